@@ -1,0 +1,256 @@
+"""A CT scan in memory: HU in one fixed orientation, and the true place of every slice."""
+
+import dataclasses
+import pathlib
+
+import nibabel as nib
+import numpy as np
+from nibabel import orientations
+
+from ichjax.errors import InputError
+
+# Axis 0 grows to the head (S), axis 1 to the back (P), axis 2 to the patient's left (L): slices stack upwards,
+# and `hu[d]` drawn as an image is what a radiologist sees, the patient's right on the left of the screen.
+AXES = ("S", "P", "L")
+AIR_HU = -1024  # the lowest HU a CT number can mean; padding below it is clamped
+HU_RANGE = (-1024, 32767)  # what a file of HU can hold; the 8-bit jpeg release holds (-20, 100)
+LARGEST_SHAPE = (2048, 2048, 4096)  # in any order of the axes; more than this is no head CT
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Volume:
+    """One scan.
+
+    Attributes:
+      hu: int16 [D, H, W], Hounsfield units; axes to the head, the back and the patient's left.
+      affine: float64 [4, 4], maps (d, h, w, 1) to RAS+ millimetres; exact where slices are evenly spaced and
+        straight, else the best even grid (`slice_origins_mm` stays exact).
+      slice_origins_mm: float64 [D, 3], RAS+ position of the centre of pixel (0, 0) of each slice.
+      file_shape: the shape of the array on disk, in its own axis order.
+      file_affine: float64 [4, 4] of that array.
+      file_orientation: float [3, 2], nibabel's orientation of the file's axes.
+      name: what to call it in messages: a file or folder name, never a patient's.
+      hu_range: the lowest and highest HU that the file can hold.
+    """
+
+    hu: np.ndarray
+    affine: np.ndarray
+    slice_origins_mm: np.ndarray
+    file_shape: tuple[int, int, int]
+    file_affine: np.ndarray
+    file_orientation: np.ndarray
+    name: str
+    hu_range: tuple[int, int] = HU_RANGE
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(D, H, W)."""
+        return self.hu.shape
+
+    @property
+    def pixel_mm(self) -> tuple[float, float]:
+        """In-plane distance between rows and between columns, in mm."""
+        return tuple(float(np.linalg.norm(self.affine[:3, axis])) for axis in (1, 2))
+
+    @property
+    def normal(self) -> np.ndarray:
+        """float64 [3], unit normal of the slices in RAS+, pointing to the head side."""
+        normal = np.cross(self.affine[:3, 1], self.affine[:3, 2])
+        normal /= np.linalg.norm(normal)
+        return normal if normal @ self.affine[:3, 0] >= 0 else -normal
+
+    @property
+    def positions_mm(self) -> np.ndarray:
+        """float64 [D], position of each slice along the slice normal, increasing."""
+        return self.slice_origins_mm @ self.normal
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """(median slice gap along the normal, row distance, column distance), in mm."""
+        gap = np.median(np.diff(self.positions_mm)) if len(self.hu) > 1 else self._single_gap_mm()
+        return (float(gap), *self.pixel_mm)
+
+    def _single_gap_mm(self) -> float:
+        return float(abs(self.affine[:3, 0] @ self.normal))
+
+    @property
+    def extent_mm(self) -> np.ndarray:
+        """float64 [D], the height that each slice stands for: half the gap to each neighbour along the normal,
+        the full gap at the ends; never the slice thickness."""
+        if len(self.hu) == 1:
+            return np.array([self._single_gap_mm()])
+        gaps = np.diff(self.positions_mm)
+        return (np.concatenate([gaps[:1], gaps]) + np.concatenate([gaps, gaps[-1:]])) / 2
+
+    @property
+    def pixel_ml(self) -> np.ndarray:
+        """float64 [D], the volume in mL that one pixel of each slice stands for."""
+        row_mm, column_mm = self.pixel_mm
+        return self.extent_mm * row_mm * column_mm / 1000.0
+
+    def to_file_grid(self, array: np.ndarray) -> np.ndarray:
+        """Turns an array [D, H, W] of this scan back to the axis order and directions of the file."""
+        if array.shape != self.shape:
+            raise ValueError(f"array of shape {array.shape} does not lie on {self.name}, which is {self.shape}")
+        from_file = self.file_orientation
+        to_file = orientations.ornt_transform(orientations.axcodes2ornt(AXES), from_file)
+        return np.ascontiguousarray(orientations.apply_orientation(array, to_file))
+
+
+def from_file_grid(
+    array: np.ndarray,
+    affine: np.ndarray,
+    *,
+    name: str,
+    hu_range: tuple[int, int] = HU_RANGE,
+    slice_origins_mm: np.ndarray | None = None,
+) -> Volume:
+    """Makes a `Volume` of an array of HU in any axis order.
+
+    Args:
+      array: integer or float [I, J, K], HU.
+      affine: float [4, 4], maps (i, j, k, 1) to RAS+ mm; axes may be permuted, flipped, oblique or sheared.
+      name: what to call it in messages.
+      hu_range: what the file can hold.
+      slice_origins_mm: float [K', 3], the RAS+ position of index (0, 0) of each slice along the file's slice
+        axis, where the affine cannot say it (uneven spacing); None takes it from the affine.
+
+    Raises:
+      InputError: the affine is not finite or is singular.
+    """
+    affine = np.asarray(affine, dtype=np.float64)
+    check_affine(affine, name)
+    file_orientation = orientations.io_orientation(affine)
+    to_ours = orientations.ornt_transform(file_orientation, orientations.axcodes2ornt(AXES))
+    ours = np.ascontiguousarray(orientations.apply_orientation(array, to_ours))
+    ours_affine = affine @ orientations.inv_ornt_aff(to_ours, array.shape)
+    if slice_origins_mm is None:
+        origins = ours_affine[:3, 3] + np.arange(ours.shape[0])[:, None] * ours_affine[:3, 0]
+    else:
+        # The file's in-plane axes may be flipped: move from its corner to ours, slice by slice.
+        slice_axis = int(np.flatnonzero(to_ours[:, 0] == 0)[0])
+        corner = np.linalg.inv(affine) @ ours_affine @ np.array([0.0, 0.0, 0.0, 1.0])
+        corner[slice_axis] = 0.0
+        shift = affine[:3, :3] @ corner[:3]
+        origins = np.asarray(slice_origins_mm, dtype=np.float64) + shift
+        if to_ours[slice_axis, 1] < 0:
+            origins = origins[::-1]
+    return Volume(
+        hu=to_hu16(ours),
+        affine=ours_affine,
+        slice_origins_mm=origins,
+        file_shape=tuple(array.shape),
+        file_affine=affine,
+        file_orientation=file_orientation,
+        name=name,
+        hu_range=tuple(hu_range),
+    )
+
+
+def to_hu16(values: np.ndarray) -> np.ndarray:
+    """Rounds HU to int16, clamping padding to -1024 (air)."""
+    if np.issubdtype(values.dtype, np.integer):
+        return np.clip(values, AIR_HU, 32767).astype(np.int16)
+    return np.rint(np.clip(values, AIR_HU, 32767)).astype(np.int16)
+
+
+def check_affine(affine: np.ndarray, name: str) -> None:
+    """Raises InputError unless the affine is finite and has three independent axes."""
+    if not np.isfinite(affine).all():
+        raise InputError(f"{name}: the affine holds values that are not finite; expected millimetres")
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if (lengths <= 0).any() or abs(np.linalg.det(affine[:3, :3] / np.where(lengths > 0, lengths, 1))) < 1e-3:
+        raise InputError(f"{name}: the affine is singular (axis lengths {lengths.round(4).tolist()} mm)")
+
+
+def check_hu(volume: Volume) -> Volume:
+    """Raises InputError unless the values can be the HU of a head CT; returns the volume.
+
+    A head CT in HU holds air (below -200) and bone (above 200). A file whose `hu_range` cannot hold both (the
+    jpeg release) is only held to its own range.
+    """
+    low, high = int(volume.hu.min()), int(volume.hu.max())
+    if low == high:
+        raise InputError(f"{volume.name}: every voxel is {low}; expected a head CT in HU")
+    if volume.hu_range[0] <= -200 and volume.hu_range[1] >= 200:
+        if low > -200 or high < 200:
+            hint = " (an 8-bit image?)" if low >= 0 and high <= 255 else ""
+            raise InputError(
+                f"{volume.name}: values lie in {low} to {high}{hint}; expected HU with air below -200 and "
+                f"bone above 200"
+            )
+    elif low < volume.hu_range[0] or high > volume.hu_range[1]:
+        raise InputError(f"{volume.name}: values lie in {low} to {high}; this source holds {volume.hu_range} HU")
+    return volume
+
+
+def load_array(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    """Reads a 3-D NIfTI: (array with the file's scaling applied, affine [4, 4]).
+
+    Raises:
+      InputError: the file is missing, damaged, truncated, not 3-D, or larger than a head CT can be.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a NIfTI (.nii or .nii.gz)")
+    try:
+        image = nib.load(path)
+        shape = image.shape
+        if len(shape) == 4 and shape[3] == 1:
+            image = image.slicer[..., 0]
+            shape = image.shape
+    except Exception as error:  # nibabel and zlib raise many kinds here; all mean the same to a user
+        raise InputError(f"{path}: not a readable NIfTI ({_first_line(error)})") from error
+    if len(shape) != 3:
+        raise InputError(f"{path}: has {len(shape)} dimensions {tuple(shape)}; expected one 3-D scan")
+    if min(shape) < 1 or any(a > b for a, b in zip(sorted(shape), sorted(LARGEST_SHAPE), strict=True)):
+        raise InputError(f"{path}: claims the shape {tuple(shape)}; expected at most {LARGEST_SHAPE}")
+    try:
+        array = np.asanyarray(image.dataobj)
+    except Exception as error:
+        raise InputError(f"{path}: the image data is damaged or truncated ({_first_line(error)})") from error
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"{path}: holds {array.dtype} voxels; expected integers or floats")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"{path}: holds voxels that are not finite; expected numbers")
+    return array, np.asarray(image.affine, dtype=np.float64)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+def read_nifti(path: pathlib.Path, *, hu_range: tuple[int, int] = HU_RANGE) -> Volume:
+    """Reads a scan in HU from a NIfTI file, whatever its axis order; checked by `check_hu`.
+
+    Raises:
+      InputError: as `load_array`, `check_affine` and `check_hu` say.
+    """
+    array, affine = load_array(path)
+    return check_hu(from_file_grid(array, affine, name=str(path), hu_range=hu_range))
+
+
+def write_nifti(path: pathlib.Path, array: np.ndarray, volume: Volume) -> None:
+    """Writes an array [D, H, W] of `volume` on the file's own grid; the header holds nothing but the geometry.
+
+    Args:
+      path: ends in .nii or .nii.gz; written aside and renamed, so a reader sees it whole or not at all.
+      array: uint8, int16 or float32.
+    """
+    path = pathlib.Path(path)
+    image = nib.Nifti1Image(volume.to_file_grid(array), volume.file_affine)
+    image.set_qform(_rigid(volume.file_affine), code=1)
+    image.set_sform(volume.file_affine, code=1)
+    image.header.set_xyzt_units("mm")
+    aside = path.with_name("." + path.name)
+    nib.save(image, aside)
+    aside.replace(path)
+
+
+def _rigid(affine: np.ndarray) -> np.ndarray:
+    """The nearest affine without shear, which is all a qform can hold."""
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    u, _, vt = np.linalg.svd(affine[:3, :3] / lengths)
+    rigid = affine.copy()
+    rigid[:3, :3] = (u @ vt) * lengths
+    return rigid
