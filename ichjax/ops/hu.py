@@ -1,0 +1,32 @@
+"""Intensity windows: HU to the grey levels that a radiologist, and the network, looks at."""
+
+import jax
+import jax.numpy as jnp
+
+BRAIN = (40.0, 120.0)  # level, width in HU: -20 to 100 (paper, section 3.1)
+BONE = (700.0, 3200.0)
+
+
+def window(hu: jax.Array, *, level: float, width: float) -> jax.Array:
+    """Maps HU linearly through one window onto [0, 1], clipped at both ends.
+
+    Args:
+      hu: integer or float [...], HU.
+      level: the centre of the window, HU.
+      width: its width, HU.
+
+    Returns:
+      float32 [...].
+    """
+    low = level - width / 2
+    return jnp.clip((hu.astype(jnp.float32) - low) / width, 0.0, 1.0)
+
+
+def windows(hu: jax.Array, levels_and_widths: tuple[tuple[float, float], ...]) -> jax.Array:
+    """Maps HU through several windows: [...] to float32 [..., C], one channel a window."""
+    return jnp.stack([window(hu, level=level, width=width) for level, width in levels_and_widths], axis=-1)
+
+
+def grey_levels(hu: jax.Array, *, level: float = BRAIN[0], width: float = BRAIN[1]) -> jax.Array:
+    """Maps HU to the 8-bit grey levels of the paper's images: [...] to int32 [...], 0 to 255, rounded."""
+    return jnp.round(window(hu, level=level, width=width) * 255.0).astype(jnp.int32)

@@ -1,0 +1,78 @@
+"""Patches of slices on an even grid, and slices put together again from overlapping patches.
+
+A patch side P is a whole number of strides S, so a slice is a board of S x S blocks and a patch is k x k of them
+(k = P / S): both directions are reshapes and slices of that board, with no gather and no loop over patches.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ichjax.errors import InputError
+
+
+def grid_shape(height: int, width: int, *, side: int, stride: int) -> tuple[int, int]:
+    """How many patches fit (rows, columns): 7 x 7 for 640 and 160/80, for 512 and 128/64 (paper, section 3.2).
+
+    Raises:
+      InputError: the patches would not cover the slice evenly.
+    """
+    if side <= 0 or stride <= 0 or side % stride:
+        raise InputError(f"patch side {side} and stride {stride}: the side must be a whole number of strides")
+    if min(height, width) < side or (height - side) % stride or (width - side) % stride:
+        raise InputError(
+            f"patches of side {side} at stride {stride} do not cover a slice of {height} x {width} evenly"
+        )
+    return (height - side) // stride + 1, (width - side) // stride + 1
+
+
+def extract(slices: jax.Array, *, side: int, stride: int) -> jax.Array:
+    """Cuts slices into overlapping patches.
+
+    Args:
+      slices: any dtype [N, H, W, ...].
+      side: P, in pixels, a multiple of `stride`.
+      stride: S, in pixels; (H - P) and (W - P) are multiples of it.
+
+    Returns:
+      [N, rows, columns, P, P, ...], the patch at (i, j) starting at pixel (i S, j S).
+    """
+    count, height, width, *rest = slices.shape
+    rows, columns = grid_shape(height, width, side=side, stride=stride)
+    k = side // stride
+    board = slices.reshape(count, height // stride, stride, width // stride, stride, *rest)
+    board = jnp.stack([board[:, i : i + rows] for i in range(k)], axis=2)  # [N, rows, k, S, W / S, S]
+    board = jnp.stack([board[:, :, :, :, j : j + columns] for j in range(k)], axis=5)
+    board = jnp.moveaxis(board, 4, 2)  # [N, rows, columns, k, S, k, S]
+    return board.reshape(count, rows, columns, side, side, *rest)
+
+
+def stitch(patches: jax.Array, *, stride: int) -> jax.Array:
+    """Puts patches back at their places and averages where they overlap (paper, section 3.2).
+
+    Every pixel gets the mean of its 1 (corner), 2 (edge) or 4 predictions when the side is twice the stride.
+
+    Args:
+      patches: float [N, rows, columns, P, P].
+      stride: S, in pixels.
+
+    Returns:
+      float [N, H, W].
+    """
+    count, rows, columns, side, _ = patches.shape
+    k = side // stride
+    blocks = patches.reshape(count, rows, columns, k, stride, k, stride)
+    height, width = rows + k - 1, columns + k - 1  # of the board, in blocks
+    total = jnp.zeros((count, height, width, stride, stride), patches.dtype)
+    for i in range(k):  # the k x k places that a block has within its patch: 4, whatever the number of patches
+        for j in range(k):
+            piece = blocks[:, :, :, i, :, j, :]
+            total += jnp.pad(piece, ((0, 0), (i, k - 1 - i), (j, k - 1 - j), (0, 0), (0, 0)))
+    predictions = np.outer(_covers(rows, k), _covers(columns, k)).astype(np.float32)
+    mean = total / predictions[None, :, :, None, None].astype(patches.dtype)
+    return jnp.swapaxes(mean, 2, 3).reshape(count, height * stride, width * stride)
+
+
+def _covers(patches: int, k: int) -> np.ndarray:
+    """How many of `patches` in a line, each k blocks long, cover each block: [patches + k - 1]."""
+    return np.convolve(np.ones(patches, np.int64), np.ones(k, np.int64))
