@@ -1,0 +1,136 @@
+"""Dice and Jaccard of slices and scans, averaged in each convention and broken down by sub-type and age."""
+
+import dataclasses
+
+import numpy as np
+
+from ichjax.evaluate import statistics
+
+SUBTYPES = ("IVH", "IPH", "SAH", "EDH", "SDH")  # column order of `slice_labels`
+ADULT_YEARS = 18.0
+AGE_GROUPS = ("under_18", "18_and_over", "unknown")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Slices:
+    """All S slices of all N subjects in a row, at the reported threshold.
+
+    Attributes:
+      owner: int [S], index of the subject, 0 to N - 1; every subject has at least one slice.
+      truth_px, predicted_px, overlap_px: int [S].
+      labels: bool [S, 5], columns as `SUBTYPES`.
+    """
+
+    owner: np.ndarray
+    truth_px: np.ndarray
+    predicted_px: np.ndarray
+    overlap_px: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(truth, predicted, overlap), int [S] each."""
+        return self.truth_px, self.predicted_px, self.overlap_px
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """float [N]: values [S] summed over the slices of each subject."""
+        return np.bincount(self.owner, weights=values)
+
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """float [N]: mean of each subject's values [S] that exist (are not NaN); NaN where it has none."""
+        exists = ~np.isnan(values)
+        n = np.bincount(self.owner, weights=exists)
+        return np.where(n > 0, self.sums(np.where(exists, values, 0.0)) / np.maximum(n, 1), np.nan)
+
+
+def dice(truth_px: np.ndarray, predicted_px: np.ndarray, overlap_px: np.ndarray) -> np.ndarray:
+    """float [...]: 2 |A and B| / (|A| + |B|) (paper, equation 2); NaN unless the truth has a pixel."""
+    exists = truth_px > 0
+    return np.where(exists, 2.0 * overlap_px / np.where(exists, truth_px + predicted_px, 1), np.nan)
+
+
+def jaccard(truth_px: np.ndarray, predicted_px: np.ndarray, overlap_px: np.ndarray) -> np.ndarray:
+    """float [...]: |A and B| / |A or B| (paper, equation 1); NaN unless the truth has a pixel."""
+    exists = truth_px > 0
+    return np.where(exists, overlap_px / np.where(exists, truth_px + predicted_px - overlap_px, 1), np.nan)
+
+
+SCORES = {"dice": dice, "jaccard": jaccard}
+
+
+def conventions(slices: Slices, kept: np.ndarray, *, seed: int = 0) -> dict:
+    """Dice and Jaccard in each convention.
+
+    Args:
+      slices: of all subjects.
+      kept: bool [N], the subjects that count in `paper`; `pooled` and `volume` take all.
+      seed: of the bootstrap.
+
+    Returns:
+      {'paper' | 'pooled' | 'volume': {'dice' | 'jaccard': `statistics.summary`}}.
+    """
+    scans = [slices.sums(counts) for counts in slices.counts]
+    table = {"paper": {}, "pooled": {}, "volume": {}}
+    for name, score in SCORES.items():
+        of_slice = score(*slices.counts)
+        of_subject = np.where(kept, slices.means(of_slice), np.nan)
+        table["paper"][name] = statistics.summary(of_subject, seed=seed)
+        table["pooled"][name] = statistics.summary(of_slice, slices.owner, seed=seed)
+        table["volume"][name] = statistics.summary(score(*scans), seed=seed)
+    return table
+
+
+def by_subtype(slices: Slices, kept: np.ndarray, numbers: np.ndarray, *, seed: int = 0) -> dict:
+    """Dice over the slices that carry a sub-type; a slice counts in each one it carries.
+
+    Args:
+      slices: of all subjects.
+      kept: bool [N], the subjects that count.
+      numbers: int [N], subject numbers.
+      seed: of the bootstrap.
+
+    Returns:
+      {sub-type: {'subjects': summary of each subject's mean, 'slices': summary of the slices, 'each':
+      [{'subject', 'dice'}] where subjects are too few for an interval, else None}}.
+    """
+    return {
+        name: _group(slices, slices.labels[:, column] & kept[slices.owner], numbers, seed=seed)
+        for column, name in enumerate(SUBTYPES)
+    }
+
+
+def by_age(slices: Slices, kept: np.ndarray, numbers: np.ndarray, ages: np.ndarray, *, seed: int = 0) -> dict:
+    """Dice of the subjects under 18 years, and from 18 on; 'unknown' only where an age is.
+
+    Args:
+      slices, kept, numbers, seed: as `by_subtype`.
+      ages: float [N], years, NaN where unknown.
+
+    Returns:
+      As `by_subtype`, keyed by `AGE_GROUPS`.
+    """
+    groups = dict(zip(AGE_GROUPS, (ages < ADULT_YEARS, ages >= ADULT_YEARS, np.isnan(ages)), strict=True))
+    if not groups["unknown"].any():
+        del groups["unknown"]
+    return {
+        name: _group(slices, (members & kept)[slices.owner], numbers, seed=seed)
+        for name, members in groups.items()
+    }
+
+
+def _group(slices: Slices, chosen: np.ndarray, numbers: np.ndarray, *, seed: int) -> dict:
+    of_slice = np.where(chosen, dice(*slices.counts), np.nan)
+    of_subject = slices.means(of_slice)
+    summary = statistics.summary(of_subject, seed=seed)
+    few = summary["n"] < statistics.LEAST_SUBJECTS
+    return {
+        "subjects": summary,
+        "slices": statistics.summary(of_slice, slices.owner, seed=seed),
+        "each": [
+            {"subject": int(number), "dice": float(value)}
+            for number, value in zip(numbers, of_subject, strict=True)
+            if not np.isnan(value)
+        ]
+        if few
+        else None,
+    }
