@@ -184,15 +184,20 @@ def check_hu(volume: Volume) -> Volume:
     return volume
 
 
-def load_array(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+def load_array(path: pathlib.Path, *, name: str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Reads a 3-D NIfTI: (array with the file's scaling applied, affine [4, 4]).
+
+    Args:
+      path: a .nii or .nii.gz file.
+      name: what to call it in messages; None calls it by its path.
 
     Raises:
       InputError: the file is missing, damaged, truncated, not 3-D, or larger than a head CT can be.
     """
     path = pathlib.Path(path)
+    name = str(path) if name is None else name
     if not path.is_file():
-        raise InputError(f"{path}: no such file; expected a NIfTI (.nii or .nii.gz)")
+        raise InputError(f"{name}: no such file; expected a NIfTI (.nii or .nii.gz)")
     try:
         image = nib.load(path)
         shape = image.shape
@@ -200,19 +205,19 @@ def load_array(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
             image = image.slicer[..., 0]
             shape = image.shape
     except Exception as error:  # nibabel and zlib raise many kinds here; all mean the same to a user
-        raise InputError(f"{path}: not a readable NIfTI ({_first_line(error)})") from error
+        raise InputError(f"{name}: not a readable NIfTI ({_first_line(error)})") from error
     if len(shape) != 3:
-        raise InputError(f"{path}: has {len(shape)} dimensions {tuple(shape)}; expected one 3-D scan")
+        raise InputError(f"{name}: has {len(shape)} dimensions {tuple(shape)}; expected one 3-D scan")
     if min(shape) < 1 or any(a > b for a, b in zip(sorted(shape), sorted(LARGEST_SHAPE), strict=True)):
-        raise InputError(f"{path}: claims the shape {tuple(shape)}; expected at most {LARGEST_SHAPE}")
+        raise InputError(f"{name}: claims the shape {tuple(shape)}; expected at most {LARGEST_SHAPE}")
     try:
         array = np.asanyarray(image.dataobj)
     except Exception as error:
-        raise InputError(f"{path}: the image data is damaged or truncated ({_first_line(error)})") from error
+        raise InputError(f"{name}: the image data is damaged or truncated ({_first_line(error)})") from error
     if array.dtype.kind not in "iuf":
-        raise InputError(f"{path}: holds {array.dtype} voxels; expected integers or floats")
+        raise InputError(f"{name}: holds {array.dtype} voxels; expected integers or floats")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError(f"{path}: holds voxels that are not finite; expected numbers")
+        raise InputError(f"{name}: holds voxels that are not finite; expected numbers")
     return array, np.asarray(image.affine, dtype=np.float64)
 
 

@@ -1,0 +1,291 @@
+"""Folds by subject: the authors' fixed order or a stratified one; a leak is refused when made and when read."""
+
+import dataclasses
+import itertools
+import json
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from ichjax.data.ct_ich import SUBTYPES, Subject
+from ichjax.errors import InputError
+
+# The order of subjects in the authors' code (index = number - 49); for 75 subjects it drops 10 to 16.
+FIRST_NUMBER = 49
+PAPER_ORDER = (
+    31, 39, 21, 33, 34, 5, 54, 2, 67, 15, 68, 10, 53, 29, 44, 76, 59, 73, 77, 71, 61, 69, 50, 32, 6, 37, 57, 75,
+    80, 41, 27, 16, 40, 46, 79, 13, 45, 55, 62, 7, 66, 58, 78, 4, 47, 52, 28, 20, 24, 51, 36, 63, 30, 48, 26, 60,
+    49, 25, 42, 18, 43, 14, 72, 0, 35, 81, 70, 22, 64, 1, 3, 17, 74, 23, 38, 12, 8, 65, 19, 56, 9, 11,
+)  # fmt: skip
+PARTS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Fold:
+    """One fold: its index from 0, and the subject numbers of its three parts."""
+
+    index: int
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """All folds; every subject is tested in exactly one of them.
+
+    Attributes:
+      order: 'paper' or 'stratified'.
+      seed: of the stratified order; None for the paper's.
+      folds: in order of their index.
+      notes: what a reader of the results should know, one sentence each.
+    """
+
+    order: str
+    seed: int | None
+    folds: tuple[Fold, ...]
+    notes: tuple[str, ...]
+
+
+def paper_splits(numbers: Iterable[int], *, folds: int = 5) -> Splits:
+    """The folds of the authors' code: consecutive blocks of their fixed order of subjects.
+
+    A test block holds n // folds subjects and the last one the remainder too; validation is the first n // folds
+    of what remains, so all folds but the first share one validation block. Not stratified.
+
+    Raises:
+      InputError: fewer than 3 folds, fewer subjects than folds, or a subject that the order doesn't hold.
+    """
+    numbers = _checked_numbers(numbers, folds)
+    place = {FIRST_NUMBER + index: position for position, index in enumerate(PAPER_ORDER)}
+    unknown = [number for number in numbers if number not in place]
+    if unknown:
+        raise InputError(
+            f"subjects {_listed(unknown)} are not in the paper's order, which holds {FIRST_NUMBER} to "
+            f"{FIRST_NUMBER + len(PAPER_ORDER) - 1}; use the stratified order for other data"
+        )
+    order = sorted(numbers, key=place.__getitem__)
+    size = len(order) // folds
+    made = []
+    for index in range(folds):
+        start, stop = index * size, len(order) if index == folds - 1 else (index + 1) * size
+        rest = order[:start] + order[stop:]
+        made.append(
+            Fold(index, train=tuple(rest[size:]), validation=tuple(rest[:size]), test=tuple(order[start:stop]))
+        )
+    shared = f"{folds - 1} of {folds} folds share one validation block, as in the authors' code"
+    splits = Splits("paper", None, tuple(made), (shared,))
+    check(splits, numbers)
+    return splits
+
+
+def stratified_splits(subjects: Sequence[Subject], *, folds: int, seed: int) -> Splits:
+    """Folds of a seeded order, balanced by hemorrhage and, as far as the counts allow, by sub-type.
+
+    Test blocks differ by at most one in size and in the number of subjects with a hemorrhage. Sub-types are spread
+    by iterative stratification (Sechidis et al., 2011): the rarest first, each subject to the fold that has fewest
+    of it. A fold's validation subjects are the next fold's test subjects, so each is in validation once. Depends
+    on the subjects' labels and the seed, not on their sequence.
+
+    Raises:
+      InputError: fewer than 3 folds, fewer subjects than folds, or a part of a fold without a hemorrhage.
+    """
+    subjects = sorted(subjects, key=lambda subject: subject.number)
+    numbers = _checked_numbers([subject.number for subject in subjects], folds)
+    rng = np.random.default_rng(seed)
+    positive = [subject for subject in subjects if subject.labelled_hemorrhage]
+    negative = [subject for subject in subjects if not subject.labelled_hemorrhage]
+    turn = rng.permutation(folds)  # which folds get the odd ones; chance, or fold 0 would always be the largest
+    tests = _spread_subtypes(positive, _quotas(len(positive), turn), rng)
+    # The hemorrhage-free ones go on where the others stopped, so that whole blocks differ by at most one, too.
+    left = iter(rng.permutation([subject.number for subject in negative]).tolist())
+    for test, quota in zip(tests, _quotas(len(negative), np.roll(turn, -len(positive))), strict=True):
+        test.extend(next(left) for _ in range(quota))
+    made = []
+    for index in range(folds):
+        test, validation = tests[index], tests[(index + 1) % folds]
+        train = set(numbers) - set(test) - set(validation)
+        made.append(Fold(index, *(tuple(sorted(part)) for part in (train, validation, test))))
+    splits = Splits("stratified", int(seed), tuple(made), ())
+    check(splits, numbers)
+    require_hemorrhage(splits, subjects)
+    return dataclasses.replace(splits, notes=subtype_notes(splits, subjects))
+
+
+def _quotas(count: int, turn: np.ndarray) -> list[int]:
+    """How many of `count` subjects each fold gets: equal shares, the odd ones to the first folds in `turn`."""
+    quotas = np.full(len(turn), count // len(turn))
+    quotas[turn[: count % len(turn)]] += 1
+    return quotas.tolist()
+
+
+def _spread_subtypes(positive: list[Subject], quotas: list[int], rng: np.random.Generator) -> list[list[int]]:
+    """Iterative stratification of the subjects with a hemorrhage; returns the subject numbers of each fold."""
+    left = [positive[i] for i in rng.permutation(len(positive))]
+    tie = rng.permutation(len(quotas))
+    tests: list[list[Subject]] = [[] for _ in quotas]
+    while left:
+        counts = {name: sum(name in subject.subtypes for subject in left) for name in SUBTYPES}
+        rarest = min((name for name in SUBTYPES if counts[name]), key=counts.__getitem__)
+        for subject in [subject for subject in left if rarest in subject.subtypes]:
+            tests[_neediest(tests, quotas, rarest, tie)].append(subject)
+            left.remove(subject)
+    return [[subject.number for subject in test] for test in tests]
+
+
+def _neediest(tests: list[list[Subject]], quotas: list[int], subtype: str, tie: np.ndarray) -> int:
+    """The fold with room that has fewest subjects of a sub-type; then the one with most room; then by `tie`."""
+    room = [quota - len(test) for test, quota in zip(tests, quotas, strict=True)]
+    have = [sum(subtype in subject.subtypes for subject in test) for test in tests]
+    open_folds = [fold for fold in range(len(tests)) if room[fold]]
+    return min(open_folds, key=lambda fold: (have[fold], -room[fold], tie[fold]))
+
+
+def require_hemorrhage(splits: Splits, subjects: Sequence[Subject]) -> None:
+    """Raises InputError if a part of a fold has no subject whose labels say hemorrhage: nothing could be learned
+    from it, chosen by it or scored on it."""
+    positive = {subject.number for subject in subjects if subject.labelled_hemorrhage}
+    total, folds = len(positive), len(splits.folds)
+    for fold in splits.folds:
+        for part in PARTS:
+            if positive.isdisjoint(getattr(fold, part)):
+                # With as many blocks as hemorrhage subjects, the stratified order gives one to each.
+                fewer = min(total, folds - 1)
+                advice = f"use at most {fewer} folds" if fewer >= 3 else "at least 3 of them are needed"
+                if total >= folds:
+                    advice = f"use the stratified order or at most {fewer} folds"
+                raise InputError(
+                    f"fold {fold.index} has no subject with a hemorrhage among its {part} subjects; "
+                    f"{total} of {len(subjects)} subjects have one, for {folds} folds: {advice}"
+                )
+
+
+def subtype_notes(splits: Splits, subjects: Sequence[Subject]) -> tuple[str, ...]:
+    """Says which sub-types no subject has, and which are missing from a part of a fold; one sentence each."""
+    of = {subject.number: set(subject.subtypes) for subject in subjects}
+    known = set().union(*of.values())
+    notes = [f"no subject has {name}" for name in SUBTYPES if name not in known]
+    for fold in splits.folds:
+        for part in PARTS:
+            missing = known.difference(*(of[number] for number in getattr(fold, part)))
+            if missing:
+                names = ", ".join(name for name in SUBTYPES if name in missing)
+                notes.append(f"fold {fold.index}: no {part} subject has {names}")
+    return tuple(notes)
+
+
+def _checked_numbers(numbers: Iterable[int], folds: int) -> list[int]:
+    """The sorted subject numbers; InputError for repeated ones, too few of them, or too few folds."""
+    numbers = sorted(int(number) for number in numbers)
+    if folds < 3:
+        raise InputError(f"{folds} folds asked for; expected at least 3, to test, to validate and to train")
+    if len(numbers) < folds:
+        raise InputError(f"{len(numbers)} subjects found for {folds} folds; expected at least one subject a fold")
+    repeated = sorted({a for a, b in itertools.pairwise(numbers) if a == b})
+    if repeated:
+        raise InputError(f"subjects {_listed(repeated)} occur more than once; expected each subject once")
+    return numbers
+
+
+def check(splits: Splits, numbers: Iterable[int]) -> None:
+    """Raises InputError unless every fold's parts are disjoint, not empty, and hold all of `numbers` and no other,
+    and every subject is tested in exactly one fold."""
+    expected = set(numbers)
+    tested: dict[int, int] = {}
+    if [fold.index for fold in splits.folds] != list(range(len(splits.folds))) or not splits.folds:
+        raise InputError(f"the folds are numbered {[f.index for f in splits.folds]}; expected 0, 1, 2 and so on")
+    for fold in splits.folds:
+        _check_fold(fold, expected)
+        for number in fold.test:
+            if number in tested:
+                raise InputError(
+                    f"subject {number} is tested in folds {tested[number]} and {fold.index}; expected once"
+                )
+            tested[number] = fold.index
+    untested = sorted(expected - set(tested))
+    if untested:
+        raise InputError(f"subjects {_listed(untested)} are tested in no fold; expected each in one")
+
+
+def _check_fold(fold: Fold, expected: set[int]) -> None:
+    seen: dict[int, str] = {}
+    for part in PARTS:
+        if not getattr(fold, part):
+            raise InputError(f"fold {fold.index} has no {part} subjects; expected at least one")
+        for number in getattr(fold, part):
+            if number in seen:
+                raise InputError(
+                    f"fold {fold.index}: subject {number} is in {seen[number]} and in {part}; expected in one "
+                    "part, once: this is a leak"
+                )
+            seen[number] = part
+    for what, numbers in (("lacks", expected - set(seen)), ("holds unknown", set(seen) - expected)):
+        if numbers:
+            raise InputError(
+                f"fold {fold.index} {what} subjects {_listed(sorted(numbers))}; expected exactly the data set's"
+            )
+
+
+def write(splits: Splits, path: pathlib.Path) -> None:
+    """Writes splits.json, aside first, so that a reader sees it whole or not at all."""
+    folds = [{"fold": fold.index, **{part: list(getattr(fold, part)) for part in PARTS}} for fold in splits.folds]
+    record = {"order": splits.order, "seed": splits.seed, "folds": folds, "notes": list(splits.notes)}
+    path = pathlib.Path(path)
+    aside = path.with_name("." + path.name)
+    aside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    aside.replace(path)
+
+
+def read(path: pathlib.Path, numbers: Iterable[int]) -> Splits:
+    """Reads splits.json and checks it again against the data set's subject numbers.
+
+    Raises:
+      InputError: the file is missing or malformed, leaks a subject, or is of other subjects.
+    """
+    path = pathlib.Path(path)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected the folds of a run") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is not JSON ({error}); expected the folds of a run") from error
+    try:
+        splits = _from_record(record)
+        check(splits, numbers)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return splits
+
+
+def _from_record(record: object) -> Splits:
+    record = _field(record, "order", lambda value: value in ("paper", "stratified"), "'paper' or 'stratified'")
+    _field(record, "seed", lambda value: value is None or _is_integer(value), "an integer or null")
+    _field(record, "folds", lambda value: isinstance(value, list), "a list of folds")
+    _field(record, "notes", lambda value: _is_list_of(value, lambda note: isinstance(note, str)), "sentences")
+    folds = []
+    for entry in record["folds"]:
+        _field(entry, "fold", _is_integer, "an integer")
+        for part in PARTS:
+            _field(entry, part, lambda value: _is_list_of(value, _is_integer), "a list of subject numbers")
+        folds.append(Fold(entry["fold"], **{part: tuple(entry[part]) for part in PARTS}))
+    return Splits(record["order"], record["seed"], tuple(folds), tuple(record["notes"]))
+
+
+def _field(record: object, name: str, accepts: Callable[[object], bool], expected: str) -> Mapping:
+    if not isinstance(record, dict) or name not in record or not accepts(record[name]):
+        raise InputError(f"field '{name}' is missing or malformed; expected {expected}")
+    return record
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_list_of(value: object, accepts: Callable[[object], bool]) -> bool:
+    return isinstance(value, list) and all(accepts(item) for item in value)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    shown = ", ".join(str(number) for number in numbers[:8])
+    return shown + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")
