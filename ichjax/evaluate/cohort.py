@@ -1,0 +1,156 @@
+"""Tables 4 and 5 of the paper for any data set, beside the paper's own columns."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ichjax.evaluate import published
+from ichjax.evaluate.overlap import ADULT_YEARS, SUBTYPES
+
+DAYS_A_YEAR = 365.25
+
+
+def record(scan) -> dict:
+    """What `cohort_rows` needs of one `ct_ich.Scan`."""
+    subject = scan.subject
+    return {
+        "subject": subject.number,
+        "age_years": subject.age_years,
+        "sex": subject.sex,
+        "fracture": subject.fracture,
+        "slice_labels": subject.slice_labels,
+        "mask_positive": scan.mask.any(axis=(1, 2)),
+        "mask_labels": scan.slice_labels,
+    }
+
+
+def cohort_rows(subjects: Sequence[Mapping]) -> list[dict]:
+    """Counts subjects and slices as the paper's Tables 4 and 5 do.
+
+    Args:
+      subjects: one mapping each with 'subject' (number), 'age_years' (float or None), 'sex' ('M', 'F' or None),
+        'fracture' (bool), 'slice_labels' (bool [N, 5], a row of the table each, columns as `SUBTYPES`),
+        'mask_positive' (bool [D], slices whose mask has a pixel) and 'mask_labels' (bool [D, 5], the labels in
+        the order of the mask's slices).
+
+    Returns:
+      [{'table', 'item', 'here', 'paper'}], values as text; 'paper' is '' where the paper has no such figure.
+    """
+    rows = _subject_rows(subjects, published.COHORT) + _slice_rows(subjects, published.SLICES)
+    return [dict(zip(("table", "item", "here", "paper"), row, strict=True)) for row in rows]
+
+
+def _subject_rows(subjects: Sequence[Mapping], paper: Mapping) -> list[tuple[str, str, str, str]]:
+    ages = np.array([s["age_years"] for s in subjects if s["age_years"] is not None], dtype=np.float64)
+    sexes = [s["sex"] for s in subjects]
+    carries = np.array([np.any(s["slice_labels"], axis=0) for s in subjects]).reshape(-1, len(SUBTYPES))
+    title = "Table 4: subjects"
+    rows = [
+        ("Subjects", len(subjects), paper["subjects"]),
+        ("Sex: male, female", f"{sexes.count('M')}, {sexes.count('F')}", f"{paper['male']}, {paper['female']}"),
+        (
+            "Age in years, mean ± SD",
+            f"{ages.mean():.1f} ± {ages.std():.1f}" if len(ages) else "unknown",
+            f"{paper['age_mean_years']} ± {paper['age_std_years']}",
+        ),
+        (
+            "Age range",
+            f"{age_text(ages.min())} to {age_text(ages.max())}" if len(ages) else "unknown",
+            f"{paper['age_min']} to {paper['age_max']}",
+        ),
+        (
+            "Under 18 years, 18 and over",
+            f"{(ages < ADULT_YEARS).sum()}, {(ages >= ADULT_YEARS).sum()}",
+            f"{paper['under_18']}, {paper['18_and_over']}",
+        ),
+        ("With a hemorrhage, by the labels", carries.any(axis=1).sum(), paper["hemorrhage"]),
+        *(
+            (f"With {name}", carries[:, column].sum(), paper["by_subtype"][name])
+            for column, name in enumerate(SUBTYPES)
+        ),
+        ("With a skull fracture", sum(bool(s["fracture"]) for s in subjects), paper["fracture"]),
+    ]
+    unknown = len(subjects) - len(ages)
+    if unknown:
+        rows.append(("Age unknown", unknown, ""))
+    if set(sexes) - {"M", "F"}:
+        rows.append(("Sex unknown", len(sexes) - sexes.count("M") - sexes.count("F"), ""))
+    return [(title, item, str(here), str(theirs)) for item, here, theirs in rows]
+
+
+def _slice_rows(subjects: Sequence[Mapping], paper: Mapping) -> list[tuple[str, str, str, str]]:
+    labels = np.concatenate([np.reshape(s["slice_labels"], (-1, len(SUBTYPES))) for s in subjects]).astype(bool)
+    masked = sum(int(np.sum(s["mask_positive"])) for s in subjects)
+    scanned = sum(len(s["mask_positive"]) for s in subjects)
+    labelled = int(labels.any(axis=1).sum())
+    title = "Table 5: slices"
+    rows = [
+        ("Rows of the slice table", len(labels), paper["total"]),
+        *(
+            (f"Labelled {name}", labels[:, column].sum(), paper["by_subtype"][name])
+            for column, name in enumerate(SUBTYPES)
+        ),
+        ("Labelled with a hemorrhage", labelled, paper["with"]),
+        ("Labelled without", len(labels) - labelled, paper["without"]),
+        ("Slices of the scans", scanned, ""),
+        ("Slices with a mask", masked, ""),
+    ]
+    return [(title, item, str(here), str(theirs)) for item, here, theirs in rows]
+
+
+def age_text(years: float) -> str:
+    """An age in the unit a person would use: '1 day', '7 months', '72 years'."""
+    for unit, per_year, below in (("day", DAYS_A_YEAR, 31 / DAYS_A_YEAR), ("month", 12, 2), ("year", 1, np.inf)):
+        if years < below:
+            number = round(years * per_year)
+            return f"{number} {unit}{'' if number == 1 else 's'}"
+    raise ValueError(f"an age of {years} years")
+
+
+def disagreements(subjects: Sequence[Mapping]) -> list[str]:
+    """Where masks and labels disagree, a sentence a subject; the mask decides in every score.
+
+    Args:
+      subjects: as `cohort_rows`.
+    """
+    sentences = []
+    for s in subjects:
+        masked = np.asarray(s["mask_positive"], dtype=bool)
+        labelled = np.asarray(s["mask_labels"], dtype=bool).any(axis=1)
+        for slices, what in (
+            (masked & ~labelled, "a mask but no sub-type label"),
+            (labelled & ~masked, "a sub-type label but no mask"),
+        ):
+            if slices.any():
+                numbers = ", ".join(str(n + 1) for n in np.flatnonzero(slices))
+                many = "slices" if slices.sum() > 1 else "slice"
+                sentences.append(f"Subject {s['subject']}: {many} {numbers} (from the feet) with {what}.")
+    return sentences
+
+
+def stats_text(subjects: Sequence[Mapping], notes: Sequence[str] = ()) -> str:
+    """The two tables as text for a terminal, the paper's columns beside, then what is odd.
+
+    Args:
+      subjects: as `cohort_rows`.
+      notes: further sentences, such as `ct_ich.Dataset.notes`.
+    """
+    rows = cohort_rows(subjects)
+    widths = [max(len(row[key]) for row in rows) for key in ("item", "here")]
+    lines: list[str] = []
+    for row in rows:
+        if row["table"] not in lines:
+            lines += ["", row["table"], f"  {'':{widths[0]}}  {'here':>{widths[1]}}  paper"]
+        lines.append(f"  {row['item']:{widths[0]}}  {row['here']:>{widths[1]}}  {row['paper']}".rstrip())
+    odd = [*notes, *disagreements(subjects)]
+    lines += ["", f"Masks and labels disagree on {_odd_slices(subjects)} slices; the mask decides in every score."]
+    lines += [f"  {sentence}" for sentence in odd]
+    lines += ["", f"Paper: {published.SOURCE}."]
+    return "\n".join(lines[1:])
+
+
+def _odd_slices(subjects: Sequence[Mapping]) -> int:
+    return sum(
+        int((np.asarray(s["mask_positive"], dtype=bool) != np.any(s["mask_labels"], axis=1)).sum())
+        for s in subjects
+    )

@@ -1,0 +1,59 @@
+"""The paper's own figures, once, to print beside ours.
+
+Source: M. D. Hssayeni et al., 'Intracranial Hemorrhage Segmentation Using A Deep Convolutional Model', Data 2020,
+5(1), 14 (CC-BY 4.0); tables and sections as named at each figure.
+"""
+
+SOURCE = "Hssayeni et al., Data 2020, 5(1), 14 (CC-BY 4.0)"
+DATA = "82 real subjects, 36 with a hemorrhage, 5 folds by subject"
+
+# Table 4: subjects.
+COHORT = {
+    "subjects": 82,
+    "male": 46,
+    "female": 36,
+    "age_mean_years": 27.8,
+    "age_std_years": 19.5,
+    "age_min": "1 day",
+    "age_max": "72 years",
+    "under_18": 27,
+    "18_and_over": 55,
+    "hemorrhage": 36,
+    "fracture": 22,
+    "by_subtype": {"IVH": 5, "IPH": 16, "SAH": 7, "EDH": 21, "SDH": 4},
+}
+
+# Table 5, and the totals of section 3.3: slices.
+SLICES = {
+    "by_subtype": {"IVH": 24, "IPH": 73, "SAH": 18, "EDH": 182, "SDH": 56},
+    "without": 2173,
+    "with": 318,
+    "total": 2491,
+}
+
+# Table 6: the U-Net on patches (experiment 3). Sensitivity and specificity as fractions, of slices, per subject.
+UNET = {
+    "jaccard": {"mean": 0.218, "std": 0.163, "min": 0.0, "max": 0.528},
+    "dice": {"mean": 0.315, "std": 0.211, "min": 0.0, "max": 0.677},
+    "sensitivity": {"mean": 0.9728, "std": 0.099, "min": 0.5, "max": 1.0},
+    "specificity": {"mean": 0.504, "std": 0.299, "min": 0.0, "max": 1.0},
+}
+
+# Section 4, experiment 1: a pair of grey levels, 140 and 230.
+THRESHOLD = {"jaccard": {"mean": 0.08}, "dice": {"mean": 0.135}}
+
+# What stands beside a method of ours, by its name.
+BY_METHOD = {"unet": UNET, "threshold": THRESHOLD}
+
+# Table 7: slice detection of experiment 3 by the threshold on the probability, as fractions.
+SLICE_DETECTION = (
+    {"threshold": 0.5, "sensitivity": 0.972, "specificity": 0.504, "accuracy": 0.566},
+    {"threshold": 0.6, "sensitivity": 0.887, "specificity": 0.622, "accuracy": 0.659},
+    {"threshold": 0.7, "sensitivity": 0.776, "specificity": 0.745, "accuracy": 0.76},
+    {"threshold": 0.8, "sensitivity": 0.737, "specificity": 0.824, "accuracy": 0.825},
+    {"threshold": 0.9, "sensitivity": 0.631, "specificity": 0.886, "accuracy": 0.87},
+)
+
+# Section 4, experiment 3: Dice by sub-type and by age.
+DICE_BY_SUBTYPE = {"IVH": 0.30, "IPH": 0.28, "SAH": 0.23, "EDH": 0.35, "SDH": 0.52}
+DICE_BY_AGE = {"under_18": 0.321, "18_and_over": 0.309}

@@ -1,0 +1,299 @@
+"""Tables of results: text for the terminal, CSV files for everything else."""
+
+import csv
+import dataclasses
+import pathlib
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from ichjax.evaluate import published
+from ichjax.evaluate.protocol import CONVENTIONS
+from ichjax.evaluate.workdir import read_run
+
+EMPTY_MASK = "An empty mask"
+PAPER = "Paper"
+WIDTH = 96  # of the lines of text below the terminal's table
+AGE_NAMES = {"under_18": "under 18 years", "18_and_over": "18 years and over", "unknown": "age unknown"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column of the summary: what it is called, how it is written, and the convention it follows."""
+
+    key: str
+    title: str
+    convention: str  # a key of CONVENTIONS
+    unit: str = ""  # '%' for a share, 'mL', or nothing
+    heads: tuple[str, str] = ("", "")  # the title in two short lines, for a terminal
+
+
+COLUMNS = (
+    Column("dice", "Dice", "paper", heads=("Dice", "")),
+    Column("jaccard", "Jaccard", "paper", heads=("Jaccard", "")),
+    Column("volume_dice", "Dice of the scan", "volume", heads=("Dice of", "scan")),
+    Column("sensitivity", "Sensitivity", "slice_detection", "%", heads=("Sensi-", "tivity")),
+    Column("specificity", "Specificity", "slice_detection", "%", heads=("Speci-", "ficity")),
+    Column("false_alarm_rate", "False alarms", "false_alarm_rate", "%", heads=("False", "alarms")),
+    Column("false_positive_ml", "False-positive volume", "false_positive_ml", "mL", heads=("False", "positive")),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One number of the summary; None where it does not exist."""
+
+    value: float | None
+    ci95: Sequence[float] | None = None
+    n: int | None = None
+
+
+def summary(methods: Mapping[str, Mapping]) -> list[tuple[str, dict[str, Figure]]]:
+    """Rows of the summary: our methods, an empty mask, then the paper's figures for the methods it has.
+
+    Args:
+      methods: {name to print: results.json}; all scored on the same subjects.
+
+    Returns:
+      [(name, {column key: Figure})]; a row leaves out the columns that it has no figure for.
+    """
+    rows = [(name, _figures(results)) for name, results in methods.items()]
+    first = next(iter(methods.values()))
+    empty = first["empty_mask_would_score"]
+    free = first["hemorrhage_free"]["n"]
+    rows.append(
+        (
+            EMPTY_MASK,
+            {
+                "dice": Figure(empty["paper"]),
+                "jaccard": Figure(empty["paper"]),  # no overlap: both are 0, or neither exists
+                "volume_dice": Figure(empty["volume"]),
+                "sensitivity": Figure(empty["slice_detection"]["sensitivity"]),
+                "specificity": Figure(empty["slice_detection"]["specificity"]),
+                "false_alarm_rate": Figure(0.0 if free else None),
+                "false_positive_ml": Figure(0.0 if free else None),
+            },
+        )
+    )
+    for name, results in methods.items():
+        paper = published.BY_METHOD.get(results.get("method"))
+        if paper:
+            figures = {key: Figure(figure["mean"]) for key, figure in paper.items()}
+            rows.append((f"{PAPER}: {name}", figures))
+    return rows
+
+
+def _figures(results: Mapping) -> dict[str, Figure]:
+    def of(figures: Mapping) -> Figure:
+        return Figure(figures["mean"], figures["ci95"], figures["n"])
+
+    conventions, free = results["conventions"], results["hemorrhage_free"]
+    rates = results["reported_slice_detection"]["per_subject"]
+    return {
+        "dice": of(conventions["paper"]["dice"]),
+        "jaccard": of(conventions["paper"]["jaccard"]),
+        "volume_dice": of(conventions["volume"]["dice"]),
+        "sensitivity": of(rates["sensitivity"]),
+        "specificity": of(rates["specificity"]),
+        "false_alarm_rate": Figure(free["false_alarm_rate"], None, free["n"]),
+        "false_positive_ml": Figure(free["false_positive_ml"], free["false_positive_ml_ci95"], free["n"]),
+    }
+
+
+def write_number(value: float | None, unit: str = "") -> str:
+    """'0.315', '97.3 %', '2.04 mL'; '-' where there is no figure."""
+    if value is None:
+        return "-"
+    if unit == "%":
+        return f"{100 * value:.1f} %"
+    return f"{value:.2f} mL" if unit == "mL" else f"{value:.3f}"
+
+
+def write_interval(figure: Figure, unit: str = "") -> str:
+    """'0.25 to 0.38', in the column's unit; '' where there is no interval."""
+    if figure.ci95 is None:
+        return ""
+    low, high = (write_number(bound, unit).split()[0] for bound in figure.ci95)
+    return f"{low} to {high}"
+
+
+def summary_text(methods: Mapping[str, Mapping]) -> str:
+    """The summary as text for a terminal: the table, then what each column means, in words.
+
+    Args:
+      methods: {name to print: results.json}.
+    """
+    rows = summary(methods)
+    marks = {convention: n for n, convention in enumerate(dict.fromkeys(c.convention for c in COLUMNS), start=1)}
+    table = [
+        ["Method", *(line.strip() for line in heads)] for heads in zip(*(c.heads for c in COLUMNS), strict=True)
+    ]
+    table[1][0] = ""
+    table.append(["", *(f"[{marks[c.convention]}]" for c in COLUMNS)])
+    for name, figures in rows:
+        cells = [write_number(figures[c.key].value, c.unit) if c.key in figures else "" for c in COLUMNS]
+        table.append([name, *cells])
+    widths = [max(len(line[n]) for line in table) for n in range(len(table[0]))]
+    lines = [
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in table
+    ]
+    rule = "-" * max(map(len, lines))
+    words = [
+        textwrap.fill(f"[{n}] {CONVENTIONS[name]}", WIDTH, subsequent_indent="    ") for name, n in marks.items()
+    ]
+    return "\n".join([*lines[:3], rule, *lines[3:], rule, *words, *_remarks(methods, dict(rows))])
+
+
+def _remarks(methods: Mapping[str, Mapping], rows: Mapping[str, dict[str, Figure]]) -> list[str]:
+    """How sure the figures are and what they rest on, a paragraph each."""
+    remarks = []
+    for name, results in methods.items():
+        intervals = [
+            f"{c.title} {write_interval(rows[name][c.key], c.unit)}"
+            for c in COLUMNS
+            if rows[name][c.key].ci95 is not None
+        ]
+        sure = "; ".join(intervals) if intervals else "none, there are fewer than 8 subjects"
+        figure = rows[name]["dice"]
+        remarks.append(
+            f"{name}: {figure.n} subjects with a hemorrhage, {results['hemorrhage_free']['n']} without. "
+            f"95 % intervals (bootstrap over subjects): {sure}. {threshold_text(results)}"
+        )
+    if any(name.startswith(f"{PAPER}: ") for name in rows):
+        remarks.append(f"{PAPER}: {published.SOURCE}; {published.DATA}. Not the subjects scored here.")
+    return [textwrap.fill(remark, WIDTH, subsequent_indent="    ") for remark in remarks]
+
+
+def threshold_text(results: Mapping) -> str:
+    """A sentence on the threshold and the area rule that the reported figures rest on."""
+    rule = (
+        f"more than {results['slice_rule_px']} pixels"
+        if results.get("slice_rule_px") is not None
+        else f"more than {results['slice_rule_mm2']:g} mm2"
+    )
+    value, chosen_on = results["thresholds"]["value"], results["thresholds"]["chosen_on"]
+    if isinstance(value, list) and value and all(one == value[0] for one in value):
+        what = f"Threshold {value[0]} in every fold"
+    else:
+        what = f"Thresholds by fold {value}" if isinstance(value, list) else f"Threshold {value}"
+    return f"{what}, chosen on: {chosen_on}. Slice called positive with {rule}."
+
+
+def write_tables(workdir: pathlib.Path | str) -> list[pathlib.Path]:
+    """Writes the tables of a work directory as CSV into tables/, each number with its convention in words.
+
+    Returns:
+      The files: summary, subjects, slice_detection, by_subtype and by_age.
+
+    Raises:
+      InputError: as `workdir.read_run`.
+    """
+    run = read_run(workdir)
+    folder = run.path / "tables"
+    folder.mkdir(exist_ok=True)
+    makers = {
+        "summary": summary_records,
+        "subjects": subject_records,
+        "slice_detection": detection_records,
+        "by_subtype": lambda methods: group_records(methods, "by_subtype", published.DICE_BY_SUBTYPE),
+        "by_age": lambda methods: group_records(methods, "by_age", published.DICE_BY_AGE),
+    }
+    return [_write_csv(folder / f"{name}.csv", make(run.methods)) for name, make in makers.items()]
+
+
+def _write_csv(path: pathlib.Path, records: Sequence[Mapping]) -> pathlib.Path:
+    """One row a record; None is an empty cell."""
+    aside = path.with_name("." + path.name)
+    with aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(records[0]) if records else ["method"])
+        writer.writeheader()
+        writer.writerows(records)
+    aside.replace(path)
+    return path
+
+
+def _spread(figures: Mapping) -> dict:
+    """A `statistics.summary`, or the part of one that the paper prints, as cells."""
+    low, high = figures.get("ci95") or (None, None)
+    cells = {key: figures.get(key) for key in ("mean", "std", "min", "max")}
+    return {**cells, "ci95_low": low, "ci95_high": high, "n": figures.get("n"), "unit": figures.get("unit")}
+
+
+def summary_records(methods: Mapping[str, Mapping]) -> list[dict]:
+    """A record for each method, score and convention, then the paper's."""
+    records = []
+
+    def add(method: str, score: str, convention: str, figures: Mapping) -> None:
+        words = CONVENTIONS[convention]
+        records.append(
+            {"method": method, "score": score, "convention": convention, **_spread(figures), "in_words": words}
+        )
+
+    for name, results in methods.items():
+        for convention, scores in results["conventions"].items():
+            for score, figures in scores.items():
+                add(name, score, convention, figures)
+        for score, figures in results["reported_slice_detection"]["per_subject"].items():
+            add(name, score, "slice_detection", figures)
+        for score in ("sensitivity", "specificity", "accuracy"):
+            pooled = {"mean": results["reported_slice_detection"]["pooled"][score], "unit": "slices"}
+            add(name, score, "slice_detection_pooled", {**pooled, "n": results["counts"]["slices"]})
+        free = results["hemorrhage_free"]
+        for score in ("false_alarm_rate", "false_positive_ml"):
+            figures = {"mean": free[score], "ci95": free.get(f"{score}_ci95"), "max": free.get(f"{score}_max")}
+            add(name, score, score, {**figures, "n": free["n"], "unit": "subjects"})
+    for name, results in methods.items():
+        for score, figures in published.BY_METHOD.get(results.get("method"), {}).items():
+            convention = "paper" if score in ("dice", "jaccard") else "slice_detection"
+            add(f"{PAPER}: {name}", score, convention, figures)
+    return records
+
+
+def subject_records(methods: Mapping[str, Mapping]) -> list[dict]:
+    """A record for each method and subject."""
+    return [
+        {"method": name, **subject, "subtypes": " ".join(subject["subtypes"])}
+        for name, results in methods.items()
+        for subject in results["subjects"]
+    ]
+
+
+def detection_records(methods: Mapping[str, Mapping]) -> list[dict]:
+    """A record for each method, threshold and convention, then the paper's Table 7."""
+    rates = ("sensitivity", "specificity", "accuracy")
+    records = []
+    for name, results in methods.items():
+        for row in results["slice_detection"]:
+            for convention, figures in (("slice_detection", row), ("slice_detection_pooled", row["pooled"])):
+                records.append(
+                    {
+                        "method": name,
+                        "threshold": row["threshold"],
+                        "convention": convention,
+                        **{rate: figures[rate] for rate in rates},
+                        "in_words": CONVENTIONS[convention],
+                    }
+                )
+    words = "As the paper prints it; its convention cannot be told from the text."
+    for row in published.SLICE_DETECTION:
+        records.append({"method": f"{PAPER}: U-Net", "convention": "", **row, "in_words": words})
+    return records
+
+
+def group_records(methods: Mapping[str, Mapping], key: str, paper: Mapping[str, float]) -> list[dict]:
+    """Dice by sub-type or by age: a record for each method, group and unit, then the paper's.
+
+    Args:
+      methods: {name to print: results.json}.
+      key: 'by_subtype' or 'by_age'.
+      paper: {group: the paper's Dice}.
+    """
+    records = []
+    for name, results in methods.items():
+        for group, units in results[key].items():
+            for unit in ("subjects", "slices"):
+                words = f"{CONVENTIONS[key]} Mean over {unit}."
+                records.append({"method": name, "group": group, **_spread(units[unit]), "in_words": words})
+    for group, dice in paper.items():
+        words = "As the paper prints it; the mean is likely over subjects."
+        records.append({"method": f"{PAPER}: U-Net", "group": group, **_spread({"mean": dice}), "in_words": words})
+    return records
