@@ -13,7 +13,7 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Compiling makes first examples slow, and the machine may be busy: no deadline, and the same examples every run.
-hypothesis.settings.register_profile("ichjax", deadline=None, derandomize=True, max_examples=30)
+hypothesis.settings.register_profile("ichjax", deadline=None, derandomize=True, max_examples=20)
 hypothesis.settings.load_profile("ichjax")
 
 

@@ -1,0 +1,159 @@
+"""A memory-mapped copy of the scans, so that any slice is read in microseconds and no scan is unpacked twice."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from ichjax.data import ct_ich
+from ichjax.data.volume import Volume
+from ichjax.errors import InputError
+
+FORMAT = 1  # part of every digest: raise it when what is stored, or how a scan is read, changes
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CachedScan:
+    """A subject's scan, mapped from disk.
+
+    Attributes:
+      subject: whose scan it is.
+      volume: its `hu` is a read-only memory map, int16 [D, H, W].
+      mask: read-only memory map, uint8 [D, H, W] of 0 and 1.
+      slice_labels: bool [D, 5].
+      truth_px: int64 [D], mask pixels of each slice.
+      notes: what was odd about it, one sentence each.
+      digest: of the files and labels that it was made from.
+    """
+
+    subject: ct_ich.Subject
+    volume: Volume
+    mask: np.ndarray
+    slice_labels: np.ndarray
+    truth_px: np.ndarray
+    notes: tuple[str, ...]
+    digest: str
+
+    @property
+    def number(self) -> int:
+        """The subject's number."""
+        return self.subject.number
+
+
+def folder() -> pathlib.Path:
+    """Where synthetic sets and cached scans live: `ICHJAX_CACHE`, else ichjax in the user's cache directory."""
+    named = os.environ.get("ICHJAX_CACHE")
+    if named:
+        return pathlib.Path(named).expanduser().resolve()
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base).expanduser().resolve() / "ichjax"
+
+
+def open_scans(
+    subjects: Sequence[ct_ich.Subject], *, progress: bool = True
+) -> tuple[list[CachedScan], dict[int, str]]:
+    """Opens every subject's scan, unpacking those that are not cached yet.
+
+    Args:
+      subjects: of `ct_ich.read_dataset`.
+      progress: whether to show a progress bar (on a terminal only).
+
+    Returns:
+      (the scans that could be read, in the order given; {subject number: one sentence} for those that could not).
+    """
+    scans, problems = [], {}
+    bar = tqdm(subjects, "reading scans", unit="scan", leave=False, disable=not (progress and sys.stderr.isatty()))
+    for subject in bar:
+        try:
+            scans.append(open_scan(subject))
+        except InputError as error:
+            problems[subject.number] = str(error)
+    return scans, problems
+
+
+def open_scan(subject: ct_ich.Subject) -> CachedScan:
+    """Opens one subject's scan; see `open_scans`.
+
+    Raises:
+      InputError: as `ct_ich.load_scan` does.
+    """
+    digest = _digest(subject)
+    place = folder() / "scans" / digest
+    if not (place / "meta.json").is_file():
+        _store(ct_ich.load_scan(subject), place)
+    return _open(subject, place)
+
+
+def _digest(subject: ct_ich.Subject) -> str:
+    digest = hashlib.blake2b(f"{FORMAT} {subject.number}".encode(), digest_size=16)
+    digest.update(np.packbits(subject.slice_labels).tobytes() + str(subject.slice_labels.shape).encode())
+    for path in (subject.scan_path, subject.mask_path):
+        digest.update(b"|")
+        if path is None:
+            continue
+        try:
+            with open(path, "rb") as file:
+                while block := file.read(1 << 22):
+                    digest.update(block)
+        except OSError as error:
+            raise InputError(f"{path.name} (subject {subject.number}): cannot be read ({error.strerror})") from error
+    return digest.hexdigest()
+
+
+def _store(scan: ct_ich.Scan, place: pathlib.Path) -> None:
+    """Writes a scan aside and renames it, so that another process sees it whole or not at all."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    aside = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=place.parent))
+    volume = scan.volume
+    meta = {
+        "affine": volume.affine.tolist(),
+        "slice_origins_mm": volume.slice_origins_mm.tolist(),
+        "file_shape": [int(n) for n in volume.file_shape],
+        "file_affine": volume.file_affine.tolist(),
+        "file_orientation": volume.file_orientation.tolist(),
+        "name": volume.name,
+        "hu_range": [int(n) for n in volume.hu_range],
+        "slice_labels": scan.slice_labels.astype(int).tolist(),
+        "truth_px": scan.mask.sum(axis=(1, 2), dtype=np.int64).tolist(),
+        "notes": list(scan.notes),
+    }
+    try:
+        np.save(aside / "hu.npy", np.ascontiguousarray(volume.hu))
+        np.save(aside / "mask.npy", np.ascontiguousarray(scan.mask))
+        (aside / "meta.json").write_text(json.dumps(meta))
+        aside.rename(place)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        if not (place / "meta.json").is_file():  # else another process was first
+            raise InputError(f"{place.parent}: the cache of scans cannot be written ({error.strerror})") from error
+
+
+def _open(subject: ct_ich.Subject, place: pathlib.Path) -> CachedScan:
+    meta = json.loads((place / "meta.json").read_text())
+    volume = Volume(
+        hu=np.load(place / "hu.npy", mmap_mode="r"),
+        affine=np.array(meta["affine"]),
+        slice_origins_mm=np.array(meta["slice_origins_mm"]),
+        file_shape=tuple(meta["file_shape"]),
+        file_affine=np.array(meta["file_affine"]),
+        file_orientation=np.array(meta["file_orientation"]),
+        name=meta["name"],
+        hu_range=tuple(meta["hu_range"]),
+    )
+    return CachedScan(
+        subject=subject,
+        volume=volume,
+        mask=np.load(place / "mask.npy", mmap_mode="r"),
+        slice_labels=np.array(meta["slice_labels"], bool).reshape(-1, len(ct_ich.SUBTYPES)),
+        truth_px=np.array(meta["truth_px"], np.int64),
+        notes=tuple(meta["notes"]),
+        digest=place.name,
+    )

@@ -1,0 +1,95 @@
+"""Batches of patches, read by grain from memory-mapped scans in an order that (seed, fold, step) alone decides."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import TypedDict
+
+import grain
+import numpy as np
+
+from ichjax.data.cache import CachedScan
+from ichjax.data.patch_table import Epochs, PatchTable
+
+
+class Batch(TypedDict):
+    """What the device gets: 2 bytes a pixel, however many windows there are.
+
+    image: int16 [B, P, P], HU.  mask: uint8 [B, P, P] of 0 and 1.  index: int32 [B], the example's row in its
+    patch table.  weight: float32 [B], 0 for the padding of a last batch, else 1.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    index: np.ndarray
+    weight: np.ndarray
+
+
+class PatchReader:
+    """Reads patches by their row in the table; random access, no state, safe to share between threads."""
+
+    def __init__(self, scans: Sequence[CachedScan], table: PatchTable):
+        self._hu = [scan.volume.hu for scan in scans]
+        self._masks = [scan.mask for scan in scans]
+        self._table = table
+
+    def read(self, rows: np.ndarray, *, size: int | None = None) -> Batch:
+        """Reads one batch.
+
+        Args:
+          rows: int [n], rows of the table.
+          size: B; the rest of the batch is padding of weight 0. None: n.
+        """
+        table, side = self._table, self._table.side
+        size = len(rows) if size is None else size
+        image = np.full((size, side, side), -1000, np.int16)
+        mask = np.zeros((size, side, side), np.uint8)
+        index = np.zeros(size, np.int32)
+        weight = np.zeros(size, np.float32)
+        index[: len(rows)] = rows
+        weight[: len(rows)] = 1.0
+        for place, row in enumerate(rows):
+            scan, depth, top, left = table.scan[row], table.slice[row], table.row[row], table.column[row]
+            image[place] = self._hu[scan][depth, top : top + side, left : left + side]
+            mask[place] = self._masks[scan][depth, top : top + side, left : left + side]
+        return {"image": image, "mask": mask, "index": index, "weight": weight}
+
+
+def training_batches(
+    reader: PatchReader,
+    epochs: Epochs,
+    *,
+    batch_size: int,
+    start_step: int,
+    stop_step: int,
+    threads: int = 2,
+    prefetch: int = 8,
+) -> Iterator[Batch]:
+    """Yields the batches of steps `start_step` to `stop_step` - 1, the same ones whenever training is resumed.
+
+    Args:
+      reader: of the training scans.
+      epochs: the order of examples.
+      batch_size: B, examples of a global batch.
+      start_step, stop_step: counted from the beginning of training, over all epochs.
+      threads: grain's reading threads; 0 reads in the caller's thread.
+      prefetch: batches read ahead.
+    """
+    steps = epochs.steps(batch_size)
+    order = functools.lru_cache(maxsize=4)(epochs.order)
+
+    def batch(step: int) -> Batch:
+        place = step % steps
+        return reader.read(order(step // steps)[place * batch_size : (place + 1) * batch_size])
+
+    dataset = grain.MapDataset.range(start_step, stop_step).map(batch)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch if threads else 0)
+    return iter(dataset.to_iter_dataset(options))
+
+
+def fixed_batches(reader: PatchReader, rows: np.ndarray, *, batch_size: int, threads: int = 2) -> Iterator[Batch]:
+    """Yields `rows` in order, each once; the last batch is padded to `batch_size` with weight 0."""
+    count = -(-len(rows) // batch_size)
+    dataset = grain.MapDataset.range(count).map(
+        lambda i: reader.read(rows[i * batch_size : (i + 1) * batch_size], size=batch_size)
+    )
+    return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4)))

@@ -1,0 +1,115 @@
+"""Which patches there are, and which of them an epoch visits, in which order (paper, section 4)."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from ichjax.data.cache import CachedScan
+from ichjax.errors import InputError
+
+AIR_HU = -500  # a patch whose voxels all lie below it shows air alone and teaches nothing
+NEGATIVES = ("matched", "none")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PatchTable:
+    """Every patch of some scans, one row a patch; a row's number is the example's index.
+
+    Attributes:
+      scan, slice, row, column: int32 [N]: which scan of the list, which slice, the patch's first pixel.
+      positive: bool [N], at least one mask pixel inside.
+      air: bool [N], nothing but air inside.
+      side: P, in pixels.
+    """
+
+    scan: np.ndarray
+    slice: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
+    positive: np.ndarray
+    air: np.ndarray
+    side: int
+
+    def __len__(self) -> int:
+        return len(self.scan)
+
+
+def patch_table(scans: Sequence[CachedScan], *, side: int, stride: int) -> PatchTable:
+    """Lists the patches of `side` at `stride` of every slice of every scan (49 a slice in the paper)."""
+    columns = []
+    for index, scan in enumerate(scans):
+        positive = _any_in_patch(scan.mask > 0, side, stride)
+        tissue = _any_in_patch(scan.volume.hu > AIR_HU, side, stride)
+        slices, rows, cols = np.indices(positive.shape, dtype=np.int32).reshape(3, -1)
+        columns.append(
+            (np.full(slices.size, index, np.int32), slices, rows * stride, cols * stride)
+            + (positive.ravel(), ~tissue.ravel())
+        )
+    return PatchTable(*(np.concatenate(parts) for parts in zip(*columns, strict=True)), side=side)
+
+
+def _any_in_patch(voxels: np.ndarray, side: int, stride: int) -> np.ndarray:
+    """bool [D, H, W] to bool [D, rows, columns]: whether any voxel of a patch is set."""
+    depth, height, width = voxels.shape
+    k = side // stride
+    blocks = voxels.reshape(depth, height // stride, stride, width // stride, stride).any(axis=(2, 4))
+    return np.lib.stride_tricks.sliding_window_view(blocks, (k, k), axis=(1, 2)).any(axis=(3, 4))
+
+
+@dataclasses.dataclass(frozen=True)
+class Epochs:
+    """The order of examples, a function of (seed, fold, epoch) alone.
+
+    Every positive patch is visited once an epoch. With `negatives` 'matched' as many negative patches are drawn
+    anew each epoch, without replacement, from those that show more than air: the paper's undersampling of
+    non-hemorrhage data to the level of hemorrhage data. With 'none' there are positive patches only, as in the
+    authors' code for the NIfTI release.
+    """
+
+    table: PatchTable
+    negatives: str
+    seed: int
+    fold: int
+
+    def __post_init__(self):
+        if self.negatives not in NEGATIVES:
+            raise InputError(f"negatives is {self.negatives!r}; expected one of {', '.join(NEGATIVES)}")
+        if not self.table.positive.any():
+            raise InputError(f"fold {self.fold}: no patch with a hemorrhage to learn from; expected at least one")
+
+    @property
+    def examples(self) -> int:
+        """Number of examples in an epoch."""
+        positive = int(self.table.positive.sum())
+        return positive + (min(positive, self._pool().size) if self.negatives == "matched" else 0)
+
+    def _pool(self) -> np.ndarray:
+        return np.flatnonzero(~self.table.positive & ~self.table.air)
+
+    def steps(self, batch_size: int) -> int:
+        """Number of whole batches in an epoch; what does not fill one is left to another epoch's order.
+
+        Raises:
+          InputError: an epoch holds less than one batch.
+        """
+        steps = self.examples // batch_size
+        if not steps:
+            raise InputError(
+                f"fold {self.fold}: an epoch has {self.examples} patches, fewer than batch_size {batch_size}"
+            )
+        return steps
+
+    def order(self, epoch: int) -> np.ndarray:
+        """int64 [examples], rows of the table in the order of one epoch."""
+        rng = np.random.default_rng([self.seed, self.fold, epoch])
+        rows = np.flatnonzero(self.table.positive)
+        if self.negatives == "matched":
+            pool = self._pool()
+            drawn = rng.choice(pool, size=min(rows.size, pool.size), replace=False)
+            rows = np.concatenate([rows, drawn])
+        return rng.permutation(rows)
+
+    def fixed(self) -> np.ndarray:
+        """int64 [examples], the first epoch's examples in table order: one unchanging set, for validation."""
+        return np.sort(self.order(0))

@@ -1,0 +1,93 @@
+"""The authors' U-Net (paper, figure 3; the layer details are those of their Keras code).
+
+Encoder 64-128-256-512, bottleneck 1024: two 3 x 3 convolutions with ReLU a level, 2 x 2 max-pooling; decoder:
+nearest upsampling, a 2 x 2 convolution with ReLU, the skip connection, two 3 x 3 convolutions; head: a 3 x 3
+convolution to two maps with ReLU, a 1 x 1 convolution. 24 convolutions, 31,031,685 parameters, no normalisation.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+GROUPS = 8  # of channels, where `norm` is 'group'
+
+
+class UNet(nn.Module):
+    """A U-Net for one class.
+
+    Attributes:
+      base_width: channels of the first level, doubled at each one below it.
+      depth: number of poolings; a side must be a multiple of 2 ** depth.
+      dropout: rate at the two deepest levels (after the last encoder level, before its skip is taken, and after
+        the bottleneck), as in the authors' code.
+      norm: 'none' as in the paper, or 'group' (group normalisation after each 3 x 3 convolution).
+      dtype: of the computation; parameters, and the logits that are returned, stay float32.
+    """
+
+    base_width: int = 64
+    depth: int = 4
+    dropout: float = 0.5
+    norm: str = "none"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, dropout_keys: jax.Array | None = None) -> jax.Array:
+        """Maps windowed images to logits.
+
+        Args:
+          images: float [B, H, W, C].
+          dropout_keys: PRNG keys [B], one an example, so that what is dropped for an example does not depend on
+            its neighbours or on the number of devices; None switches dropout off (prediction).
+
+        Returns:
+          float32 [B, H, W]; the probability of hemorrhage is their sigmoid.
+        """
+        x = images.astype(self.dtype)
+        skips = []
+        for level in range(self.depth):
+            x = self._level(x, self.base_width * 2**level, f"encoder{level + 1}")
+            if level == self.depth - 1:
+                x = drop(x, dropout_keys, self.dropout, salt=0)
+            skips.append(x)
+            x = nn.max_pool(x, (2, 2), (2, 2))
+        x = self._level(x, self.base_width * 2**self.depth, "bottleneck")
+        x = drop(x, dropout_keys, self.dropout, salt=1)
+        for level in reversed(range(self.depth)):
+            width = self.base_width * 2**level
+            up = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+            up = nn.relu(self._conv(up, width, 2, f"up{level + 1}"))
+            x = jnp.concatenate([skips.pop(), up], axis=-1)
+            x = self._level(x, width, f"decoder{level + 1}")
+        x = nn.relu(self._conv(x, 2, 3, "head"))
+        return self._conv(x, 1, 1, "logit")[..., 0].astype(jnp.float32)
+
+    def _level(self, x, width, name):
+        for index in (1, 2):
+            x = self._conv(x, width, 3, f"{name}_conv{index}")
+            if self.norm == "group":
+                groups = min(GROUPS, width)
+                x = nn.GroupNorm(num_groups=groups, dtype=self.dtype, name=f"{name}_norm{index}")(x)
+            elif self.norm != "none":
+                raise ValueError(f"norm {self.norm!r}; expected 'none' or 'group'")
+            x = nn.relu(x)
+        return x
+
+    def _conv(self, x, width, side, name):
+        return nn.Conv(
+            width, (side, side), padding="SAME", dtype=self.dtype, kernel_init=nn.initializers.he_normal(), name=name
+        )(x)
+
+
+def drop(x: jax.Array, keys: jax.Array | None, rate: float, *, salt: int) -> jax.Array:
+    """Dropout of [B, ...] with one key an example [B]; `salt` tells the places of a network apart."""
+    if keys is None or rate == 0.0:
+        return x
+    keep = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, salt), 1.0 - rate, x.shape[1:]))(keys)
+    return jnp.where(keep, x / (1.0 - rate), jnp.zeros((), x.dtype))
+
+
+def count_parameters(params) -> int:
+    """Number of scalars in a tree of arrays."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

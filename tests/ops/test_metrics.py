@@ -1,0 +1,99 @@
+"""Windows, losses and overlap counts against NumPy, optax and hand-computed values."""
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ichjax.ops import hu, losses, metrics, resample
+
+SEEDS = st.integers(0, 2**31)
+
+
+def test_the_brain_window_by_hand():
+    values = jnp.array([-1000, -20, 10, 40, 100, 2000], jnp.int16)
+    np.testing.assert_allclose(hu.window(values, level=40, width=120), [0, 0, 0.25, 0.5, 1, 1], atol=1e-6)
+    # The thresholds of the paper's experiment 1, grey levels 140 and 230, are 46 and 88 HU.
+    np.testing.assert_array_equal(hu.grey_levels(jnp.array([46, 88], jnp.int16)), [140, 230])
+    two = hu.windows(values, (hu.BRAIN, hu.BONE))
+    assert two.shape == (6, 2)
+    np.testing.assert_allclose(two[:, 1], np.clip((np.asarray(values) + 900) / 3200, 0, 1), atol=1e-6)
+
+
+@given(SEEDS)
+def test_counts_dice_and_jaccard_agree_with_numpy(seed):
+    rng = np.random.default_rng(seed)
+    truth, predicted = rng.random((2, 3, 9, 7)) < rng.random()
+    counts = metrics.overlap_counts(jnp.asarray(predicted), jnp.asarray(truth))
+    for index, (t, p) in enumerate(zip(truth, predicted, strict=True)):
+        both, either = np.logical_and(t, p).sum(), np.logical_or(t, p).sum()
+        assert [int(c[index]) for c in counts] == [t.sum(), p.sum(), both]
+        expected = [2 * both / (t.sum() + p.sum()), both / either] if either else [np.nan, np.nan]
+        ours = [float(metric(*counts)[index]) for metric in (metrics.dice, metrics.jaccard)]
+        np.testing.assert_allclose(ours, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("counts", "dice", "jaccard"),
+    [((0, 0, 0), np.nan, np.nan), ((0, 5, 0), 0, 0), ((5, 0, 0), 0, 0), ((1, 1, 1), 1, 1), ((4, 4, 2), 0.5, 1 / 3)],
+)
+def test_overlap_by_hand(counts, dice, jaccard):
+    counts = [jnp.asarray(c) for c in counts]
+    np.testing.assert_allclose(metrics.dice(*counts), dice, rtol=1e-6)
+    np.testing.assert_allclose(metrics.jaccard(*counts), jaccard, rtol=1e-6)
+
+
+@given(SEEDS)
+def test_scoring_at_every_threshold_agrees_with_opencv(seed):
+    rng = np.random.default_rng(seed)
+    probability = cv2.GaussianBlur(rng.random((48, 40), np.float32), (0, 0), 2.5)
+    probability = (probability - probability.min()) / np.ptp(probability)
+    truth = probability > 0.6
+    thresholds = np.array([0.3, 0.5, 0.7], np.float32)
+    area, predicted, both = SCORE(
+        jnp.asarray(probability)[None], jnp.asarray(truth)[None], jnp.asarray(thresholds), closing=4, opening=3
+    )
+    assert int(area[0]) == truth.sum()
+    for index, threshold in enumerate(thresholds):
+        image = (probability > threshold).astype(np.uint8)
+        image = cv2.morphologyEx(image, cv2.MORPH_CLOSE, np.ones((4, 4), np.uint8))
+        image = cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        assert int(predicted[index, 0]) == image.sum()
+        assert int(both[index, 0]) == (image.astype(bool) & truth).sum()
+
+
+@given(SEEDS)
+def test_cross_entropy_agrees_with_optax(seed):
+    rng = np.random.default_rng(seed)
+    logits = (rng.standard_normal((3, 5, 5)) * 20).astype(np.float32)
+    truth = (rng.random((3, 5, 5)) < 0.3).astype(np.float32)
+    theirs = optax.sigmoid_binary_cross_entropy(logits, truth).mean(axis=(1, 2))
+    np.testing.assert_allclose(losses.binary_cross_entropy(logits, truth), theirs, rtol=1e-5)
+
+
+def test_soft_overlap_of_hard_masks_is_the_jaccard_index():
+    truth = jnp.array([[[1.0, 1.0], [0.0, 0.0]]])
+    predicted = jnp.array([[[1.0, 0.0], [1.0, 0.0]]])
+    intersection, union = losses.soft_overlap(predicted, truth)
+    assert (float(intersection[0]), float(union[0])) == (1.0, 3.0)
+
+
+WEIGHTS = jax.jit(resample.line_weights, static_argnums=(2, 4))
+SCORE = jax.jit(metrics.score, static_argnames=("closing", "opening"))
+
+
+@given(st.integers(8, 40), st.floats(0.3, 1.0), st.sampled_from([4, 24]), st.floats(0.3, 1.0))
+def test_resampling_weights_agree_with_numpy_interpolation(size, spacing, to_size, to_spacing):
+    weights = np.asarray(WEIGHTS(size, spacing, to_size, to_spacing, 48))
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0, rtol=1e-5)
+    assert not weights[:, size:].any()
+    if to_spacing <= spacing:  # interpolation; coarser targets average
+        signal = np.random.default_rng(size).random(size)
+        target = (np.arange(to_size) - (to_size - 1) / 2) * to_spacing
+        source = (np.arange(size) - (size - 1) / 2) * spacing
+        expected = np.interp(target, source, signal)
+        np.testing.assert_allclose(weights[:, :size] @ signal, expected, atol=2e-5)
