@@ -1,0 +1,217 @@
+"""DICOM files one by one: which CT slices a file holds, their tags, and their pixels in HU."""
+
+import dataclasses
+import pathlib
+import warnings
+
+import numpy as np
+import pydicom
+from pydicom.filereader import read_partial
+from pydicom.pixels import get_decoder
+from pydicom.tag import Tag
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    LegacyConvertedEnhancedCTImageStorage,
+)
+
+from ichjax.data import volume as volumes
+from ichjax.errors import InputError
+
+CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+PIXEL_DATA = 0x7FE00010
+LARGEST_FRAME_COUNT = 16384
+NEAR_AXIAL = np.cos(np.radians(45))  # of the slice normal to the body axis; gantries tilt by up to 30 degrees
+# A padding value that means an HU in this range would blank real pixels; some files name 0 where 0 is water.
+REAL_HU = (-500, 3071)
+# Where an enhanced (multi-frame) file keeps a frame's values; in a classic one they lie in the file itself.
+GROUP_OF = {
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "PixelSpacing": "PixelMeasuresSequence",
+    "SliceThickness": "PixelMeasuresSequence",
+    "RescaleSlope": "PixelValueTransformationSequence",
+    "RescaleIntercept": "PixelValueTransformationSequence",
+    "FrameType": "CTImageFrameTypeSequence",
+    "WindowWidth": "FrameVOILUTSequence",
+}
+# All that is read from a header: nothing that names a patient gets into memory.
+TAGS = [
+    *GROUP_OF,
+    "SOPClassUID",
+    "SeriesInstanceUID",
+    "ImageType",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "PerFrameFunctionalGroupsSequence",
+    "SharedFunctionalGroupsSequence",
+]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Frame:
+    """One slice: which frame (from 0) of which file, and the file's header."""
+
+    path: pathlib.Path
+    index: int
+    header: pydicom.Dataset = dataclasses.field(repr=False)
+    has_pixels: bool
+
+    def get(self, keyword: str) -> object:
+        """A value of this frame, from where its kind of file keeps it; None where there is none."""
+        with _quiet():  # pydicom parses a value when it is first looked at
+            if keyword in GROUP_OF:
+                own = list(self.header.get("PerFrameFunctionalGroupsSequence") or [])[self.index : self.index + 1]
+                shared = list(self.header.get("SharedFunctionalGroupsSequence") or [])[:1]
+                for functional in own + shared:
+                    for group in functional.get(GROUP_OF[keyword]) or []:
+                        if group.get(keyword) is not None:
+                            return group.get(keyword)
+            return self.header.get(keyword)
+
+    def numbers(self, keyword: str, count: int) -> np.ndarray:
+        """float64 [count]; InputError where the tag is missing or malformed."""
+        try:
+            value = self.get(keyword)
+            found = np.atleast_1d(np.array([] if value is None or value == "" else value, dtype=np.float64))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{self.path.name}: {keyword} is malformed; expected {count} numbers") from error
+        if not len(found):
+            raise InputError(f"{self.path.name}: lacks {keyword}; expected it in every image of a CT series")
+        if len(found) != count or not np.isfinite(found).all():
+            raise InputError(f"{self.path.name}: {keyword} is {found.tolist()}; expected {count} finite numbers")
+        return found
+
+    def orientation(self) -> np.ndarray:
+        """float64 [2, 3], unit directions (LPS) of growing column and row index."""
+        axes = self.numbers("ImageOrientationPatient", 6).reshape(2, 3)
+        lengths = np.linalg.norm(axes, axis=1)
+        if np.abs(lengths - 1).max() > 0.01 or abs(axes[0] @ axes[1]) > 0.01:
+            raise InputError(
+                f"{self.path.name}: ImageOrientationPatient {axes.ravel().tolist()} is no pair of axes"
+            )
+        return axes / lengths[:, None]
+
+    def is_axial(self) -> bool | None:
+        """Whether it is a near-axial slice and no localizer; None where the orientation cannot be read."""
+        if any("LOCALIZER" in np.ravel(self.get(tag)) for tag in ("ImageType", "FrameType") if self.get(tag)):
+            return False
+        try:
+            return bool(abs(np.cross(*self.orientation())[2]) > NEAR_AXIAL)
+        except InputError:
+            return None
+
+
+def frames_of(path: pathlib.Path) -> tuple[list[Frame], str]:
+    """The near-axial CT slices that a file holds, and why it was left out ('' if it was not).
+
+    A slice whose orientation cannot be read is kept, to be told of when its series is read: left out, it would
+    leave a hole there.
+
+    Raises:
+      InputError: the file is DICOM by its first bytes or its name, but damaged.
+    """
+    damaged = InputError(f"{path.name}: is damaged or truncated; expected a readable DICOM file")
+    with path.open("rb") as file:
+        part10 = file.read(132)[128:] == b"DICM"
+    try:
+        header, sop_class, has_pixels = _read_header(path, force=not part10)
+        count = int(header.get("NumberOfFrames") or 1)
+    except Exception as error:  # pydicom raises many kinds on damaged files, and more on what is no DICOM
+        header, sop_class, cause = None, None, error
+    else:
+        cause = None
+    if sop_class is None:
+        if part10 or path.suffix.lower() == ".dcm":
+            raise damaged from cause
+        return [], "not DICOM"
+    if sop_class not in CT_CLASSES:
+        return [], "not CT images"
+    if (not has_pixels and "SeriesInstanceUID" not in header) or not 1 <= count <= LARGEST_FRAME_COUNT:
+        raise damaged  # a slice of who knows which series
+    frames = [Frame(path, index, header, has_pixels) for index in range(count)]
+    frames = [frame for frame in frames if frame.is_axial() is not False]
+    return frames, "" if frames else "localizers or not axial"
+
+
+def _read_header(path: pathlib.Path, *, force: bool) -> tuple[pydicom.Dataset, str | None, bool]:
+    """The tags in TAGS, the SOP class, and whether there is pixel data (not read).
+
+    Files without a preamble, older than the rule, are read with `force`, if they turn out to have a SOP class.
+    """
+    reached = []
+
+    def at_pixels(tag: int, vr: str | None, length: int) -> bool:
+        if tag >= PIXEL_DATA:
+            reached.append(tag)
+        return bool(reached)
+
+    with _quiet(), path.open("rb") as file:
+        header = read_partial(file, at_pixels, force=force, specific_tags=[Tag(name) for name in TAGS])
+        sop_class = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+    return header, sop_class or None, PIXEL_DATA in reached
+
+
+def _quiet() -> warnings.catch_warnings:
+    """Silences pydicom's warnings on values that bend the standard: they quote values, and those may identify."""
+    return warnings.catch_warnings(action="ignore")
+
+
+def decode(path: pathlib.Path) -> np.ndarray:
+    """Reads the stored values: integers [rows, columns], or [frames, rows, columns] of a multi-frame file.
+
+    Raises:
+      InputError: they are damaged, truncated, or compressed in a way that no installed decoder reads.
+    """
+    with _quiet():
+        try:
+            dataset = pydicom.dcmread(path, force=True)
+            if "TransferSyntaxUID" not in dataset.file_meta:  # a file without preamble
+                implicit, _ = dataset.original_encoding
+                dataset.file_meta.TransferSyntaxUID = (
+                    ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+                )
+            syntax = dataset.file_meta.TransferSyntaxUID
+            if _has_decoder(syntax):
+                return dataset.pixel_array
+        except Exception as error:  # pydicom and the decoders raise many kinds; all mean the same to a user
+            reason = (str(error).strip().splitlines() or ["unknown"])[0][:160]
+            raise InputError(f"{path.name}: the pixel data is damaged or truncated ({reason})") from error
+    raise InputError(
+        f"{path.name}: its pixels are compressed ({syntax.name}) and no installed decoder reads that; "
+        f"install pylibjpeg and pylibjpeg-libjpeg, or decompress the series first"
+    )
+
+
+def _has_decoder(syntax: pydicom.uid.UID) -> bool:
+    try:
+        return get_decoder(syntax).is_available
+    except NotImplementedError:
+        return False
+
+
+def to_hu(stored: np.ndarray, frame: Frame) -> np.ndarray:
+    """Turns stored values into HU, int16, by the slice's own slope and intercept; padding becomes air.
+
+    Raises:
+      InputError: slope or intercept is missing, or the slope is 0.
+    """
+    slope, intercept = (frame.numbers(tag, 1)[0] for tag in ("RescaleSlope", "RescaleIntercept"))
+    if slope == 0:
+        raise InputError(f"{frame.path.name}: RescaleSlope is 0; expected what turns stored values into HU")
+    hu = stored * slope + intercept
+    tags = [tag for tag in ("PixelPaddingValue", "PixelPaddingRangeLimit") if frame.get(tag) is not None]
+    if tags:
+        ends = np.concatenate([frame.numbers(tag, 1) for tag in tags])
+        if frame.get("PixelRepresentation"):
+            ends[ends > 32767] -= 65536  # written as unsigned by some
+        ends_hu = ends * slope + intercept
+        if not ((ends_hu >= REAL_HU[0]) & (ends_hu <= REAL_HU[1])).any():
+            hu[(stored >= ends.min()) & (stored <= ends.max())] = volumes.AIR_HU
+    return volumes.to_hu16(hu)
