@@ -1,0 +1,174 @@
+"""From fields to HU: what fills every point of a slice, averaged over the slice's thickness."""
+
+import dataclasses
+
+import numpy as np
+
+from ichjax.data import phantom_fields as pf
+from ichjax.data import phantom_lesions as pl
+from ichjax.data.phantom_brain import Brain
+from ichjax.data.phantom_head import Head
+
+AIR, SKIN, FAT, MUSCLE = -1000.0, 50.0, -95.0, 55.0
+CSF = 6.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tissue:
+    """HU and other numbers that differ between subjects."""
+
+    white: float
+    gray: float
+    table: float  # compact bone
+    diploe: float
+    infancy: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scene:
+    """All fields of one subject, on the coarse grid.
+
+    Attributes:
+      texture, broad: noise fields of unit variance, 3.4 and 12 mm.
+      crack: of a fracture; swelling: blood under the scalp; both None where there is none.
+    """
+
+    head: Head
+    brain: Brain
+    lesions: tuple[pl.Lesion, ...]
+    tissue: Tissue
+    texture: np.ndarray
+    broad: np.ndarray
+    suture: np.ndarray
+    crack: np.ndarray | None
+    swelling: np.ndarray | None
+
+
+def draw_slice(scene: Scene, k: int, side: int, edge_mm: float) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """Slice `k` before the scanner's physics.
+
+    Args:
+      side: pixels along the result.
+      edge_mm: width of an edge, about a pixel.
+
+    Returns:
+      HU float32 [side, side]; and for every lesion (by its place in `scene.lesions`) its occupancy of each pixel,
+      float32 [side, side] in [0, 1], where it is on this slice.
+    """
+    part = slice(k * pf.SUB, (k + 1) * pf.SUB)
+
+    def fine(field: np.ndarray) -> np.ndarray:
+        return pf.upsample(field[part], side)
+
+    wall = fine(scene.head.wall)
+    texture, broad = fine(scene.texture), fine(scene.broad)
+    hu = _outside(scene, fine, part, wall, texture, broad, edge_mm)
+    shares: dict[int, np.ndarray] = {}
+    within = pf.inside(wall, edge_mm)
+    if float(wall.min()) < 0:
+        brain, shares = _inside(scene, fine, part, wall, texture, broad, edge_mm)
+        hu += within * (brain - hu)
+        shares = {i: (share * within).mean(axis=0) for i, share in shares.items()}
+    return hu.mean(axis=0), shares
+
+
+def _paint(hu: np.ndarray, share: np.ndarray, value) -> None:
+    hu += share * (value - hu)
+
+
+def _outside(scene: Scene, fine, part, wall, texture, broad, edge) -> np.ndarray:
+    """Everything but the brain: air, scalp, muscle, bone, face, head holder."""
+    head, tissue = scene.head, scene.tissue
+    skin = fine(head.skin)
+    hu = np.full(wall.shape, AIR, np.float32)
+    _paint(hu, pf.inside(fine(head.table), edge), np.float32(160.0))
+    flesh = pf.inside(skin, edge)
+    fat = np.float32(FAT) + 12 * broad
+    _paint(hu, flesh, fat)
+    _paint(hu, flesh * pf.inside(-1.8 - skin, 1.2), np.float32(SKIN))
+    _paint(hu, flesh * pf.inside(fine(head.muscle), 1.5 * edge), MUSCLE + 8 * texture)
+    if scene.swelling is not None and float(scene.swelling[part].min()) < 1:
+        _paint(hu, pf.inside(fine(scene.swelling), 2.0), 60 + 6 * texture)
+    if float(head.globe[part].min()) < 1:
+        globe = fine(head.globe)
+        _paint(hu, pf.inside(globe - 1.0, edge), np.float32(45.0))
+        _paint(hu, pf.inside(globe + 0.6, edge), np.float32(12.0))
+        _paint(hu, pf.inside(fine(head.lens), edge), np.float32(80.0))
+    thick = fine(head.thickness)
+    _shell(hu, scene, fine, part, wall, thick, texture, edge)
+    bone = fine(head.bone)
+    spongy = np.clip((-bone - 1.2) / 1.5, 0, 1)
+    value = tissue.table * 0.82 - spongy * (tissue.table * 0.82 - tissue.diploe * 0.75 - 130 * texture)
+    _paint(hu, pf.inside(bone, edge) * flesh, value)
+    if float(head.dense[part].min()) < 1:
+        _paint(hu, pf.inside(fine(head.dense), 2.0), np.float32(tissue.table * 1.12))
+    if float(head.air[part].min()) < 1:
+        _paint(hu, pf.inside(fine(head.air), edge) * pf.inside(1.5 - wall, 1.0), np.float32(AIR))
+    return hu
+
+
+def _shell(hu, scene: Scene, fine, part, wall, thick, texture, edge) -> None:
+    """The vault: outer table, diploe, inner table, sutures and fractures."""
+    tissue = scene.tissue
+    across = wall / thick
+    compact = np.maximum(1 - across / 0.34, (across - 0.66) / 0.34)
+    compact = np.clip(compact * 3.0, 0, 1)
+    compact = np.maximum(compact, tissue.infancy)
+    value = tissue.diploe + 140 * texture + compact * (tissue.table - tissue.diploe - 140 * texture)
+    share = pf.inside(wall - thick, edge)
+    gap = fine(scene.suture)
+    if tissue.infancy > 0.3:
+        share = share * (1 - pf.inside(gap, edge))
+    else:
+        value = value * (1 - 0.35 * pf.inside(gap, edge))
+    if scene.crack is not None and float(scene.crack[part].min()) < 1:
+        share = share * (1 - 0.9 * pf.inside(fine(scene.crack), edge))
+    _paint(hu, share, value)
+
+
+def _inside(scene: Scene, fine, part, wall, texture, broad, edge):
+    """The brain: white and gray matter, fluid, dura, calcifications, blood."""
+    brain, tissue = scene.brain, scene.tissue
+    sulcus, width = fine(brain.sulcus), fine(brain.sulcus_width)
+    cistern = fine(brain.cistern)
+    ventricle = fine(brain.ventricle)
+    clot = None
+    for lesion in scene.lesions:
+        if lesion.subtype == pl.SAH and float(lesion.field[part].min()) < 1:
+            clot = pf.inside(fine(lesion.field), 4.0)
+            width = width + clot * np.where(width > -0.2, np.float32(0.8), 0)
+            cistern = cistern - 0.5 * clot
+    ribbon = np.minimum(sulcus - np.maximum(width, 0), np.minimum(cistern, -wall))
+    cortex = np.clip((3.4 - ribbon) / 1.4, 0, 1)
+    cortex *= np.clip(width * 4 + 1.2, 0, 1) * 0.9 + 0.1
+    cortex = np.maximum(cortex, pf.inside(fine(brain.deep), 2.0))
+    cerebellum = pf.inside(fine(brain.cerebellum), 2.0)
+    cortex += cerebellum * (np.clip(0.55 + 0.25 * texture, 0, 1) - cortex)
+    hu = tissue.white + cortex * (tissue.gray - tissue.white) + 0.7 * broad
+    edema = None
+    for lesion in scene.lesions:
+        if lesion.edema_mm and float(lesion.field[part].min()) < lesion.edema_mm:
+            rim = np.clip(1 - np.maximum(fine(lesion.field), 0) / lesion.edema_mm, 0, 1)
+            edema = rim * lesion.edema_hu if edema is None else np.maximum(edema, rim * lesion.edema_hu)
+    if edema is not None:
+        hu -= edema * (1 - 0.5 * cortex)
+    fluid = np.maximum(pf.inside(sulcus - width, edge) * (width > 0), pf.inside(cistern, edge))
+    _paint(hu, fluid, np.float32(CSF + 2))
+    _paint(hu, pf.inside(ventricle, edge), np.float32(CSF))
+    _paint(hu, pf.inside(fine(brain.falx), edge), np.float32(56.0))
+    _paint(hu, pf.inside(fine(brain.sinus), edge), np.float32(56.0))
+    shares = {}
+    for i, lesion in enumerate(scene.lesions):
+        if float(lesion.field[part].min()) > 1:
+            continue
+        if lesion.subtype == pl.SAH:
+            share = fluid * clot
+        else:
+            share = pf.inside(fine(lesion.field), edge)
+        pocket = np.clip(broad * 1.5 - 1.0, 0, 1)
+        blood = lesion.hu + 3 * broad + pocket * (lesion.swirl_hu - lesion.hu)
+        _paint(hu, share, blood)
+        shares[i] = share
+    if float(brain.calcified[part].min()) < 1:
+        _paint(hu, pf.inside(brain_dots := fine(brain.calcified), edge), 190 - 60 * np.maximum(brain_dots, -2))
+    return hu, shares

@@ -1,0 +1,87 @@
+"""Writes phantom subjects as the public data set's 1.3.1 release looks on disk."""
+
+import csv
+import io
+import pathlib
+
+import nibabel as nib
+import numpy as np
+
+SLICE_TABLE = "hemorrhage_diagnosis_raw_ct.csv"
+SUBJECT_TABLE = "Patient_demographics.csv"
+COLUMNS = ("Intraventricular", "Intraparenchymal", "Subarachnoid", "Epidural", "Subdural")
+# On disk a mask is int16 at its extremes; the header's scaling makes about 0 and 255 of them.
+MASK_SLOPE = 255.0 / 65535.0
+MASK_INTER = 32768.0 * MASK_SLOPE
+
+
+def write_scan(root: pathlib.Path, subject) -> None:
+    """Writes ct_scans/NNN.nii and masks/NNN.nii; axes on disk are x to the left, y to the front, slices upwards.
+
+    Args:
+      root: the data set's folder.
+      subject: a `phantom.PhantomSubject`; one without a hemorrhage gets a mask file too if the set has one for
+        all: here it gets none, as in the real set only subjects with a hemorrhage have masks.
+    """
+    name = f"{subject.number:03d}.nii"
+    to_disk = np.array([[0, 0, 1, 0], [0, -1, 0, subject.hu.shape[1] - 1], [1, 0, 0, 0], [0, 0, 0, 1.0]])
+    affine = subject.affine @ to_disk
+    hu = nib.Nifti1Image(_disk_axes(subject.hu), affine)
+    _save(hu, affine, root / "ct_scans" / name)
+    if subject.mask.any():
+        mask = nib.Nifti1Image(_disk_axes(subject.mask).astype(np.float32) * 255, affine)
+        mask.header.set_data_dtype(np.int16)
+        mask.header.set_slope_inter(MASK_SLOPE, MASK_INTER)
+        _save(mask, affine, root / "masks" / name)
+
+
+def _disk_axes(array: np.ndarray) -> np.ndarray:
+    """[D, H, W] (up, back, left) to [x, y, slice] (left, front, up)."""
+    return np.asfortranarray(array[:, ::-1, :].transpose(2, 1, 0))
+
+
+def _save(image: nib.Nifti1Image, affine: np.ndarray, path: pathlib.Path) -> None:
+    """Saves aside and renames, so that a file is there whole or not at all."""
+    image.set_qform(affine, code=1)
+    image.set_sform(affine, code=1)
+    image.header.set_xyzt_units("mm")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name("." + path.name)
+    nib.save(image, aside)
+    aside.replace(path)
+
+
+def slice_rows(subject) -> list[list[str]]:
+    """Rows of the slice table: number, slice from 1, five flags, none, fracture; flags are 1 or 0."""
+    rows = []
+    for d, (labels, broken) in enumerate(zip(subject.slice_labels, subject.fracture, strict=True)):
+        flags = [*labels, not labels.any(), broken]
+        rows.append([str(subject.number), str(d + 1), *(str(int(flag)) for flag in flags)])
+    return rows
+
+
+def subject_row(subject) -> list[str]:
+    """The row of the subject table; flags are 1 or empty."""
+    flags = [*subject.slice_labels.any(axis=0), subject.fracture.any()]
+    note = "Chronic" if subject.chronic else ""
+    sex = {"M": "Male", "F": "Female"}[subject.sex]
+    return [str(subject.number), f"{subject.age_years:g}", sex, *("1" if f else "" for f in flags), note]
+
+
+def write_tables(root: pathlib.Path, slice_table, subject_table, *, footer: str) -> None:
+    """Writes both label tables from the rows that `slice_rows` and `subject_row` made."""
+    header = ["PatientNumber", "SliceNumber", *COLUMNS, "No_Hemorrhage", "Fracture_Yes_No"]
+    _write_csv(root / SLICE_TABLE, [header, *slice_table])
+    kinds = ["Hemorrhage type based on the radiologists diagnosis ", "", "", "", ""]
+    first = ["Patient Number", "Age\n(years)", "Gender", *kinds, "Fracture (yes 1/no 0)", "Note1"]
+    second = ["", "", "", *COLUMNS, "", ""]
+    blank = [""] * len(first)
+    _write_csv(root / SUBJECT_TABLE, [first, second, *subject_table, blank, [footer, *blank[1:]]])
+
+
+def _write_csv(path: pathlib.Path, rows) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    aside = path.with_name("." + path.name)
+    aside.write_text(text.getvalue(), encoding="utf-8", newline="")
+    aside.replace(path)
