@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ichjax.data.ct_ich import SUBTYPES, Scan
 from ichjax.evaluate import published
-from ichjax.evaluate.overlap import ADULT_YEARS, SUBTYPES
+from ichjax.evaluate.overlap import ADULT_YEARS
 
 DAYS_A_YEAR = 365.25
 
 
-def record(scan) -> dict:
-    """What `cohort_rows` needs of one `ct_ich.Scan`."""
+def record(scan: Scan) -> dict:
+    """What `cohort_rows` needs of one scan."""
     subject = scan.subject
     return {
         "subject": subject.number,
@@ -107,33 +108,12 @@ def age_text(years: float) -> str:
     raise ValueError(f"an age of {years} years")
 
 
-def disagreements(subjects: Sequence[Mapping]) -> list[str]:
-    """Where masks and labels disagree, a sentence a subject; the mask decides in every score.
-
-    Args:
-      subjects: as `cohort_rows`.
-    """
-    sentences = []
-    for s in subjects:
-        masked = np.asarray(s["mask_positive"], dtype=bool)
-        labelled = np.asarray(s["mask_labels"], dtype=bool).any(axis=1)
-        for slices, what in (
-            (masked & ~labelled, "a mask but no sub-type label"),
-            (labelled & ~masked, "a sub-type label but no mask"),
-        ):
-            if slices.any():
-                numbers = ", ".join(str(n + 1) for n in np.flatnonzero(slices))
-                many = "slices" if slices.sum() > 1 else "slice"
-                sentences.append(f"Subject {s['subject']}: {many} {numbers} (from the feet) with {what}.")
-    return sentences
-
-
 def stats_text(subjects: Sequence[Mapping], notes: Sequence[str] = ()) -> str:
     """The two tables as text for a terminal, the paper's columns beside, then what is odd.
 
     Args:
       subjects: as `cohort_rows`.
-      notes: further sentences, such as `ct_ich.Dataset.notes`.
+      notes: further sentences, such as those of `ct_ich.Dataset` and `ct_ich.Scan`.
     """
     rows = cohort_rows(subjects)
     widths = [max(len(row[key]) for row in rows) for key in ("item", "here")]
@@ -142,15 +122,27 @@ def stats_text(subjects: Sequence[Mapping], notes: Sequence[str] = ()) -> str:
         if row["table"] not in lines:
             lines += ["", row["table"], f"  {'':{widths[0]}}  {'here':>{widths[1]}}  paper"]
         lines.append(f"  {row['item']:{widths[0]}}  {row['here']:>{widths[1]}}  {row['paper']}".rstrip())
-    odd = [*notes, *disagreements(subjects)]
-    lines += ["", f"Masks and labels disagree on {_odd_slices(subjects)} slices; the mask decides in every score."]
-    lines += [f"  {sentence}" for sentence in odd]
-    lines += ["", f"Paper: {published.SOURCE}."]
+    lines += ["", *disagreement_lines(subjects), f"Paper: {published.SOURCE}."]
+    if notes:
+        lines += ["", "Notes", *(f"  {note}" for note in notes)]
     return "\n".join(lines[1:])
 
 
-def _odd_slices(subjects: Sequence[Mapping]) -> int:
-    return sum(
-        int((np.asarray(s["mask_positive"], dtype=bool) != np.any(s["mask_labels"], axis=1)).sum())
-        for s in subjects
-    )
+def disagreement_lines(subjects: Sequence[Mapping]) -> list[str]:
+    """Where masks and labels disagree, in two sentences.
+
+    Args:
+      subjects: as `cohort_rows`.
+    """
+    lines = []
+    for what, odd in (
+        ("Slices with a mask but no sub-type", lambda masked, labelled: masked & ~labelled),
+        ("Slices with a sub-type but no mask", lambda masked, labelled: labelled & ~masked),
+    ):
+        counts = {
+            s["subject"]: int(odd(np.asarray(s["mask_positive"], bool), np.any(s["mask_labels"], axis=1)).sum())
+            for s in subjects
+        }
+        of = ", ".join(str(number) for number, count in counts.items() if count)
+        lines.append(f"{what}: {sum(counts.values())}" + (f" (subjects {of})." if of else "."))
+    return [*lines, "Masks decide where the hemorrhage is, labels decide sub-types."]

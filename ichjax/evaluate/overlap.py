@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
+from ichjax.data.ct_ich import SUBTYPES
 from ichjax.evaluate import statistics
 
-SUBTYPES = ("IVH", "IPH", "SAH", "EDH", "SDH")  # column order of `slice_labels`
 ADULT_YEARS = 18.0
 AGE_GROUPS = ("under_18", "18_and_over", "unknown")
 

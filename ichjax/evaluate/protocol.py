@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ichjax.data.ct_ich import SUBTYPES
 from ichjax.evaluate import detection, overlap, statistics
-from ichjax.evaluate.overlap import SUBTYPES, Slices
+from ichjax.evaluate.overlap import Slices
 
 SLICE_RULE_MM2 = 43.6  # the paper's 400 pixels at 0.33 mm
 

@@ -1,0 +1,155 @@
+"""All slices of a scan on one sheet: brain window, outlines of masks, slice numbers, sides, a scale bar."""
+
+import math
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ichjax.data.volume import Volume
+from ichjax.evaluate import cases, outlines
+
+MOST_SLICES = 64
+WIDTH_INCHES = 15.0
+BAR_MM = 50
+GAP_PX = 2  # black, between neighbours
+PAPER, INK = "#0b0d10", "#e8ecf0"
+LABEL = {"fontsize": 8, "color": INK, "alpha": 0.9}
+
+
+def draw(volume: Volume, prediction: np.ndarray, *, truth: np.ndarray | None = None, title: str = "") -> Figure:
+    """Draws the sheet.
+
+    Args:
+      volume: the scan.
+      prediction: bool or uint8 [D, H, W]; dashed orange.
+      truth: bool or uint8 [D, H, W]; solid blue; None for none.
+      title: plain text above the sheet.
+
+    Returns:
+      A figure with the slices in reading order, the lowest first; of more than `MOST_SLICES` slices evenly
+      spaced ones, and the one with the largest prediction.
+
+    Raises:
+      ValueError: a mask does not lie on the scan.
+    """
+    masks = {"prediction": prediction} if truth is None else {"truth": truth, "prediction": prediction}
+    for name, mask in masks.items():
+        if mask.shape != volume.shape:
+            raise ValueError(f"{name} of shape {mask.shape} does not lie on a scan of shape {volume.shape}")
+    masks = {name: np.asarray(mask) > 0 for name, mask in masks.items()}
+    box = cases.body_box(volume.hu, *masks.values())
+    shown = choose_slices(masks["prediction"])
+    cells = cases.brain_window(volume.hu[(shown, *box)])
+    columns = math.ceil(math.sqrt(len(shown) * 1.5))
+    figure, axes = _canvas(cells, columns, aspect=volume.pixel_mm[0] / volume.pixel_mm[1])
+    height, width = (size + GAP_PX for size in cells.shape[1:])
+    corners = [((n % columns) * width, (n // columns) * height) for n in range(len(shown))]
+    for d, (x, y) in zip(shown, corners, strict=True):
+        _label(axes, x, y, number=int(d) + 1, width=width - GAP_PX, height=height - GAP_PX)
+        for name, mask in masks.items():
+            _outline(axes, mask[d][box], x, y, name)
+    _scale_bar(axes, volume.pixel_mm[1], height - GAP_PX)
+    _words(figure, title, caption(len(shown), volume.shape[0]), list(masks))
+    return figure
+
+
+def choose_slices(prediction: np.ndarray) -> np.ndarray:
+    """int [N]: the slices to show, in order; of many, evenly spaced ones and the one with the most prediction.
+
+    Args:
+      prediction: bool [D, H, W].
+    """
+    depth = len(prediction)
+    if depth <= MOST_SLICES:
+        return np.arange(depth)
+    area = prediction.sum(axis=(1, 2))
+    even = np.linspace(0, depth - 1, MOST_SLICES - 1).round().astype(int)
+    return np.unique([*even, int(area.argmax())])
+
+
+def caption(shown: int, depth: int) -> str:
+    """What is to be seen, in words."""
+    low, high = cases.BRAIN_WINDOW_HU
+    which = "All slices" if shown == depth else f"{shown} of {depth} slices, evenly spaced"
+    return (
+        f"{which}, numbered from the feet. Brain window {low} to {high} HU. R, L: the patient's right and left. "
+        "Research use only."
+    )
+
+
+def _canvas(cells: np.ndarray, columns: int, *, aspect: float):
+    """A figure with one axes that shows all cells [N, h, w] in rows of `columns`."""
+    rows = math.ceil(len(cells) / columns)
+    height, width = (size + GAP_PX for size in cells.shape[1:])
+    mosaic = np.zeros((rows * height, columns * width), dtype=np.uint8)
+    for n, cell in enumerate(cells):
+        y, x = (n // columns) * height, (n % columns) * width
+        mosaic[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
+    inches = WIDTH_INCHES * min(columns, 7) / 7
+    tall = inches * mosaic.shape[0] * aspect / mosaic.shape[1]
+    figure = Figure(figsize=(inches, tall + 0.9), facecolor=PAPER)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0.4 / (tall + 0.9), 1, tall / (tall + 0.9)))
+    axes.imshow(mosaic, cmap="gray", vmin=0, vmax=255, aspect=aspect, interpolation="bilinear",
+                extent=(0, mosaic.shape[1], mosaic.shape[0], 0))  # fmt: skip
+    axes.set_axis_off()
+    return figure, axes
+
+
+def _outline(axes, mask: np.ndarray, x: int, y: int, name: str) -> None:
+    loops = [loop + np.array([x, y]) for loop in outlines.trace(mask)]
+    if not loops:
+        return
+    color, dashes = STYLES[name]
+    for width, edge, style in ((2.4, outlines.CASING_COLOR, "solid"), (1.2, color, dashes)):
+        # The casing of the prediction would hide the truth below it.
+        if edge == outlines.CASING_COLOR and name == "prediction":
+            continue
+        axes.add_collection(
+            PolyCollection(loops, facecolors="none", edgecolors=edge, linewidths=width, linestyles=[style])
+        )
+
+
+STYLES = {
+    "truth": (outlines.TRUTH_COLOR, "solid"),
+    "prediction": (outlines.PREDICTION_COLOR, (0, (3.0, 1.6))),
+}
+
+
+def _label(axes, x: int, y: int, *, number: int, width: int, height: int) -> None:
+    axes.text(x + 0.03 * width, y + 0.03 * height, str(number), ha="left", va="top", **LABEL)
+    small = {**LABEL, "fontsize": 7, "alpha": 0.6}
+    axes.text(x + 0.02 * width, y + 0.5 * height, "R", ha="left", va="center", **small)
+    axes.text(x + 0.98 * width, y + 0.5 * height, "L", ha="right", va="center", **small)
+
+
+def _scale_bar(axes, column_mm: float, height: int) -> None:
+    """A bar of `BAR_MM` in the lower left corner of the first slice."""
+    length = BAR_MM / column_mm
+    y = 0.965 * height
+    axes.plot([4, 4 + length], [y, y], color=INK, linewidth=2, solid_capstyle="butt")
+    axes.text(4 + length / 2, y - 0.015 * height, f"{BAR_MM} mm", ha="center", va="bottom", **LABEL)
+
+
+def _words(figure: Figure, title: str, text: str, names: list[str]) -> None:
+    tall = figure.get_figheight()
+    figure.text(0.008, 1 - 0.25 / tall, title, va="center", fontsize=11, color=INK, parse_math=False)
+    figure.text(0.008, 0.2 / tall, text, va="center", fontsize=8, color=INK, parse_math=False)
+    lines = [
+        Line2D([], [], color=STYLES[name][0], linestyle=STYLES[name][1], linewidth=1.6, label=name)
+        for name in names
+    ]
+    figure.legend(
+        handles=lines,
+        loc="center right",
+        bbox_to_anchor=(0.995, 1 - 0.25 / tall),
+        ncols=len(lines),
+        frameon=False,
+        labelcolor=INK,
+        fontsize=9,
+        borderpad=0,
+        handlelength=3,
+    )
