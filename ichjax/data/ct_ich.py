@@ -218,9 +218,7 @@ def _contradictions(subject: Subject, row: SubjectRow) -> list[str]:
             f"table {', '.join(subject.subtypes) or 'no hemorrhage'}; the slice table is trusted"
         )
     if row.fracture != bool(subject.slice_fracture.any()):
-        notes.append(
-            f"subject {subject.number}: the tables disagree about a fracture; the subject table is trusted"
-        )
+        notes.append(f"subject {subject.number}: the tables disagree about a fracture; the subject table is trusted")
     return notes
 
 
@@ -268,10 +266,8 @@ def _labels_on_slices(subject: Subject, volume: Volume) -> tuple[np.ndarray, lis
     if rows == slices:
         return labels, []
     lost = int(subject.slice_labels[slices:].any(axis=1).sum())
-    beyond = f"{lost} rows with a sub-type are left out" if rows > slices else "the others get no sub-type"
-    return labels, [
-        f"subject {subject.number}: the slice table has {rows} rows, the scan {slices} slices; {beyond}"
-    ]
+    beyond = f"the rows beyond are left out, {lost} with a sub-type" if rows > slices else "the others get no sub-type"
+    return labels, [f"subject {subject.number}: the slice table has {rows} rows, the scan {slices} slices; {beyond}"]
 
 
 def disagreements(scan: Scan) -> Disagreements:

@@ -205,7 +205,7 @@ def load_array(path: pathlib.Path, *, name: str | None = None) -> tuple[np.ndarr
             image = image.slicer[..., 0]
             shape = image.shape
     except Exception as error:  # nibabel and zlib raise many kinds here; all mean the same to a user
-        raise InputError(f"{name}: not a readable NIfTI ({_first_line(error)})") from error
+        raise InputError(f"{name}: not a readable NIfTI ({_reason(error, path)})") from error
     if len(shape) != 3:
         raise InputError(f"{name}: has {len(shape)} dimensions {tuple(shape)}; expected one 3-D scan")
     if min(shape) < 1 or any(a > b for a, b in zip(sorted(shape), sorted(LARGEST_SHAPE), strict=True)):
@@ -213,7 +213,7 @@ def load_array(path: pathlib.Path, *, name: str | None = None) -> tuple[np.ndarr
     try:
         array = np.asanyarray(image.dataobj)
     except Exception as error:
-        raise InputError(f"{name}: the image data is damaged or truncated ({_first_line(error)})") from error
+        raise InputError(f"{name}: the image data is damaged or truncated ({_reason(error, path)})") from error
     if array.dtype.kind not in "iuf":
         raise InputError(f"{name}: holds {array.dtype} voxels; expected integers or floats")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -221,8 +221,10 @@ def load_array(path: pathlib.Path, *, name: str | None = None) -> tuple[np.ndarr
     return array, np.asarray(image.affine, dtype=np.float64)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+def _reason(error: Exception, path: pathlib.Path) -> str:
+    """The first line of a library's message, without the folders that it may quote."""
+    text = str(error).replace(str(path), path.name).strip()
+    return (text.splitlines() or [type(error).__name__])[0][:160]
 
 
 def read_nifti(path: pathlib.Path, *, hu_range: tuple[int, int] = HU_RANGE) -> Volume:
