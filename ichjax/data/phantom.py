@@ -23,9 +23,12 @@ from ichjax.errors import InputError
 
 SUBTYPES = ("IVH", "IPH", "SAH", "EDH", "SDH")
 FINE = 256  # pixels along a slice while tissue is composed
-BLUR_MM = 0.55  # SD of the scanner's in-plane blur
+BLUR_MM = 0.55  # SD of the scanner's in-plane blur; its tails:
+TAIL, TAIL_MM = 0.05, 1.9
+VERTEX = 2.2  # rise of that error towards the vertex, fitted to a real scan
 STREAK = 1.0  # of the beam-hardening error, fitted to a real scan
-PHOTONS = 4e6  # per ray, fitted to a real scan's noise
+PHOTONS = 1.0e7  # per ray, fitted to a real scan's noise
+ORIENTED, GRAIN = 0.45, 0.7  # shares of the streaked and of the fine noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,12 +113,12 @@ def make_subject(number: int, *, seed: int = 0, preset: str = "demo") -> Phantom
     slices = int(np.interp(plan.quantile, *zip(*kind.slices, strict=True)))
     grid = _head_in_scanner(rng, kind, plan, slices)
     scene, broken = _scene(rng, grid, plan, kind.sizes)
-    clean, shares = _draw(scene, slices, kind.side, kind.field_of_view_mm / kind.side)
+    clean, shares, cavity_cm2 = _draw(scene, slices, kind.side, kind.field_of_view_mm / kind.side)
     masks, labels = read_masks(rng, shares, kind.field_of_view_mm / kind.side)
     slice_labels = np.zeros((slices, len(SUBTYPES)), bool)
     for i, lesion in enumerate(scene.lesions):
         slice_labels[:, lesion.subtype] |= labels[i]
-    hu = _scan(rng, clean, kind)
+    hu = _scan(rng, clean, cavity_cm2, kind)
     return PhantomSubject(
         number=number,
         hu=hu,
@@ -153,7 +156,7 @@ def _head_in_scanner(rng: np.random.Generator, kind: Preset, plan, slices: int) 
         bottom_mm=bottom,
         fov_mm=kind.field_of_view_mm,
         rotation_deg=(rng.normal(0, 4), rng.normal(0, 2), rng.normal(-3, 4)),
-        shift_mm=(rng.normal(0, 2), 3.0 + rng.normal(0, 2)),
+        shift_mm=(rng.normal(0, 2), 5.0 + rng.normal(0, 1.5)),
         scale=scale,
         warp=warp,
         shear=rng.normal(0, 0.025),
@@ -231,17 +234,20 @@ def _scene(rng: np.random.Generator, grid: pf.Grid, plan, sizes: pl.Sizes):
 
 
 def _draw(scene: phantom_compose.Scene, slices: int, side: int, pixel_mm: float):
-    """(HU [D, 256, 256] before physics, shares [L, D, side, side])."""
+    """(HU [D, 256, 256] before physics, shares [L, D, side, side], area of the cavity [D] in cm2)."""
     hu = np.empty((slices, FINE, FINE), np.float32)
+    cavity_cm2 = np.zeros(slices)
     shares = np.zeros((len(scene.lesions), slices, side, side), np.float32)
     for k in range(slices):
         hu[k], found = phantom_compose.draw_slice(scene, k, FINE, max(0.9, pixel_mm))
         for i, share in found.items():
             shares[i, k] = share if side == FINE else np.clip(pf.upsample(share, side), 0, 1)
-    return hu, shares
+        inner = scene.head.wall[k * pf.SUB : (k + 1) * pf.SUB] < 0
+        cavity_cm2[k] = inner.sum() / pf.SUB * (pixel_mm * side / pf.COARSE / 10) ** 2
+    return hu, shares, cavity_cm2
 
 
-def _scan(rng: np.random.Generator, clean: np.ndarray, kind: Preset) -> np.ndarray:
+def _scan(rng: np.random.Generator, clean: np.ndarray, cavity_cm2: np.ndarray, kind: Preset) -> np.ndarray:
     """Adds streaks, cupping, blur and noise to HU [D, 256, 256]; int16 [D, side, side]."""
     coarse = clean.reshape(len(clean), phantom_physics.GRID, 2, phantom_physics.GRID, 2).mean(axis=(2, 4))
     pixel = kind.field_of_view_mm / phantom_physics.GRID
@@ -249,17 +255,29 @@ def _scan(rng: np.random.Generator, clean: np.ndarray, kind: Preset) -> np.ndarr
     density = 1 + np.maximum(coarse, -1000) / 1000
     soft, bone = density * (1 - share), density * share
     streak = phantom_physics.hardening(soft, bone, pixel) * np.float32(STREAK)
+    streak *= _cupping(cavity_cm2)[:, None, None]
     oriented, spread = phantom_physics.quantum_noise(rng, soft, bone, pixel, PHOTONS)
     fine_mm = kind.field_of_view_mm / kind.side
     out = np.empty((len(clean), kind.side, kind.side), np.int16)
     for k in range(len(clean)):
         sharp = clean[k] if kind.side == FINE else pf.upsample(clean[k], kind.side)
         sharp = ndimage.gaussian_filter(sharp, BLUR_MM / fine_mm, truncate=3.0)
+        tail = ndimage.gaussian_filter(clean[k], TAIL_MM * FINE / kind.field_of_view_mm, truncate=3.0)
+        tail = tail if kind.side == FINE else pf.upsample(tail, kind.side)
+        sharp += TAIL * (tail - sharp)
         both = pf.upsample(np.stack([streak[k], oriented[k], spread[k]]), kind.side)
         grain = phantom_physics.grain(rng, 1, kind.side, fine_mm)[0]
-        image = sharp + both[0] + both[1] + np.maximum(both[2], 0) * grain
+        image = sharp + both[0] + ORIENTED * both[1] + GRAIN * np.maximum(both[2], 0) * grain
         out[k] = np.clip(np.rint(image), -1024, 3071).astype(np.int16)
     return out
+
+
+def _cupping(cavity_cm2: np.ndarray) -> np.ndarray:
+    """Factor on the beam hardening of each slice, float32 [D]: near the vertex a real scanner's correction, made
+    for larger heads, leaves more of it."""
+    above = np.arange(len(cavity_cm2)) > np.argmax(cavity_cm2)
+    factor = np.interp(cavity_cm2 / cavity_cm2.max(), (0.2, 0.7), (VERTEX, 1.0))
+    return np.where(above, factor, 1.0).astype(np.float32)
 
 
 def _affine(kind: Preset, slices: int) -> np.ndarray:

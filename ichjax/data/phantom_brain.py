@@ -22,7 +22,7 @@ class Brain:
       falx: of the falx and the tentorium, a sheet.
       sinus: the venous sinuses.
       calcified: choroid plexus and pineal gland.
-      tentorium: height above the tentorium, mm.
+      folia: brightness of the folds of the cerebellum, about -1 to 1.
     """
 
     ventricle: np.ndarray
@@ -34,7 +34,7 @@ class Brain:
     falx: np.ndarray
     sinus: np.ndarray
     calcified: np.ndarray
-    tentorium: np.ndarray
+    folia: np.ndarray
 
 
 def make_brain(rng: np.random.Generator, grid: pf.Grid, wall: np.ndarray, *, age_years: float) -> Brain:
@@ -43,7 +43,9 @@ def make_brain(rng: np.random.Generator, grid: pf.Grid, wall: np.ndarray, *, age
     tentorium = grid.z - tent(grid)
     ventricle = ventricles(rng, grid, wear=wear)
     cistern = cisterns(rng, grid, wall, tentorium, wear=wear)
-    sulcus, width = sulci(rng, grid, wall, tentorium, wear=wear)
+    # The hind brain lies below the tentorium and behind the petrous ridges.
+    hind = np.maximum(tentorium, 2 + 0.63 * (np.abs(grid.x) - 12) - grid.y)
+    sulcus, width = sulci(rng, grid, wall, hind, wear=wear)
     falx = dura(rng, grid, wall, tentorium)
     return Brain(
         ventricle=ventricle,
@@ -51,11 +53,11 @@ def make_brain(rng: np.random.Generator, grid: pf.Grid, wall: np.ndarray, *, age
         sulcus=sulcus,
         sulcus_width=width,
         deep=deep_nuclei(grid),
-        cerebellum=np.maximum(tentorium, -4 - grid.y + 0.25 * np.abs(grid.x)),
+        cerebellum=hind,
         falx=falx,
         sinus=sinuses(rng, grid, wall),
         calcified=calcifications(rng, grid, age_years=age_years),
-        tentorium=tentorium,
+        folia=folia(rng, grid),
     )
 
 
@@ -72,8 +74,8 @@ def ventricles(rng: np.random.Generator, grid: pf.Grid, *, wear: float) -> np.nd
     for side in (-1, 1):
         g = size * rng.uniform(0.92, 1.08)
         s = np.array([side, 1, 1])
-        body = [s * (9, -34, 20), s * (7, -22, 28), s * (9, -4, 38), s * (14, 16, 40), s * (22, 30, 31)]
-        pf.add_tube(field, grid, body, [4.0 * g, 5.2 * g, 5.4 * g, 5.8 * g, 7.0 * g], fillet=3, flat=0.75)
+        body = [s * (17, -35, 22), s * (8, -24, 28), s * (8, -4, 37), s * (14, 16, 40), s * (22, 30, 31)]
+        pf.add_tube(field, grid, body, [3.0 * g, 5.0 * g, 5.2 * g, 5.8 * g, 7.0 * g], fillet=3, flat=0.75)
         pf.add_tube(field, grid, [s * (22, 30, 31), s * (25, 44, 26), s * (22, 58, 24)], [6 * g, 4 * g, 1.5 * g])
         horn = [s * (22, 30, 31), s * (32, 22, 16), s * (35, 4, 0), s * (32, -10, -3)]
         pf.add_tube(field, grid, horn, [5 * g, 3 * g, 1.8 * g, 1.6 * g])
@@ -81,6 +83,10 @@ def ventricles(rng: np.random.Generator, grid: pf.Grid, *, wear: float) -> np.nd
     pf.add_tube(field, grid, third, [1.6 * size, 2.2 * size, 1.8 * size], flat=0.30)
     pf.add_tube(field, grid, [(0, 17, 12), (0, 24, -3)], [0.8, 1.2])
     pf.add_ellipsoid(field, grid, (0, 30, -12), (6.5 * size + 1.5, 4.5 * size + 0.8, 9), fillet=2)
+    nuclei = grid.empty()
+    for side in (-1, 1):
+        pf.add_ellipsoid(nuclei, grid, np.array([side, 1, 1]) * (16, -18, 27), (5.5, 11, 10))
+    field = pf.smooth_max(field, -nuclei, 2.0)  # the caudate nuclei bulge into the frontal horns
     septum = 0.7 - np.abs(grid.x)  # septum pellucidum between the frontal horns
     return np.where(grid.z > 19, np.maximum(field, septum), field).astype(np.float32)
 
@@ -88,16 +94,16 @@ def ventricles(rng: np.random.Generator, grid: pf.Grid, *, wear: float) -> np.nd
 def cisterns(rng: np.random.Generator, grid: pf.Grid, wall, tentorium, *, wear: float) -> np.ndarray:
     """The basal cisterns, the Sylvian fissures, and the fluid between brain and skull."""
     g = 0.75 + 0.5 * wear + rng.uniform(0, 0.15)
-    field = wall * -1.0 - np.float32(0.6 + 1.3 * wear)
-    field = np.maximum(field, -1.5).astype(np.float32)  # a thin rim
+    rim = 1.5 * wear - 0.4 + 0.6 * pf.noise(rng, grid.shape, grid.step_mm, 14.0)
+    field = np.maximum(-wall - rim, -1.0).astype(np.float32)  # fluid between brain and skull, patchy
     pf.add_ellipsoid(field, grid, (0, -10, 3), (12 * g, 10 * g, 8), fillet=4)
     for side in (-1, 1):
         s = np.array([side, 1, 1])
         pf.add_tube(field, grid, [s * (8, -14, 5), s * (22, -20, 6)], [3.5 * g, 2.2 * g], fillet=3)
         stem = [s * (22, -20, 6), s * (34, -20, 10), s * (41, -6, 16), s * (44, 8, 22)]
-        pf.add_tube(field, grid, stem, [2.0 * g, 2.2 * g, 1.6 * g, 1.3 * g], flat=0.35, fillet=1)
-        pf.add_tube(field, grid, [s * (36, -18, 14), s * (62, -24, 14)], [2.2 * g, 3.0 * g], flat=0.6)
-        pf.add_tube(field, grid, [s * (44, 8, 22), s * (52, 18, 27), s * (64, 26, 32)], [1.2 * g, g, 2 * g])
+        pf.add_tube(field, grid, stem, [2.4 * g, 2.8 * g, 2.0 * g, 1.8 * g], flat=0.35, fillet=1)
+        pf.add_tube(field, grid, [s * (36, -18, 14), s * (62, -24, 14)], [2.6 * g, 3.4 * g], flat=0.5)
+        pf.add_tube(field, grid, [stem[3], s * (52, 18, 27), s * (64, 26, 32)], [1.7 * g, 1.4 * g, 2.4 * g])
         ring = [s * (12, -8, 5), s * (17, 2, 7), s * (16, 12, 9), s * (8, 20, 12), s * (0, 22, 13)]
         pf.add_tube(field, grid, ring, [2.2 * g, 1.5 * g, 1.6 * g, 2.0 * g, 2.4 * g], flat=0.5, fillet=1)
         pf.add_tube(field, grid, [s * (3, -1, -8), s * (18, 8, -12), s * (22, 14, -14)], [3 * g, 3 * g, 2.5 * g])
@@ -113,7 +119,7 @@ def cisterns(rng: np.random.Generator, grid: pf.Grid, wall, tentorium, *, wear: 
     return field
 
 
-def sulci(rng: np.random.Generator, grid: pf.Grid, wall, tentorium, *, wear: float):
+def sulci(rng: np.random.Generator, grid: pf.Grid, wall, hind, *, wear: float):
     """(distance to the nearest sulcus, its half-width): zero lines of a band-passed noise field whose coordinates
     are stretched along the depth, so that sulci run inwards from the surface."""
     side = 96
@@ -126,16 +132,19 @@ def sulci(rng: np.random.Generator, grid: pf.Grid, wall, tentorium, *, wear: flo
     place = np.stack([z * push, y * push, x * push])
     place += np.float32(side * step[0] / 2)
     place /= np.float32(step[0])
-    n = ndimage.map_coordinates(band, place, order=1, mode="mirror", prefilter=False).astype(np.float32)
+    here = wall < 3
+    n = np.ones(wall.shape, np.float32)
+    n[here] = ndimage.map_coordinates(band, place[:, here], order=1, mode="mirror", prefilter=False)
     dz, dy, dx = np.gradient(n, *grid.step_mm)
     slope = np.sqrt(dx * dx + dy * dy + dz * dz + np.float32(0.03**2))
     distance = np.abs(n) / slope
     # The medial faces of the hemispheres have sulci too: depth is taken to the falx as well.
     medial = np.where((grid.z > 40) | (np.abs(grid.y) > 48), np.abs(grid.x) + 1, 40)
     reach = np.minimum(depth, medial.astype(np.float32))
-    open_mm = (0.55 + 0.75 * wear) * (1 + 0.35 * pf.noise(rng, grid.shape, grid.step_mm, 18.0))
-    width = open_mm * np.clip(1.25 - reach / np.float32(17.0), -0.5, 1.0) - 0.15
-    width -= np.where(tentorium < 0, np.float32(1.0), np.float32(0.0))
+    open_mm = (0.95 + 0.85 * wear) * np.exp(0.5 * pf.noise(rng, grid.shape, grid.step_mm, 11.0))
+    open_mm *= 1 + 0.5 * np.clip((60 - grid.z) / 20, 0, 1) - 0.55 * np.clip((14 - medial) / 8, 0, 1)
+    width = open_mm * np.clip(1.35 - reach / np.float32(17.0), -0.5, 1.1) - 0.1
+    width += pf.inside(hind - 2, 4.0) * (np.float32(-0.5) - width)
     between = np.abs(grid.x)  # the fissure between the hemispheres
     distance = np.where(medial < 40, np.minimum(distance, between), distance)
     return distance.astype(np.float32), width.astype(np.float32)
@@ -152,16 +161,27 @@ def deep_nuclei(grid: pf.Grid) -> np.ndarray:
     return field
 
 
+def folia(rng: np.random.Generator, grid: pf.Grid) -> np.ndarray:
+    """The folds of the cerebellum: arcs 5 mm apart around the brainstem, here and there."""
+    field = np.zeros(grid.shape, np.float32)
+    box = grid.box((-60, 0, -50), (60, 90, 30))
+    x, y, z = grid.at(box)
+    phase = np.hypot(0.55 * x, y - 8 + 0.3 * z) * np.float32(2 * np.pi / 5.0)
+    phase += 2.5 * pf.noise(rng, phase.shape, grid.step_mm, 14.0)
+    field[box] = np.sin(phase) * np.clip(0.6 + pf.noise(rng, phase.shape, grid.step_mm, 10.0), 0, 1.5)
+    return field
+
+
 def dura(rng: np.random.Generator, grid: pf.Grid, wall, tentorium) -> np.ndarray:
     """Falx and tentorium: sheets 1.5 mm thick."""
     x, y, z = grid.x, grid.y, grid.z
     bow = 1.2 * pf.noise(rng, grid.shape, grid.step_mm, 60.0)
-    falx = np.abs(x + bow) - np.float32(0.55)
+    falx = np.abs(x + bow) - np.float32(0.45)
     # Free edge: an arc from the crista galli over the corpus callosum to the tentorium.
     arc = 46 - np.hypot((y - 2) * 0.86, z - 10)
     falx = np.maximum(falx, np.maximum(arc, np.where(y < 0, -2 - z, -tentorium)) * np.float32(0.5))
     edge = np.hypot(x, (y - 4) * 0.7)
-    leaf = np.maximum(np.abs(tentorium) * np.float32(0.93) - np.float32(0.7), (21 - edge) * np.float32(0.8))
+    leaf = np.maximum(np.abs(tentorium) * np.float32(0.93) - np.float32(0.45), (21 - edge) * np.float32(0.8))
     leaf = np.maximum(leaf, (-6 - y + np.abs(x) * 0.1).astype(np.float32))
     return np.maximum(np.minimum(falx, leaf), wall + 0.3).astype(np.float32)
 

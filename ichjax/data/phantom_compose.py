@@ -81,11 +81,11 @@ def _outside(scene: Scene, fine, part, wall, texture, broad, edge) -> np.ndarray
     head, tissue = scene.head, scene.tissue
     skin = fine(head.skin)
     hu = np.full(wall.shape, AIR, np.float32)
-    _paint(hu, pf.inside(fine(head.table), edge), np.float32(160.0))
+    _paint(hu, pf.inside(fine(head.table), edge), np.float32(240.0))
     flesh = pf.inside(skin, edge)
     fat = np.float32(FAT) + 12 * broad
     _paint(hu, flesh, fat)
-    _paint(hu, flesh * pf.inside(-1.8 - skin, 1.2), np.float32(SKIN))
+    _paint(hu, flesh * pf.inside(-2.0 - skin, 1.0), np.float32(SKIN))
     _paint(hu, flesh * pf.inside(fine(head.muscle), 1.5 * edge), MUSCLE + 8 * texture)
     if scene.swelling is not None and float(scene.swelling[part].min()) < 1:
         _paint(hu, pf.inside(fine(scene.swelling), 2.0), 60 + 6 * texture)
@@ -143,7 +143,7 @@ def _inside(scene: Scene, fine, part, wall, texture, broad, edge):
     cortex *= np.clip(width * 4 + 1.2, 0, 1) * 0.9 + 0.1
     cortex = np.maximum(cortex, pf.inside(fine(brain.deep), 2.0))
     cerebellum = pf.inside(fine(brain.cerebellum), 2.0)
-    cortex += cerebellum * (np.clip(0.55 + 0.25 * texture, 0, 1) - cortex)
+    cortex += cerebellum * (0.55 + 0.2 * texture + 0.5 * fine(brain.folia) - cortex)
     hu = tissue.white + cortex * (tissue.gray - tissue.white) + 0.7 * broad
     edema = None
     for lesion in scene.lesions:

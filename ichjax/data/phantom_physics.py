@@ -54,10 +54,10 @@ def water_table() -> tuple[np.ndarray, np.ndarray]:
     return read, true
 
 
-def ramp(sinogram: np.ndarray) -> np.ndarray:
-    """The ramp filter of filtered back-projection, with a Hann roll-off; float32 [..., ANGLES, GRID]."""
+def ramp(sinogram: np.ndarray, *, smooth: bool = True) -> np.ndarray:
+    """The ramp filter of filtered back-projection, if `smooth` with a Hann roll-off; float32 [..., ANGLES, GRID]."""
     frequency = scipy.fft.rfftfreq(2 * GRID).astype(np.float32)
-    gain = frequency * (0.5 + 0.5 * np.cos(2 * np.pi * frequency))
+    gain = frequency * (0.5 + 0.5 * np.cos(2 * np.pi * frequency)) if smooth else frequency
     spectrum = scipy.fft.rfft(sinogram, n=2 * GRID, axis=-1) * gain.astype(np.float32)
     return scipy.fft.irfft(spectrum, n=2 * GRID, axis=-1)[..., :GRID].astype(np.float32)
 
@@ -111,14 +111,14 @@ def quantum_noise(rng: np.random.Generator, soft, bone, pixel_mm: float, photons
       its expected SD there, same shape, which the finer grain follows).
     """
     p_soft, p_bone = sinograms(soft, bone, pixel_mm)
-    variance = np.exp(np.minimum(p_soft + p_bone, 14)) / np.float32(photons)
+    variance = np.exp(np.minimum(p_soft + 1.5 * p_bone, 14)) / np.float32(photons)
     hu = np.float32(1000 / (pixel_mm * WATER_PER_MM))
     speckle = rng.standard_normal(variance.shape, dtype=np.float32) * np.sqrt(variance)
     # Filtering multiplies white noise by the SD of the filter's kernel; each angle adds its share of variance.
-    kernel = ramp(np.eye(1, GRID, GRID // 2, dtype=np.float32))
+    kernel = ramp(np.eye(1, GRID, GRID // 2, dtype=np.float32), smooth=False)
     gain = float(np.sum(kernel**2)) * np.pi / ANGLES
     spread = np.sqrt(np.maximum(to_image(variance) * np.float32(gain), 0)) * hu
-    return to_image(ramp(speckle)) * hu, spread
+    return to_image(ramp(speckle, smooth=False)) * hu, spread
 
 
 def grain(rng: np.random.Generator, slices: int, side: int, pixel_mm: float) -> np.ndarray:
