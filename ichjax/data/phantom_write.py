@@ -29,8 +29,9 @@ def write_scan(root: pathlib.Path, subject) -> None:
     hu = nib.Nifti1Image(_disk_axes(subject.hu), affine)
     _save(hu, affine, root / "ct_scans" / name)
     if subject.mask.any():
-        mask = nib.Nifti1Image(_disk_axes(subject.mask).astype(np.float32) * 255, affine)
-        mask.header.set_data_dtype(np.int16)
+        # nibabel takes the array as it is to lie on disk once the header has a slope of its own.
+        raw = np.where(_disk_axes(subject.mask), np.int16(32767), np.int16(-32768))
+        mask = nib.Nifti1Image(np.asfortranarray(raw), affine)
         mask.header.set_slope_inter(MASK_SLOPE, MASK_INTER)
         _save(mask, affine, root / "masks" / name)
 
