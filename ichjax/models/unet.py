@@ -5,13 +5,14 @@ nearest upsampling, a 2 x 2 convolution with ReLU, the skip connection, two 3 x 
 convolution to two maps with ReLU, a 1 x 1 convolution. 24 convolutions, 31,031,685 parameters, no normalisation.
 """
 
+import math
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-GROUPS = 8  # of channels, where `norm` is 'group'
+GROUPS = 8  # of channels at most, where `norm` is 'group'
 
 
 class UNet(nn.Module):
@@ -67,7 +68,7 @@ class UNet(nn.Module):
         for index in (1, 2):
             x = self._conv(x, width, 3, f"{name}_conv{index}")
             if self.norm == "group":
-                groups = min(GROUPS, width)
+                groups = math.gcd(GROUPS, width)
                 x = nn.GroupNorm(num_groups=groups, dtype=self.dtype, name=f"{name}_norm{index}")(x)
             elif self.norm != "none":
                 raise ValueError(f"norm {self.norm!r}; expected 'none' or 'group'")

@@ -1,0 +1,116 @@
+"""Every field of a configuration, once, with the paper's value as its default; configs/ says what differs."""
+
+import hashlib
+import json
+
+import ml_collections
+
+from ichjax.errors import InputError
+
+
+def default() -> ml_collections.ConfigDict:
+    """The paper's third experiment (160 x 160 patches), field by field; locked against unknown names."""
+    config = ml_collections.ConfigDict()
+    config.method = "unet"  # methods/NAME.py
+    config.compare_with = ("threshold",)  # methods run beside it, on the same folds
+    config.seed = 0  # of everything that is random in a run
+    config.fold = 0  # which one `train` trains
+    config.parallel = "jit"  # how a step is spread over devices: jit, pmap or shard_map
+
+    config.data = ml_collections.ConfigDict()
+    config.data.root = ""  # a data set's folder; empty: a synthetic one is made once and used
+    config.data.splits = "paper"  # the authors' fixed order of subjects, or 'stratified' by hemorrhage and sub-type
+    config.data.folds = 5
+    config.data.leave_out = (70,)  # left out of the overlap scores: the chronic case (paper, section 3.1)
+
+    config.phantom = ml_collections.ConfigDict()  # the synthetic set, where there is no root
+    config.phantom.preset = "calibrated"  # 512 x 512, 31 to 58 slices; or 'demo': 256 x 256, fewer, made in seconds
+    config.phantom.subjects = 25
+    config.phantom.seed = 0
+
+    config.windows = ((40.0, 120.0),)  # HU level and width of each input channel; the brain window
+    config.patch = ml_collections.ConfigDict()
+    config.patch.side = 160  # pixels
+    config.patch.stride = 80  # pixels
+
+    config.model = ml_collections.ConfigDict()
+    config.model.base_width = 64  # channels of the first level: 31,031,685 parameters
+    config.model.depth = 4
+    config.model.dropout = 0.5
+    config.model.norm = "none"  # or 'group'
+    config.model.dtype = "float32"  # of the computation; or 'bfloat16'. Parameters and loss stay float32
+
+    config.augment = ml_collections.ConfigDict()
+    config.augment.rotation_degrees = 20.0
+    config.augment.shift = 0.1  # of the patch side
+    config.augment.shear_degrees = 0.1
+    config.augment.zoom = 0.2
+
+    config.train = ml_collections.ConfigDict()
+    config.train.epochs = 150
+    config.train.batch_size = 32
+    config.train.learning_rate = 1e-5  # of Adam
+    config.train.schedule = "inverse"  # Keras' lr / (1 + lr / epochs * step); or 'cosine' down to zero
+    config.train.warmup_steps = 0
+    config.train.negatives = "matched"  # as many patches without a hemorrhage as with one; or 'none'
+    config.train.validation_negatives = "none"  # the authors validate on positive patches only
+    config.train.read_threads = 2  # of grain
+
+    config.predict = ml_collections.ConfigDict()
+    config.predict.threshold = 0.5  # a pixel is hemorrhage above this probability
+    config.predict.thresholds = (0.5, 0.6, 0.7, 0.8, 0.9)  # at which slice detection is reported (paper, Table 7)
+    config.predict.closing_px = 10  # side of the closing kernel, 0 for none
+    config.predict.opening_px = 5  # side of the opening kernel, 0 for none
+    config.predict.slices_per_step = 1  # slices whose patches go through the network at once
+
+    config.evaluate = ml_collections.ConfigDict()
+    config.evaluate.slice_rule_mm2 = 43.6  # a slice is called positive above this area: 400 pixels at 0.33 mm
+    config.lock()
+    return config
+
+
+def to_dict(config: ml_collections.ConfigDict) -> dict:
+    """The configuration as plain, JSON-ready values."""
+    return json.loads(config.to_json())
+
+
+def digest(config: ml_collections.ConfigDict) -> str:
+    """16 hex digits that name the configuration; every result carries them. Where the data lie, and which single
+    fold is trained, do not count: the same experiment keeps its name on another machine."""
+    fields = to_dict(config)
+    del fields["data"]["root"], fields["fold"]
+    return hashlib.blake2b(json.dumps(fields, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def differing_fields(one: dict, other: dict, prefix: str = "") -> list[str]:
+    """Names of the fields in which two configurations differ, with both values."""
+    rows = []
+    for name in sorted(one.keys() | other.keys()):
+        a, b = one.get(name), other.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            rows += differing_fields(a, b, f"{prefix}{name}.")
+        elif a != b:
+            rows.append(f"{prefix}{name} ({a!r} there, {b!r} here)")
+    return rows
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Raises InputError for values that no run can have."""
+    c = config
+    rules = [
+        (c.data.splits in ("paper", "stratified"), "data.splits", c.data.splits, "'paper' or 'stratified'"),
+        (c.parallel in ("jit", "pmap", "shard_map"), "parallel", c.parallel, "'jit', 'pmap' or 'shard_map'"),
+        (c.model.norm in ("none", "group"), "model.norm", c.model.norm, "'none' or 'group'"),
+        (c.model.dtype in ("float32", "bfloat16"), "model.dtype", c.model.dtype, "'float32' or 'bfloat16'"),
+        (c.train.schedule in ("inverse", "cosine"), "train.schedule", c.train.schedule, "'inverse' or 'cosine'"),
+        (c.train.epochs > 0, "train.epochs", c.train.epochs, "at least 1"),
+        (c.train.batch_size > 0, "train.batch_size", c.train.batch_size, "at least 1"),
+        (c.train.learning_rate > 0, "train.learning_rate", c.train.learning_rate, "more than 0"),
+        (0 <= c.model.dropout < 1, "model.dropout", c.model.dropout, "0 or more, below 1"),
+        (0 < c.predict.threshold < 1, "predict.threshold", c.predict.threshold, "between 0 and 1"),
+        (0 <= c.fold < c.data.folds, "fold", c.fold, f"0 to {c.data.folds - 1}"),
+        (c.patch.side % 2**c.model.depth == 0, "patch.side", c.patch.side, f"a multiple of 2 ** {c.model.depth}"),
+    ]
+    for good, name, found, expected in rules:
+        if not good:
+            raise InputError(f"config.{name} is {found!r}; expected {expected}")

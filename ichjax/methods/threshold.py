@@ -1,0 +1,95 @@
+"""The paper's experiment 1: two grey-level thresholds, chosen by the highest Jaccard index on the training scans."""
+
+import json
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from ichjax.data.cache import CachedScan
+from ichjax.data.volume import AIR_HU, Volume
+from ichjax.errors import InputError
+from ichjax.files import write_json
+from ichjax.methods.base import PostProcess, Prediction
+from ichjax.methods.slices import pad_depth
+from ichjax.ops import thresholds
+from ichjax.train.log import say
+
+CHUNK = 8  # slices whose histograms are taken at once
+
+
+class ThresholdMethod:
+    """A pixel is hemorrhage when its grey level lies between the two; there is no morphology, as in the paper."""
+
+    post = PostProcess(0.5, (0.5,), 0, 0, "training subjects of each fold (grid search)")
+
+    def __init__(self):
+        self._histograms = jax.jit(thresholds.cumulative_histograms)
+        self._search = jax.jit(thresholds.mean_jaccard_of_pairs)
+        self._between = jax.jit(lambda hu, pair: thresholds.between(hu, pair[0], pair[1]).astype(jnp.float32))
+
+    def fit(
+        self, train: Sequence[CachedScan], valid: Sequence[CachedScan], *, workdir: pathlib.Path, fold: int
+    ) -> dict:
+        """Scores all 5,106 pairs on the training slices with a hemorrhage; {'lower', 'upper', 'training_jaccard'}.
+
+        Raises:
+          InputError: no training slice has a hemorrhage.
+        """
+        if (workdir / "model.json").is_file():
+            return self.load(workdir)
+        histograms = [self._histograms(hu, mask) for hu, mask in _positive_slices(train)]
+        if not histograms:
+            raise InputError(f"fold {fold}: no training slice has a hemorrhage; expected at least one")
+        scores = np.asarray(self._search(jnp.concatenate(histograms)))
+        lower, upper = np.unravel_index(np.argmax(scores), scores.shape)
+        params = {
+            "lower": thresholds.LOWER[lower],
+            "upper": thresholds.UPPER[upper],
+            "training_jaccard": float(scores.max()),
+        }
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(workdir / "model.json", params)
+        say(
+            f"fold {fold}: thresholds {params['lower']} to {params['upper']} (grey levels), training Jaccard "
+            f"{params['training_jaccard']:.3f}"
+        )
+        return params
+
+    def predict(self, params: dict, volume: Volume) -> Prediction:
+        """Probability 1 between the thresholds, 0 elsewhere."""
+        padded = pad_depth(np.asarray(volume.hu), AIR_HU)
+        pair = np.array([params["lower"], params["upper"]], np.int32)
+        return Prediction(self._between(padded, pair)[: len(volume.hu)])
+
+    def load(self, workdir: pathlib.Path) -> dict:
+        """Reads what `fit` wrote; InputError where the fold is not finished."""
+        try:
+            return json.loads((workdir / "model.json").read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{workdir}: no finished fold; expected model.json from `train`") from error
+
+    def chosen(self, params: dict) -> dict:
+        """The pair of grey levels and its training Jaccard."""
+        return dict(params)
+
+    def announce(self, params: dict, volumes: Sequence[Volume], what: str) -> None:
+        """Says that predicting takes next to no time."""
+        say(f"{what}: {sum(len(v.hu) for v in volumes)} slices, a few seconds")
+
+
+def _positive_slices(scans: Sequence[CachedScan]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Slices with a hemorrhage, CHUNK at a time: (int16 [CHUNK, H, W], uint8 [CHUNK, H, W]), padded with none."""
+    for scan in scans:
+        wanted = np.flatnonzero(scan.truth_px)
+        for start in range(0, len(wanted), CHUNK):
+            part = wanted[start : start + CHUNK]
+            yield pad_depth(scan.volume.hu[part], AIR_HU, CHUNK), pad_depth(scan.mask[part], 0, CHUNK)
+
+
+def make(config: ml_collections.ConfigDict) -> ThresholdMethod:
+    """The method; none of the fields of `config` is its."""
+    return ThresholdMethod()

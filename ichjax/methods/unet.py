@@ -1,0 +1,141 @@
+"""The paper's U-Net on patches (experiments 2 and 3), from scans to probability."""
+
+import dataclasses
+import json
+import pathlib
+import time
+from collections.abc import Sequence
+
+import jax
+import ml_collections
+import numpy as np
+import orbax.checkpoint as ocp
+
+from ichjax.data.cache import CachedScan
+from ichjax.data.volume import AIR_HU, Volume
+from ichjax.errors import InputError
+from ichjax.files import write_json
+from ichjax.methods.base import PostProcess, Prediction
+from ichjax.methods.slices import Geometry, SlicePredictor, pad_depth
+from ichjax.ops.patches import grid_shape
+from ichjax.train.log import duration, say
+from ichjax.train.loop import train_fold
+from ichjax.train.state import make_model
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class UNetParams:
+    """weights: the network's.  grid: the slices it was trained on.  chosen: what validation chose."""
+
+    weights: dict
+    grid: Geometry
+    chosen: dict
+
+
+class UNetMethod:
+    """Fits by `train.loop`, predicts by `SlicePredictor`."""
+
+    def __init__(self, config: ml_collections.ConfigDict):
+        self.config = config
+        predict = config.predict
+        self.post = PostProcess(
+            predict.threshold, tuple(predict.thresholds), predict.closing_px, predict.opening_px, "fixed beforehand"
+        )
+        self._predictor = SlicePredictor(
+            make_model(config),
+            windows=config.windows,
+            side=config.patch.side,
+            stride=config.patch.stride,
+            slices_per_step=predict.slices_per_step,
+        )
+
+    def fit(
+        self, train: Sequence[CachedScan], valid: Sequence[CachedScan], *, workdir: pathlib.Path, fold: int
+    ) -> UNetParams:
+        """Trains one fold; see `loop.train_fold`.
+
+        Raises:
+          InputError: scans of different matrix sizes, or of one that the patches do not cover evenly.
+        """
+        if (workdir / "model.json").is_file():
+            return self.load(workdir)
+        grid = self._grid([*train, *valid])
+        fitted = train_fold(self.config, train, valid, folder=workdir, fold=fold)
+        chosen = {"epoch": fitted.epoch, "validation_jaccard": fitted.validation_jaccard}
+        weights = (workdir / "weights").resolve()
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(weights, fitted.params, force=True)
+        write_json(workdir / "model.json", {"grid": grid._asdict(), "chosen": chosen})
+        return UNetParams(jax.device_put(fitted.params), grid, chosen)
+
+    def _grid(self, scans: Sequence[CachedScan]) -> Geometry:
+        sizes = {scan.volume.shape[1:] for scan in scans}
+        if len(sizes) != 1:
+            named = {scan.volume.shape[1:]: scan.number for scan in scans}
+            found = ", ".join(f"{h} x {w} (subject {named[h, w]})" for h, w in sorted(sizes))
+            raise InputError(f"the scans have slices of {found}; expected one size for training")
+        height, width = sizes.pop()
+        grid_shape(height, width, side=self.config.patch.side, stride=self.config.patch.stride)
+        row_mm, column_mm = np.median([scan.volume.pixel_mm for scan in scans], axis=0)
+        return Geometry(height, width, float(row_mm), float(column_mm))
+
+    def predict(self, params: UNetParams, volume: Volume) -> Prediction:
+        """Windows, patches, network and stitching as one program; see `SlicePredictor`.
+
+        A scan of another matrix size, or whose pixels are over 20 % larger or smaller than the training's, is
+        resampled in plane to the training's grid, and the probability back to its own.
+        """
+        own = Geometry(*volume.shape[1:], *volume.pixel_mm)
+        return Prediction(self._predictor(params.weights, volume.hu, own, params.grid))
+
+    def estimate_seconds(self, params: UNetParams, volume: Volume) -> float:
+        """Measures how long one slice takes on this machine, and so the scan."""
+        own = Geometry(*volume.shape[1:], *volume.pixel_mm)
+        hu = pad_depth(np.asarray(volume.hu), AIR_HU)
+        few = self._predictor.slices_at_once
+        times = []
+        for _ in range(2):  # the first one compiles
+            started = time.perf_counter()
+            jax.block_until_ready(self._predictor.run(params.weights, hu, min(few, len(volume.hu)), own, params.grid))
+            times.append(time.perf_counter() - started)
+        return times[1] * -(-len(volume.hu) // few)
+
+    def load(self, workdir: pathlib.Path) -> UNetParams:
+        """Reads what `fit` wrote.
+
+        Raises:
+          InputError: the fold is not finished, or its weights cannot be read.
+        """
+        try:
+            record = json.loads((workdir / "model.json").read_text())
+            like = jax.eval_shape(
+                make_model(self.config).init,
+                jax.random.key(0),
+                np.zeros((1, self.config.patch.side, self.config.patch.side, len(self.config.windows)), np.float32),
+            )["params"]
+            device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+            like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
+            with ocp.StandardCheckpointer() as checkpointer:
+                weights = checkpointer.restore((workdir / "weights").resolve(), like)
+        except FileNotFoundError as error:
+            raise InputError(f"{workdir}: no finished fold; expected model.json and weights/ from `train`") from error
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            raise InputError(f"{workdir}: the trained weights cannot be read ({reason})") from error
+        return UNetParams(weights, Geometry(**record["grid"]), record["chosen"])
+
+    def chosen(self, params: UNetParams) -> dict:
+        """The best epoch and its validation Jaccard."""
+        return dict(params.chosen)
+
+    def announce(self, params: UNetParams, volumes: Sequence[Volume], what: str) -> None:
+        """Says how long predicting `volumes` will take, measured on the first of them."""
+        if volumes:
+            per_slice = self.estimate_seconds(params, volumes[0]) / len(volumes[0].hu)
+            slices = sum(len(volume.hu) for volume in volumes)
+            say(f"{what}: {slices} slices at {per_slice:.3f} s measured: about {duration(per_slice * slices)}")
+
+
+def make(config: ml_collections.ConfigDict) -> UNetMethod:
+    """The method with the fields of `config`."""
+    return UNetMethod(config)

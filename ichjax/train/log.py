@@ -1,0 +1,57 @@
+"""What a run says and writes while it trains: lines on the terminal, JSON lines, TensorBoard events."""
+
+import json
+import pathlib
+import sys
+
+import tensorboardX
+from tqdm import tqdm
+
+
+def say(text: str) -> None:
+    """Prints a line, above a progress bar if there is one."""
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it: '8 s', '3.5 min', '2.1 h'."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+class FoldLog:
+    """metrics.jsonl and TensorBoard events of one fold, one row an epoch."""
+
+    def __init__(self, folder: pathlib.Path, *, epochs_done: int):
+        """Opens the log in `folder`, keeping the rows of the first `epochs_done` epochs."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / "metrics.jsonl"
+        rows = read_rows(self._path)
+        kept = [row for row in rows if row["epoch"] <= epochs_done]
+        self._path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        self._events = tensorboardX.SummaryWriter(str(folder / "events"))
+
+    def write(self, row: dict) -> None:
+        """Appends one epoch's row: numbers by name, with 'epoch' and 'step'."""
+        with self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        for name, value in row.items():
+            if name not in ("epoch", "step"):
+                self._events.add_scalar(name, float(value), row["step"])
+
+    def close(self) -> None:
+        """Writes out the events."""
+        self._events.close()
+
+
+def read_rows(path: pathlib.Path) -> list[dict]:
+    """The rows of a metrics.jsonl, a torn last line left out."""
+    rows = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows

@@ -1,0 +1,56 @@
+"""What training carries from step to step, and how it begins."""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from ichjax.models.unet import UNet
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """step: int32 [], updates made so far.  params: the network's.  opt_state: the optimizer's."""
+
+    step: jax.Array
+    params: dict
+    opt_state: optax.OptState
+
+
+def make_model(config: ml_collections.ConfigDict) -> UNet:
+    """The network that a configuration names."""
+    return UNet(**{**config.model.to_dict(), "dtype": jnp.dtype(config.model.dtype)})
+
+
+def make_schedule(config: ml_collections.ConfigDict, total_steps: int) -> optax.Schedule:
+    """Learning rate by step.
+
+    'inverse' is that of the authors' Keras code: lr / (1 + decay x step) with decay = lr / epochs. 'cosine' falls
+    to zero at `total_steps`. Either may rise linearly over `warmup_steps` first.
+    """
+    train = config.train
+    if train.schedule == "inverse":
+        decay = train.learning_rate / train.epochs
+        schedule = lambda step: train.learning_rate / (1.0 + decay * step)  # noqa: E731
+    else:
+        schedule = optax.cosine_decay_schedule(train.learning_rate, max(1, total_steps - train.warmup_steps))
+    if not train.warmup_steps:
+        return schedule
+    rise = optax.linear_schedule(0.0, train.learning_rate, train.warmup_steps)
+    return optax.join_schedules([rise, schedule], [train.warmup_steps])
+
+
+def create(
+    config: ml_collections.ConfigDict, schedule: optax.Schedule, *, fold: int
+) -> tuple[TrainState, optax.GradientTransformation]:
+    """The state before the first step, which follows from (config.seed, fold) alone, and the optimizer (Adam)."""
+    optimizer = optax.adam(schedule)
+    images = jnp.zeros((1, config.patch.side, config.patch.side, len(config.windows)))
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), fold), 0)
+
+    @jax.jit
+    def init(key):
+        params = make_model(config).init(key, images)["params"]
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+    return init(key), optimizer

@@ -1,0 +1,100 @@
+"""The one training step, and the one validation step, that every way of running on devices shares."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from ichjax.ops import augment, hu, losses
+from ichjax.train.state import TrainState
+
+
+class StepSettings(NamedTuple):
+    """What a step needs beside the network: intensity windows, augmentation ranges, seed and fold."""
+
+    windows: tuple[tuple[float, float], ...]
+    ranges: augment.AffineRange
+    seed: int
+    fold: int
+
+
+def example_keys(settings: StepSettings, step: jax.Array, index: jax.Array) -> jax.Array:
+    """PRNG keys [B] that depend on (seed, fold, step, example index) alone, so on no device and no neighbour."""
+    base = jax.random.fold_in(jax.random.fold_in(jax.random.key(settings.seed), settings.fold), 1)
+    at_step = jax.random.fold_in(base, step)
+    return jax.vmap(lambda i: jax.random.fold_in(at_step, i))(index)
+
+
+def make_train_step(
+    model: nn.Module, optimizer: optax.GradientTransformation, settings: StepSettings, *, axis: str | None = None
+) -> Callable:
+    """Returns train_step(state, batch) -> (state, {'loss', 'gradient_norm'}).
+
+    window -> augment -> network -> binary cross-entropy -> gradient -> Adam, on a `loader.Batch`. Under pmap and
+    shard_map `axis` names the devices' axis, over which gradient and loss are averaged; under jit it is None, as
+    the batch is global and the compiler reduces over the devices.
+    """
+
+    def loss_of(params, images, masks, keys):
+        logits = model.apply({"params": params}, images, dropout_keys=keys)
+        return losses.binary_cross_entropy(logits, masks).mean()
+
+    def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
+        keys = example_keys(settings, state.step, batch["index"])
+        images = hu.windows(batch["image"], settings.windows)
+        warp_keys, dropout_keys = jnp.unstack(jax.vmap(lambda key: jax.random.split(key, 2))(keys), axis=1)
+        images, masks = augment.augment(warp_keys, images, batch["mask"].astype(jnp.float32), settings.ranges)
+        loss, gradient = jax.value_and_grad(loss_of)(state.params, images, masks, dropout_keys)
+        if axis is not None:
+            loss, gradient = jax.lax.pmean((loss, gradient), axis)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
+        return TrainState(state.step + 1, params, opt_state), metrics
+
+    return train_step
+
+
+def make_validation_step(model: nn.Module, settings: StepSettings) -> Callable:
+    """Returns validation_step(params, batch) -> sums that add up exactly over batches, padding left out.
+
+    {'examples', 'loss', 'intersection', 'union' (soft), 'overlap', 'area' (of masks at 0.5), 'lowest', 'highest'}:
+    float32 [] each; 'lowest' and 'highest' probability tell a network that died to a constant output.
+    """
+
+    def validation_step(params: dict, batch: dict) -> dict:
+        weight = batch["weight"]
+        truth = batch["mask"].astype(jnp.float32)
+        logits = model.apply({"params": params}, hu.windows(batch["image"], settings.windows))
+        probability = nn.sigmoid(logits)
+        intersection, union = losses.soft_overlap(probability, truth)
+        mask = (probability > 0.5).astype(jnp.float32)
+        real = weight[:, None, None] > 0
+        return {
+            "examples": weight.sum(),
+            "loss": (losses.binary_cross_entropy(logits, truth) * weight).sum(),
+            "intersection": (intersection * weight).sum(),
+            "union": (union * weight).sum(),
+            "overlap": ((mask * truth).sum(axis=(1, 2)) * weight).sum(),
+            "area": ((mask + truth).sum(axis=(1, 2)) * weight).sum(),
+            "lowest": jnp.where(real, probability, 1.0).min(),
+            "highest": jnp.where(real, probability, 0.0).max(),
+        }
+
+    return validation_step
+
+
+def merge(sums: list[dict]) -> dict:
+    """Adds up the sums of several batches into {'validation_loss', 'validation_jaccard' (soft),
+    'validation_dice' (of masks at 0.5), 'constant_output'}."""
+    total = {name: sum(float(s[name]) for s in sums) for name in sums[0]}
+    spread = max(float(s["highest"]) for s in sums) - min(float(s["lowest"]) for s in sums)
+    return {
+        "validation_loss": total["loss"] / total["examples"],
+        "validation_jaccard": total["intersection"] / max(total["union"], 1e-12),
+        "validation_dice": 2 * total["overlap"] / max(total["area"], 1.0),
+        "constant_output": spread < 1e-6,
+    }
