@@ -132,9 +132,11 @@ def frames_of(path: pathlib.Path) -> tuple[list[Frame], str]:
             raise damaged from cause
         return [], "not DICOM"
     if sop_class not in CT_CLASSES:
+        if any(known.startswith(sop_class) for known in CT_CLASSES):
+            raise damaged  # it ends within its class
         return [], "not CT images"
-    if (not has_pixels and "SeriesInstanceUID" not in header) or not 1 <= count <= LARGEST_FRAME_COUNT:
-        raise damaged  # a slice of who knows which series
+    if (not has_pixels and "Rows" not in header) or not 1 <= count <= LARGEST_FRAME_COUNT:
+        raise damaged  # it ends within its header: a slice of who knows which series
     frames = [Frame(path, index, header, has_pixels) for index in range(count)]
     frames = [frame for frame in frames if frame.is_axial() is not False]
     return frames, "" if frames else "localizers or not axial"

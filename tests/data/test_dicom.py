@@ -1,0 +1,473 @@
+"""DICOM series: synthetic ones of every kind that folders hold, and a real tilted one where it is at hand."""
+
+import pathlib
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLosslessSV1,
+    MRImageStorage,
+    RLELossless,
+    XRayRadiationDoseSRStorage,
+    generate_uid,
+)
+
+from ichjax.data import dicom
+from ichjax.errors import InputError
+
+REAL = pathlib.Path(__file__).parents[3] / "shared" / "data" / "ge_head_ct"
+ROWS, COLUMNS = 14, 18
+ROW_MM, COLUMN_MM = 0.75, 0.5
+UNEVEN = (0.0, 4.0, 8.0, 9.0, 16.0, 23.0)  # along the table, as in a scan of two protocols
+SECRET = "DOE^JOHN"
+
+
+def hu_slice(k):
+    """HU of slice k, [rows, columns]: even numbers, different everywhere."""
+    hu = np.random.default_rng(k).integers(-500, 600, (ROWS, COLUMNS)) * 2
+    hu[0, 0], hu[-1, -1] = -1000, 1200
+    return hu
+
+
+def tilted(degrees):
+    """ImageOrientationPatient of a gantry tilted about the left-right axis."""
+    angle = np.radians(degrees)
+    return [1, 0, 0, 0, np.cos(angle), -np.sin(angle)]
+
+
+def ct_slice(k, table_mm, *, series, orientation=(1, 0, 0, 0, 1, 0), slope=1.0, intercept=0.0, **tags):
+    """One CT image; the table moves along the body axis, so that a tilt shears the stack."""
+    stored = np.rint((hu_slice(k) - intercept) / slope).astype(np.int16)
+    ds = image(stored, CTImageStorage)
+    ds.SeriesInstanceUID = series
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    ds.ImageOrientationPatient = [round(float(v), 12) for v in orientation]
+    ds.ImagePositionPatient = [-12.25, -30.5, -100 + table_mm]
+    ds.PixelSpacing = [ROW_MM, COLUMN_MM]
+    ds.SliceThickness = 5
+    ds.RescaleSlope, ds.RescaleIntercept = slope, intercept
+    for keyword, value in tags.items():
+        setattr(ds, keyword, value)
+    return ds
+
+
+def image(stored, sop_class, syntax=ExplicitVRLittleEndian):
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = sop_class
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = syntax
+    ds = FileDataset("x", {}, file_meta=meta, preamble=b"\0" * 128)
+    ds.SOPClassUID, ds.SOPInstanceUID = sop_class, meta.MediaStorageSOPInstanceUID
+    ds.PatientName, ds.PatientID = SECRET, "12345"
+    ds.SeriesDescription = f"HEAD {SECRET}"
+    ds.Modality = "CT"
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.Rows, ds.Columns = stored.shape[-2:]
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
+    ds.PixelData = np.ascontiguousarray(stored).astype("<i2").tobytes()
+    return ds
+
+
+def scout(series):
+    ds = ct_slice(50, 0, series=series, orientation=(0, 1, 0, 0, 0, -1))
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    return ds
+
+
+def dose_sheet():
+    ds = image(np.zeros((2, 2), np.int16), XRayRadiationDoseSRStorage)
+    ds.SeriesInstanceUID = generate_uid()
+    del ds.PixelData
+    return ds
+
+
+def save(folder, datasets, names=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, ds in enumerate(datasets):
+        ds.save_as(folder / (names[i] if names else f"{i:02d}.dcm"))
+    return folder
+
+
+def series_of(positions=UNEVEN, uid=None, **options):
+    uid = uid or generate_uid()
+    return [ct_slice(k, at, series=uid, **options) for k, at in enumerate(positions)]
+
+
+def test_a_shuffled_tilted_uneven_series_with_company(tmp_path):
+    """All at once; the planted block is found at its voxels and has the volume of a hand calculation."""
+    tilt = 20
+    slices = series_of(orientation=tilted(tilt), slope=2.0, intercept=-1024.0)
+    planted = slices[4]  # the one at 16 mm: 7 mm to either neighbour
+    stored = np.rint((hu_slice(4) + 1024) / 2).astype(np.int16)
+    stored[5:9, 10:13] = (3000 + 1024) // 2
+    planted.PixelData = stored.astype("<i2").tobytes()
+    slices[1].RescaleSlope, slices[1].RescaleIntercept = 1.0, 0.0  # a slice with a scaling of its own
+    slices[1].PixelData = hu_slice(1).astype("<i2").tobytes()
+    mr = image(np.zeros((4, 4), np.int16), MRImageStorage)
+    mr.SeriesInstanceUID = slices[0].SeriesInstanceUID
+    other = series_of(UNEVEN[:3])
+    company = [scout(slices[0].SeriesInstanceUID), scout(generate_uid()), dose_sheet(), mr, *other]
+    everything = slices + company
+    names = [f"im{i}" for i in np.random.default_rng(1).permutation(len(everything))]
+    folder = save(tmp_path / "case7", everything, names)
+    (folder / "README.txt").write_text("not DICOM")
+
+    found = dicom.find_series(folder)
+    assert [s.label for s in found] == ["series 1 (6 slices, 0.500 mm)", "series 2 (3 slices, 0.500 mm)"]
+    volume = dicom.read_series(folder)
+    assert volume.name == "case7"
+    assert volume.shape == (6, ROWS, COLUMNS)
+    for k in (0, 1, 2, 3, 5):
+        np.testing.assert_array_equal(volume.hu[k], hu_slice(k))
+    block = np.argwhere(volume.hu == 3000)
+    assert block.tolist() == [[4, r, c] for r in range(5, 9) for c in range(10, 13)]
+    # 12 pixels of 0.75 x 0.5 mm; 7 mm of table travel on both sides, 7 cos 20 along the normal.
+    assert volume.pixel_ml[4] * len(block) == pytest.approx(12 * 0.75 * 0.5 * 7 * np.cos(np.radians(tilt)) / 1000)
+    gaps = np.array([4, 4, 1, 7, 7]) * np.cos(np.radians(tilt))
+    np.testing.assert_allclose(np.diff(volume.positions_mm), gaps, atol=1e-9)
+    assert volume.pixel_mm == pytest.approx((ROW_MM, COLUMN_MM))
+    # True places, LPS -> RAS: x and y change their sign.
+    np.testing.assert_allclose(volume.slice_origins_mm, [[12.25, 30.5, -100 + at] for at in UNEVEN], atol=1e-9)
+    np.testing.assert_allclose(volume.affine[:3, 0], [0, 0, 23 / 5], atol=1e-9)
+    corner = volume.affine @ [0, ROWS - 1, COLUMNS - 1, 1]
+    reach = (ROWS - 1) * ROW_MM
+    expected = [-12.25 + 17 * 0.5, -30.5 + reach * np.cos(np.radians(tilt)), -100 - reach * np.sin(np.radians(tilt))]
+    np.testing.assert_allclose(corner[:3], np.array(expected) * [-1, -1, 1], atol=1e-9)
+
+    second = dicom.read_series(folder, found[1])
+    assert len(second.hu) == 3
+
+
+def test_nothing_identifies_the_patient(tmp_path):
+    folder = save(tmp_path / "case7", series_of())
+    series = dicom.find_series(folder)[0]
+    volume = dicom.read_series(folder)
+    uid = series._frames[0].header.SeriesInstanceUID
+    for text in (repr(series), str(series), volume.name, repr(series.label)):
+        assert SECRET not in text
+        assert uid not in text
+    assert all("PatientName" not in frame.header and "PatientID" not in frame.header for frame in series._frames)
+
+
+@pytest.mark.parametrize("flip", [False, True], ids=["head first", "feet first, prone"])
+def test_any_direction_of_the_image_axes(tmp_path, flip):
+    """Slices always stack to the head and are seen from below, however the pixels run on disk."""
+    orientation = (-1, 0, 0, 0, -1, 0) if flip else (1, 0, 0, 0, 1, 0)
+    volume = dicom.read_series(save(tmp_path / "a", series_of(UNEVEN[::-1], orientation=orientation)))
+    for k in range(6):
+        expected = hu_slice(5 - k)
+        np.testing.assert_array_equal(volume.hu[k], expected[::-1, ::-1] if flip else expected)
+    origin = np.array([12.25, 30.5]) + (np.array([17 * COLUMN_MM, 13 * ROW_MM]) if flip else 0)
+    np.testing.assert_allclose(volume.slice_origins_mm[:, :2], np.tile(origin, (6, 1)), atol=1e-9)
+    np.testing.assert_allclose(volume.slice_origins_mm[:, 2], np.array(UNEVEN) - 100)
+
+
+def test_results_lie_on_the_series_own_grid(tmp_path):
+    volume = dicom.read_series(save(tmp_path / "a", series_of(orientation=(-1, 0, 0, 0, -1, 0))))
+    on_file = volume.to_file_grid(volume.hu)
+    assert on_file.shape == volume.file_shape == (COLUMNS, ROWS, 6)
+    np.testing.assert_array_equal(on_file[:, :, 2], hu_slice(2).T)
+
+
+def test_a_single_slice_stands_for_its_thickness(tmp_path):
+    volume = dicom.read_series(save(tmp_path / "a", series_of([3.0], orientation=tilted(15))))
+    assert volume.extent_mm.tolist() == pytest.approx([5])
+    without = save(tmp_path / "b", series_of([3.0], SliceThickness=None))
+    with pytest.raises(InputError, match=r"00\.dcm: lacks SliceThickness"):
+        dicom.read_series(without)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("value", [-2000, 63536], ids=["signed", "written as unsigned"])
+def test_padding_becomes_air(tmp_path, syntax, value):
+    """-2000 is below air anyway; a range up to -1500 goes, and so does a padding value above all HU."""
+    slices = series_of(slope=0.5, intercept=500.0)
+    for ds in slices:
+        stored = np.rint((hu_slice(1) - 500) / 0.5).astype(np.int16)
+        stored[3, 4] = -2000
+        ds.PixelData = stored.astype("<i2").tobytes()
+        ds.file_meta.TransferSyntaxUID = syntax
+        ds.add_new("PixelPaddingValue", "SS" if value < 0 else "US", value)
+    folder = save(tmp_path / "a", slices)
+    # -2000 means -500 HU by this scaling, which real pixels hold, too: it is left alone.
+    assert dicom.read_series(folder).hu[0, 3, 4] == -500
+    for ds in slices:
+        ds.RescaleSlope, ds.RescaleIntercept = 1.0, 0.0
+        stored = hu_slice(1).astype(np.int16)
+        stored[3, 4], stored[3, 5], stored[3, 6] = -2000, 5000, 3900
+        ds.PixelData = stored.astype("<i2").tobytes()
+    assert dicom.read_series(save(tmp_path / "b", slices)).hu[0, 3, 4] == -1024
+    for ds in slices:
+        ds.add_new("PixelPaddingValue", "SS", 5000)
+        ds.add_new("PixelPaddingRangeLimit", "SS", 4000)
+    hu = dicom.read_series(save(tmp_path / "c", slices)).hu[0, 3]
+    assert hu[4:7].tolist() == [-1024, -1024, 3900]
+
+
+def test_unsigned_12_bit_storage(tmp_path):
+    slices = series_of(intercept=-1024.0)
+    for k, ds in enumerate(slices):
+        ds.PixelRepresentation, ds.BitsStored, ds.HighBit = 0, 12, 11
+        ds.PixelData = (hu_slice(k) + 1024).astype("<u2").tobytes()
+    np.testing.assert_array_equal(dicom.read_series(save(tmp_path / "a", slices)).hu[2], hu_slice(2))
+
+
+def test_rle_is_decoded(tmp_path):
+    slices = series_of()
+    for ds in slices:
+        ds.compress(RLELossless)
+    np.testing.assert_array_equal(dicom.read_series(save(tmp_path / "a", slices)).hu[2], hu_slice(2))
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_files_without_a_preamble(tmp_path, syntax):
+    """As written before the rule, and by some archives: a bare data set, no suffix."""
+    folder = tmp_path / "old"
+    folder.mkdir()
+    for k, ds in enumerate(series_of()):
+        bare = Dataset()
+        bare.update(ds)
+        implicit = syntax == ImplicitVRLittleEndian
+        bare.save_as(folder / f"IM{k}", implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+    assert (folder / "IM0").read_bytes()[128:132] != b"DICM"
+    volume = dicom.read_series(folder)
+    np.testing.assert_array_equal(volume.hu[3], hu_slice(3))
+
+
+def enhanced(positions=UNEVEN):
+    """A multi-frame CT: what changes from slice to slice lies in one sequence, the rest in another."""
+    order = [2, 0, 1, 5, 4, 3]
+    ds = image(np.stack([hu_slice(k) - 10 * k for k in order]), EnhancedCTImageStorage)
+    ds.SeriesInstanceUID = generate_uid()
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    ds.NumberOfFrames = len(order)
+    shared, orientation, measures = Dataset(), Dataset(), Dataset()
+    orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    measures.PixelSpacing, measures.SliceThickness = [ROW_MM, COLUMN_MM], 5
+    shared.PlaneOrientationSequence = Sequence([orientation])
+    shared.PixelMeasuresSequence = Sequence([measures])
+    ds.SharedFunctionalGroupsSequence = Sequence([shared])
+    frames = []
+    for k in order:
+        frame, place, values = Dataset(), Dataset(), Dataset()
+        place.ImagePositionPatient = [-12.25, -30.5, -100 + positions[k]]
+        values.RescaleSlope, values.RescaleIntercept = 1, 10 * k
+        frame.PlanePositionSequence = Sequence([place])
+        frame.PixelValueTransformationSequence = Sequence([values])
+        frames.append(frame)
+    ds.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    return ds
+
+
+def test_an_enhanced_ct(tmp_path):
+    volume = dicom.read_series(save(tmp_path / "a", [enhanced()]))
+    np.testing.assert_array_equal(volume.hu, [hu_slice(k) for k in range(6)])
+    np.testing.assert_allclose(volume.positions_mm, np.array(UNEVEN) - 100)
+    assert dicom.find_series(tmp_path / "a")[0].label == "series 1 (6 slices, 0.500 mm)"
+
+
+def test_an_enhanced_ct_with_too_few_frames_of_pixels(tmp_path):
+    ds = enhanced()
+    ds.NumberOfFrames = 4
+    ds.PixelData = ds.PixelData[: ROWS * COLUMNS * 2 * 3]
+    with pytest.raises(InputError, match=r"00\.dcm: the pixel data is damaged or truncated"):
+        dicom.read_series(save(tmp_path / "a", [ds]))
+
+
+def test_a_series_without_pixels_is_none(tmp_path):
+    bare = series_of(range(0, 90, 9))
+    for ds in bare:
+        del ds.PixelData
+    found = dicom.find_series(save(tmp_path / "a", [*bare, *series_of()]))
+    assert [s.slices for s in found] == [6]
+
+
+def test_image_type_does_not_decide(tmp_path):
+    """Derived and secondary slices are CT slices; a localizer is none even where it lies flat."""
+    slices = series_of(ImageType=["DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"])
+    flat = ct_slice(9, 50, series=slices[0].SeriesInstanceUID, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    coronal = ct_slice(8, 60, series=slices[0].SeriesInstanceUID, orientation=(1, 0, 0, 0, 0, -1))
+    assert dicom.read_series(save(tmp_path / "a", [*slices, flat, coronal])).shape[0] == 6
+
+
+def test_of_two_series_as_long_the_narrower_window_comes_first(tmp_path):
+    bone = series_of(WindowWidth=[3200, 100], WindowCenter=[700, 40])
+    soft = series_of(WindowWidth="80", WindowCenter="40", RescaleIntercept=2.0)
+    folder = save(tmp_path / "a", [*bone, *soft])
+    np.testing.assert_array_equal(dicom.read_series(folder).hu[0], hu_slice(0) + 2)
+    assert len(dicom.find_series(folder)) == 2
+
+
+def test_folders_below_are_looked_into_when_asked(tmp_path):
+    save(tmp_path / "case" / "a" / "b", series_of())
+    (tmp_path / "case" / ".hidden").mkdir()
+    with pytest.raises(InputError, match=r"case: holds no axial CT series .* folders below were not looked into"):
+        dicom.read_series(tmp_path / "case")
+    assert dicom.read_series(tmp_path / "case", recursive=True).shape[0] == 6
+
+
+def _drop(keyword):
+    def spoil(slices):
+        delattr(slices[2], keyword)
+
+    return spoil
+
+
+def _set(keyword, value):
+    def spoil(slices):
+        setattr(slices[2], keyword, value)
+
+    return spoil
+
+
+@pytest.mark.filterwarnings("ignore:.*value length|Invalid value for VR")
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_drop("ImagePositionPatient"), r"^02\.dcm: lacks ImagePositionPatient"),
+        (_drop("ImageOrientationPatient"), r"^02\.dcm: lacks ImageOrientationPatient"),
+        (_drop("PixelSpacing"), r"^02\.dcm: lacks PixelSpacing"),
+        (_drop("RescaleSlope"), r"^02\.dcm: lacks RescaleSlope"),
+        (_drop("RescaleIntercept"), r"^02\.dcm: lacks RescaleIntercept"),
+        (_drop("Rows"), r"^02\.dcm: lacks Rows"),
+        (_drop("PixelData"), r"^02\.dcm: has no pixel data"),
+        (_set("RescaleSlope", 0), r"^02\.dcm: RescaleSlope is 0"),
+        (_set("ImagePositionPatient", [1, 2]), r"^02\.dcm: ImagePositionPatient is \[1\.0, 2\.0\]"),
+        (_set("ImageOrientationPatient", [1, 0, 0, 1, 0, 0]), r"^02\.dcm: ImageOrientationPatient .* no pair of axes"),
+        (_set("ImageOrientationPatient", tilted(10)), r"^02\.dcm: the orientation is .* in 00\.dcm"),
+        (_set("PixelSpacing", [0.75, 0.6]), r"^02\.dcm: the PixelSpacing is \[0\.75, 0\.6\]"),
+        (_set("ImagePositionPatient", [-12.25, -30.5, -96]), "01.dcm and 02.dcm lie at the same position"),
+        (_set("PixelData", b"\0\0" * 100), r"^02\.dcm: the pixel data is damaged or truncated"),
+    ],
+)
+def test_a_slice_that_does_not_fit_is_named(tmp_path, spoil, message):
+    slices = series_of()
+    spoil(slices)
+    with pytest.raises(InputError, match=message):
+        dicom.read_series(save(tmp_path / "a", slices))
+
+
+def test_no_pixel_spacing_at_all(tmp_path):
+    folder = save(tmp_path / "a", series_of(PixelSpacing=None))
+    with pytest.raises(InputError, match="lacks PixelSpacing"):
+        dicom.read_series(folder)
+    with pytest.raises(InputError, match="two lengths in mm"):
+        dicom.read_series(save(tmp_path / "b", series_of(PixelSpacing=[0, 0.5])))
+
+
+def test_mixed_sizes(tmp_path):
+    slices = series_of()
+    slices[3].Rows, slices[3].Columns = COLUMNS, ROWS
+    with pytest.raises(InputError, match=r"^03\.dcm: the size is \[18\.0, 14\.0\], but \[14\.0, 18\.0\] in 00\.dcm"):
+        dicom.read_series(save(tmp_path / "a", slices))
+
+
+def test_color_is_refused(tmp_path):
+    slices = series_of()
+    slices[3].SamplesPerPixel, slices[3].PhotometricInterpretation, slices[3].PlanarConfiguration = 3, "RGB", 0
+    slices[3].PixelData = slices[3].PixelData * 3
+    with pytest.raises(InputError, match=r"^03\.dcm: the pixel data has the shape"):
+        dicom.read_series(save(tmp_path / "a", slices))
+
+
+def test_no_decoder(tmp_path):
+    slices = series_of()
+    for ds in slices:
+        ds.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"])
+        ds.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+    with pytest.raises(InputError, match=r"^00\.dcm: its pixels are compressed \(JPEG Lossless.*pylibjpeg"):
+        dicom.read_series(save(tmp_path / "a", slices))
+
+
+@pytest.mark.parametrize("size", [0, 140, 300, 700, -20])
+def test_a_truncated_file_is_named_and_never_a_hole(tmp_path, size):
+    folder = save(tmp_path / "a", series_of())
+    path = folder / "02.dcm"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(InputError, match=r"^02\.dcm: "):
+        dicom.read_series(folder)
+
+
+def test_every_cut_of_a_file_is_answered(tmp_path):
+    """Wherever a file ends, the answer is a sentence: never a traceback, never a series with a slice less."""
+    folder = save(tmp_path / "a", series_of(UNEVEN[:3]))
+    path = folder / "01.dcm"
+    whole = path.read_bytes()
+    for size in range(1, len(whole), 37):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InputError, match=r"^01\.dcm: "):
+            dicom.read_series(folder)
+
+
+def test_a_folder_without_a_ct_says_what_it_holds(tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        dicom.read_series(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty: holds no axial CT series .* found no files"):
+        dicom.read_series(tmp_path / "empty")
+    folder = save(tmp_path / "other", [scout(generate_uid()), dose_sheet(), dose_sheet()])
+    (folder / "README").write_text("hello " * 500)
+    with pytest.raises(InputError, match="other: holds no axial CT series") as caught:
+        dicom.read_series(folder)
+    for words in ("1 localizers or not axial", "2 not CT images", "1 not DICOM"):
+        assert words in str(caught.value)
+    with pytest.raises(InputError, match="6 without pixel data or orientation"):
+        dicom.read_series(save(tmp_path / "flat", series_of(ImageOrientationPatient=None)))
+
+
+def test_a_text_file_called_dcm_is_named(tmp_path):
+    folder = save(tmp_path / "a", series_of())
+    (folder / "notes.dcm").write_text("hello")
+    with pytest.raises(InputError, match=r"^notes\.dcm: is damaged"):
+        dicom.read_series(folder)
+
+
+def test_stored_values_without_their_intercept_are_no_hu(tmp_path):
+    slices = series_of(intercept=-1024.0)
+    for ds in slices:
+        ds.RescaleIntercept = 0
+    with pytest.raises(InputError, match=r"a: values lie in .* air below -200"):
+        dicom.read_series(save(tmp_path / "a", slices))
+
+
+@pytest.fixture(scope="module")
+def real():
+    if not REAL.is_dir():
+        pytest.skip("the real series is not at hand")
+    return dicom.read_series(REAL)
+
+
+def test_the_real_series_keeps_its_tilt_and_its_gaps(real):
+    assert [s.label for s in dicom.find_series(REAL)] == ["series 1 (28 slices, 0.488 mm)"]
+    assert real.shape == (28, 512, 512)
+    assert np.degrees(np.arccos(real.normal[2])) == pytest.approx(18.5, abs=0.01)
+    gaps = np.diff(real.positions_mm)
+    np.testing.assert_allclose(gaps, [4.0] * 13 + [1.08] + [7.0] * 13, atol=0.01)
+    np.testing.assert_allclose(real.extent_mm[[0, 13, 14, 27]], [4.0, 2.54, 4.04, 7.0], atol=0.01)
+    assert (real.hu.min(), real.hu.max()) == (-1024, 2121)  # padding of -1500 becomes air
+    assert real.pixel_ml[0] == pytest.approx(4.0 * 0.4882812**2 / 1000, rel=1e-3)
+
+
+def test_the_real_series_is_seen_as_a_radiologist_sees_it(real):
+    """The head holder is a bright arc below the head, and the vertex is on top of the stack."""
+    tissue = (real.hu > -200).mean(axis=(1, 2))
+    assert tissue[-1] < tissue[14]
+    nose = np.argwhere(real.hu[2] > -200)[0]  # the foremost tissue of a low slice
+    assert nose[0] < 100
+    assert 170 < nose[1] < 240
+
+
+def test_the_real_series_agrees_with_its_files(real):
+    names = sorted(REAL.glob("*.dcm"))
+    for k in (0, 13, 14, 27):
+        ds = pydicom.dcmread(names[k])
+        np.testing.assert_array_equal(real.hu[k], np.maximum(ds.pixel_array, -1024))
+        x, y, z = map(float, ds.ImagePositionPatient)
+        np.testing.assert_allclose(real.slice_origins_mm[k], [-x, -y, z], atol=1e-6)
