@@ -84,11 +84,13 @@ def dice_by_subject(methods: Mapping[str, Mapping]) -> Figure:
     place = {number: n for n, number in enumerate(order)}
     figure = _figure(max(5.0, 2.4 + 0.22 * len(order)), 3.4)
     axes = figure.subplots()
-    for (name, results), (color, marker) in zip(methods.items(), _styles(len(methods)), strict=True):
+    for n, (name, results) in enumerate(methods.items()):
+        color, marker = METHOD_STYLES[n % len(METHOD_STYLES)]
+        aside = 0.24 * (n / max(len(methods) - 1, 1) - 0.5)  # so that equal scores don't hide each other
         subjects = [s for s in _scored(results) if s["subject"] in place]
         mean = results["conventions"]["paper"]["dice"]["mean"]
         axes.plot(
-            [place[s["subject"]] for s in subjects],
+            [place[s["subject"]] + aside for s in subjects],
             [s["dice"] for s in subjects],
             marker,
             color=color,
@@ -98,7 +100,7 @@ def dice_by_subject(methods: Mapping[str, Mapping]) -> Figure:
             label=name if mean is None else f"{name}, mean {mean:.3f}",
         )
         if mean is not None:
-            axes.axhline(mean, color=color, linewidth=1.0, linestyle="--" if marker == "o" else ":")
+            axes.axhline(mean, color=color, linewidth=1.0, linestyle=("--", ":", "-.")[n % 3])
     axes.set_ylim(-0.03, 1.0)
     axes.set_xlim(-0.7, max(len(order), 1) - 0.3)
     axes.set_xticks(range(len(order)), order, rotation=90)
@@ -112,10 +114,6 @@ def dice_by_subject(methods: Mapping[str, Mapping]) -> Figure:
 
 def _scored(results: Mapping) -> list[Mapping]:
     return [s for s in results["subjects"] if s["dice"] is not None]
-
-
-def _styles(count: int) -> list[tuple[str, str]]:
-    return [METHOD_STYLES[n % len(METHOD_STYLES)] for n in range(count)]
 
 
 def overlay_sheet(

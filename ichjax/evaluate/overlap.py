@@ -113,8 +113,7 @@ def by_age(slices: Slices, kept: np.ndarray, numbers: np.ndarray, ages: np.ndarr
     if not groups["unknown"].any():
         del groups["unknown"]
     return {
-        name: _group(slices, (members & kept)[slices.owner], numbers, seed=seed)
-        for name, members in groups.items()
+        name: _group(slices, (members & kept)[slices.owner], numbers, seed=seed) for name, members in groups.items()
     }
 
 

@@ -43,7 +43,7 @@ def draw(volume: Volume, prediction: np.ndarray, *, truth: np.ndarray | None = N
     box = cases.body_box(volume.hu, *masks.values())
     shown = choose_slices(masks["prediction"])
     cells = cases.brain_window(volume.hu[(shown, *box)])
-    columns = math.ceil(math.sqrt(len(shown) * 1.5))
+    columns = choose_columns(len(shown))
     figure, axes = _canvas(cells, columns, aspect=volume.pixel_mm[0] / volume.pixel_mm[1])
     height, width = (size + GAP_PX for size in cells.shape[1:])
     corners = [((n % columns) * width, (n // columns) * height) for n in range(len(shown))]
@@ -68,6 +68,12 @@ def choose_slices(prediction: np.ndarray) -> np.ndarray:
     area = prediction.sum(axis=(1, 2))
     even = np.linspace(0, depth - 1, MOST_SLICES - 1).round().astype(int)
     return np.unique([*even, int(area.argmax())])
+
+
+def choose_columns(count: int) -> int:
+    """Columns of a sheet a little wider than high that leaves the fewest places empty."""
+    candidates = range(math.ceil(math.sqrt(1.1 * count)), math.ceil(math.sqrt(2.2 * count)) + 1)
+    return min(candidates, key=lambda columns: -count % columns)
 
 
 def caption(shown: int, depth: int) -> str:
@@ -139,8 +145,7 @@ def _words(figure: Figure, title: str, text: str, names: list[str]) -> None:
     figure.text(0.008, 1 - 0.25 / tall, title, va="center", fontsize=11, color=INK, parse_math=False)
     figure.text(0.008, 0.2 / tall, text, va="center", fontsize=8, color=INK, parse_math=False)
     lines = [
-        Line2D([], [], color=STYLES[name][0], linestyle=STYLES[name][1], linewidth=1.6, label=name)
-        for name in names
+        Line2D([], [], color=STYLES[name][0], linestyle=STYLES[name][1], linewidth=1.6, label=name) for name in names
     ]
     figure.legend(
         handles=lines,

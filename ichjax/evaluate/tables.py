@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import pathlib
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from ichjax.evaluate import published
 from ichjax.evaluate.protocol import CONVENTIONS
 from ichjax.evaluate.workdir import read_run
+from ichjax.files import write_text
 
 EMPTY_MASK = "An empty mask"
 PAPER = "Paper"
@@ -123,24 +125,23 @@ def summary_text(methods: Mapping[str, Mapping]) -> str:
       methods: {name to print: results.json}.
     """
     rows = summary(methods)
-    marks = {convention: n for n, convention in enumerate(dict.fromkeys(c.convention for c in COLUMNS), start=1)}
-    table = [
-        ["Method", *(line.strip() for line in heads)] for heads in zip(*(c.heads for c in COLUMNS), strict=True)
-    ]
+    marks = footnotes()
+    table = [["Method", *(line.strip() for line in heads)] for heads in zip(*(c.heads for c in COLUMNS), strict=True)]
     table[1][0] = ""
     table.append(["", *(f"[{marks[c.convention]}]" for c in COLUMNS)])
     for name, figures in rows:
         cells = [write_number(figures[c.key].value, c.unit) if c.key in figures else "" for c in COLUMNS]
         table.append([name, *cells])
     widths = [max(len(line[n]) for line in table) for n in range(len(table[0]))]
-    lines = [
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in table
-    ]
+    lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in table]
     rule = "-" * max(map(len, lines))
-    words = [
-        textwrap.fill(f"[{n}] {CONVENTIONS[name]}", WIDTH, subsequent_indent="    ") for name, n in marks.items()
-    ]
+    words = [textwrap.fill(f"[{n}] {CONVENTIONS[name]}", WIDTH, subsequent_indent="    ") for name, n in marks.items()]
     return "\n".join([*lines[:3], rule, *lines[3:], rule, *words, *_remarks(methods, dict(rows))])
+
+
+def footnotes() -> dict[str, int]:
+    """{convention: number of its footnote}, in the order of the summary's columns."""
+    return {name: n for n, name in enumerate(dict.fromkeys(c.convention for c in COLUMNS), start=1)}
 
 
 def _remarks(methods: Mapping[str, Mapping], rows: Mapping[str, dict[str, Figure]]) -> list[str]:
@@ -164,18 +165,21 @@ def _remarks(methods: Mapping[str, Mapping], rows: Mapping[str, dict[str, Figure
 
 
 def threshold_text(results: Mapping) -> str:
-    """A sentence on the threshold and the area rule that the reported figures rest on."""
-    rule = (
-        f"more than {results['slice_rule_px']} pixels"
-        if results.get("slice_rule_px") is not None
-        else f"more than {results['slice_rule_mm2']:g} mm2"
-    )
+    """What the reported figures rest on: the threshold, what each fold chose, the area rule."""
     value, chosen_on = results["thresholds"]["value"], results["thresholds"]["chosen_on"]
-    if isinstance(value, list) and value and all(one == value[0] for one in value):
-        what = f"Threshold {value[0]} in every fold"
-    else:
-        what = f"Thresholds by fold {value}" if isinstance(value, list) else f"Threshold {value}"
-    return f"{what}, chosen on: {chosen_on}. Slice called positive with {rule}."
+    several = "s by fold" if isinstance(value, list) else ""
+    by_fold = [_chosen(fold) for fold in results.get("chosen_by_fold") or [] if fold]
+    rule = results.get("slice_rule_px")
+    area = f"{results['slice_rule_mm2']:g} mm2" if rule is None else f"{rule} pixels"
+    return (
+        f"Threshold{several} {value}, chosen on: {chosen_on}. "
+        + (f"By fold: {'; '.join(by_fold)}. " if by_fold else "")
+        + f"A slice is called positive with more than {area}."
+    )
+
+
+def _chosen(fold: Mapping) -> str:
+    return ", ".join(f"{name} {v:.4g}" if isinstance(v, float) else f"{name} {v}" for name, v in fold.items())
 
 
 def write_tables(workdir: pathlib.Path | str) -> list[pathlib.Path]:
@@ -202,12 +206,11 @@ def write_tables(workdir: pathlib.Path | str) -> list[pathlib.Path]:
 
 def _write_csv(path: pathlib.Path, records: Sequence[Mapping]) -> pathlib.Path:
     """One row a record; None is an empty cell."""
-    aside = path.with_name("." + path.name)
-    with aside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(records[0]) if records else ["method"])
-        writer.writeheader()
-        writer.writerows(records)
-    aside.replace(path)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(records[0]) if records else ["method"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    write_text(path, text.getvalue())
     return path
 
 

@@ -20,6 +20,7 @@ class Run:
       splits: splits.json; empty where there is none.
       methods: {name to print: results.json}, the main method first, then those under baselines/.
       metrics: {fold: one record an epoch, in order} of the main method; empty where it has no epochs.
+      notes: lines of notes.txt: what was odd about the data.
       finished: when results.json was written.
     """
 
@@ -28,6 +29,7 @@ class Run:
     splits: dict
     methods: dict[str, dict]
     metrics: dict[int, list[dict]]
+    notes: list[str]
     finished: datetime.datetime
 
     @property
@@ -51,6 +53,7 @@ def read_run(workdir: pathlib.Path | str) -> Run:
     main = path / "results.json"
     if not main.is_file():
         raise InputError(f"{path}: has no results.json; expected the work directory of a finished crossval")
+    notes = path / "notes.txt"
     files = [main, *sorted(path.glob("baselines/*/results.json"))]
     methods = {}
     for file in files:
@@ -64,6 +67,7 @@ def read_run(workdir: pathlib.Path | str) -> Run:
         splits=_read_json(path / "splits.json", missing={}),
         methods=methods,
         metrics=read_metrics(path),
+        notes=notes.read_text(encoding="utf-8").splitlines() if notes.is_file() else [],
         finished=datetime.datetime.fromtimestamp(main.stat().st_mtime),
     )
 

@@ -1,0 +1,98 @@
+"""The report: one HTML file with everything about a run, that works offline."""
+
+import base64
+import logging
+import pathlib
+
+import jinja2
+import markupsafe
+from matplotlib.figure import Figure
+
+from ichjax.errors import InputError
+from ichjax.evaluate import cases, figures, outlines, published, report_rows, statistics, tables, viewer
+from ichjax.evaluate.protocol import CONVENTIONS
+from ichjax.evaluate.workdir import Run, choose_subjects, read_run
+from ichjax.files import write_text
+
+FOLDER = pathlib.Path(__file__).parent
+
+
+def write_report(workdir: pathlib.Path | str) -> pathlib.Path:
+    """Writes report.html into a work directory, from what lies there and the data set that config.json names.
+
+    Where the data set, or a file of a subject, is gone or damaged, the viewer says so and the rest stands.
+
+    Raises:
+      InputError: as `workdir.read_run`.
+    """
+    run = read_run(workdir)
+    path = run.path / "report.html"
+    write_text(path, render(run))
+    return path
+
+
+def render(run: Run) -> str:
+    """The report of a run as HTML."""
+    shown, missing = _look(run)
+    synthetic = run.config.get("data", {}).get("synthetic")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=tables.write_number, interval=tables.write_interval, text=report_rows.text)
+    return environment.get_template("report.html.j2").render(
+        run=run,
+        results=run.results,
+        synthetic=synthetic,
+        css=_verbatim("report.css"),
+        script=_verbatim("report.js"),
+        colors={"truth": outlines.TRUTH_COLOR, "prediction": outlines.PREDICTION_COLOR},
+        conventions=CONVENTIONS,
+        columns=tables.COLUMNS,
+        marks=tables.footnotes(),
+        summary=tables.summary(run.methods),
+        threshold_texts={name: tables.threshold_text(results) for name, results in run.methods.items()},
+        collapsed=report_rows.collapsed_folds(run.results),
+        detection=report_rows.detection_rows(run.methods),
+        by_subtype=report_rows.group_rows(run.methods, "by_subtype", published.DICE_BY_SUBTYPE),
+        by_age=report_rows.group_rows(run.methods, "by_age", published.DICE_BY_AGE),
+        age_names=tables.AGE_NAMES,
+        least_subjects=statistics.LEAST_SUBJECTS,
+        folds=report_rows.fold_rows(run),
+        subjects=report_rows.subject_rows(run.methods),
+        curves=_data_uri(figures.curves(run.metrics)) if run.metrics else None,
+        dots=_data_uri(figures.dice_by_subject(run.methods)),
+        published=published,
+        viewers=shown,
+        missing=missing,
+        settings=report_rows.flatten(run.config),
+        limits=report_rows.limits(run, synthetic=synthetic),
+    )
+
+
+def _verbatim(name: str) -> markupsafe.Markup:
+    return markupsafe.Markup((FOLDER / name).read_text(encoding="utf-8"))
+
+
+def _data_uri(figure: Figure) -> str:
+    return f"data:image/png;base64,{base64.b64encode(figures.png(figure)).decode('ascii')}"
+
+
+def _look(run: Run) -> tuple[list[dict], list[str]]:
+    """(viewers of the chosen subjects, sentences on what cannot be shown)."""
+    try:
+        dataset = cases.open_dataset(run)
+    except InputError as error:
+        logging.warning("the report has no slices to look at: %s", error)
+        return [], ["The data set is not where it was when the run was scored, so there are no slices to look at."]
+    found, missing = [], []
+    for why, number in choose_subjects(run.results):
+        try:
+            found.append((why, cases.load_case(run, dataset, number)))
+        except InputError as error:
+            logging.warning("the report leaves out the slices of subject %d: %s", number, error)
+            missing.append(f"Subject {number} ({why}): its scan, its mask or its prediction could not be read.")
+    return viewer.viewers(found), missing

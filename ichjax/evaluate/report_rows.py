@@ -1,0 +1,148 @@
+"""Rows of the report's tables, and its sentences, from results.json."""
+
+from collections.abc import Mapping
+
+from ichjax.evaluate import published, statistics
+from ichjax.evaluate.workdir import Run
+
+RATES = ("sensitivity", "specificity", "accuracy")
+
+
+def detection_rows(methods: Mapping[str, Mapping]) -> list[dict]:
+    """A row for each method and threshold: {'method', 'first' (of its method), 'threshold', 'reported', 'mean',
+    'pooled', 'paper' (dicts of RATES; 'paper' None where its Table 7 has no such row)}."""
+    table_7 = {row["threshold"]: row for row in published.SLICE_DETECTION}
+    rows = []
+    for name, results in methods.items():
+        for n, row in enumerate(results["slice_detection"]):
+            known = results.get("method") == "unet" and round(row["threshold"], 6) in table_7
+            rows.append(
+                {
+                    "method": name,
+                    "first": n == 0,
+                    "of": len(results["slice_detection"]),
+                    "threshold": row["threshold"],
+                    "reported": row["threshold"] == results["reported_slice_detection"]["threshold"],
+                    "mean": {rate: row[rate] for rate in RATES},
+                    "pooled": {rate: row["pooled"][rate] for rate in RATES},
+                    "paper": table_7[round(row["threshold"], 6)] if known else None,
+                }
+            )
+    return rows
+
+
+def group_rows(methods: Mapping[str, Mapping], key: str, paper: Mapping[str, float]) -> list[dict]:
+    """A row for each sub-type or age group: {'group', 'cells' ({method: {'subjects', 'slices', 'each'}}), 'paper'}.
+
+    Args:
+      methods: {name to print: results.json}.
+      key: 'by_subtype' or 'by_age'.
+      paper: {group: the paper's Dice}.
+    """
+    groups = dict.fromkeys(group for results in methods.values() for group in results[key])
+    nothing = {"mean": None, "ci95": None, "n": 0}
+    absent = {"subjects": nothing, "slices": nothing, "each": None}
+    return [
+        {
+            "group": group,
+            "cells": {name: results[key].get(group, absent) for name, results in methods.items()},
+            "paper": paper.get(group),
+        }
+        for group in groups
+    ]
+
+
+def fold_rows(run: Run) -> list[dict]:
+    """A row for each fold: {'fold', 'parts' ({'train' | 'validation' | 'test': {'n', 'positive', 'numbers'}})}."""
+    positive = {s["subject"] for s in run.results["subjects"] if s["positive_slices"]}
+    return [
+        {
+            "fold": fold["fold"],
+            "parts": {
+                part: {"n": len(fold[part]), "positive": len(positive & set(fold[part])), "numbers": sorted(fold[part])}
+                for part in ("train", "validation", "test")
+            },
+        }
+        for fold in run.splits.get("folds", [])
+    ]
+
+
+def subject_rows(methods: Mapping[str, Mapping]) -> list[dict]:
+    """A row for each subject of the first method, worst Dice first, then those without: its record in
+    results.json, with 'others' ({method: its record there, or None})."""
+    (_, first), *others = methods.items()
+    records = {name: {s["subject"]: s for s in results["subjects"]} for name, results in others}
+    rows = [
+        {**s, "others": {name: theirs.get(s["subject"]) for name, theirs in records.items()}} for s in first["subjects"]
+    ]
+    return sorted(rows, key=lambda s: (s["dice"] is None, s["dice"] or 0.0, s["subject"]))
+
+
+def collapsed_folds(results: Mapping) -> list[int]:
+    """Folds in which nothing at all was predicted on any test subject, although one has a hemorrhage."""
+    folds: dict[int, list[Mapping]] = {}
+    for s in results["subjects"]:
+        folds.setdefault(s["fold"], []).append(s)
+    return sorted(
+        fold
+        for fold, subjects in folds.items()
+        if not any(s["predicted_ml"] for s in subjects) and any(s["truth_ml"] for s in subjects)
+    )
+
+
+def flatten(fields: Mapping, prefix: str = "") -> list[tuple[str, str]]:
+    """Fields of a configuration as (dotted name, value as text). Where the data lie is left out: a path can name
+    a person or an institution."""
+    rows = []
+    for name, value in fields.items():
+        dotted = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            rows += flatten(value, f"{dotted}.")
+        elif dotted != "data.root":
+            rows.append((dotted, text(value)))
+    return rows
+
+
+def text(value: object) -> str:
+    """A value of a record in words: lists with commas, mappings as 'name value'."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {text(inner)}" for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(f"[{text(v)}]" if isinstance(v, list | tuple) else text(v) for v in value)
+    return "none" if value is None or value == "" else str(value)
+
+
+def limits(run: Run, *, synthetic: bool | None) -> list[str]:
+    """What a reader has to bear in mind, a sentence or two each."""
+    results = run.results
+    free, odd = results["hemorrhage_free"], results["disagreements"]
+    sentences = []
+    if synthetic:
+        sentences.append(
+            "The scans are synthetic. They were made to be hard in the ways the real task is hard, but no figure "
+            "here says how a method does on patients."
+        )
+    sentences += [
+        "Dice and Jaccard in the paper's convention ignore every false positive on slices without a hemorrhage. "
+        f"Read them with the false alarms, the false-positive volume ({free['n']} hemorrhage-free subjects) and "
+        "the Dice of the scan.",
+        "The paper's figures come from other subjects. They stand here for orientation; a difference is no test. "
+        "Its sensitivity and specificity cannot be derived again from the authors' stored code.",
+        "Intervals resample the subjects of this one training run. They do not hold what a new run, another "
+        "scanner or another hospital would change, and there is none below "
+        f"{statistics.LEAST_SUBJECTS} subjects.",
+        "Truth is one outline a scan. How far two readers would differ is not known.",
+    ]
+    if odd["mask_without_label"] or odd["label_without_mask"]:
+        sentences.append(
+            f"Masks and labels disagree on slices of subjects {text(odd['subjects'])}: "
+            f"{odd['mask_without_label']} slices have a mask but no sub-type, {odd['label_without_mask']} a sub-type "
+            "but no mask. Masks decide where the hemorrhage is, labels decide sub-types."
+        )
+    if results["left_out_of_paper"]:
+        sentences.append(
+            f"Subjects {text(results['left_out_of_paper'])} are left out of the figures in the paper's convention "
+            "and of those by sub-type and age, and counted everywhere else."
+        )
+    notes = [str(note) for note in run.splits.get("notes", [])]
+    return sentences + [f"Folds: {note.rstrip('.')}." for note in notes]
