@@ -172,7 +172,7 @@ def threshold_text(results: Mapping) -> str:
     rule = results.get("slice_rule_px")
     area = f"{results['slice_rule_mm2']:g} mm2" if rule is None else f"{rule} pixels"
     return (
-        f"Threshold{several} {value}, chosen on: {chosen_on}. "
+        f"Threshold{several} {value}, {'' if chosen_on.startswith('fixed') else 'chosen on '}{chosen_on}. "
         + (f"By fold: {'; '.join(by_fold)}. " if by_fold else "")
         + f"A slice is called positive with more than {area}."
     )

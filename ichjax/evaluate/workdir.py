@@ -128,17 +128,12 @@ def choose_subjects(results: dict) -> list[tuple[str, int]]:
     """
     scored = sorted((s for s in results["subjects"] if s["dice"] is not None), key=lambda s: s["dice"])
     free = [s for s in results["subjects"] if not s["positive_slices"]]
-    chosen = []
+    ranks: dict[int, list[str]] = {}
     if scored:
-        chosen += [
-            ("best Dice", scored[-1]["subject"]),
-            ("median Dice", scored[len(scored) // 2]["subject"]),
-            ("worst Dice", scored[0]["subject"]),
-        ]
+        for rank, s in (("best", scored[-1]), ("median", scored[len(scored) // 2]), ("worst", scored[0])):
+            ranks.setdefault(s["subject"], []).append(rank)
+    chosen = [(f"{', '.join(names)} Dice", number) for number, names in ranks.items()]
     if free:
         most = max(free, key=lambda s: s["predicted_ml"])
         chosen.append(("hemorrhage-free, most false-positive volume", most["subject"]))
-    whys: dict[int, list[str]] = {}
-    for why, number in chosen:
-        whys.setdefault(number, []).append(why)
-    return [(" and ".join(reasons), number) for number, reasons in whys.items()]
+    return chosen

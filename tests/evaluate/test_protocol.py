@@ -289,9 +289,7 @@ def slow(subjects, masks, *, threshold, rule_mm2):
             out["volume"].append(slow_scores(truth.ravel(), predicted.ravel()))
         out["pooled"] += real
         for k, name in enumerate(SUBTYPES):
-            mine = [
-                s[0] for s, row in zip(of_slice, c.slice_labels, strict=True) if row[k] and not math.isnan(s[0])
-            ]
+            mine = [s[0] for s, row in zip(of_slice, c.slice_labels, strict=True) if row[k] and not math.isnan(s[0])]
             if mine:
                 out["subtype"][name].append(sum(mine) / len(mine))
         calls = [p.sum() * c.pixel_mm2 > rule_mm2 for p in predicted]

@@ -1,0 +1,200 @@
+import csv
+
+import numpy as np
+import pytest
+
+from ichjax.evaluate import cohort, published, tables, workdir
+from ichjax.evaluate.protocol import CONVENTIONS
+
+
+@pytest.fixture(scope="module")
+def written(made, tmp_path_factory):
+    """The CSV files of the work directory, each as a list of rows."""
+    files = tables.write_tables(made.workdir)
+    return {file.stem: list(csv.DictReader(file.read_text(encoding="utf-8").splitlines())) for file in files}
+
+
+def only(rows, **where):
+    (row,) = (row for row in rows if all(row[key] == value for key, value in where.items()))
+    return row
+
+
+def number(cell):
+    return float(cell) if cell else None
+
+
+def test_summary_holds_every_figure_and_its_convention_in_words(made, written):
+    rows = written["summary"]
+    for convention, scores in made.results["conventions"].items():
+        for score, figures in scores.items():
+            row = only(rows, method="U-Net", convention=convention, score=score)
+            assert [number(row[key]) for key in ("mean", "std", "min", "max")] == [
+                figures[key] for key in ("mean", "std", "min", "max")
+            ]
+            assert row["in_words"] == CONVENTIONS[convention]
+    free = only(rows, method="U-Net", score="false_positive_ml")
+    assert number(free["mean"]) == made.results["hemorrhage_free"]["false_positive_ml"]
+    assert number(only(rows, method="Paper: U-Net", score="dice")["mean"]) == 0.315
+    assert number(only(rows, method="Paper: U-Net", score="specificity")["min"]) == 0.0
+    assert all(row["in_words"] for row in rows)
+
+
+def test_subjects_hold_every_subject_of_every_method(made, written):
+    rows = written["subjects"]
+    assert len(rows) == 2 * len(made.results["subjects"])
+    for subject in made.results["subjects"]:
+        row = only(rows, method="U-Net", subject=str(subject["subject"]))
+        for key in ("dice", "jaccard", "volume_dice", "truth_ml", "predicted_ml"):
+            assert number(row[key]) == subject[key]
+
+
+def test_detection_and_groups(made, written):
+    row = only(written["slice_detection"], method="U-Net", threshold="0.9", convention="slice_detection_pooled")
+    assert number(row["specificity"]) == made.results["slice_detection"][1]["pooled"]["specificity"]
+    assert number(only(written["slice_detection"], method="Paper: U-Net", threshold="0.8")["accuracy"]) == 0.825
+    row = only(written["by_subtype"], method="Threshold", group="SDH", unit="slices")
+    assert row["n"] == "5"
+    assert only(written["by_age"], method="Paper: U-Net", group="under_18")["mean"] == "0.321"
+
+
+def test_the_terminal_s_table(made):
+    methods = workdir.read_run(made.workdir).methods
+    text = tables.summary_text(methods)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= tables.WIDTH
+    ours = next(line for line in lines if line.startswith("U-Net"))
+    dice = made.results["conventions"]["paper"]["dice"]["mean"]
+    assert ours.split()[1] == f"{dice:.3f}"
+    assert ours.split()[-2:] == [f"{made.results['hemorrhage_free']['false_positive_ml']:.2f}", "mL"]
+    assert next(line for line in lines if line.startswith("Paper: U-Net")).split()[2:4] == ["0.315", "0.218"]
+    flat = " ".join(text.split())
+    for column in tables.COLUMNS:
+        assert CONVENTIONS[column.convention] in flat
+    assert "fewer than 8 subjects" in flat
+    assert "43.6 mm2" in flat
+
+
+def test_figures_that_do_not_exist_are_dashes(made):
+    nothing = {key: None for key in ("mean", "ci95")} | {"n": 0}
+    results = {
+        **made.results,
+        "conventions": {name: dict.fromkeys(("dice", "jaccard"), nothing) for name in ("paper", "pooled", "volume")},
+        "hemorrhage_free": {
+            "n": 0,
+            "false_alarm_rate": None,
+            "false_positive_ml": None,
+            "false_positive_ml_ci95": None,
+        },
+        "method": "new",
+    }
+    line = next(line for line in tables.summary_text({"New": results}).splitlines() if line.startswith("New"))
+    assert line.split()[1:4] == ["-", "-", "-"]
+    assert line.split()[-2:] == ["-", "-"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"slice_rule_px": 400}, "more than 400 pixels"),
+        ({"thresholds": {"value": 0.5, "chosen_on": "fixed beforehand"}}, "Threshold 0.5, fixed beforehand."),
+        ({"thresholds": {"value": [0.3, 0.4], "chosen_on": "x"}}, "Thresholds by fold [0.3, 0.4], chosen on x."),
+        ({"chosen_by_fold": [{"lower": 140}, {"jaccard": 0.123456}]}, "By fold: lower 140; jaccard 0.1235."),
+    ],
+)
+def test_what_the_figures_rest_on(made, change, said):
+    assert said in tables.threshold_text({**made.results, **change})
+
+
+def test_published_figures_are_consistent():
+    slices = published.SLICES
+    assert slices["with"] + slices["without"] == slices["total"]
+    assert published.COHORT["male"] + published.COHORT["female"] == published.COHORT["subjects"]
+    assert published.COHORT["under_18"] + published.COHORT["18_and_over"] == published.COHORT["subjects"]
+    for figures in published.UNET.values():
+        assert figures["min"] <= figures["mean"] <= figures["max"]
+    # Weighted by the subjects of Table 4, the sub-types average to about the overall Dice.
+    weights, dice = published.COHORT["by_subtype"], published.DICE_BY_SUBTYPE
+    assert sum(weights[k] * dice[k] for k in dice) / sum(weights.values()) == pytest.approx(0.321, abs=5e-4)
+
+
+# Table 4 and 5 by hand.
+
+
+def person(number, age, sex, fracture, labelled, masked):
+    """A record with D = 3; `labelled` is {slice: columns}, `masked` the slices with a mask."""
+    labels = np.zeros((3, 5), bool)
+    for d, columns in labelled.items():
+        labels[d, list(columns)] = True
+    positive = np.isin(np.arange(3), masked)
+    scan_like = {"age_years": age, "sex": sex, "fracture": fracture, "slice_labels": labels}
+    return {"subject": number, **scan_like, "mask_positive": positive, "mask_labels": labels}
+
+
+PEOPLE = [
+    person(1, 30.0, "M", True, {0: (0, 4), 1: (4,)}, [0, 1]),
+    person(2, 1 / 365.25, "F", False, {2: (1,)}, []),
+    person(3, 17.9, "F", False, {}, [1]),
+    person(4, None, None, True, {}, []),
+]
+
+
+def test_cohort_by_hand():
+    got = {row["item"]: row["here"] for row in cohort.cohort_rows(PEOPLE)}
+    assert got == {
+        "Subjects": "4",
+        "Sex: male, female": "1, 2",
+        "Age in years, mean ± SD": "16.0 ± 12.3",
+        "Age range": "1 day to 30 years",
+        "Under 18 years, 18 and over": "2, 1",
+        "With a hemorrhage, by the labels": "2",
+        "With IVH": "1",
+        "With IPH": "1",
+        "With SAH": "0",
+        "With EDH": "0",
+        "With SDH": "1",
+        "With a skull fracture": "2",
+        "Age unknown": "1",
+        "Sex unknown": "1",
+        "Rows of the slice table": "12",
+        "Labelled IVH": "1",
+        "Labelled IPH": "1",
+        "Labelled SAH": "0",
+        "Labelled EDH": "0",
+        "Labelled SDH": "2",
+        "Labelled with a hemorrhage": "3",
+        "Labelled without": "9",
+        "Slices of the scans": "12",
+        "Slices with a mask": "3",
+    }
+
+
+def test_cohort_text():
+    text = cohort.stats_text(PEOPLE, ["a note"])
+    assert "Slices with a mask but no sub-type: 1 (subjects 3)." in text
+    assert "Slices with a sub-type but no mask: 1 (subjects 2)." in text
+    assert "  a note" in text
+    line = next(line for line in text.splitlines() if "Labelled EDH" in line)
+    assert line.split()[-2:] == ["0", "182"]
+    assert text.count("Table 4") == text.count("Table 5") == 1
+
+
+def test_cohort_without_ages_and_rows():
+    bare = person(1, None, None, False, {}, [])
+    bare["slice_labels"] = np.zeros((0, 5), bool)
+    got = {row["item"]: row["here"] for row in cohort.cohort_rows([bare])}
+    assert (got["Age range"], got["Rows of the slice table"], got["Slices of the scans"]) == ("unknown", "0", "3")
+
+
+@pytest.mark.parametrize(
+    ("years", "text"),
+    [
+        (0.0, "0 days"),
+        (0.0027, "1 day"),
+        (14 / 365.25, "14 days"),
+        (0.5, "6 months"),
+        (2.0, "2 years"),
+        (72, "72 years"),
+    ],
+)
+def test_ages_in_words(years, text):
+    assert cohort.age_text(years) == text
