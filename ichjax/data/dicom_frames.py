@@ -46,7 +46,7 @@ TAGS = [
     "NumberOfFrames",
     "Rows",
     "Columns",
-    "PixelRepresentation",
+    "PixelRepresentation",  # by which pydicom knows the sign of padding values
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
     "PerFrameFunctionalGroupsSequence",
@@ -67,12 +67,13 @@ class Frame:
         """A value of this frame, from where its kind of file keeps it; None where there is none."""
         with _quiet():  # pydicom parses a value when it is first looked at
             if keyword in GROUP_OF:
-                own = list(self.header.get("PerFrameFunctionalGroupsSequence") or [])[self.index : self.index + 1]
-                shared = list(self.header.get("SharedFunctionalGroupsSequence") or [])[:1]
-                for functional in own + shared:
-                    for group in functional.get(GROUP_OF[keyword]) or []:
-                        if group.get(keyword) is not None:
-                            return group.get(keyword)
+                for place, sequence in (
+                    (self.index, self.header.get("PerFrameFunctionalGroupsSequence") or []),
+                    (0, self.header.get("SharedFunctionalGroupsSequence") or []),
+                ):
+                    groups = sequence[place].get(GROUP_OF[keyword]) if place < len(sequence) else None
+                    if groups and groups[0].get(keyword) is not None:
+                        return groups[0].get(keyword)
             return self.header.get(keyword)
 
     def numbers(self, keyword: str, count: int) -> np.ndarray:
@@ -93,9 +94,7 @@ class Frame:
         axes = self.numbers("ImageOrientationPatient", 6).reshape(2, 3)
         lengths = np.linalg.norm(axes, axis=1)
         if np.abs(lengths - 1).max() > 0.01 or abs(axes[0] @ axes[1]) > 0.01:
-            raise InputError(
-                f"{self.path.name}: ImageOrientationPatient {axes.ravel().tolist()} is no pair of axes"
-            )
+            raise InputError(f"{self.path.name}: ImageOrientationPatient {axes.ravel().tolist()} is no pair of axes")
         return axes / lengths[:, None]
 
     def is_axial(self) -> bool | None:
@@ -176,9 +175,7 @@ def decode(path: pathlib.Path) -> np.ndarray:
             dataset = pydicom.dcmread(path, force=True)
             if "TransferSyntaxUID" not in dataset.file_meta:  # a file without preamble
                 implicit, _ = dataset.original_encoding
-                dataset.file_meta.TransferSyntaxUID = (
-                    ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-                )
+                dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
             syntax = dataset.file_meta.TransferSyntaxUID
             if _has_decoder(syntax):
                 return dataset.pixel_array
@@ -211,8 +208,6 @@ def to_hu(stored: np.ndarray, frame: Frame) -> np.ndarray:
     tags = [tag for tag in ("PixelPaddingValue", "PixelPaddingRangeLimit") if frame.get(tag) is not None]
     if tags:
         ends = np.concatenate([frame.numbers(tag, 1) for tag in tags])
-        if frame.get("PixelRepresentation"):
-            ends[ends > 32767] -= 65536  # written as unsigned by some
         ends_hu = ends * slope + intercept
         if not ((ends_hu >= REAL_HU[0]) & (ends_hu <= REAL_HU[1])).any():
             hu[(stored >= ends.min()) & (stored <= ends.max())] = volumes.AIR_HU

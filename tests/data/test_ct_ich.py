@@ -296,11 +296,12 @@ def test_masks_of_int16_extremes(copy, high, ending):
         mask_of([2, 3]).astype(np.uint8) * 255,
         mask_of([2, 3]).astype(np.float32) * 254.99,
         mask_of([2, 3]).astype(np.float64),
+        mask_of([2, 3]) * 1.00002,
         np.where(mask_of([2, 3]), 32767, -32768).astype(np.int16),  # the scaling lost on the way
         np.where(mask_of([2, 3]), 131, 120).astype(np.int16),  # ringing of a JPEG
         np.where(mask_of([2, 3]), 128, 127.4).astype(np.float32),
     ],
-    ids=["0/1", "0/255", "0/254.99", "0.0/1.0", "unscaled", "ringing", "threshold"],
+    ids=["0/1", "0/255", "0/254.99", "0.0/1.0", "0.0/1.00002", "unscaled", "ringing", "threshold"],
 )
 def test_masks_of_other_values(copy, stored):
     save(copy / "masks/049.nii", stored)

@@ -133,6 +133,14 @@ def test_the_stratified_order_follows_the_seed_alone():
     assert splits.stratified_splits(subjects, folds=5, seed=4).folds != made.folds
 
 
+def test_chance_says_which_fold_is_the_largest():
+    largest = {
+        max(made.folds, key=lambda fold: len(fold.test)).index
+        for made in (splits.stratified_splits(cohort([("EDH",)] * 6 + [()] * 7), folds=3, seed=s) for s in range(20))
+    }
+    assert largest == {0, 1, 2}
+
+
 def test_a_missing_sub_type_is_stated():
     kinds = [("EDH",)] * 8 + [("SDH",)] + [()] * 9
     made = splits.stratified_splits(cohort(kinds), folds=3, seed=0)
@@ -238,9 +246,7 @@ def test_a_changed_file_is_refused(tmp_path, spoil, message):
     assert "splits.json" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"), [(None, "cannot be read"), ("{", "is not JSON"), ("[]", "'order'")]
-)
+@pytest.mark.parametrize(("content", "message"), [(None, "cannot be read"), ("{", "is not JSON"), ("[]", "'order'")])
 def test_a_file_that_is_none_of_ours_is_refused(tmp_path, content, message):
     path = tmp_path / "splits.json"
     if content is not None:

@@ -290,6 +290,7 @@ def test_what_is_written_lies_on_the_scan(tmp_path_factory, affine):
     written = nib.load(folder / "mask.nii.gz")
     np.testing.assert_array_equal(np.asarray(written.dataobj), head_hu((3, 4, 5)) > 30)
     assert written.get_data_dtype() == np.uint8
+    assert (written.header["sform_code"], written.header["qform_code"]) == (1, 1)  # scanner coordinates
     np.testing.assert_allclose(written.affine, affine, rtol=1e-5, atol=1e-4)  # the header holds float32
     # A reader that goes by the qform sees the same voxel sizes and nearly the same directions.
     np.testing.assert_allclose(
