@@ -11,6 +11,7 @@ from ichjax.data.phantom_head import Head
 
 AIR, SKIN, FAT, MUSCLE = -1000.0, 50.0, -95.0, 55.0
 CSF = 6.0
+METAL = 9000.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,7 +31,10 @@ class Scene:
 
     Attributes:
       texture, broad: noise fields of unit variance, 3.4 and 12 mm.
-      crack: of a fracture; swelling: blood under the scalp; both None where there is none.
+      suture: of the open or closed sutures.
+      crack: of a fracture; swelling: blood under the scalp; infarct: an old one; metal: a clip; each None where
+        there is none.
+      face: weight in [0, 1] of the de-identification, which blurs faces and adds noise to them.
     """
 
     head: Head
@@ -40,8 +44,11 @@ class Scene:
     texture: np.ndarray
     broad: np.ndarray
     suture: np.ndarray
-    crack: np.ndarray | None
-    swelling: np.ndarray | None
+    crack: np.ndarray | None = None
+    swelling: np.ndarray | None = None
+    infarct: np.ndarray | None = None
+    metal: np.ndarray | None = None
+    face: np.ndarray | None = None
 
 
 def draw_slice(scene: Scene, k: int, side: int, edge_mm: float) -> tuple[np.ndarray, dict[int, np.ndarray]]:
@@ -82,11 +89,12 @@ def _outside(scene: Scene, fine, part, wall, texture, broad, edge) -> np.ndarray
     skin = fine(head.skin)
     hu = np.full(wall.shape, AIR, np.float32)
     _paint(hu, pf.inside(fine(head.table), edge), np.float32(240.0))
-    flesh = pf.inside(skin, edge)
+    hidden = fine(scene.face) if float(scene.face[part].max()) > 0.01 else None
+    flesh = pf.inside(skin, edge) if hidden is None else np.clip(0.5 - skin / (edge + 7 * hidden), 0, 1)
     fat = np.float32(FAT) + 12 * broad
     _paint(hu, flesh, fat)
     _paint(hu, flesh * pf.inside(-2.0 - skin, 1.0), np.float32(SKIN))
-    _paint(hu, flesh * pf.inside(fine(head.muscle), 1.5 * edge), MUSCLE + 8 * texture)
+    _paint(hu, flesh * pf.inside(fine(head.muscle), 1.5 * edge), MUSCLE - 3 + 10 * texture + 5 * broad)
     if scene.swelling is not None and float(scene.swelling[part].min()) < 1:
         _paint(hu, pf.inside(fine(scene.swelling), 2.0), 60 + 6 * texture)
     if float(head.globe[part].min()) < 1:
@@ -94,6 +102,8 @@ def _outside(scene: Scene, fine, part, wall, texture, broad, edge) -> np.ndarray
         _paint(hu, pf.inside(globe - 1.0, edge), np.float32(45.0))
         _paint(hu, pf.inside(globe + 0.6, edge), np.float32(12.0))
         _paint(hu, pf.inside(fine(head.lens), edge), np.float32(80.0))
+    if hidden is not None:
+        hu += hidden * flesh * (90 * texture - 0.3 * (hu - SKIN))
     thick = fine(head.thickness)
     _shell(hu, scene, fine, part, wall, thick, texture, edge)
     bone = fine(head.bone)
@@ -104,6 +114,8 @@ def _outside(scene: Scene, fine, part, wall, texture, broad, edge) -> np.ndarray
         _paint(hu, pf.inside(fine(head.dense), 2.0), np.float32(tissue.table * 1.12))
     if float(head.air[part].min()) < 1:
         _paint(hu, pf.inside(fine(head.air), edge) * pf.inside(1.5 - wall, 1.0), np.float32(AIR))
+    if scene.metal is not None and float(scene.metal[part].min()) < 1:
+        _paint(hu, pf.inside(fine(scene.metal), edge), np.float32(METAL))
     return hu
 
 
@@ -145,6 +157,8 @@ def _inside(scene: Scene, fine, part, wall, texture, broad, edge):
     cerebellum = pf.inside(fine(brain.cerebellum), 2.0)
     cortex += cerebellum * (0.55 + 0.2 * texture + 0.5 * fine(brain.folia) - cortex)
     hu = tissue.white + cortex * (tissue.gray - tissue.white) + 0.7 * broad
+    if scene.infarct is not None and float(scene.infarct[part].min()) < 1:
+        _paint(hu, pf.inside(fine(scene.infarct), 3.0), np.float32(18.0))
     edema = None
     for lesion in scene.lesions:
         if lesion.edema_mm and float(lesion.field[part].min()) < lesion.edema_mm:
@@ -167,6 +181,9 @@ def _inside(scene: Scene, fine, part, wall, texture, broad, edge):
             share = pf.inside(fine(lesion.field), edge)
         pocket = np.clip(broad * 1.5 - 1.0, 0, 1)
         blood = lesion.hu + 3 * broad + pocket * (lesion.swirl_hu - lesion.hu)
+        if lesion.settled_hu:
+            rows = np.linspace(-1.8, 1.8, blood.shape[-1], dtype=np.float32)  # in units of 60 mm
+            blood = blood + lesion.settled_hu * rows[:, None]
         _paint(hu, share, blood)
         shares[i] = share
     if float(brain.calcified[part].min()) < 1:

@@ -87,14 +87,20 @@ def air_spaces(rng: np.random.Generator, grid: pf.Grid, *, infancy: float) -> np
     return air
 
 
-def skin_surface(rng: np.random.Generator, grid: pf.Grid, wall, thick) -> np.ndarray:
-    """The outside of the head: the scalp over the vault, temples, face, nose, ears and neck."""
+def skin_surface(rng: np.random.Generator, grid: pf.Grid, vault, outer) -> np.ndarray:
+    """The outside of the head: the scalp over the vault, temples, face, nose, ears and neck.
+
+    Args:
+      vault: distance to the inside of a smooth vault, mm; the skin is smoother than the bone under it.
+      outer: distance to the outer table, mm; the skin stays outside of it.
+    """
     x, y, z = grid.x, grid.y, grid.z
     ax = np.abs(x)
     scalp = 6.0 + rng.normal(0, 0.7) + 0.7 * pf.noise(rng, grid.shape, grid.step_mm, 24.0)
     scalp += 9.0 * np.exp(-(((ax - 66) / 18) ** 2) - ((y + 34) / 20) ** 2 - ((z - 2) / 28) ** 2)
     scalp += 9.0 * np.clip((4 - z) / 30, 0, 1) * np.clip((y - 20) / 30, 0, 1)
-    skin = wall - thick - scalp
+    skin = vault - 5.8 - scalp
+    skin = np.where(z > -5, pf.smooth_min(skin, outer - 3.0, 4.0), skin)
     face = pf.ellipsoid(x, y, z, (0, -24, -62), (66, 70, 74))
     cheeks = pf.ellipsoid(x, y, z, (0, -30, -34), (68, 61, 50))
     neck = np.sqrt((x / 62) ** 2 + ((y - 18) / 58) ** 2) * 60 - 60
@@ -143,7 +149,7 @@ def muscles(rng: np.random.Generator, grid: pf.Grid, wall, thick, skin) -> np.nd
     field = np.minimum(field, lip)
     fibres = pf.noise(rng, grid.shape, grid.step_mm, 3.4)
     broad = pf.noise(rng, grid.shape, grid.step_mm, 9.0)
-    field += 0.9 * fibres + 0.8 * broad - np.float32(1.2)
+    field += 0.9 * fibres + 0.8 * broad - np.float32(0.4)
     temple = np.maximum(pf.ellipsoid(x, y, z, (0, -24, -4), (90, 36, 46)), 50 - ax)
     temple = np.maximum(temple, np.maximum(skin + 5, thick + 0.4 - wall))
     nape = np.maximum(np.abs(skin + 12 + 2 * broad) - 4.5, np.maximum(z + 10 + 4 * broad, 14 - y))

@@ -63,6 +63,10 @@ class Grid:
         """The coordinates x, y, z inside a box of indices."""
         return self.x[box], self.y[box], self.z[box]
 
+    def moved(self, by: np.ndarray) -> "Grid":
+        """The grid on which anatomy appears displaced by -`by`, float32 [3, S, 128, 128] in mm (x, y, z)."""
+        return dataclasses.replace(self, x=self.x + by[0], y=self.y + by[1], z=self.z + by[2])
+
     def empty(self, value: float = 50.0) -> np.ndarray:
         """A field that holds nothing: `value` mm from any surface, everywhere."""
         return np.full(self.shape, value, np.float32)
@@ -156,12 +160,12 @@ def along(matrix: scipy.sparse.csr_matrix, field: np.ndarray, axis: int) -> np.n
 def upsample(field: np.ndarray, side: int) -> np.ndarray:
     """Upsamples the last two axes of a float32 [..., h, w] array to `side` pixels, by cubic interpolation."""
     flat = field.reshape(-1, *field.shape[-2:])
-    matrix = upsample_matrix(side, field.shape[-1])
-    rows = matrix @ np.ascontiguousarray(flat.transpose(1, 0, 2)).reshape(field.shape[-2], -1)
-    rows = rows.reshape(side, len(flat), field.shape[-1])
-    both = matrix @ np.ascontiguousarray(rows.transpose(2, 1, 0)).reshape(field.shape[-1], -1)
-    both = both.reshape(side, len(flat), side).transpose(1, 2, 0)
-    return np.ascontiguousarray(both).reshape(*field.shape[:-2], side, side)
+    n, h, w = flat.shape
+    wide = upsample_matrix(side, w) @ np.ascontiguousarray(flat.transpose(2, 0, 1)).reshape(w, -1)
+    wide = wide.reshape(side, n, h).transpose(2, 1, 0)
+    tall = upsample_matrix(side, h) @ np.ascontiguousarray(wide).reshape(h, -1)
+    tall = tall.reshape(side, n, side).transpose(1, 0, 2)
+    return np.ascontiguousarray(tall).reshape(*field.shape[:-2], side, side)
 
 
 def noise(rng: np.random.Generator, shape, step_mm, knot_mm: float) -> np.ndarray:
@@ -179,6 +183,15 @@ def noise(rng: np.random.Generator, shape, step_mm, knot_mm: float) -> np.ndarra
         field = along(spline_matrix(points, knots[axis], step), field, axis)
     gain = np.float32(1.445 ** len(shape))  # the mean square of a cubic B-spline is 0.479 = 1.445^-2
     return np.ascontiguousarray(field) * gain
+
+
+def irregularity(rng: np.random.Generator, grid: Grid) -> np.ndarray:
+    """A displacement of 1 to 3 mm in waves of 13 to 40 mm; float32 [3, S, 128, 128]."""
+    waves = np.empty((3, *grid.shape), np.float32)
+    for axis in range(3):
+        waves[axis] = 1.5 * noise(rng, grid.shape, grid.step_mm, 16.0)
+        waves[axis] += 0.8 * noise(rng, grid.shape, grid.step_mm, 6.5)
+    return waves
 
 
 def smooth_min(a: np.ndarray, b: np.ndarray, k: float) -> np.ndarray:

@@ -20,6 +20,7 @@ class Lesion:
       field: float32 [S, 128, 128], mm, negative inside; of a subarachnoid bleed, the region whose fluid is blood.
       hu: its HU; `swirl_hu` that of pockets inside it (equal to `hu` where there are none).
       edema_mm, edema_hu: width and depth of the dark rim (0 for none).
+      settled_hu: how much denser it is 60 mm further back.
     """
 
     subtype: int
@@ -28,6 +29,7 @@ class Lesion:
     swirl_hu: float
     edema_mm: float = 0.0
     edema_hu: float = 0.0
+    settled_hu: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +95,8 @@ def distance_from(grid: pf.Grid, index) -> np.ndarray:
 
 def epidural(rng: np.random.Generator, grid: pf.Grid, wall, *, site, sizes: Sizes, chronic: bool) -> Lesion:
     """A lens against the inner table: d < T (1 - (s / S)^2)^0.7, cut off at a suture one time in three."""
-    half = sizes.extent * np.exp(rng.uniform(np.log(12.5), np.log(40.0)))
-    deep = sizes.depth * np.clip(half * rng.uniform(0.35, 0.65), 5.0, 25.0)
+    half = sizes.extent * np.exp(rng.uniform(np.log(13.0), np.log(40.0)))
+    deep = sizes.depth * np.clip(half * rng.uniform(0.22, 0.58), 4.5, 25.0)
     s = distance_from(grid, site) / np.float32(half)
     lens = np.float32(deep) * np.power(np.clip(1 - s * s, 0, 1), np.float32(0.7))
     field = np.maximum(-wall - lens, (s - 1) * np.float32(half))
@@ -107,7 +109,7 @@ def epidural(rng: np.random.Generator, grid: pf.Grid, wall, *, site, sizes: Size
 
 def subdural(rng: np.random.Generator, grid: pf.Grid, wall, tentorium, *, site, side, sizes: Sizes, chronic):
     """A crescent: d < 3 to 10 mm along an arc of 60 to 140 degrees, tapered; it stops at falx and tentorium."""
-    thick = sizes.depth * rng.uniform(3.0, 10.0)
+    thick = sizes.depth * rng.uniform(3.0, 9.0)
     arc = np.deg2rad(rng.uniform(60, 140)) / 2
     tall = sizes.extent * rng.uniform(28.0, 55.0)
     angle = np.arctan2(grid.y - 2, grid.x * side)
@@ -120,17 +122,17 @@ def subdural(rng: np.random.Generator, grid: pf.Grid, wall, tentorium, *, site, 
     field = np.maximum(field, 1.5 - grid.x * side)
     field = np.maximum(field, 1.0 - tentorium)
     hu, swirl = blood_hu(rng, chronic=chronic)
-    return Lesion(SDH, field.astype(np.float32), hu, swirl)
+    return Lesion(SDH, field.astype(np.float32), hu, swirl, settled_hu=rng.uniform(2, 6))
 
 
 def intraparenchymal(rng: np.random.Generator, grid: pf.Grid, wall, *, side, trauma: bool, sizes: Sizes, chronic):
     """2 to 5 merged ellipsoids with a noisy surface; contusions lie at the frontal and temporal poles."""
     if trauma:
         spots = [(28, -58, 16), (16, -64, 22), (46, -28, -6), (52, -6, -2), (50, 14, 24)]
-        radius = rng.uniform(4.0, 11.0)
+        radius = rng.uniform(6.0, 14.0)
     else:
         spots = [(25, -6, 18), (13, 8, 22), (34, 28, 36), (30, -34, 38), (38, 46, 24)]
-        radius = rng.uniform(6.0, 16.0)
+        radius = rng.uniform(8.0, 19.0)
     radius *= sizes.extent
     centre = pick_spot(rng, grid, wall, spots, side=side)
     field = grid.empty()
@@ -152,7 +154,7 @@ def intraventricular(rng: np.random.Generator, grid: pf.Grid, brain: Brain, *, c
     rows = row[None, :, None]
     wet = (brain.ventricle < 0) & (grid.z > 0)
     y = np.broadcast_to(rows, grid.shape)[wet]
-    level = np.quantile(y, rng.uniform(0.45, 0.85)) if len(y) else 0.0
+    level = np.quantile(y, rng.uniform(0.55, 0.88)) if len(y) else 0.0
     field = np.maximum(brain.ventricle, np.float32(level) - rows)
     if rng.uniform() < 0.6:  # one side more than the other
         field = np.maximum(field, (grid.x * rng.choice([-1, 1]) - rng.uniform(0, 6)).astype(np.float32) * 0.5)
@@ -160,13 +162,13 @@ def intraventricular(rng: np.random.Generator, grid: pf.Grid, brain: Brain, *, c
     return Lesion(IVH, field.astype(np.float32), hu - 4, swirl)
 
 
-def subarachnoid(rng: np.random.Generator, grid: pf.Grid, wall, *, side: int, cisternal: bool, sizes, chronic):
+def subarachnoid(rng: np.random.Generator, grid: pf.Grid, wall, *, side: int, sizes: Sizes, chronic: bool):
     """The region whose sulci and cisterns hold blood: a ball around a spot, eaten into by a random field."""
     spots = [(0, -10, 3), (30, -18, 10)]
-    if not cisternal:
+    if rng.uniform() < 0.6:  # over the convexity, as after a fall
         spots = [(52, 10, 45), (45, -35, 40), (55, 20, 25), (30, 40, 60)]
     centre = pick_spot(rng, grid, wall, spots, side=side)
-    reach = sizes.extent * rng.uniform(14, 30)
+    reach = sizes.extent * rng.uniform(11, 22)
     field = grid.empty()
     pf.add_ellipsoid(field, grid, centre, (reach, reach * 1.2, reach * 0.8))
     field += 4.0 * pf.noise(rng, grid.shape, grid.step_mm, 9.0)
@@ -198,7 +200,15 @@ def mass_effect(grid: pf.Grid, lesions, *, fraction: float = 0.55) -> pf.Grid:
         toward /= max(float(np.linalg.norm(toward)), 1e-3)
         for axis in range(3):
             push[axis] += np.float32(toward[axis]) * fall
-    return dataclasses.replace(grid, x=grid.x - push[0], y=grid.y - push[1], z=grid.z - push[2])
+    return grid.moved(-push)
+
+
+def old_infarct(rng: np.random.Generator, grid: pf.Grid, wall, *, side: int) -> np.ndarray:
+    """A wedge of dead brain that reaches the cortex; float32 [S, 128, 128], mm, negative inside."""
+    centre = pick_spot(rng, grid, wall, [(52, 14, 24), (46, -30, 30), (36, 52, 18), (40, 8, 44)], side=side)
+    field = grid.empty()
+    pf.add_ellipsoid(field, grid, centre, rng.uniform(9, 17, 3), fillet=2.0)
+    return field + 2.5 * pf.noise(rng, grid.shape, grid.step_mm, 7.0)
 
 
 def fracture(rng: np.random.Generator, grid: pf.Grid, site) -> np.ndarray:

@@ -14,6 +14,7 @@ WEIGHTS = (0.30, 0.45, 0.25)
 SOFT = (1.13, 1.0, 0.90)
 BONE = (1.5, 1.0, 0.72)
 WATER_PER_MM = 0.0205  # attenuation of water at the effective energy, 1 / mm
+NOISY_BONE = 1.5  # bone starves a ray of photons more than its mean attenuation says
 PEAK_LP_CM = 4.5  # noise power ~ f exp(-(f / 4.5 lp/cm)^2)
 
 
@@ -86,11 +87,16 @@ def to_image(filtered: np.ndarray) -> np.ndarray:
     return (back_projector() @ flat).T.reshape(-1, GRID, GRID)
 
 
-def hardening(soft: np.ndarray, bone: np.ndarray, pixel_mm: float) -> np.ndarray:
-    """The error in HU that beam hardening leaves after a water correction; float32 [n, 128, 128].
+def scan_errors(rng: np.random.Generator, soft: np.ndarray, bone: np.ndarray, pixel_mm: float, photons: float):
+    """What the scanner adds to a slice; arguments as `sinograms` says.
 
-    Arguments as `sinograms` says. What the errors of many rays add up to are dark and bright streaks between
-    dense bones, and a rise of HU towards the skull.
+    Args:
+      photons: a ray's count without anything in its way.
+
+    Returns:
+      three float32 [n, 128, 128] in HU: what beam hardening leaves after a water correction (streaks between
+      dense bones, a rise towards the skull); photon noise at this resolution, streaked along the densest rays;
+      and the expected SD of that noise.
     """
     p_soft, p_bone = sinograms(soft, bone, pixel_mm)
     intensity = sum(
@@ -98,27 +104,15 @@ def hardening(soft: np.ndarray, bone: np.ndarray, pixel_mm: float) -> np.ndarray
         for w, s, b in zip(WEIGHTS, SOFT, BONE, strict=True)
     )
     read, true = water_table()
-    corrected = np.interp(-np.log(intensity), read, true).astype(np.float32)
-    error = to_image(ramp(corrected - p_soft - p_bone))
-    return error * np.float32(1000 / (pixel_mm * WATER_PER_MM))
-
-
-def quantum_noise(rng: np.random.Generator, soft, bone, pixel_mm: float, photons: float):
-    """Photon noise.
-
-    Returns:
-      (noise in HU at the projector's resolution, streaked along the densest rays, float32 [n, 128, 128];
-      its expected SD there, same shape, which the finer grain follows).
-    """
-    p_soft, p_bone = sinograms(soft, bone, pixel_mm)
-    variance = np.exp(np.minimum(p_soft + 1.5 * p_bone, 14)) / np.float32(photons)
-    hu = np.float32(1000 / (pixel_mm * WATER_PER_MM))
+    error = np.interp(-np.log(intensity), read, true).astype(np.float32) - p_soft - p_bone
+    variance = np.exp(np.minimum(p_soft + np.float32(NOISY_BONE) * p_bone, 14)) / np.float32(photons)
     speckle = rng.standard_normal(variance.shape, dtype=np.float32) * np.sqrt(variance)
     # Filtering multiplies white noise by the SD of the filter's kernel; each angle adds its share of variance.
     kernel = ramp(np.eye(1, GRID, GRID // 2, dtype=np.float32), smooth=False)
-    gain = float(np.sum(kernel**2)) * np.pi / ANGLES
-    spread = np.sqrt(np.maximum(to_image(variance) * np.float32(gain), 0)) * hu
-    return to_image(ramp(speckle, smooth=False)) * hu, spread
+    gain = np.float32(np.sum(kernel**2) * np.pi / ANGLES)
+    images = to_image(np.concatenate([ramp(error), ramp(speckle, smooth=False), variance * gain]))
+    streaks, noise, power = np.split(images * np.float32(1000 / (pixel_mm * WATER_PER_MM)), 3)
+    return streaks, noise, np.sqrt(np.maximum(power, 0) * np.float32(1000 / (pixel_mm * WATER_PER_MM)))
 
 
 def grain(rng: np.random.Generator, slices: int, side: int, pixel_mm: float) -> np.ndarray:
@@ -127,7 +121,7 @@ def grain(rng: np.random.Generator, slices: int, side: int, pixel_mm: float) -> 
     fx = scipy.fft.rfftfreq(side, pixel_mm / 10)[None, :]
     f = np.hypot(fx, fy)
     gain = np.sqrt(f * np.exp(-((f / PEAK_LP_CM) ** 2))).astype(np.float32)
-    full = np.concatenate([gain, gain[:, 1 : (side + 1) // 2]], axis=1)  # the half plane that rfft leaves out
-    gain /= np.sqrt(np.mean(full**2))
-    white = rng.standard_normal((slices, side, side), dtype=np.float32)
-    return scipy.fft.irfft2(scipy.fft.rfft2(white) * gain, s=(side, side)).astype(np.float32)
+    power = 2 * np.sum(gain**2)  # the half plane that rfft leaves out holds as much again
+    gain *= np.float32(side * side) / np.sqrt(np.float32(2 * power))
+    white = rng.standard_normal((slices, 2, *gain.shape), dtype=np.float32)
+    return scipy.fft.irfft2((white[:, 0] + 1j * white[:, 1]) * gain, s=(side, side)).astype(np.float32)

@@ -1,0 +1,66 @@
+"""The phantom in the scanner: slices drawn from the scene, then blurred, streaked and made noisy."""
+
+import numpy as np
+from scipy import ndimage
+
+from ichjax.data import phantom_compose, phantom_physics
+from ichjax.data import phantom_fields as pf
+
+FINE = 256  # pixels along a slice while tissue is composed
+BLUR_MM = 0.55  # SD of the scanner's in-plane blur; its tails:
+TAIL, TAIL_MM = 0.05, 1.9
+VERTEX = 1.9  # rise of the beam-hardening error towards the vertex, fitted to a real scan
+PHOTONS = 1.0e7  # per ray, fitted to a real scan's noise
+ORIENTED, GRAIN = 0.45, 0.7  # shares of the streaked and of the fine noise
+EDGE_MM = 0.9  # width of an edge between tissues as drawn
+
+
+def draw(scene: phantom_compose.Scene, slices: int, *, side: int, fov_mm: float):
+    """Draws all slices as they are, before the scanner's physics.
+
+    Returns:
+      (HU float32 [D, 256, 256]; occupancy of each pixel by each lesion, float32 [L, D, side, side]; area of the
+      skull's cavity on each slice, float64 [D], cm2).
+    """
+    hu = np.empty((slices, FINE, FINE), np.float32)
+    cavity_cm2 = np.zeros(slices)
+    shares = np.zeros((len(scene.lesions), slices, side, side), np.float32)
+    for k in range(slices):
+        hu[k], found = phantom_compose.draw_slice(scene, k, FINE, EDGE_MM)
+        for i, share in found.items():
+            shares[i, k] = share if side == FINE else np.clip(pf.upsample(share, side), 0, 1)
+        inner = scene.head.wall[k * pf.SUB : (k + 1) * pf.SUB] < 0
+        cavity_cm2[k] = inner.sum() / pf.SUB * (fov_mm / pf.COARSE / 10) ** 2
+    return hu, shares, cavity_cm2
+
+
+def scan(rng: np.random.Generator, clean: np.ndarray, cavity_cm2: np.ndarray, *, side: int, fov_mm: float):
+    """Adds streaks, cupping, blur and noise to what `draw` drew; int16 [D, side, side]."""
+    coarse = clean.reshape(len(clean), phantom_physics.GRID, 2, phantom_physics.GRID, 2).mean(axis=(2, 4))
+    pixel = fov_mm / phantom_physics.GRID
+    share = np.clip((coarse - 110) / 350, 0, 1)
+    density = 1 + np.maximum(coarse, -1000) / 1000
+    soft, bone = density * (1 - share), density * share
+    streak, oriented, spread = phantom_physics.scan_errors(rng, soft, bone, pixel, PHOTONS)
+    smooth = _cupping(cavity_cm2)[:, None, None] * streak + np.float32(ORIENTED) * oriented
+    fine_mm = fov_mm / side
+    out = np.empty((len(clean), side, side), np.int16)
+    for k in range(len(clean)):
+        sharp = clean[k] if side == FINE else pf.upsample(clean[k], side)
+        sharp = ndimage.gaussian_filter(sharp, BLUR_MM / fine_mm, truncate=3.0)
+        tail = ndimage.gaussian_filter(clean[k], TAIL_MM * FINE / fov_mm, truncate=3.0)
+        tail = tail if side == FINE else pf.upsample(tail, side)
+        sharp += TAIL * (tail - sharp)
+        error, sd = pf.upsample(np.stack([smooth[k], spread[k]]), side)
+        grain = phantom_physics.grain(rng, 1, side, fine_mm)[0]
+        image = sharp + error + GRAIN * np.maximum(sd, 0) * grain
+        out[k] = np.clip(np.rint(image), -1024, 3071).astype(np.int16)
+    return out
+
+
+def _cupping(cavity_cm2: np.ndarray) -> np.ndarray:
+    """Factor on the beam hardening of each slice, float32 [D]: near the vertex a real scanner's correction, made
+    for larger heads, leaves more of it."""
+    above = np.arange(len(cavity_cm2)) > np.argmax(cavity_cm2)
+    factor = np.interp(cavity_cm2 / cavity_cm2.max(), (0.2, 0.7), (VERTEX, 1.0))
+    return np.where(above, factor, 1.0).astype(np.float32)

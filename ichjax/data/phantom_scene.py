@@ -1,0 +1,138 @@
+"""Puts one phantom subject together: a head in the scanner, what it bleeds from, and what else it has."""
+
+import dataclasses
+
+import numpy as np
+
+from ichjax.data import phantom_brain, phantom_compose, phantom_head
+from ichjax.data import phantom_fields as pf
+from ichjax.data import phantom_lesions as pl
+from ichjax.data.phantom_plan import FIRST_NUMBER, Plan
+
+METAL_EVERY, METAL_AT = 50, 13  # one subject in fifty carries a clip
+
+
+def head_scale(age_years: float) -> float:
+    """Size of the head relative to an adult's, after the growth of its circumference."""
+    return float(np.interp(age_years, (0, 0.25, 1, 2, 5, 10, 18), (0.64, 0.73, 0.84, 0.89, 0.94, 0.97, 1.0)))
+
+
+def infancy(age_years: float) -> float:
+    """1 for a newborn, falling to 0 at two years."""
+    return float(np.clip(1 - age_years / 2.0, 0, 1))
+
+
+def head_in_scanner(
+    rng: np.random.Generator, plan: Plan, *, slices: int, slice_mm: float, top_mm: float, fov_mm: float
+) -> pf.Grid:
+    """Places this subject's head: its size, its asymmetry, how it lies.
+
+    Args:
+      slices: D; `slice_mm` their distance; `top_mm` the height of the highest above an adult's sella.
+      fov_mm: side of the square image.
+    """
+    size = head_scale(plan.age_years)
+    scale = size * (1 + rng.normal(0, 0.018)) * (1 + rng.normal(0, 0.015, 3))
+    bottom = top_mm * size + rng.uniform(-3, 3) - (slices - 1) * slice_mm
+    shape = (slices * pf.SUB, pf.COARSE, pf.COARSE)
+    step = (slice_mm / pf.SUB, fov_mm / pf.COARSE, fov_mm / pf.COARSE)
+    warp = np.stack([pf.noise(rng, shape, step, 55.0) for _ in range(3)]) * np.float32(1.6)
+    return pf.make_grid(
+        slices=slices,
+        slice_mm=slice_mm,
+        bottom_mm=bottom,
+        fov_mm=fov_mm,
+        rotation_deg=(rng.normal(0, 4), rng.normal(0, 2), rng.normal(-3, 4)),
+        shift_mm=(rng.normal(0, 2), 5.0 + rng.normal(0, 1.5)),
+        scale=scale,
+        warp=warp,
+        shear=rng.normal(0, 0.025),
+    )
+
+
+def make_scene(
+    rng: np.random.Generator, grid: pf.Grid, plan: Plan, *, sizes: pl.Sizes
+) -> tuple[phantom_compose.Scene, np.ndarray]:
+    """(all fields of one subject; on which slices the bone is visibly broken, bool [D])."""
+    young = infancy(plan.age_years)
+    waves = pf.irregularity(rng, grid)
+    head = phantom_head.make_head(rng, grid, waves, infancy=young)
+    side = int(rng.choice([-1, 1]))
+    site = pl.site_on_wall(rng, grid, head.wall, low=(25, -65, 8), high=(80, 65, 62), side=side)
+    lesions = _pushing_bleeds(rng, grid, head.wall, plan, site=site, side=side, sizes=sizes)
+    pushed = pl.mass_effect(grid, lesions).moved(waves)
+    brain = phantom_brain.make_brain(rng, pushed, head.wall, age_years=plan.age_years)
+    if "IVH" in plan.subtypes:
+        lesions.append(pl.intraventricular(rng, grid, brain, chronic=plan.chronic))
+    if "SAH" in plan.subtypes:
+        lesions.append(pl.subarachnoid(rng, pushed, head.wall, side=side, sizes=sizes, chronic=plan.chronic))
+    crack, swelling, broken = None, None, np.zeros(grid.shape[0] // pf.SUB, bool)
+    if plan.fracture:
+        crack = pl.fracture(rng, grid, site)
+        visible = (crack < 0) & (head.wall > 0) & (head.wall < head.thickness)
+        broken = visible.reshape(len(broken), -1).sum(axis=1) > 4
+    if plan.fracture or ("EDH" in plan.subtypes and rng.uniform() < 0.5):
+        head, swelling = pl.scalp_swelling(rng, grid, head, site)
+    infarct = None
+    if plan.age_years > 45 and rng.uniform() < 0.25:
+        infarct = pl.old_infarct(rng, grid, head.wall, side=-side)
+    scene = phantom_compose.Scene(
+        head=head,
+        brain=brain,
+        lesions=tuple(lesions),
+        tissue=phantom_compose.Tissue(
+            white=27 - 6 * young + rng.normal(0, 0.7),
+            gray=35 - 5 * young + rng.normal(0, 0.7),
+            table=1550 - 850 * young + rng.normal(0, 80),
+            diploe=560 + rng.normal(0, 60),
+            infancy=young,
+        ),
+        texture=pf.noise(rng, grid.shape, grid.step_mm, 3.4),
+        broad=pf.noise(rng, grid.shape, grid.step_mm, 12.0),
+        suture=phantom_head.sutures(rng, grid, infancy=young),
+        crack=crack,
+        swelling=swelling,
+        infarct=infarct,
+        metal=_clip(rng, grid) if (plan.number - FIRST_NUMBER) % METAL_EVERY == METAL_AT else None,
+        face=_blurred_face(grid, head),
+    )
+    return scene, broken
+
+
+def _pushing_bleeds(rng: np.random.Generator, grid, wall, plan: Plan, *, site, side: int, sizes) -> list[pl.Lesion]:
+    """The bleeds that take up room, before the brain is drawn around them; the first lies on `side`, at `site`."""
+    lesions: list[pl.Lesion] = []
+    size = head_scale(plan.age_years)
+    on_wall = dataclasses.replace(sizes, extent=sizes.extent * size, depth=sizes.depth * size)
+    trauma = plan.fracture or "EDH" in plan.subtypes or plan.age_years < 40
+    above = grid.z - phantom_brain.tent(grid)
+    for name in plan.subtypes:
+        here = -side if lesions else side
+        if name == "EDH":
+            lesions.append(pl.epidural(rng, grid, wall, site=site, sizes=on_wall, chronic=plan.chronic))
+        elif name == "SDH":
+            spot = pl.site_on_wall(rng, grid, wall, low=(30, -50, 25), high=(80, 50, 60), side=here)
+            lesions.append(
+                pl.subdural(rng, grid, wall, above, site=spot, side=here, sizes=on_wall, chronic=plan.chronic)
+            )
+        elif name == "IPH":
+            lesions.append(
+                pl.intraparenchymal(
+                    rng, grid, wall, side=here, trauma=trauma, sizes=sizes, chronic=plan.chronic
+                )
+            )
+    return lesions
+
+
+def _clip(rng: np.random.Generator, grid: pf.Grid) -> np.ndarray:
+    """A metal clip near the base of the brain; float32 [S, 128, 128], mm."""
+    field = grid.empty()
+    centre = np.array([rng.choice([-1, 1]) * rng.uniform(8, 30), -14.0, rng.uniform(6, 14)])
+    pf.add_tube(field, grid, [centre, centre + rng.normal(0, 5, 3)], [1.3, 1.0])
+    return field
+
+
+def _blurred_face(grid: pf.Grid, head: phantom_head.Head) -> np.ndarray:
+    """Where the public set hides a face: near the skin in front, below the brow; float32 weight in [0, 1]."""
+    weight = pf.inside(grid.y + 66, 10.0) * pf.inside(grid.z - 2, 8.0) * pf.inside(-head.skin - 13, 6.0)
+    return weight * pf.inside(3 - head.wall, 4.0)
