@@ -298,7 +298,9 @@ def _load_mask(subject: Subject, volume: Volume) -> np.ndarray:
     array, affine = volumes.load_array(subject.mask_path, name=name)
     mask = volumes.from_file_grid(_binarize(array, name), affine, name=name)
     if mask.shape != volume.shape:
-        raise InputError(f"{name}: the mask's shape is {mask.file_shape}, its scan's is {volume.file_shape}")
+        raise InputError(
+            f"{name}: the mask's shape is {mask.file_shape}, its scan's {volume.file_shape}; expected the same"
+        )
     corners = np.array(np.meshgrid(*[(0, size - 1) for size in volume.shape], [1])).reshape(4, -1)
     apart = np.linalg.norm(((mask.affine - volume.affine) @ corners)[:3], axis=0).max()
     allowed = GRID_TOLERANCE * np.linalg.norm(volume.affine[:3, :3], axis=0).min()
