@@ -56,6 +56,7 @@ def render(run: Run) -> str:
         summary=tables.summary(run.methods),
         threshold_texts={name: tables.threshold_text(results) for name, results in run.methods.items()},
         collapsed=report_rows.collapsed_folds(run.results),
+        unscored=report_rows.unscored(run),
         detection=report_rows.detection_rows(run.methods),
         by_subtype=report_rows.group_rows(run.methods, "by_subtype", published.DICE_BY_SUBTYPE),
         by_age=report_rows.group_rows(run.methods, "by_age", published.DICE_BY_AGE),

@@ -90,6 +90,12 @@ def collapsed_folds(results: Mapping) -> list[int]:
     )
 
 
+def unscored(run: Run) -> list[int]:
+    """Test subjects of the folds that the results do not hold: not done yet, or not readable."""
+    tested = {number for fold in run.splits.get("folds", []) for number in fold["test"]}
+    return sorted(tested - {s["subject"] for s in run.results["subjects"]})
+
+
 def flatten(fields: Mapping, prefix: str = "") -> list[tuple[str, str]]:
     """Fields of a configuration as (dotted name, value as text). Where the data lie is left out: a path can name
     a person or an institution."""

@@ -7,6 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 from ichjax.data.volume import Volume
 from ichjax.evaluate import cases, outlines
@@ -15,8 +16,12 @@ MOST_SLICES = 64
 WIDTH_INCHES = 15.0
 BAR_MM = 50
 GAP_PX = 2  # black, between neighbours
-PAPER, INK = "#0b0d10", "#e8ecf0"
-LABEL = {"fontsize": 8, "color": INK, "alpha": 0.9}
+PAPER, INK, DIM = "#0b0d10", "#e8ecf0", "#a9b3bd"
+LABEL = {"fontsize": 8, "color": INK, "path_effects": [withStroke(linewidth=1.5, foreground=PAPER)]}
+STYLES = {
+    "truth": (outlines.TRUTH_COLOR, "solid"),
+    "prediction": (outlines.PREDICTION_COLOR, (0, (3.0, 1.6))),
+}
 
 
 def draw(volume: Volume, prediction: np.ndarray, *, truth: np.ndarray | None = None, title: str = "") -> Figure:
@@ -110,7 +115,7 @@ def _outline(axes, mask: np.ndarray, x: int, y: int, name: str) -> None:
     if not loops:
         return
     color, dashes = STYLES[name]
-    for width, edge, style in ((2.4, outlines.CASING_COLOR, "solid"), (1.2, color, dashes)):
+    for width, edge, style in ((1.9, outlines.CASING_COLOR, "solid"), (0.9, color, dashes)):
         # The casing of the prediction would hide the truth below it.
         if edge == outlines.CASING_COLOR and name == "prediction":
             continue
@@ -119,15 +124,9 @@ def _outline(axes, mask: np.ndarray, x: int, y: int, name: str) -> None:
         )
 
 
-STYLES = {
-    "truth": (outlines.TRUTH_COLOR, "solid"),
-    "prediction": (outlines.PREDICTION_COLOR, (0, (3.0, 1.6))),
-}
-
-
 def _label(axes, x: int, y: int, *, number: int, width: int, height: int) -> None:
     axes.text(x + 0.03 * width, y + 0.03 * height, str(number), ha="left", va="top", **LABEL)
-    small = {**LABEL, "fontsize": 7, "alpha": 0.6}
+    small = {**LABEL, "fontsize": 7, "color": DIM}
     axes.text(x + 0.02 * width, y + 0.5 * height, "R", ha="left", va="center", **small)
     axes.text(x + 0.98 * width, y + 0.5 * height, "L", ha="right", va="center", **small)
 

@@ -304,6 +304,16 @@ def test_a_collapse_is_said(copy):
     assert "collapsed in fold 0" in "".join(page.shown)
 
 
+def test_subjects_without_a_score_are_named(copy, page):
+    assert "Not scored" not in "".join(page.shown)
+    splits = json.loads((copy / "splits.json").read_text())
+    splits["folds"][0]["test"] += [77, 60]
+    (copy / "splits.json").write_text(json.dumps(splits))
+    shown = "".join(Page(report.write_report(copy).read_text(encoding="utf-8")).shown)
+    assert "its fold is not done: subjects 60, 77." in shown
+    assert "every subject is scored" not in shown
+
+
 def test_limits_name_what_was_left_out_and_what_disagrees(made):
     run = workdir.read_run(made.workdir)
     results = {
