@@ -115,7 +115,7 @@ def _outline(axes, mask: np.ndarray, x: int, y: int, name: str) -> None:
     if not loops:
         return
     color, dashes = STYLES[name]
-    for width, edge, style in ((1.9, outlines.CASING_COLOR, "solid"), (0.9, color, dashes)):
+    for width, edge, style in ((2.1, outlines.CASING_COLOR, "solid"), (1.1, color, dashes)):
         # The casing of the prediction would hide the truth below it.
         if edge == outlines.CASING_COLOR and name == "prediction":
             continue

@@ -14,7 +14,7 @@ def pixels(path):
     return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 
-def count(image, color, tolerance=40):
+def count(image, color, tolerance=60):
     """Pixels near a colour."""
     rgb = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
     return int((np.abs(image - rgb).max(axis=2) < tolerance).sum())
