@@ -20,6 +20,7 @@ from ichjax.data.phantom_reader import read_masks
 from ichjax.errors import InputError
 
 SUBTYPES = ("IVH", "IPH", "SAH", "EDH", "SDH")
+ATTEMPTS = 4  # to draw a subject whose planned bleeds can all be seen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,19 +100,17 @@ def make_subject(number: int, *, seed: int = 0, preset: str = "demo") -> Phantom
     """Makes one subject; the same arguments give the same bytes."""
     kind = PRESETS[preset]
     plan = phantom_plan.make_plan(number, seed=seed, share=kind.share, mix=kind.mix)
-    rng = np.random.default_rng([seed, number, 1])
     slices = int(np.interp(plan.quantile, *zip(*kind.slices, strict=True)))
-    grid = phantom_scene.head_in_scanner(
-        rng,
-        plan,
-        slices=slices,
-        slice_mm=kind.slice_mm,
-        top_mm=kind.top_mm,
-        fov_mm=kind.field_of_view_mm,
-    )
-    scene, broken = phantom_scene.make_scene(rng, grid, plan, sizes=kind.sizes)
-    clean, shares, cavity_cm2 = phantom_scan.draw(scene, slices, side=kind.side, fov_mm=kind.field_of_view_mm)
-    masks, labels = read_masks(rng, shares, kind.field_of_view_mm / kind.side)
+    for attempt in range(ATTEMPTS):
+        rng = np.random.default_rng([seed, number, attempt])
+        grid = phantom_scene.head_in_scanner(
+            rng, plan, slices=slices, slice_mm=kind.slice_mm, top_mm=kind.top_mm, fov_mm=kind.field_of_view_mm
+        )
+        scene, broken = phantom_scene.make_scene(rng, grid, plan, sizes=kind.sizes)
+        clean, shares, cavity_cm2 = phantom_scan.draw(scene, slices, side=kind.side, fov_mm=kind.field_of_view_mm)
+        masks, labels = read_masks(rng, shares, kind.field_of_view_mm / kind.side)
+        if masks.any(axis=(1, 2, 3)).all():  # every planned bleed is large enough to be seen
+            break
     slice_labels = np.zeros((slices, len(SUBTYPES)), bool)
     for i, lesion in enumerate(scene.lesions):
         slice_labels[:, lesion.subtype] |= labels[i]

@@ -148,8 +148,8 @@ def _inside(scene: Scene, fine, part, wall, texture, broad, edge):
     for lesion in scene.lesions:
         if lesion.subtype == pl.SAH and float(lesion.field[part].min()) < 1:
             clot = pf.inside(fine(lesion.field), 4.0)
-            width = width + clot * np.where(width > -0.2, np.float32(0.8), 0)
-            cistern = cistern - 0.5 * clot
+            width = width + clot * np.where(width > -0.4, np.float32(0.9), 0)  # blood widens a sulcus
+            cistern = cistern - clot
     ribbon = np.minimum(sulcus - np.maximum(width, 0), np.minimum(cistern, -wall))
     cortex = np.clip((3.4 - ribbon) / 1.4, 0, 1)
     cortex *= np.clip(width * 4 + 1.2, 0, 1) * 0.9 + 0.1

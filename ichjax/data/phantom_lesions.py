@@ -95,8 +95,8 @@ def distance_from(grid: pf.Grid, index) -> np.ndarray:
 
 def epidural(rng: np.random.Generator, grid: pf.Grid, wall, *, site, sizes: Sizes, chronic: bool) -> Lesion:
     """A lens against the inner table: d < T (1 - (s / S)^2)^0.7, cut off at a suture one time in three."""
-    half = sizes.extent * np.exp(rng.uniform(np.log(13.0), np.log(40.0)))
-    deep = sizes.depth * np.clip(half * rng.uniform(0.22, 0.58), 4.5, 25.0)
+    half = sizes.extent * np.exp(rng.uniform(np.log(15.0), np.log(42.0)))
+    deep = sizes.depth * np.clip(half * rng.uniform(0.2, 0.55), 4.5, 25.0)
     s = distance_from(grid, site) / np.float32(half)
     lens = np.float32(deep) * np.power(np.clip(1 - s * s, 0, 1), np.float32(0.7))
     field = np.maximum(-wall - lens, (s - 1) * np.float32(half))

@@ -5,6 +5,7 @@ distribution evenly as the numbers go up, and chance only shuffles neighbours.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -39,7 +40,7 @@ DEMO_MIX = (
 
 # Quantiles (of age in years; of the number of slices): pairs of a share of subjects and a value.
 AGES = ((0, 0.0027), (0.04, 0.05), (0.1, 1.5), (0.2, 8.0), (0.33, 18.0), (0.55, 27.0), (0.8, 44.0), (1, 72.0))
-FRACTURE_SHARE = {True: 14 / 36, False: 8 / 46}  # with and without a hemorrhage: 22 of 82 in all
+FRACTURES_WITH_EDH, FRACTURES_ALONE = 14 / 21, 8 / 46  # shares; 22 of 82 in all
 MALE_SHARE = 46 / 82
 
 
@@ -73,28 +74,34 @@ def make_plan(number: int, *, seed: int, share: float, mix) -> Plan:
       mix: (sub-types, how many) pairs, cycled through by the subjects with a hemorrhage.
     """
     index = number - FIRST_NUMBER
-    ill = has_hemorrhage(index, seed=seed, share=share)
-    chronic = ill and index == CHRONIC_INDEX
-    rank = sum(has_hemorrhage(i, seed=seed, share=share) for i in range(index) if i != CHRONIC_INDEX)
-    order = interleave(mix)
-    subtypes = ("SDH",) if chronic else order[rank % len(order)] if ill else ()
+    chronic = index == CHRONIC_INDEX and has_hemorrhage(index, seed=seed, share=share)
+    subtypes = ("SDH",) if chronic else _subtypes(index, seed=seed, share=share, mix=mix)
     age = float(np.interp(_even(index, seed, 1), *zip(*AGES, strict=True)))
-    cracked = _even(rank if ill else index - rank, seed, 2 if ill else 3) < FRACTURE_SHARE[ill]
-    if "EDH" not in subtypes and ill:
-        cracked = False
-    elif ill:  # fractures go with epidural bleeds
-        cracked = _even(rank, seed, 2) < FRACTURE_SHARE[True] * 36 / 21
+    # Fractures come with epidural bleeds or alone: an even share of each kind, in the order of their numbers.
+    kind, chance = ("EDH", FRACTURES_WITH_EDH) if "EDH" in subtypes else ("", 0.0 if subtypes else FRACTURES_ALONE)
+    before = [_subtypes(i, seed=seed, share=share, mix=mix) for i in range(index)]
+    rank = sum("EDH" in other if kind else not other for other in before)
     return Plan(
         number=number,
         age_years=round(age, 4) if age < 1 else float(int(age)),
         sex="M" if _even(index, seed, 4) < MALE_SHARE else "F",
         subtypes=subtypes,
-        fracture=bool(cracked),
-        chronic=bool(chronic),
+        fracture=_even(rank, seed, 2 if kind else 3) < chance,
+        chronic=chronic,
         quantile=_even(index, seed, 5),
     )
 
 
+def _subtypes(index: int, *, seed: int, share: float, mix) -> tuple[str, ...]:
+    """The sub-types at `index`: those with a hemorrhage take the kinds of the mix in turn."""
+    if not has_hemorrhage(index, seed=seed, share=share):
+        return ()
+    rank = sum(has_hemorrhage(i, seed=seed, share=share) for i in range(index) if i != CHRONIC_INDEX)
+    order = interleave(mix)
+    return order[rank % len(order)]
+
+
+@functools.lru_cache(maxsize=4096)
 def has_hemorrhage(index: int, *, seed: int, share: float) -> bool:
     """Whether the subject at `index` bleeds: every block of five holds its due share, shuffled within."""
     block = index // BLOCK

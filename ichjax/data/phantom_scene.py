@@ -70,7 +70,7 @@ def make_scene(
     if plan.fracture:
         crack = pl.fracture(rng, grid, site)
         visible = (crack < 0) & (head.wall > 0) & (head.wall < head.thickness)
-        broken = visible.reshape(len(broken), -1).sum(axis=1) > 4
+        broken = visible.reshape(len(broken), -1).any(axis=1)
     if plan.fracture or ("EDH" in plan.subtypes and rng.uniform() < 0.5):
         head, swelling = pl.scalp_swelling(rng, grid, head, site)
     infarct = None
