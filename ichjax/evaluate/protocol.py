@@ -109,7 +109,10 @@ def results(
     reported = called[np.repeat(index, np.bincount(slices.owner)), np.arange(len(truth))]
     predicted_ml = np.array([float(c.predicted_px[i] @ c.pixel_ml) for c, i in zip(counts, index, strict=True)])
     value = _reported_value(thresholds, main)
-    detected = lambda calls: detection.detection(calls, truth, slices.owner, seed=seed)  # noqa: E731
+
+    def detected(calls):
+        return detection.detection(calls, truth, slices.owner, seed=seed)
+
     return {
         "conventions": overlap.conventions(slices, kept, seed=seed),
         "conventions_in_words": dict(CONVENTIONS),
@@ -170,7 +173,9 @@ def _check(c: SubjectCounts, thresholds: int) -> None:
 
 
 def _in_a_row(counts: Sequence[SubjectCounts], index: np.ndarray) -> Slices:
-    pick = lambda name: np.concatenate([getattr(c, name)[i] for c, i in zip(counts, index, strict=True)])  # noqa: E731
+    def pick(name):
+        return np.concatenate([getattr(c, name)[i] for c, i in zip(counts, index, strict=True)])
+
     return Slices(
         owner=np.repeat(np.arange(len(counts)), [len(c.truth_px) for c in counts]),
         truth_px=np.concatenate([c.truth_px for c in counts]).astype(np.int64),
