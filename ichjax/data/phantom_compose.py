@@ -12,6 +12,9 @@ from ichjax.data.phantom_head import Head
 AIR, SKIN, FAT, MUSCLE = -1000.0, 50.0, -95.0, 55.0
 CSF = 6.0
 METAL = 9000.0
+HOLDER = 240.0
+FINE = 256  # pixels along a slice while tissue is composed
+EDGE_MM = 0.9  # width of an edge between tissues as drawn
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,6 +34,7 @@ class Scene:
 
     Attributes:
       texture, broad: noise fields of unit variance, 3.4 and 12 mm.
+      back: how far back a point lies, in units of 60 mm.
       suture: of the open or closed sutures.
       crack: of a fracture; swelling: blood under the scalp; infarct: an old one; metal: a clip; each None where
         there is none.
@@ -43,6 +47,7 @@ class Scene:
     tissue: Tissue
     texture: np.ndarray
     broad: np.ndarray
+    back: np.ndarray
     suture: np.ndarray
     crack: np.ndarray | None = None
     swelling: np.ndarray | None = None
@@ -51,44 +56,67 @@ class Scene:
     face: np.ndarray | None = None
 
 
-def draw_slice(scene: Scene, k: int, side: int, edge_mm: float) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """Slice `k` before the scanner's physics.
+def background(scene: Scene) -> np.ndarray:
+    """Air and the head holder, float32 [256, 256] HU."""
+    hu = np.full((FINE, FINE), AIR, np.float32)
+    _paint(hu, pf.inside(pf.upsample(scene.head.table, FINE // pf.COARSE), EDGE_MM), np.float32(HOLDER))
+    return hu
 
-    Args:
-      side: pixels along the result.
-      edge_mm: width of an edge, about a pixel.
+
+def draw_slice(scene: Scene, k: int, hu: np.ndarray) -> dict[int, np.ndarray]:
+    """Draws slice `k`, before the scanner's physics, onto the background `hu`, float32 [256, 256], in place.
 
     Returns:
-      HU float32 [side, side]; and for every lesion (by its place in `scene.lesions`) its occupancy of each pixel,
-      float32 [side, side] in [0, 1], where it is on this slice.
+      for every lesion that is on this slice (by its place in `scene.lesions`) its occupancy of each pixel,
+      float32 [256, 256] in [0, 1].
     """
-    part = slice(k * pf.SUB, (k + 1) * pf.SUB)
+    part = _around_head(scene, k)
+    if part is None:
+        return {}
+    factor = FINE // pf.COARSE
 
     def fine(field: np.ndarray) -> np.ndarray:
-        return pf.upsample(field[part], side)
+        return pf.upsample(field[part], factor)
 
+    window = tuple(slice(factor * axis.start, factor * axis.stop) for axis in part[1:])
     wall = fine(scene.head.wall)
     texture, broad = fine(scene.texture), fine(scene.broad)
-    hu = _outside(scene, fine, part, wall, texture, broad, edge_mm)
-    shares: dict[int, np.ndarray] = {}
-    within = pf.inside(wall, edge_mm)
+    layers = np.repeat(hu[window][np.newaxis], pf.SUB, axis=0)
+    _outside(layers, scene, fine, part, wall, texture, broad)
+    found: dict[int, np.ndarray] = {}
     if float(wall.min()) < 0:
-        brain, shares = _inside(scene, fine, part, wall, texture, broad, edge_mm)
-        hu += within * (brain - hu)
-        shares = {i: (share * within).mean(axis=0) for i, share in shares.items()}
-    return hu.mean(axis=0), shares
+        within = pf.inside(wall, EDGE_MM)
+        brain, shares = _inside(scene, fine, part, wall, texture, broad)
+        layers += within * (brain - layers)
+        for i, share in shares.items():
+            found[i] = np.zeros_like(hu)
+            found[i][window] = (share * within).mean(axis=0)
+    hu[window] = layers.mean(axis=0)
+    return found
+
+
+def _around_head(scene: Scene, k: int) -> tuple[slice, slice, slice] | None:
+    """Indices of the sub-slices of slice `k` and of the box that holds the head there; None above the head."""
+    subs = slice(k * pf.SUB, (k + 1) * pf.SUB)
+    near = (scene.head.skin[subs].min(axis=0) < 4) | (scene.head.wall[subs].min(axis=0) < 9)
+    if not near.any():
+        return None
+    spans = []
+    for axis in (0, 1):
+        hit = np.flatnonzero(near.any(axis=1 - axis))
+        spans.append(slice(max(int(hit[0]) - 2, 0), min(int(hit[-1]) + 3, pf.COARSE)))
+    return (subs, *spans)
 
 
 def _paint(hu: np.ndarray, share: np.ndarray, value) -> None:
     hu += share * (value - hu)
 
 
-def _outside(scene: Scene, fine, part, wall, texture, broad, edge) -> np.ndarray:
-    """Everything but the brain: air, scalp, muscle, bone, face, head holder."""
+def _outside(hu, scene: Scene, fine, part, wall, texture, broad) -> None:
+    """Paints everything but the brain: scalp, muscle, bone, face."""
     head, tissue = scene.head, scene.tissue
     skin = fine(head.skin)
-    hu = np.full(wall.shape, AIR, np.float32)
-    _paint(hu, pf.inside(fine(head.table), edge), np.float32(240.0))
+    edge = EDGE_MM
     hidden = fine(scene.face) if float(scene.face[part].max()) > 0.01 else None
     flesh = pf.inside(skin, edge) if hidden is None else np.clip(0.5 - skin / (edge + 7 * hidden), 0, 1)
     fat = np.float32(FAT) + 12 * broad
@@ -105,7 +133,7 @@ def _outside(scene: Scene, fine, part, wall, texture, broad, edge) -> np.ndarray
     if hidden is not None:
         hu += hidden * flesh * (90 * texture - 0.3 * (hu - SKIN))
     thick = fine(head.thickness)
-    _shell(hu, scene, fine, part, wall, thick, texture, edge)
+    _shell(hu, scene, fine, part, wall, thick, texture)
     bone = fine(head.bone)
     spongy = np.clip((-bone - 1.2) / 1.5, 0, 1)
     value = tissue.table * 0.82 - spongy * (tissue.table * 0.82 - tissue.diploe * 0.75 - 130 * texture)
@@ -116,12 +144,11 @@ def _outside(scene: Scene, fine, part, wall, texture, broad, edge) -> np.ndarray
         _paint(hu, pf.inside(fine(head.air), edge) * pf.inside(1.5 - wall, 1.0), np.float32(AIR))
     if scene.metal is not None and float(scene.metal[part].min()) < 1:
         _paint(hu, pf.inside(fine(scene.metal), edge), np.float32(METAL))
-    return hu
 
 
-def _shell(hu, scene: Scene, fine, part, wall, thick, texture, edge) -> None:
+def _shell(hu, scene: Scene, fine, part, wall, thick, texture) -> None:
     """The vault: outer table, diploe, inner table, sutures and fractures."""
-    tissue = scene.tissue
+    tissue, edge = scene.tissue, EDGE_MM
     across = wall / thick
     compact = np.maximum(1 - across / 0.34, (across - 0.66) / 0.34)
     compact = np.clip(compact * 3.0, 0, 1)
@@ -138,9 +165,9 @@ def _shell(hu, scene: Scene, fine, part, wall, thick, texture, edge) -> None:
     _paint(hu, share, value)
 
 
-def _inside(scene: Scene, fine, part, wall, texture, broad, edge):
+def _inside(scene: Scene, fine, part, wall, texture, broad):
     """The brain: white and gray matter, fluid, dura, calcifications, blood."""
-    brain, tissue = scene.brain, scene.tissue
+    brain, tissue, edge = scene.brain, scene.tissue, EDGE_MM
     sulcus, width = fine(brain.sulcus), fine(brain.sulcus_width)
     cistern = fine(brain.cistern)
     ventricle = fine(brain.ventricle)
@@ -182,8 +209,7 @@ def _inside(scene: Scene, fine, part, wall, texture, broad, edge):
         pocket = np.clip(broad * 1.5 - 1.0, 0, 1)
         blood = lesion.hu + 3 * broad + pocket * (lesion.swirl_hu - lesion.hu)
         if lesion.settled_hu:
-            rows = np.linspace(-1.8, 1.8, blood.shape[-1], dtype=np.float32)  # in units of 60 mm
-            blood = blood + lesion.settled_hu * rows[:, None]
+            blood = blood + lesion.settled_hu * fine(scene.back)
         _paint(hu, share, blood)
         shares[i] = share
     if float(brain.calcified[part].min()) < 1:

@@ -175,4 +175,4 @@ def head_holder(rng: np.random.Generator, grid: pf.Grid) -> np.ndarray:
     ring = np.sqrt((column / 0.94) ** 2 + (np.maximum(row, -20) / 0.985) ** 2)
     shell = np.abs(ring - 103.5 + rng.normal(0, 0.6)) - 1.6
     shell = np.maximum(shell, rise - row)
-    return np.broadcast_to(shell.astype(np.float32), grid.shape)
+    return shell.astype(np.float32)

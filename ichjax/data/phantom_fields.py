@@ -135,7 +135,7 @@ def spline_matrix(points: int, knots: int, step: float) -> scipy.sparse.csr_matr
     return scipy.sparse.csr_matrix(data, shape=(points, knots))
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=512)
 def upsample_matrix(fine: int, coarse: int) -> scipy.sparse.csr_matrix:
     """Catmull-Rom weights from `coarse` pixel centres to `fine` ones along one side of the same image."""
     place = (np.arange(fine) + 0.5) * coarse / fine - 0.5
@@ -157,15 +157,15 @@ def along(matrix: scipy.sparse.csr_matrix, field: np.ndarray, axis: int) -> np.n
     return np.moveaxis(flat.reshape(matrix.shape[0], *moved.shape[1:]), 0, axis)
 
 
-def upsample(field: np.ndarray, side: int) -> np.ndarray:
-    """Upsamples the last two axes of a float32 [..., h, w] array to `side` pixels, by cubic interpolation."""
+def upsample(field: np.ndarray, factor: int) -> np.ndarray:
+    """Upsamples the last two axes of a float32 [..., h, w] array `factor`-fold, by cubic interpolation."""
     flat = field.reshape(-1, *field.shape[-2:])
     n, h, w = flat.shape
-    wide = upsample_matrix(side, w) @ np.ascontiguousarray(flat.transpose(2, 0, 1)).reshape(w, -1)
-    wide = wide.reshape(side, n, h).transpose(2, 1, 0)
-    tall = upsample_matrix(side, h) @ np.ascontiguousarray(wide).reshape(h, -1)
-    tall = tall.reshape(side, n, side).transpose(1, 0, 2)
-    return np.ascontiguousarray(tall).reshape(*field.shape[:-2], side, side)
+    wide = upsample_matrix(factor * w, w) @ np.ascontiguousarray(flat.transpose(2, 0, 1)).reshape(w, -1)
+    wide = wide.reshape(factor * w, n, h).transpose(2, 1, 0)
+    tall = upsample_matrix(factor * h, h) @ np.ascontiguousarray(wide).reshape(h, -1)
+    tall = tall.reshape(factor * h, n, factor * w).transpose(1, 0, 2)
+    return np.ascontiguousarray(tall).reshape(*field.shape[:-2], factor * h, factor * w)
 
 
 def noise(rng: np.random.Generator, shape, step_mm, knot_mm: float) -> np.ndarray:

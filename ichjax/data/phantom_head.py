@@ -26,7 +26,7 @@ class Head:
       skin: the head's outside.
       muscle: negative in muscle outside the skull; elsewhere is fat.
       globe, lens: of the eyes.
-      table: the head holder and the table.
+      table: the head holder, [128, 128]: it is the same on all slices.
     """
 
     wall: np.ndarray

@@ -5,14 +5,13 @@ from scipy import ndimage
 
 from ichjax.data import phantom_compose, phantom_physics
 from ichjax.data import phantom_fields as pf
+from ichjax.data.phantom_compose import FINE
 
-FINE = 256  # pixels along a slice while tissue is composed
 BLUR_MM = 0.55  # SD of the scanner's in-plane blur; its tails:
 TAIL, TAIL_MM = 0.05, 1.9
 VERTEX = 1.9  # rise of the beam-hardening error towards the vertex, fitted to a real scan
 PHOTONS = 1.0e7  # per ray, fitted to a real scan's noise
 ORIENTED, GRAIN = 0.45, 0.7  # shares of the streaked and of the fine noise
-EDGE_MM = 0.9  # width of an edge between tissues as drawn
 
 
 def draw(scene: phantom_compose.Scene, slices: int, *, side: int, fov_mm: float):
@@ -22,13 +21,12 @@ def draw(scene: phantom_compose.Scene, slices: int, *, side: int, fov_mm: float)
       (HU float32 [D, 256, 256]; occupancy of each pixel by each lesion, float32 [L, D, side, side]; area of the
       skull's cavity on each slice, float64 [D], cm2).
     """
-    hu = np.empty((slices, FINE, FINE), np.float32)
+    hu = np.repeat(phantom_compose.background(scene)[np.newaxis], slices, axis=0)
     cavity_cm2 = np.zeros(slices)
     shares = np.zeros((len(scene.lesions), slices, side, side), np.float32)
     for k in range(slices):
-        hu[k], found = phantom_compose.draw_slice(scene, k, FINE, EDGE_MM)
-        for i, share in found.items():
-            shares[i, k] = share if side == FINE else np.clip(pf.upsample(share, side), 0, 1)
+        for i, share in phantom_compose.draw_slice(scene, k, hu[k]).items():
+            shares[i, k] = np.clip(_to_side(share, side), 0, 1)
         inner = scene.head.wall[k * pf.SUB : (k + 1) * pf.SUB] < 0
         cavity_cm2[k] = inner.sum() / pf.SUB * (fov_mm / pf.COARSE / 10) ** 2
     return hu, shares, cavity_cm2
@@ -43,19 +41,21 @@ def scan(rng: np.random.Generator, clean: np.ndarray, cavity_cm2: np.ndarray, *,
     soft, bone = density * (1 - share), density * share
     streak, oriented, spread = phantom_physics.scan_errors(rng, soft, bone, pixel, PHOTONS)
     smooth = _cupping(cavity_cm2)[:, None, None] * streak + np.float32(ORIENTED) * oriented
-    fine_mm = fov_mm / side
     out = np.empty((len(clean), side, side), np.int16)
     for k in range(len(clean)):
-        sharp = clean[k] if side == FINE else pf.upsample(clean[k], side)
-        sharp = ndimage.gaussian_filter(sharp, BLUR_MM / fine_mm, truncate=3.0)
-        tail = ndimage.gaussian_filter(clean[k], TAIL_MM * FINE / fov_mm, truncate=3.0)
-        tail = tail if side == FINE else pf.upsample(tail, side)
-        sharp += TAIL * (tail - sharp)
-        error, sd = pf.upsample(np.stack([smooth[k], spread[k]]), side)
-        grain = phantom_physics.grain(rng, 1, side, fine_mm)[0]
-        image = sharp + error + GRAIN * np.maximum(sd, 0) * grain
+        sharp = ndimage.gaussian_filter(clean[k], BLUR_MM * FINE / fov_mm, truncate=3.0)
+        sharp += TAIL * (ndimage.gaussian_filter(clean[k], TAIL_MM * FINE / fov_mm, truncate=3.0) - sharp)
+        image = _to_side(sharp, side)
+        error, sd = _to_side(np.stack([smooth[k], spread[k]]), side)
+        image += error + GRAIN * np.maximum(sd, 0) * phantom_physics.grain(rng, 1, side, fov_mm / side)[0]
         out[k] = np.clip(np.rint(image), -1024, 3071).astype(np.int16)
     return out
+
+
+def _to_side(image: np.ndarray, side: int) -> np.ndarray:
+    """Upsamples the last two axes to `side` pixels; as it is where they have as many."""
+    factor = side // image.shape[-1]
+    return image if factor == 1 else pf.upsample(image, factor)
 
 
 def _cupping(cavity_cm2: np.ndarray) -> np.ndarray:

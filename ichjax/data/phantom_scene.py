@@ -89,6 +89,7 @@ def make_scene(
         ),
         texture=pf.noise(rng, grid.shape, grid.step_mm, 3.4),
         broad=pf.noise(rng, grid.shape, grid.step_mm, 12.0),
+        back=(grid.y / np.float32(60.0)),
         suture=phantom_head.sutures(rng, grid, infancy=young),
         crack=crack,
         swelling=swelling,
