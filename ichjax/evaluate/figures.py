@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
@@ -58,6 +59,7 @@ def curves(metrics: Mapping[int, Sequence[Mapping]]) -> Figure:
             jaccard.set_title(f"best {scores[best]:.3f}, epoch {epochs[best]:g}", fontsize=8, color=INK)
         loss.set_title(f"fold {fold}", fontsize=9, color=INK)
         jaccard.set_xlabel("epoch", fontsize=8, color=INK)
+        jaccard.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         for axes in (loss, jaccard):
             _plain(axes)
     grid[0, 0].set_ylabel("loss", fontsize=8, color=INK)

@@ -116,7 +116,7 @@ def results(
     return {
         "conventions": overlap.conventions(slices, kept, seed=seed),
         "conventions_in_words": dict(CONVENTIONS),
-        "left_out_of_paper": [int(number) for number in numbers[~kept]],
+        "left_out_of_paper": sorted(int(number) for number in numbers[~kept]),
         "empty_mask_would_score": {
             **{name: row["dice"]["mean"] for name, row in overlap.conventions(empty, kept).items()},
             "slice_detection": {k: v for k, v in detected(nothing > 0).items() if k != "per_subject"},
@@ -203,7 +203,7 @@ def _disagreements(slices: Slices, numbers: np.ndarray) -> dict:
     return {
         "mask_without_label": int((masked & ~labelled).sum()),
         "label_without_mask": int((labelled & ~masked).sum()),
-        "subjects": [int(number) for number in numbers[np.unique(slices.owner[odd])]],
+        "subjects": sorted(int(number) for number in numbers[np.unique(slices.owner[odd])]),
     }
 
 

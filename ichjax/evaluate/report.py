@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ichjax.errors import InputError
 from ichjax.evaluate import cases, figures, outlines, published, report_rows, statistics, tables, viewer
 from ichjax.evaluate.protocol import CONVENTIONS
-from ichjax.evaluate.workdir import Run, choose_subjects, read_run
+from ichjax.evaluate.workdir import Run, choose_subjects, collapsed_folds, read_run
 from ichjax.files import write_text
 
 FOLDER = pathlib.Path(__file__).parent
@@ -55,7 +55,7 @@ def render(run: Run) -> str:
         marks=tables.footnotes(),
         summary=tables.summary(run.methods),
         threshold_texts={name: tables.threshold_text(results) for name, results in run.methods.items()},
-        collapsed=report_rows.collapsed_folds(run.results),
+        collapsed=collapsed_folds(run.results),
         unscored=report_rows.unscored(run),
         detection=report_rows.detection_rows(run.methods),
         by_subtype=report_rows.group_rows(run.methods, "by_subtype", published.DICE_BY_SUBTYPE),

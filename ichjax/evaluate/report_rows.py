@@ -78,18 +78,6 @@ def subject_rows(methods: Mapping[str, Mapping]) -> list[dict]:
     return sorted(rows, key=lambda s: (s["dice"] is None, s["dice"] or 0.0, s["subject"]))
 
 
-def collapsed_folds(results: Mapping) -> list[int]:
-    """Folds in which nothing at all was predicted on any test subject, although one has a hemorrhage."""
-    folds: dict[int, list[Mapping]] = {}
-    for s in results["subjects"]:
-        folds.setdefault(s["fold"], []).append(s)
-    return sorted(
-        fold
-        for fold, subjects in folds.items()
-        if not any(s["predicted_ml"] for s in subjects) and any(s["truth_ml"] for s in subjects)
-    )
-
-
 def unscored(run: Run) -> list[int]:
     """Test subjects of the folds that the results do not hold: not done yet, or not readable."""
     tested = {number for fold in run.splits.get("folds", []) for number in fold["test"]}

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from ichjax.evaluate import published
 from ichjax.evaluate.protocol import CONVENTIONS
-from ichjax.evaluate.workdir import read_run
+from ichjax.evaluate.workdir import collapsed_folds, read_run
 from ichjax.files import write_text
 
 EMPTY_MASK = "An empty mask"
@@ -148,6 +148,9 @@ def _remarks(methods: Mapping[str, Mapping], rows: Mapping[str, dict[str, Figure
     """How sure the figures are and what they rest on, a paragraph each."""
     remarks = []
     for name, results in methods.items():
+        collapsed = ", ".join(map(str, collapsed_folds(results)))
+        if collapsed:
+            remarks.append(f"{name} collapsed in fold {collapsed}: no hemorrhage is predicted on any test subject.")
         intervals = [
             f"{c.title} {write_interval(rows[name][c.key], c.unit)}"
             for c in COLUMNS
@@ -179,7 +182,8 @@ def threshold_text(results: Mapping) -> str:
 
 
 def _chosen(fold: Mapping) -> str:
-    return ", ".join(f"{name} {v:.4g}" if isinstance(v, float) else f"{name} {v}" for name, v in fold.items())
+    figures = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in fold.items()}
+    return ", ".join(f"{name.replace('_', ' ')} {figure}" for name, figure in figures.items())
 
 
 def write_tables(workdir: pathlib.Path | str) -> list[pathlib.Path]:

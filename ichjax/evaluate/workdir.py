@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import json
 import pathlib
+from collections.abc import Mapping
 
 from ichjax.errors import InputError
 
@@ -137,3 +138,15 @@ def choose_subjects(results: dict) -> list[tuple[str, int]]:
         most = max(free, key=lambda s: s["predicted_ml"])
         chosen.append(("hemorrhage-free, most false-positive volume", most["subject"]))
     return chosen
+
+
+def collapsed_folds(results: Mapping) -> list[int]:
+    """Folds in which nothing at all was predicted on any test subject, although one has a hemorrhage."""
+    folds: dict[int, list[Mapping]] = {}
+    for s in results["subjects"]:
+        folds.setdefault(s["fold"], []).append(s)
+    return sorted(
+        fold
+        for fold, subjects in folds.items()
+        if not any(s["predicted_ml"] for s in subjects) and any(s["truth_ml"] for s in subjects)
+    )

@@ -294,11 +294,11 @@ def test_no_results_no_report(tmp_path):
 
 def test_a_collapse_is_said(copy):
     results = json.loads((copy / "results.json").read_text())
-    assert report_rows.collapsed_folds(results) == []
+    assert workdir.collapsed_folds(results) == []
     for s in results["subjects"]:
         if s["fold"] == 0:
             s["predicted_ml"] = 0.0
-    assert report_rows.collapsed_folds(results) == [0]
+    assert workdir.collapsed_folds(results) == [0]
     (copy / "results.json").write_text(json.dumps(results))
     page = Page(report.write_report(copy).read_text(encoding="utf-8"))
     assert "collapsed in fold 0" in "".join(page.shown)

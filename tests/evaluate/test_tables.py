@@ -74,6 +74,14 @@ def test_the_terminal_s_table(made):
     assert "43.6 mm2" in flat
 
 
+def test_a_collapse_is_said(made):
+    assert "collapsed" not in tables.summary_text({"U-Net": made.results})
+    silent = [{**s, "predicted_ml": 0.0} for s in made.results["subjects"]]
+    assert "U-Net collapsed in fold 0, 1: no hem" in tables.summary_text(
+        {"U-Net": {**made.results, "subjects": silent}}
+    )
+
+
 def test_figures_that_do_not_exist_are_dashes(made):
     nothing = {key: None for key in ("mean", "ci95")} | {"n": 0}
     results = {
@@ -98,7 +106,7 @@ def test_figures_that_do_not_exist_are_dashes(made):
         ({"slice_rule_px": 400}, "more than 400 pixels"),
         ({"thresholds": {"value": 0.5, "chosen_on": "fixed beforehand"}}, "Threshold 0.5, fixed beforehand."),
         ({"thresholds": {"value": [0.3, 0.4], "chosen_on": "x"}}, "Thresholds by fold [0.3, 0.4], chosen on x."),
-        ({"chosen_by_fold": [{"lower": 140}, {"jaccard": 0.123456}]}, "By fold: lower 140; jaccard 0.1235."),
+        ({"chosen_by_fold": [{"lower": 140}, {"best_jaccard": 0.123456}]}, "By fold: lower 140; best jaccard 0.1235."),
     ],
 )
 def test_what_the_figures_rest_on(made, change, said):
