@@ -100,7 +100,7 @@ def make_subject(number: int, *, seed: int = 0, preset: str = "demo") -> Phantom
     """Makes one subject; the same arguments give the same bytes."""
     kind = PRESETS[preset]
     plan = phantom_plan.make_plan(number, seed=seed, share=kind.share, mix=kind.mix)
-    slices = int(np.interp(plan.quantile, *zip(*kind.slices, strict=True)))
+    slices = int(np.interp(plan.length, *zip(*kind.slices, strict=True)))
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([seed, number, attempt])
         grid = phantom_scene.head_in_scanner(

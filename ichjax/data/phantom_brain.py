@@ -141,7 +141,7 @@ def sulci(rng: np.random.Generator, grid: pf.Grid, wall, hind, *, wear: float):
     # The medial faces of the hemispheres have sulci too: depth is taken to the falx as well.
     medial = np.where((grid.z > 40) | (np.abs(grid.y) > 48), np.abs(grid.x) + 1, 40)
     reach = np.minimum(depth, medial.astype(np.float32))
-    open_mm = (0.9 + 0.6 * wear) * np.exp(0.5 * pf.noise(rng, grid.shape, grid.step_mm, 11.0))
+    open_mm = (0.7 + 0.8 * wear) * np.exp(0.5 * pf.noise(rng, grid.shape, grid.step_mm, 11.0))
     open_mm *= 1 + 0.35 * np.clip((60 - grid.z) / 20, 0, 1) - 0.55 * np.clip((14 - medial) / 8, 0, 1)
     width = open_mm * np.clip(1.35 - reach / np.float32(17.0), -0.5, 1.1) - 0.1
     width += pf.inside(hind - 2, 4.0) * (np.float32(-0.5) - width)

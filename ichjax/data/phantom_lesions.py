@@ -34,10 +34,11 @@ class Lesion:
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What the presets differ in: factors on the lengths of lesions."""
+    """How large the bleeds of a subject are: factors on their lengths, and where in their range they lie."""
 
     extent: float = 1.0  # chords, arcs' heights, diameters
     depth: float = 1.0  # thickness of EDH and SDH
+    quantile: float = 0.5  # of this subject's bleeds among all, in (0, 1)
 
 
 def blood_hu(rng: np.random.Generator, *, chronic: bool) -> tuple[float, float]:
@@ -45,9 +46,9 @@ def blood_hu(rng: np.random.Generator, *, chronic: bool) -> tuple[float, float]:
     if chronic:
         return rng.uniform(20, 30), rng.uniform(15, 22)
     hu = float(np.clip(rng.normal(62, 5), 52, 74))
-    if rng.uniform() < 0.08:
+    if rng.uniform() < 0.1:
         hu = rng.uniform(45, 50)  # anemic
-    elif rng.uniform() < 0.25:
+    elif rng.uniform() < 0.3:
         hu -= 2.0 * rng.integers(1, 6)  # days old: about 2 HU a day
     return hu, (rng.uniform(35, 45) if rng.uniform() < 0.15 else hu)
 
@@ -95,8 +96,8 @@ def distance_from(grid: pf.Grid, index) -> np.ndarray:
 
 def epidural(rng: np.random.Generator, grid: pf.Grid, wall, *, site, sizes: Sizes, chronic: bool) -> Lesion:
     """A lens against the inner table: d < T (1 - (s / S)^2)^0.7, cut off at a suture one time in three."""
-    half = sizes.extent * np.exp(rng.uniform(np.log(15.0), np.log(42.0)))
-    deep = sizes.depth * np.clip(half * rng.uniform(0.2, 0.55), 4.5, 25.0)
+    half = sizes.extent * np.exp(np.interp(sizes.quantile, (0, 1), np.log((12.5, 46.0))))
+    deep = sizes.depth * np.clip(half * (rng.uniform(0.25, 0.4) + 0.25 * sizes.quantile), 6.0, 25.0)
     s = distance_from(grid, site) / np.float32(half)
     lens = np.float32(deep) * np.power(np.clip(1 - s * s, 0, 1), np.float32(0.7))
     field = np.maximum(-wall - lens, (s - 1) * np.float32(half))
@@ -109,7 +110,7 @@ def epidural(rng: np.random.Generator, grid: pf.Grid, wall, *, site, sizes: Size
 
 def subdural(rng: np.random.Generator, grid: pf.Grid, wall, tentorium, *, site, side, sizes: Sizes, chronic):
     """A crescent: d < 3 to 10 mm along an arc of 60 to 140 degrees, tapered; it stops at falx and tentorium."""
-    thick = sizes.depth * rng.uniform(3.0, 9.0)
+    thick = sizes.depth * np.interp(sizes.quantile, (0, 1), (3.0, 9.0))
     arc = np.deg2rad(rng.uniform(60, 140)) / 2
     tall = sizes.extent * rng.uniform(28.0, 55.0)
     angle = np.arctan2(grid.y - 2, grid.x * side)
@@ -129,10 +130,10 @@ def intraparenchymal(rng: np.random.Generator, grid: pf.Grid, wall, *, side, tra
     """2 to 5 merged ellipsoids with a noisy surface; contusions lie at the frontal and temporal poles."""
     if trauma:
         spots = [(28, -58, 16), (16, -64, 22), (46, -28, -6), (52, -6, -2), (50, 14, 24)]
-        radius = rng.uniform(6.0, 14.0)
+        radius = np.interp(sizes.quantile, (0, 0.6, 1), (6.0, 11.0, 17.0))
     else:
         spots = [(25, -6, 18), (13, 8, 22), (34, 28, 36), (30, -34, 38), (38, 46, 24)]
-        radius = rng.uniform(8.0, 19.0)
+        radius = np.interp(sizes.quantile, (0, 0.6, 1), (7.0, 13.0, 23.0))
     radius *= sizes.extent
     centre = pick_spot(rng, grid, wall, spots, side=side)
     field = grid.empty()

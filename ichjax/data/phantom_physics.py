@@ -55,11 +55,22 @@ def water_table() -> tuple[np.ndarray, np.ndarray]:
     return read, true
 
 
+@functools.lru_cache(maxsize=1)
+def ramp_gain() -> np.ndarray:
+    """The ramp filter's gain, float32 [GRID + 1]: of its sampled kernel, so that the mean of an image is kept
+    (Kak and Slaney, Principles of Computerized Tomographic Imaging, section 3.3)."""
+    n = np.arange(-GRID, GRID)
+    kernel = np.where(n % 2, -1 / (np.pi * np.where(n == 0, 1, n)) ** 2, 0.0)
+    kernel[GRID] = 0.25
+    return scipy.fft.rfft(np.roll(kernel, GRID)).real.astype(np.float32)
+
+
 def ramp(sinogram: np.ndarray, *, smooth: bool = True) -> np.ndarray:
     """The ramp filter of filtered back-projection, if `smooth` with a Hann roll-off; float32 [..., ANGLES, GRID]."""
-    frequency = scipy.fft.rfftfreq(2 * GRID).astype(np.float32)
-    gain = frequency * (0.5 + 0.5 * np.cos(2 * np.pi * frequency)) if smooth else frequency
-    spectrum = scipy.fft.rfft(sinogram, n=2 * GRID, axis=-1) * gain.astype(np.float32)
+    gain = ramp_gain()
+    if smooth:
+        gain = gain * (0.5 + 0.5 * np.cos(2 * np.pi * scipy.fft.rfftfreq(2 * GRID))).astype(np.float32)
+    spectrum = scipy.fft.rfft(sinogram, n=2 * GRID, axis=-1) * gain
     return scipy.fft.irfft(spectrum, n=2 * GRID, axis=-1)[..., :GRID].astype(np.float32)
 
 
@@ -107,9 +118,9 @@ def scan_errors(rng: np.random.Generator, soft: np.ndarray, bone: np.ndarray, pi
     error = np.interp(-np.log(intensity), read, true).astype(np.float32) - p_soft - p_bone
     variance = np.exp(np.minimum(p_soft + np.float32(NOISY_BONE) * p_bone, 14)) / np.float32(photons)
     speckle = rng.standard_normal(variance.shape, dtype=np.float32) * np.sqrt(variance)
-    # Filtering multiplies white noise by the SD of the filter's kernel; each angle adds its share of variance.
-    kernel = ramp(np.eye(1, GRID, GRID // 2, dtype=np.float32), smooth=False)
-    gain = np.float32(np.sum(kernel**2) * np.pi / ANGLES)
+    # Each angle adds its share of variance: the filter's kernel squared, after linear interpolation between cells.
+    kernel = ramp(np.eye(1, GRID, GRID // 2, dtype=np.float32), smooth=False)[0]
+    gain = np.float32((2 * np.sum(kernel**2) + np.sum(kernel[1:] * kernel[:-1])) / 3 * np.pi / ANGLES)
     images = to_image(np.concatenate([ramp(error), ramp(speckle, smooth=False), variance * gain]))
     streaks, noise, power = np.split(images * np.float32(1000 / (pixel_mm * WATER_PER_MM)), 3)
     return streaks, noise, np.sqrt(np.maximum(power, 0) * np.float32(1000 / (pixel_mm * WATER_PER_MM)))

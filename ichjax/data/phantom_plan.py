@@ -44,6 +44,10 @@ FRACTURES_WITH_EDH, FRACTURES_ALONE = 14 / 21, 8 / 46  # shares; 22 of 82 in all
 MALE_SHARE = 46 / 82
 
 
+# Badly approximable numbers, one for each trait, so that traits fill their ranges evenly and independently.
+SLOPES = (0.6180339887, 0.7548776662, 0.5698402910, 0.8191725134, 0.6710436067, 0.5497004779)
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """Traits of one subject.
@@ -54,7 +58,7 @@ class Plan:
       subtypes: names, empty without a hemorrhage.
       fracture: whether the skull is broken.
       chronic: an old bleed, dark.
-      quantile: in (0, 1), for the number of slices.
+      length, size: in (0, 1), where the number of slices and the size of the bleeds lie in their ranges.
     """
 
     number: int
@@ -63,7 +67,8 @@ class Plan:
     subtypes: tuple[str, ...]
     fracture: bool
     chronic: bool
-    quantile: float
+    length: float
+    size: float
 
 
 def make_plan(number: int, *, seed: int, share: float, mix) -> Plan:
@@ -88,7 +93,8 @@ def make_plan(number: int, *, seed: int, share: float, mix) -> Plan:
         subtypes=subtypes,
         fracture=_even(rank, seed, 2 if kind else 3) < chance,
         chronic=chronic,
-        quantile=_even(index, seed, 5),
+        length=_even(index, seed, 5),
+        size=_even(sum(map(bool, before)), seed, 6),
     )
 
 
@@ -126,5 +132,4 @@ def interleave(mix) -> list[tuple[str, ...]]:
 def _even(index: int, seed: int, stream: int) -> float:
     """A number in (0, 1) that fills it evenly as the index goes up: a Weyl sequence with a random start."""
     start = np.random.default_rng([seed, stream, 102]).uniform()
-    slope = (0.6180339887498949, 0.7548776662466927, 0.5698402909980532, 0.8191725133961645, 0.6710436067037893)
-    return float((start + (index + 0.5) * slope[stream - 1]) % 1.0)
+    return float((start + (index + 0.5) * SLOPES[stream - 1]) % 1.0)

@@ -7,11 +7,11 @@ from ichjax.data import phantom_compose, phantom_physics
 from ichjax.data import phantom_fields as pf
 from ichjax.data.phantom_compose import FINE
 
-BLUR_MM = 0.55  # SD of the scanner's in-plane blur; its tails:
-TAIL, TAIL_MM = 0.05, 1.9
-VERTEX = 1.9  # rise of the beam-hardening error towards the vertex, fitted to a real scan
+BLUR_MM = 0.6  # SD of the scanner's in-plane blur; its tails:
+TAIL, TAIL_MM = 0.10, 1.8
+VERTEX = 2.1  # rise of the beam-hardening error towards the vertex, fitted to a real scan
 PHOTONS = 1.0e7  # per ray, fitted to a real scan's noise
-ORIENTED, GRAIN = 0.45, 0.7  # shares of the streaked and of the fine noise
+ORIENTED, GRAIN = 0.45, 1.03  # shares of the streaked and of the fine noise
 
 
 def draw(scene: phantom_compose.Scene, slices: int, *, side: int, fov_mm: float):

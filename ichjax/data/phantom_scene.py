@@ -55,10 +55,11 @@ def make_scene(
 ) -> tuple[phantom_compose.Scene, np.ndarray]:
     """(all fields of one subject; on which slices the bone is visibly broken, bool [D])."""
     young = infancy(plan.age_years)
+    sizes = dataclasses.replace(sizes, quantile=plan.size)
     waves = pf.irregularity(rng, grid)
     head = phantom_head.make_head(rng, grid, waves, infancy=young)
     side = int(rng.choice([-1, 1]))
-    site = pl.site_on_wall(rng, grid, head.wall, low=(25, -65, 8), high=(80, 65, 62), side=side)
+    site = pl.site_on_wall(rng, grid, head.wall, low=(25, -62, 18), high=(80, 65, 62), side=side)
     lesions = _pushing_bleeds(rng, grid, head.wall, plan, site=site, side=side, sizes=sizes)
     pushed = pl.mass_effect(grid, lesions).moved(waves)
     brain = phantom_brain.make_brain(rng, pushed, head.wall, age_years=plan.age_years)
