@@ -52,6 +52,7 @@ def default() -> ml_collections.ConfigDict:
     config.train.learning_rate = 1e-5  # of Adam
     config.train.schedule = "inverse"  # Keras' lr / (1 + lr / epochs * step); or 'cosine' down to zero
     config.train.warmup_steps = 0
+    config.train.dice_weight = 0.0  # of a soft Dice loss added to the cross-entropy, which alone is the paper's
     config.train.negatives = "matched"  # as many patches without a hemorrhage as with one; or 'none'
     config.train.validation_negatives = "none"  # the authors validate on positive patches only
     config.train.read_threads = 2  # of grain

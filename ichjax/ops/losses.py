@@ -19,6 +19,20 @@ def binary_cross_entropy(logits: jax.Array, truth: jax.Array) -> jax.Array:
     return losses.mean(axis=(1, 2))
 
 
+def soft_dice_loss(probability: jax.Array, truth: jax.Array) -> jax.Array:
+    """1 - soft Dice of each example, smoothed by one pixel so that an empty truth asks for an empty prediction.
+
+    Args:
+      probability: float32 [B, H, W].
+      truth: float32 [B, H, W] of 0 and 1.
+
+    Returns:
+      float32 [B].
+    """
+    both = (probability * truth).sum(axis=(1, 2))
+    return 1.0 - (2.0 * both + 1.0) / (probability.sum(axis=(1, 2)) + truth.sum(axis=(1, 2)) + 1.0)
+
+
 def soft_overlap(probability: jax.Array, truth: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Soft intersection and union of each example: float32 [B] each, from float32 [B, H, W].
 

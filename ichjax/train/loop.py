@@ -61,7 +61,9 @@ def train_fold(
     schedule = make_schedule(config, steps * config.train.epochs)
     state, optimizer = create(config, schedule, fold=fold)
     state = parallel.replicate(state, mesh)
-    settings = StepSettings(config.windows, AffineRange(**config.augment), config.seed, fold)
+    settings = StepSettings(
+        config.windows, AffineRange(**config.augment), config.seed, fold, config.train.dice_weight
+    )
     model = make_model(config)
     make_step = functools.partial(make_train_step, model, optimizer, settings)
     train_step = parallel.compile_step(make_step, mode=config.parallel, mesh=mesh)

@@ -13,12 +13,14 @@ from ichjax.train.state import TrainState
 
 
 class StepSettings(NamedTuple):
-    """What a step needs beside the network: intensity windows, augmentation ranges, seed and fold."""
+    """What a step needs beside the network: intensity windows, augmentation ranges, seed, fold, and how much soft
+    Dice loss is added to the cross-entropy (none in the paper)."""
 
     windows: tuple[tuple[float, float], ...]
     ranges: augment.AffineRange
     seed: int
     fold: int
+    dice_weight: float = 0.0
 
 
 def example_keys(settings: StepSettings, step: jax.Array, index: jax.Array) -> jax.Array:
@@ -40,7 +42,10 @@ def make_train_step(
 
     def loss_of(params, images, masks, keys):
         logits = model.apply({"params": params}, images, dropout_keys=keys)
-        return losses.binary_cross_entropy(logits, masks).mean()
+        loss = losses.binary_cross_entropy(logits, masks)
+        if settings.dice_weight:
+            loss += settings.dice_weight * losses.soft_dice_loss(nn.sigmoid(logits), masks)
+        return loss.mean()
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
         keys = example_keys(settings, state.step, batch["index"])
