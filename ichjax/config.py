@@ -38,6 +38,7 @@ def default() -> ml_collections.ConfigDict:
     config.model.depth = 4
     config.model.dropout = 0.5
     config.model.norm = "none"  # or 'group'
+    config.model.head = "paper"  # two maps with ReLU before the last convolution; or 'plain', without them
     config.model.dtype = "float32"  # of the computation; or 'bfloat16'. Parameters and loss stay float32
 
     config.augment = ml_collections.ConfigDict()
@@ -102,6 +103,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         (c.data.splits in ("paper", "stratified"), "data.splits", c.data.splits, "'paper' or 'stratified'"),
         (c.parallel in ("jit", "pmap", "shard_map"), "parallel", c.parallel, "'jit', 'pmap' or 'shard_map'"),
         (c.model.norm in ("none", "group"), "model.norm", c.model.norm, "'none' or 'group'"),
+        (c.model.head in ("paper", "plain"), "model.head", c.model.head, "'paper' or 'plain'"),
         (c.model.dtype in ("float32", "bfloat16"), "model.dtype", c.model.dtype, "'float32' or 'bfloat16'"),
         (c.train.schedule in ("inverse", "cosine"), "train.schedule", c.train.schedule, "'inverse' or 'cosine'"),
         (c.train.epochs > 0, "train.epochs", c.train.epochs, "at least 1"),

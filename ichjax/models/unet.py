@@ -24,6 +24,8 @@ class UNet(nn.Module):
       dropout: rate at the two deepest levels (after the last encoder level, before its skip is taken, and after
         the bottleneck), as in the authors' code.
       norm: 'none' as in the paper, or 'group' (group normalisation after each 3 x 3 convolution).
+      head: 'paper' squeezes the features through two maps with ReLU before the last convolution, as the authors do;
+        'plain' leaves that out, and cannot die there.
       dtype: of the computation; parameters, and the logits that are returned, stay float32.
     """
 
@@ -31,6 +33,7 @@ class UNet(nn.Module):
     depth: int = 4
     dropout: float = 0.5
     norm: str = "none"
+    head: str = "paper"
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -61,7 +64,8 @@ class UNet(nn.Module):
             up = nn.relu(self._conv(up, width, 2, f"up{level + 1}"))
             x = jnp.concatenate([skips.pop(), up], axis=-1)
             x = self._level(x, width, f"decoder{level + 1}")
-        x = nn.relu(self._conv(x, 2, 3, "head"))
+        if self.head == "paper":
+            x = nn.relu(self._conv(x, 2, 3, "head"))
         return self._conv(x, 1, 1, "logit")[..., 0].astype(jnp.float32)
 
     def _level(self, x, width, name):
