@@ -8,7 +8,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import hypothesis
 import jax
+import nibabel as nib
+import numpy as np
 import pytest
+
+from ichjax import config
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -21,3 +25,87 @@ hypothesis.settings.load_profile("ichjax")
 def _own_cache(tmp_path_factory):
     """Keeps the tests out of the user's cache folder."""
     os.environ["ICHJAX_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+TINY_AFFINE = np.array([[-6.0, 0, 0, 93], [0, 6, 0, -93], [0, 0, 5, 0], [0, 0, 0, 1]])  # x left, y front, slices up
+TINY_BLEEDS = {  # subject: (slices, center row and column of a Volume's slice, sub-type)
+    49: ((1, 2), (12, 11), "Intraparenchymal"),
+    50: ((0, 1, 2), (13, 20), "Epidural"),
+    52: ((2, 3), (20, 12), "Epidural"),
+    53: ((1, 2), (19, 20), "Intraparenchymal"),
+    55: ((1,), (16, 16), "Subdural"),
+    56: ((1, 2, 3), (11, 17), "Subdural"),
+}
+
+
+def _tiny_subject(number):
+    """(hu int16, mask uint8) [D, H, W] of 4 x 32 x 32: brain in a ring of bone in air, and a blob where one bleeds."""
+    rng = np.random.default_rng(number)
+    y, x = np.mgrid[:32, :32]
+    radius = np.hypot(y - 15.5, x - 15.5)
+    plane = np.select([radius < 11.5, radius < 13], [30.0, 1000.0], -1000.0)
+    hu, mask = np.repeat(plane[None], 4, axis=0), np.zeros((4, 32, 32), np.uint8)
+    if number in TINY_BLEEDS:
+        slices, (row, column), _ = TINY_BLEEDS[number]
+        blob = np.hypot(y - row, x - column) < 3.6
+        for d in slices:
+            hu[d][blob], mask[d][blob] = 65.0, 1
+    return np.rint(hu + rng.normal(0, 3, hu.shape)).clip(-1000).astype(np.int16), mask
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory):
+    """A data set of subjects 49 to 57 in the nifti layout, 32 x 32 x 4 voxels of 6 x 6 x 5 mm; copy it before
+    changing anything. 51 has an empty mask, 54 and 57 have none, the others bleed (`TINY_BLEEDS`)."""
+    root = tmp_path_factory.mktemp("tiny")
+    for folder in ("ct_scans", "masks"):
+        (root / folder).mkdir()
+    types = ("Intraventricular", "Intraparenchymal", "Subarachnoid", "Epidural", "Subdural")
+    slices = [f"PatientNumber,SliceNumber,{','.join(types)},No_Hemorrhage,Fracture_Yes_No"]
+    people = [f'Patient Number,"Age\n(years)",Gender,{",".join(types)},Fracture (yes 1/no 0),Note1']
+    for number in range(49, 58):
+        hu, mask = _tiny_subject(number)
+        bleeding, _, subtype = TINY_BLEEDS.get(number, ((), None, None))
+        for folder, array in (("ct_scans", hu), ("masks", mask)):
+            if folder == "ct_scans" or number not in (54, 57):
+                image = nib.Nifti1Image(array.transpose(2, 1, 0)[:, ::-1], TINY_AFFINE)
+                nib.save(image, root / folder / f"{number:03d}.nii")
+        for d in range(4):
+            flags = ["1" if d in bleeding and name == subtype else "" for name in types]
+            slices.append(f"{number},{d + 1},{','.join(flags)},{'' if d in bleeding else '1'},")
+        flags = ["1" if name == subtype else "" for name in types]
+        people.append(f"{number},{10 + 5 * (number - 49)},{'Male' if number % 2 else 'Female'},{','.join(flags)},,")
+    (root / "hemorrhage_diagnosis_raw_ct.csv").write_text("\n".join(slices) + "\n")
+    (root / "Patient_demographics.csv").write_text("\n".join(people) + "\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_root):
+    """tiny_config(**{"train.epochs": 1, ...}): a configuration for `tiny_root` that trains in a second or two."""
+
+    def make(**overrides):
+        fields = {
+            "data.root": str(tiny_root),
+            "data.splits": "stratified",
+            "data.folds": 3,
+            "data.leave_out": (),
+            "patch.side": 16,
+            "patch.stride": 8,
+            "model.base_width": 4,
+            "model.depth": 2,
+            "model.dropout": 0.1,
+            "model.norm": "group",
+            "model.head": "plain",
+            "train.epochs": 2,
+            "train.batch_size": 8,
+            "train.learning_rate": 3e-3,
+            "predict.closing_px": 2,
+            "predict.opening_px": 2,
+            **overrides,
+        }
+        made = config.default()
+        made.update_from_flattened_dict(fields)
+        return made
+
+    return make
