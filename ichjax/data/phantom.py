@@ -68,7 +68,7 @@ PRESETS = {
         top_mm=97.0,
         share=0.6,
         mix=phantom_plan.DEMO_MIX,
-        sizes=pl.Sizes(extent=1.35, depth=1.3),
+        sizes=pl.Sizes(extent=1.5, depth=1.4),
     ),
 }
 

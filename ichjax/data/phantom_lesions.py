@@ -45,7 +45,7 @@ def blood_hu(rng: np.random.Generator, *, chronic: bool) -> tuple[float, float]:
     """(HU of the bleed, HU of its pockets): acute, anemic or days old; one chronic case."""
     if chronic:
         return rng.uniform(20, 30), rng.uniform(15, 22)
-    hu = float(np.clip(rng.normal(62, 5), 52, 74))
+    hu = float(np.clip(rng.normal(58, 8), 45, 76))
     if rng.uniform() < 0.1:
         hu = rng.uniform(45, 50)  # anemic
     elif rng.uniform() < 0.3:
@@ -96,8 +96,8 @@ def distance_from(grid: pf.Grid, index) -> np.ndarray:
 
 def epidural(rng: np.random.Generator, grid: pf.Grid, wall, *, site, sizes: Sizes, chronic: bool) -> Lesion:
     """A lens against the inner table: d < T (1 - (s / S)^2)^0.7, cut off at a suture one time in three."""
-    half = sizes.extent * np.exp(np.interp(sizes.quantile, (0, 1), np.log((12.5, 46.0))))
-    deep = sizes.depth * np.clip(half * (rng.uniform(0.25, 0.4) + 0.25 * sizes.quantile), 6.0, 25.0)
+    half = sizes.extent * np.exp(np.interp(sizes.quantile, (0, 1), np.log((16.0, 47.0))))
+    deep = sizes.depth * np.clip(half * (rng.uniform(0.14, 0.28) + 0.22 * sizes.quantile), 6.0, 25.0)
     s = distance_from(grid, site) / np.float32(half)
     lens = np.float32(deep) * np.power(np.clip(1 - s * s, 0, 1), np.float32(0.7))
     field = np.maximum(-wall - lens, (s - 1) * np.float32(half))
@@ -130,7 +130,7 @@ def intraparenchymal(rng: np.random.Generator, grid: pf.Grid, wall, *, side, tra
     """2 to 5 merged ellipsoids with a noisy surface; contusions lie at the frontal and temporal poles."""
     if trauma:
         spots = [(28, -58, 16), (16, -64, 22), (46, -28, -6), (52, -6, -2), (50, 14, 24)]
-        radius = np.interp(sizes.quantile, (0, 0.6, 1), (6.0, 11.0, 17.0))
+        radius = np.interp(sizes.quantile, (0, 0.6, 1), (5.5, 10.0, 17.0))
     else:
         spots = [(25, -6, 18), (13, 8, 22), (34, 28, 36), (30, -34, 38), (38, 46, 24)]
         radius = np.interp(sizes.quantile, (0, 0.6, 1), (7.0, 13.0, 23.0))

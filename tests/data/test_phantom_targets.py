@@ -174,10 +174,11 @@ def test_noise_power_falls_as_a_scanners_does():
 
 def test_lesions_have_the_real_sets_sizes(scans):
     areas = np.concatenate([scan.mask.sum(axis=(1, 2)) for scan in scans])
-    found = np.percentile(areas[areas > 0], [5, 25, 50, 75, 95, 100])
-    real = np.array([171, 517, 1103, 2229, 8223, 11093])
+    found = np.percentile(areas[areas > 0], [5, 25, 50, 75, 95])
+    real = np.array([171, 517, 1103, 2229, 8223])
     np.testing.assert_array_less(found, 2 * real)
     np.testing.assert_array_less(real / 2, found)
+    assert areas.max() < 2 * 11093  # the largest of 318; a set of twelve subjects has some 50 slices to draw from
     share = sum(int(scan.mask.sum()) for scan in scans) / sum(scan.mask.size for scan in scans)
     assert 0.00084 / 2 < share < 0.00084 * 2
     positive = [int(scan.mask.any(axis=(1, 2)).sum()) for scan in scans if scan.mask.any()]
