@@ -1,5 +1,7 @@
 """The network's shape and size against the authors' figures, and its layers against NumPy."""
 
+import math
+
 import chex
 import flax
 import jax
@@ -70,6 +72,24 @@ def test_dropout_keeps_the_mean_and_depends_on_the_examples_own_key():
     np.testing.assert_array_equal(unet.drop(x[2:3], keys[2:3], 0.5, salt=0)[0], dropped[2])
     assert (unet.drop(x, keys, 0.5, salt=1) != dropped).any()
     assert unet.drop(x, None, 0.5, salt=0) is x
+
+
+@pytest.mark.parametrize("channels", [4, 12, 16])
+def test_group_normalisation_agrees_with_flax(channels):
+    x = jnp.asarray(np.random.default_rng(0).normal(3.0, 2.0, (2, 6, 10, channels)), jnp.float32)
+    theirs = flax.linen.GroupNorm(num_groups=math.gcd(8, channels))
+    params = theirs.init(jax.random.key(0), x)
+    params = jax.tree.map(lambda p: p + jnp.linspace(0.0, 1.0, channels), params)
+    np.testing.assert_allclose(unet.GroupNorm().apply(params, x), theirs.apply(params, x), atol=1e-4)
+
+
+def test_pooling_and_its_gradient_agree_with_flax():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 6, 3)), jnp.float32)
+    weights = jnp.asarray(np.random.default_rng(1).normal(size=(2, 4, 3, 3)), jnp.float32)
+    theirs = jax.value_and_grad(lambda x: (flax.linen.max_pool(x, (2, 2), (2, 2)) * weights).sum())(x)
+    ours = jax.value_and_grad(lambda x: (unet.halve(x) * weights).sum())(x)
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-6)
+    np.testing.assert_array_equal(ours[1], theirs[1])
 
 
 def test_an_unknown_normalisation_is_refused():
