@@ -83,11 +83,12 @@ def open_scan(subject: ct_ich.Subject) -> CachedScan:
     """Opens one subject's scan; see `open_scans`.
 
     Raises:
-      InputError: as `ct_ich.load_scan` does.
+      InputError: as `ct_ich.load_scan` does, or the cache folder cannot be written.
     """
-    digest = _digest(subject)
-    place = folder() / "scans" / digest
-    if not (place / "meta.json").is_file():
+    place = folder() / "scans" / _digest(subject)
+    try:
+        return _open(subject, place)
+    except (OSError, EOFError, ValueError, KeyError):  # not there, or damaged: made anew
         _store(ct_ich.load_scan(subject), place)
     return _open(subject, place)
 
@@ -110,8 +111,22 @@ def _digest(subject: ct_ich.Subject) -> str:
 
 def _store(scan: ct_ich.Scan, place: pathlib.Path) -> None:
     """Writes a scan aside and renames it, so that another process sees it whole or not at all."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    aside = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=place.parent))
+    aside = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        aside = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=place.parent))
+        _write(scan, aside)
+        shutil.rmtree(place, ignore_errors=True)  # a damaged one; what is mapped from it stays readable
+        aside.rename(place)
+    except OSError as error:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+        if not (place / "meta.json").is_file():  # else another process was first
+            reason = error.strerror or str(error)
+            raise InputError(f"{place.parent}: the cache of scans cannot be written ({reason})") from error
+
+
+def _write(scan: ct_ich.Scan, into: pathlib.Path) -> None:
     volume = scan.volume
     meta = {
         "affine": volume.affine.tolist(),
@@ -125,18 +140,13 @@ def _store(scan: ct_ich.Scan, place: pathlib.Path) -> None:
         "truth_px": scan.mask.sum(axis=(1, 2), dtype=np.int64).tolist(),
         "notes": list(scan.notes),
     }
-    try:
-        np.save(aside / "hu.npy", np.ascontiguousarray(volume.hu))
-        np.save(aside / "mask.npy", np.ascontiguousarray(scan.mask))
-        (aside / "meta.json").write_text(json.dumps(meta))
-        aside.rename(place)
-    except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        if not (place / "meta.json").is_file():  # else another process was first
-            raise InputError(f"{place.parent}: the cache of scans cannot be written ({error.strerror})") from error
+    np.save(into / "hu.npy", np.ascontiguousarray(volume.hu))
+    np.save(into / "mask.npy", np.ascontiguousarray(scan.mask))
+    (into / "meta.json").write_text(json.dumps(meta))
 
 
 def _open(subject: ct_ich.Subject, place: pathlib.Path) -> CachedScan:
+    """Maps a stored scan; OSError, EOFError, ValueError or KeyError where it is missing or not whole."""
     meta = json.loads((place / "meta.json").read_text())
     volume = Volume(
         hu=np.load(place / "hu.npy", mmap_mode="r"),
@@ -148,10 +158,13 @@ def _open(subject: ct_ich.Subject, place: pathlib.Path) -> CachedScan:
         name=meta["name"],
         hu_range=tuple(meta["hu_range"]),
     )
+    mask = np.load(place / "mask.npy", mmap_mode="r")
+    if mask.shape != volume.shape:
+        raise ValueError(f"mask {mask.shape}, scan {volume.shape}")
     return CachedScan(
         subject=subject,
         volume=volume,
-        mask=np.load(place / "mask.npy", mmap_mode="r"),
+        mask=mask,
         slice_labels=np.array(meta["slice_labels"], bool).reshape(-1, len(ct_ich.SUBTYPES)),
         truth_px=np.array(meta["truth_px"], np.int64),
         notes=tuple(meta["notes"]),

@@ -82,8 +82,7 @@ def training_batches(
         return reader.read(order(step // steps)[place * batch_size : (place + 1) * batch_size])
 
     dataset = grain.MapDataset.range(start_step, stop_step).map(batch)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch if threads else 0)
-    return iter(dataset.to_iter_dataset(options))
+    return _iterate(dataset, threads=threads, prefetch=prefetch)
 
 
 def fixed_batches(reader: PatchReader, rows: np.ndarray, *, batch_size: int, threads: int = 2) -> Iterator[Batch]:
@@ -92,4 +91,9 @@ def fixed_batches(reader: PatchReader, rows: np.ndarray, *, batch_size: int, thr
     dataset = grain.MapDataset.range(count).map(
         lambda i: reader.read(rows[i * batch_size : (i + 1) * batch_size], size=batch_size)
     )
-    return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4)))
+    return _iterate(dataset, threads=threads, prefetch=4)
+
+
+def _iterate(dataset: grain.MapDataset, *, threads: int, prefetch: int) -> Iterator[Batch]:
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(prefetch, threads) if threads else 0)
+    return iter(dataset.to_iter_dataset(options))

@@ -36,15 +36,27 @@ class PatchTable:
 
 
 def patch_table(scans: Sequence[CachedScan], *, side: int, stride: int) -> PatchTable:
-    """Lists the patches of `side` at `stride` of every slice of every scan (49 a slice in the paper)."""
+    """Lists the patches of every slice of every scan (49 a slice in the paper).
+
+    Args:
+      scans: with slices that the patches cover evenly, see `ops.patches.grid_shape`.
+      side: P, in pixels, a whole number of strides.
+      stride: in pixels.
+    """
     columns = []
     for index, scan in enumerate(scans):
         positive = _any_in_patch(scan.mask > 0, side, stride)
         tissue = _any_in_patch(scan.volume.hu > AIR_HU, side, stride)
         slices, rows, cols = np.indices(positive.shape, dtype=np.int32).reshape(3, -1)
         columns.append(
-            (np.full(slices.size, index, np.int32), slices, rows * stride, cols * stride)
-            + (positive.ravel(), ~tissue.ravel())
+            (
+                np.full(slices.size, index, np.int32),
+                slices,
+                rows * stride,
+                cols * stride,
+                positive.ravel(),
+                ~tissue.ravel(),
+            )
         )
     return PatchTable(*(np.concatenate(parts) for parts in zip(*columns, strict=True)), side=side)
 
@@ -61,10 +73,10 @@ def _any_in_patch(voxels: np.ndarray, side: int, stride: int) -> np.ndarray:
 class Epochs:
     """The order of examples, a function of (seed, fold, epoch) alone.
 
-    Every positive patch is visited once an epoch. With `negatives` 'matched' as many negative patches are drawn
-    anew each epoch, without replacement, from those that show more than air: the paper's undersampling of
-    non-hemorrhage data to the level of hemorrhage data. With 'none' there are positive patches only, as in the
-    authors' code for the NIfTI release.
+    Every positive patch is visited once an epoch. With `negatives` 'matched' as many negative patches (all, where
+    there are fewer) are drawn anew each epoch, without replacement, from those that show more than air: the paper's
+    undersampling of non-hemorrhage data to the level of hemorrhage data. With 'none' there are positive patches
+    only, as in the authors' code for the NIfTI release.
     """
 
     table: PatchTable

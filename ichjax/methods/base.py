@@ -65,8 +65,12 @@ class Method(Protocol):
     def load(self, workdir: pathlib.Path) -> Any:
         """The parameters that `fit` returned, from its finished `workdir`."""
 
+    def announce(self, params: Any, volumes: Sequence[Volume], what: str) -> None:
+        """Prints, before long work, how long it will take on this machine to predict `volumes`."""
+
     def chosen(self, params: Any) -> dict:
-        """What `fit` chose, for results.json: numbers by name."""
+        """What `fit` chose, for results.json: numbers by name. A method whose thresholds are not `post.threshold`
+        says them as 'thresholds', and results.json reports them fold by fold."""
 
 
 def make(name: str, config: ml_collections.ConfigDict) -> Method:

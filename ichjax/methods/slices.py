@@ -1,13 +1,12 @@
 """Slices to probability as one jitted program: windows, patches, network, stitching, on every device."""
 
-import functools
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ichjax.data.volume import AIR_HU
 from ichjax.ops import hu as hu_ops
@@ -39,11 +38,23 @@ def same_grid(own: Geometry, trained: Geometry) -> bool:
     return bool(own[:2] == trained[:2] and alike)
 
 
+def _maps(source: Geometry, target: Geometry, outside: str) -> tuple[jax.Array, jax.Array]:
+    """Weights that resample rows and columns from one grid to another."""
+    pairs = zip(source[:2], source[2:], target[:2], target[2:], strict=True)
+    return tuple(
+        _line_weights(size, from_mm, to_size, to_mm, size, outside=outside) for size, from_mm, to_size, to_mm in pairs
+    )
+
+
+_line_weights = jax.jit(resample.line_weights, static_argnums=(2, 4), static_argnames="outside")
+
+
 class SlicePredictor:
-    """Predicts the slices of a scan by overlapping patches, the slices split over the devices.
+    """Predicts the slices of a scan by overlapping patches, the slices dealt out to the devices in turn.
 
     Only slices that a scan has are computed: the loop over them runs as often as its depth says, a number that is
-    data and not a shape, so one program serves scans of any depth that pad to the same length.
+    data and not a shape, so one program serves scans of any depth that pad to the same length. Pixel sizes are data
+    too: one more program serves all scans of a matrix that must be resampled.
     """
 
     def __init__(
@@ -61,7 +72,7 @@ class SlicePredictor:
         self._mesh = Mesh(np.array(devices), ("data",))
         self._slices_per_step = slices_per_step
         self._model, self._windows, self._side, self._stride = model, windows, side, stride
-        self._program = jax.jit(self._predict, static_argnames=("own", "trained"))
+        self._program = jax.jit(self._predict)
 
     @property
     def slices_at_once(self) -> int:
@@ -72,7 +83,7 @@ class SlicePredictor:
         """Predicts a scan.
 
         Args:
-          weights: the network's parameters.
+          weights: the network's parameters, best put on the devices by `place` once.
           hu: int16 [D, H, W].
           own: the scan's matrix and pixel size.
           trained: that of the slices the network was trained on.
@@ -80,49 +91,53 @@ class SlicePredictor:
         Returns:
           float32 [D, H, W], on the device.
         """
+        return self.first_slices(weights, hu, len(hu), own, trained)[: len(hu)]
+
+    def first_slices(self, weights, hu: np.ndarray, depth: int, own: Geometry, trained: Geometry) -> jax.Array:
+        """As a call, by the same program, but of the first `depth` slices only; the others, and the padding that
+        follows them, are 0."""
         step = int(np.lcm(DEPTH_STEP, self._slices_per_step)) * self._mesh.size
         padded = pad_depth(np.asarray(hu), AIR_HU, step)
-        return self.run(weights, padded, len(hu), own, trained)[: len(hu)]
+        maps = None if same_grid(own, trained) else (_maps(own, trained, "edge"), _maps(trained, own, "zero"))
+        return self._program(weights, padded, depth, maps)
 
-    def run(self, weights, padded: np.ndarray, depth: int, own: Geometry, trained: Geometry) -> jax.Array:
-        """As a call, of an already padded scan whose first `depth` slices are wanted; returns the padded length."""
-        if same_grid(own, trained):  # the pixel sizes then do not matter, and one program serves them all
-            return self._program(weights, padded, depth, own=None, trained=None)
-        return self._program(weights, padded, depth, own=own, trained=trained)
+    def place(self, weights: dict) -> dict:
+        """Puts parameters on every device."""
+        return jax.device_put(weights, NamedSharding(self._mesh, PartitionSpec()))
 
-    def _predict(self, weights, hu, depth, *, own, trained):
+    def _predict(self, weights, hu, depth, maps):
         whole, split = PartitionSpec(), PartitionSpec("data")
-        share = functools.partial(self._predict_share, own=own, trained=trained)
         mapped = jax.shard_map(
-            share, mesh=self._mesh, in_specs=(whole, split, whole), out_specs=split, check_vma=False
+            self._predict_share,
+            mesh=self._mesh,
+            in_specs=(whole, split, whole, whole),
+            out_specs=split,
+            check_vma=False,
         )
-        return mapped(weights, hu, depth)
+        # Device k of n gets slices k, k + n, ...: dealt out like this, padding never leaves a device idle.
+        devices, (length, *plane) = self._mesh.size, hu.shape
+        dealt = hu.reshape(-1, devices, *plane).swapaxes(0, 1).reshape(hu.shape)
+        probability = mapped(weights, dealt, depth, maps)
+        return probability.reshape(devices, length // devices, *plane).swapaxes(0, 1).reshape(hu.shape)
 
-    def _predict_share(self, weights, hu, depth, *, own, trained):
-        """One device's slices, an equal run of the padded scan's."""
+    def _predict_share(self, weights, hu, depth, maps):
+        """One device's slices; those that the scan has come first."""
         count = self._slices_per_step
-        first = jax.lax.axis_index("data") * len(hu)
-        steps = -(-jnp.clip(depth - first, 0, len(hu)) // count)
+        mine = -((jax.lax.axis_index("data") - depth) // self._mesh.size)
+        steps = -(-jnp.maximum(mine, 0) // count)
 
         def step(index, probability):
             slices = jax.lax.dynamic_slice_in_dim(hu, index * count, count)
             return jax.lax.dynamic_update_slice_in_dim(
-                probability, self._on_own_grid(weights, slices, own, trained), index * count, axis=0
+                probability, self._on_own_grid(weights, slices, maps), index * count, axis=0
             )
 
         return jax.lax.fori_loop(0, steps, step, jnp.zeros(hu.shape, jnp.float32))
 
-    def _on_own_grid(self, weights, slices, own, trained):
-        if own is None:
+    def _on_own_grid(self, weights, slices, maps):
+        if maps is None:
             return self._slices(weights, slices)
-        there = [
-            resample.line_weights(size, from_mm, to_size, to_mm, size)
-            for size, from_mm, to_size, to_mm in zip(own[:2], own[2:], trained[:2], trained[2:], strict=True)
-        ]
-        back = [
-            resample.line_weights(size, from_mm, to_size, to_mm, size, outside="zero")
-            for size, from_mm, to_size, to_mm in zip(trained[:2], trained[2:], own[:2], own[2:], strict=True)
-        ]
+        there, back = maps
         coarse = resample.resample(slices.astype(jnp.float32), *there)
         return jnp.clip(resample.resample(self._slices(weights, coarse), *back), 0.0, 1.0)
 

@@ -74,7 +74,10 @@ class ThresholdMethod:
 
     def chosen(self, params: dict) -> dict:
         """The pair of grey levels and its training Jaccard."""
-        return dict(params)
+        return {
+            "thresholds": [params["lower"], params["upper"]],
+            "training_jaccard": params["training_jaccard"],
+        }
 
     def announce(self, params: dict, volumes: Sequence[Volume], what: str) -> None:
         """Says that predicting takes next to no time."""

@@ -12,11 +12,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ichjax.data.cache import CachedScan
-from ichjax.data.volume import AIR_HU, Volume
+from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.files import write_json
 from ichjax.methods.base import PostProcess, Prediction
-from ichjax.methods.slices import Geometry, SlicePredictor, pad_depth
+from ichjax.methods.slices import Geometry, SlicePredictor
 from ichjax.ops.patches import grid_shape
 from ichjax.train.log import duration, say
 from ichjax.train.loop import train_fold
@@ -66,11 +66,13 @@ class UNetMethod:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(weights, fitted.params, force=True)
         write_json(workdir / "model.json", {"grid": grid._asdict(), "chosen": chosen})
-        return UNetParams(jax.device_put(fitted.params), grid, chosen)
+        return UNetParams(self._predictor.place(fitted.params), grid, chosen)
 
     def _grid(self, scans: Sequence[CachedScan]) -> Geometry:
         sizes = {scan.volume.shape[1:] for scan in scans}
-        if len(sizes) != 1:
+        if not sizes:
+            raise InputError("no scan could be read for training or validation; expected at least one of each")
+        if len(sizes) > 1:
             named = {scan.volume.shape[1:]: scan.number for scan in scans}
             found = ", ".join(f"{h} x {w} (subject {named[h, w]})" for h, w in sorted(sizes))
             raise InputError(f"the scans have slices of {found}; expected one size for training")
@@ -91,12 +93,13 @@ class UNetMethod:
     def estimate_seconds(self, params: UNetParams, volume: Volume) -> float:
         """Measures how long one slice takes on this machine, and so the scan."""
         own = Geometry(*volume.shape[1:], *volume.pixel_mm)
-        hu = pad_depth(np.asarray(volume.hu), AIR_HU)
-        few = self._predictor.slices_at_once
+        few = min(self._predictor.slices_at_once, len(volume.hu))
         times = []
         for _ in range(2):  # the first one compiles
             started = time.perf_counter()
-            jax.block_until_ready(self._predictor.run(params.weights, hu, min(few, len(volume.hu)), own, params.grid))
+            jax.block_until_ready(
+                self._predictor.first_slices(params.weights, volume.hu, few, own, params.grid)
+            )
             times.append(time.perf_counter() - started)
         return times[1] * -(-len(volume.hu) // few)
 
@@ -108,6 +111,7 @@ class UNetMethod:
         """
         try:
             record = json.loads((workdir / "model.json").read_text())
+            grid, chosen = Geometry(**record["grid"]), record["chosen"]
             like = jax.eval_shape(
                 make_model(self.config).init,
                 jax.random.key(0),
@@ -122,7 +126,7 @@ class UNetMethod:
         except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             raise InputError(f"{workdir}: the trained weights cannot be read ({reason})") from error
-        return UNetParams(weights, Geometry(**record["grid"]), record["chosen"])
+        return UNetParams(self._predictor.place(weights), grid, chosen)
 
     def chosen(self, params: UNetParams) -> dict:
         """The best epoch and its validation Jaccard."""

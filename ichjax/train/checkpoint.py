@@ -27,7 +27,8 @@ class Checkpoints:
         keep = checkpoint_managers.AnyPreservationPolicy(
             [
                 checkpoint_managers.LatestN(2),
-                checkpoint_managers.BestN(n=1, get_metric_fn=lambda metrics: metrics[SCORE]),
+                # Of equal scores (a network that died) the first epoch is the best: the same one that `best` names.
+                checkpoint_managers.BestN(n=1, get_metric_fn=lambda metrics: (metrics[SCORE], -metrics["epoch"])),
             ]
         )
         options = ocp.CheckpointManagerOptions(preservation_policy=keep, cleanup_tmp_directories=True)
@@ -44,7 +45,7 @@ class Checkpoints:
           best: {'epoch', SCORE} of the best epoch so far, this one included.
         """
         arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave({"best": best}))
-        if not self._manager.save(epoch, args=arguments, metrics={SCORE: row[SCORE]}):
+        if not self._manager.save(epoch, args=arguments, metrics={SCORE: row[SCORE], "epoch": epoch}):
             raise RuntimeError(f"{self._folder}: the checkpoint of epoch {epoch} was not saved")
 
     def latest(self) -> int:

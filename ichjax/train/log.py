@@ -7,6 +7,8 @@ import sys
 import tensorboardX
 from tqdm import tqdm
 
+from ichjax.files import write_text
+
 
 def say(text: str) -> None:
     """Prints a line, above a progress bar if there is one."""
@@ -30,7 +32,7 @@ class FoldLog:
         self._path = folder / "metrics.jsonl"
         rows = read_rows(self._path)
         kept = [row for row in rows if row["epoch"] <= epochs_done]
-        self._path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        write_text(self._path, "".join(json.dumps(row) + "\n" for row in kept))
         self._events = tensorboardX.SummaryWriter(str(folder / "events"))
 
     def write(self, row: dict) -> None:

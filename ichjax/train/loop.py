@@ -87,28 +87,23 @@ def train_fold(
 
     # --- epochs
     fold_log = log.FoldLog(folder, epochs_done=done)
-    place = functools.partial(parallel.prefetch, mode=config.parallel, mesh=mesh)
-    batches = place(
-        loader.training_batches(
-            reader,
-            epochs,
-            batch_size=config.train.batch_size,
-            start_step=done * steps,
-            stop_step=config.train.epochs * steps,
-            threads=config.train.read_threads,
-        )
+    reading = {"batch_size": config.train.batch_size, "threads": config.train.read_threads}
+    batches = loader.training_batches(
+        reader, epochs, start_step=done * steps, stop_step=config.train.epochs * steps, **reading
     )
+    batches = parallel.prefetch(batches, mode=config.parallel, mesh=mesh)
+    valid_batches = functools.partial(loader.fixed_batches, valid_reader, valid_rows, **reading)
+    place = functools.partial(parallel.place, mode="jit", mesh=mesh)  # for validation, whatever the mode of training
     try:
         for epoch in range(done + 1, config.train.epochs + 1):
             state, row = _train_epoch(train_step, state, batches, steps, f"fold {fold} epoch {epoch}")
-            # A validation set can be larger than a training batch's share of memory allows: the same batch size.
-            valid_batches = loader.fixed_batches(valid_reader, valid_rows, batch_size=config.train.batch_size)
-            row |= merge(jax.device_get([validation_step(state.params, batch) for batch in valid_batches]))
+            sums = [validation_step(state.params, place(batch)) for batch in valid_batches()]
+            row |= merge(jax.device_get(sums))
             row = {"epoch": epoch, "step": epoch * steps, "learning_rate": float(schedule(epoch * steps)), **row}
-            if not math.isfinite(row["loss"] + row["validation_loss"]):
+            if not math.isfinite(row["loss"] + row["validation_loss"] + row["gradient_norm"]):
                 raise InputError(
-                    f"fold {fold} epoch {epoch}: the loss is not finite; the checkpoint of epoch {epoch - 1} is the "
-                    f"last good one; expected a lower config.train.learning_rate than {config.train.learning_rate}"
+                    f"fold {fold} epoch {epoch}: the loss or its gradient is not finite; expected a lower "
+                    f"config.train.learning_rate than {config.train.learning_rate}"
                 )
             if row[checkpoint.SCORE] > best[checkpoint.SCORE]:
                 best = {"epoch": epoch, checkpoint.SCORE: row[checkpoint.SCORE]}

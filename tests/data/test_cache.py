@@ -1,0 +1,119 @@
+"""The cache of scans: what comes out is what the reader gives, read once, and never a damaged copy."""
+
+import dataclasses
+import os
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from ichjax.data import cache, ct_ich
+from ichjax.errors import InputError
+
+
+@pytest.fixture
+def subjects(tiny_root, tmp_path, monkeypatch):
+    """The first three subjects of a copy of the tiny data set, and an empty cache."""
+    root = tmp_path / "data"
+    shutil.copytree(tiny_root, root)
+    monkeypatch.setenv("ICHJAX_CACHE", str(tmp_path / "cache"))
+    return ct_ich.read_dataset(root).subjects[:3]
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The numbers of the subjects whose files are unpacked."""
+    numbers, load = [], ct_ich.load_scan
+    monkeypatch.setattr(ct_ich, "load_scan", lambda subject: numbers.append(subject.number) or load(subject))
+    return numbers
+
+
+def check_equal(cached, scan):
+    assert cached.subject is scan.subject
+    assert cached.number == scan.subject.number
+    assert cached.notes == scan.notes
+    for field in dataclasses.fields(scan.volume):
+        ours, theirs = getattr(cached.volume, field.name), getattr(scan.volume, field.name)
+        np.testing.assert_array_equal(ours, theirs, err_msg=field.name, strict=isinstance(theirs, np.ndarray))
+    np.testing.assert_array_equal(cached.mask, scan.mask, strict=True)
+    np.testing.assert_array_equal(cached.slice_labels, scan.slice_labels, strict=True)
+    np.testing.assert_array_equal(cached.truth_px, [int(plane.sum()) for plane in scan.mask])
+
+
+def test_a_scan_comes_back_as_it_was_read_the_first_time_and_the_second(subjects, reads):
+    for _ in range(2):
+        scans, problems = cache.open_scans(subjects, progress=False)
+        assert problems == {}
+        for subject, cached in zip(subjects, scans, strict=True):
+            check_equal(cached, ct_ich.load_scan(subject))
+    # Each round unpacks all three here, to compare with; the cache itself did so in the first round alone.
+    assert len(reads) == 3 + 3 + 3
+
+
+def test_voxels_are_mapped_and_cannot_be_written(subjects):
+    scan = cache.open_scan(subjects[0])
+    for array in (scan.volume.hu, scan.mask):
+        assert isinstance(array, np.memmap)
+        with pytest.raises(ValueError, match="read-only"):
+            array[0, 0, 0] = 1
+
+
+def test_a_changed_scan_mask_or_label_is_another_entry(subjects, reads):
+    subject = subjects[0]
+    digests = {cache.open_scan(subject).digest}
+    labels = subject.slice_labels.copy()
+    labels[0, 0] = True
+    digests.add(cache.open_scan(dataclasses.replace(subject, slice_labels=labels)).digest)
+    for path in (subject.scan_path, subject.mask_path):
+        image = nib.load(path)
+        array = np.asanyarray(image.dataobj).copy()
+        array[16, 16, 0] ^= 1
+        nib.save(nib.Nifti1Image(array, image.affine), path)
+        digests.add(cache.open_scan(subject).digest)
+    assert len(digests) == 4
+    assert len(reads) == 4
+    check_equal(cache.open_scan(subject), ct_ich.load_scan(subject))
+
+
+@pytest.mark.parametrize("damage", ["meta.json gone", "meta.json torn", "hu.npy cut", "mask.npy empty", "other mask"])
+def test_a_damaged_entry_is_made_anew(subjects, reads, damage):
+    place = cache.folder() / "scans" / cache.open_scan(subjects[0]).digest
+    name = damage.split()[0] if damage != "other mask" else "mask.npy"
+    if damage.endswith("gone"):
+        (place / name).unlink()
+    elif damage == "other mask":
+        np.save(place / name, np.zeros((4, 32, 31), np.uint8))
+    else:
+        size = (place / name).stat().st_size
+        os.truncate(place / name, 0 if damage.endswith("empty") else size // 2)
+    check_equal(cache.open_scan(subjects[0]), ct_ich.load_scan(subjects[0]))
+    assert len(reads) == 3
+    cache.open_scan(subjects[0])
+    assert len(reads) == 3
+    assert sorted(path.name for path in place.parent.iterdir()) == [place.name]
+
+
+def test_a_broken_scan_costs_no_other_its_place(subjects):
+    subjects[1].scan_path.write_bytes(subjects[1].scan_path.read_bytes()[:2000])
+    missing = dataclasses.replace(subjects[2], mask_path=subjects[2].mask_path.with_name("absent.nii"))
+    scans, problems = cache.open_scans([subjects[0], subjects[1], missing], progress=False)
+    assert [scan.number for scan in scans] == [subjects[0].number]
+    assert sorted(problems) == [subjects[1].number, subjects[2].number]
+    assert f"subject {subjects[1].number}" in problems[subjects[1].number]
+    assert "absent.nii" in problems[subjects[2].number]
+
+
+def test_a_cache_that_cannot_be_written_is_said(subjects, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ICHJAX_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InputError, match=r"cache of scans cannot be written \(.+\)"):
+        cache.open_scan(subjects[0])
+
+
+def test_the_cache_folder_is_the_named_one_or_the_users(monkeypatch, tmp_path):
+    monkeypatch.setenv("ICHJAX_CACHE", str(tmp_path / "here"))
+    assert cache.folder() == tmp_path / "here"
+    monkeypatch.delenv("ICHJAX_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache.folder() == tmp_path / "xdg" / "ichjax"

@@ -1,0 +1,106 @@
+"""Batches: the same ones with any number of threads and from any step on, and their pixels against the scans."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ichjax.data import cache, ct_ich, loader
+from ichjax.data.patch_table import Epochs, patch_table
+
+BATCH = 8
+
+
+@pytest.fixture(scope="module")
+def data(tiny_root):
+    """(scans, table, reader) of the whole tiny data set."""
+    scans, _ = cache.open_scans(ct_ich.read_dataset(tiny_root).subjects, progress=False)
+    table = patch_table(scans, side=16, stride=8)
+    return scans, table, loader.PatchReader(scans, table)
+
+
+def run(data, start, stop, *, threads, seed=1, fold=0):
+    epochs = Epochs(data[1], "matched", seed, fold)
+    return list(
+        loader.training_batches(data[2], epochs, batch_size=BATCH, start_step=start, stop_step=stop, threads=threads)
+    )
+
+
+def check_same(ours, theirs):
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name], strict=True)
+
+
+def check_pixels(data, batch):
+    """A batch's pixels against the scans, by the index it carries."""
+    scans, table, _ = data
+    for place in np.flatnonzero(batch["weight"]):
+        row = batch["index"][place]
+        scan, top, left = scans[table.scan[row]], table.row[row], table.column[row]
+        at = np.s_[table.slice[row], top : top + 16, left : left + 16]
+        np.testing.assert_array_equal(batch["image"][place], scan.volume.hu[at])
+        np.testing.assert_array_equal(batch["mask"][place], scan.mask[at])
+        assert batch["mask"][place].any() == table.positive[row]
+
+
+def test_a_batch_holds_the_pixels_it_names(data):
+    batch = run(data, 0, 1, threads=0)[0]
+    assert {name: (array.shape, str(array.dtype)) for name, array in batch.items()} == {
+        "image": ((BATCH, 16, 16), "int16"),
+        "mask": ((BATCH, 16, 16), "uint8"),
+        "index": ((BATCH,), "int32"),
+        "weight": ((BATCH,), "float32"),
+    }
+    assert (batch["weight"] == 1).all()
+    check_pixels(data, batch)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_threads_change_nothing(data, threads):
+    steps = Epochs(data[1], "matched", 1, 0).steps(BATCH)
+    check_same(run(data, 0, 2 * steps + 3, threads=threads), run(data, 0, 2 * steps + 3, threads=0))
+
+
+@settings(max_examples=8)
+@given(st.data())
+def test_resumed_at_any_step_the_same_batches_follow(data, drawn):
+    stop = 2 * Epochs(data[1], "matched", 1, 0).steps(BATCH) + 2
+    start = drawn.draw(st.integers(0, stop))
+    whole = run(data, 0, stop, threads=0)
+    check_same(run(data, start, stop, threads=drawn.draw(st.sampled_from([0, 2]))), whole[start:])
+
+
+def test_batches_are_the_order_of_their_epoch_cut_in_whole_ones(data):
+    epochs = Epochs(data[1], "matched", 1, 0)
+    steps = epochs.steps(BATCH)
+    batches = run(data, 0, 3 * steps, threads=2)
+    for epoch in range(3):
+        seen = np.concatenate([batch["index"] for batch in batches[epoch * steps : (epoch + 1) * steps]])
+        np.testing.assert_array_equal(seen, epochs.order(epoch)[: steps * BATCH])
+
+
+def test_seeds_and_folds_have_orders_of_their_own(data):
+    runs = [run(data, 0, 3, threads=0, seed=seed, fold=fold) for seed, fold in ((1, 0), (2, 0), (1, 1))]
+    seen = [np.concatenate([batch["index"] for batch in batches]).tolist() for batches in runs]
+    assert all(a != b for a, b in itertools.combinations(seen, 2))
+
+
+@pytest.mark.parametrize("threads", [0, 1, 4, 9])
+@pytest.mark.parametrize("count", [1, BATCH, 2 * BATCH + 3])
+def test_fixed_batches_hold_each_row_once_and_padding_weighs_nothing(data, threads, count):
+    rows = np.random.default_rng(0).permutation(len(data[1]))[:count]
+    batches = list(loader.fixed_batches(data[2], rows, batch_size=BATCH, threads=threads))
+    assert all(batch["image"].shape == (BATCH, 16, 16) for batch in batches)
+    seen = np.concatenate([batch["index"][batch["weight"] == 1] for batch in batches])
+    np.testing.assert_array_equal(seen, rows)
+    padding = np.concatenate([batch["weight"] for batch in batches])[count:]
+    assert padding.tolist() == [0.0] * (-count % BATCH)
+    assert (batches[-1]["image"][batches[-1]["weight"] == 0] == -1000).all()
+    assert not batches[-1]["mask"][batches[-1]["weight"] == 0].any()
+    for batch in batches:
+        check_pixels(data, batch)

@@ -1,0 +1,118 @@
+"""Which patches there are, against a loop; which an epoch visits, against what it promises."""
+
+import itertools
+import types
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ichjax.data import cache, ct_ich
+from ichjax.data.patch_table import AIR_HU, Epochs, patch_table
+from ichjax.errors import InputError
+
+
+def scan_of(hu, mask):
+    """What a table looks at of a scan."""
+    return types.SimpleNamespace(volume=types.SimpleNamespace(hu=hu), mask=mask)
+
+
+@st.composite
+def boards(draw):
+    """(scans, side, stride): one to three scans of sparse voxels, each covered evenly by its patches."""
+    stride, k = draw(st.sampled_from([1, 2, 4])), draw(st.integers(1, 3))
+    rng = np.random.default_rng(draw(st.integers(0, 2**31)))
+    scans = []
+    for _ in range(draw(st.integers(1, 3))):
+        depth, rows, columns = draw(st.tuples(st.integers(1, 3), st.integers(k, k + 3), st.integers(k, k + 3)))
+        shape = (depth, rows * stride, columns * stride)
+        hu = np.where(rng.random(shape) < 0.03, rng.integers(AIR_HU - 1, AIR_HU + 3, shape), -1000).astype(np.int16)
+        scans.append(scan_of(hu, (rng.random(shape) < 0.03).astype(np.uint8)))
+    return scans, k * stride, stride
+
+
+@given(boards())
+def test_a_table_holds_what_a_loop_over_all_patches_finds(board):
+    scans, side, stride = board
+    expected = []
+    for index, scan in enumerate(scans):
+        depth, height, width = scan.mask.shape
+        corners = itertools.product(
+            range(depth), range(0, height - side + 1, stride), range(0, width - side + 1, stride)
+        )
+        for d, row, column in corners:
+            at = np.s_[d, row : row + side, column : column + side]
+            positive, air = scan.mask[at].max() == 1, scan.volume.hu[at].max() <= AIR_HU
+            expected.append((index, d, row, column, positive, air))
+    table = patch_table(scans, side=side, stride=stride)
+    assert len(table) == len(expected)
+    found = zip(table.scan, table.slice, table.row, table.column, table.positive, table.air, strict=True)
+    assert list(found) == expected
+    assert table.side == side
+
+
+@pytest.fixture(scope="module")
+def table(tiny_root):
+    """Patches of three scans of which two bleed, with more air around the heads than the data set has."""
+    scans, _ = cache.open_scans(ct_ich.read_dataset(tiny_root).subjects[:3], progress=False)
+    margin = ((0, 0), (16, 16), (16, 16))
+    wide = [scan_of(np.pad(scan.volume.hu, margin, constant_values=-1000), np.pad(scan.mask, margin)) for scan in scans]
+    return patch_table(wide, side=16, stride=8)
+
+
+def test_an_epoch_visits_every_positive_patch_once_and_as_many_with_tissue_and_none(table):
+    epochs = Epochs(table, "matched", seed=3, fold=1)
+    positive = set(np.flatnonzero(table.positive))
+    assert table.air.any()
+    assert not (table.air & table.positive).any()
+    assert epochs.examples == 2 * len(positive)
+    drawn = []
+    for epoch in range(4):
+        order = epochs.order(epoch)
+        assert len(order) == len(set(order)) == epochs.examples
+        assert {row for row in order if table.positive[row]} == positive
+        drawn.append({row for row in order if not table.positive[row]})
+        assert not table.air[sorted(drawn[-1])].any()
+    assert len(set(map(frozenset, drawn))) == 4  # drawn anew
+
+
+def test_without_negatives_an_epoch_is_the_positive_patches(table):
+    epochs = Epochs(table, "none", seed=3, fold=1)
+    assert sorted(epochs.order(2)) == np.flatnonzero(table.positive).tolist()
+    assert epochs.fixed().tolist() == np.flatnonzero(table.positive).tolist()
+
+
+@given(st.integers(0, 2**40), st.integers(0, 9), st.integers(0, 1000))
+def test_order_depends_on_seed_fold_and_epoch_and_on_nothing_else(table, seed, fold, epoch):
+    order = Epochs(table, "matched", seed, fold).order(epoch)
+    again = Epochs(table, "matched", seed, fold)
+    again.order(epoch + 3)
+    np.testing.assert_array_equal(again.order(epoch), order)
+    for other in ((seed + 1, fold, epoch), (seed, fold + 1, epoch), (seed, fold, epoch + 1)):
+        assert (Epochs(table, "matched", *other[:2]).order(other[2]) != order).any()
+
+
+def test_fewer_negatives_than_positives_are_all_drawn():
+    mask = np.ones((1, 4, 12), np.uint8)
+    mask[0, :, 8:] = 0
+    table = patch_table([scan_of(np.zeros((1, 4, 12), np.int16), mask)], side=4, stride=4)
+    epochs = Epochs(table, "matched", 0, 0)
+    assert epochs.examples == 3
+    assert sorted(epochs.order(0)) == [0, 1, 2]
+
+
+def test_an_epoch_is_whole_batches_and_not_less_than_one(table):
+    epochs = Epochs(table, "matched", 0, 2)
+    assert epochs.steps(8) == epochs.examples // 8
+    assert epochs.steps(epochs.examples) == 1
+    with pytest.raises(InputError, match=rf"fold 2: an epoch has {epochs.examples} patches.*{epochs.examples + 1}"):
+        epochs.steps(epochs.examples + 1)
+
+
+def test_what_cannot_be_trained_on_is_said():
+    empty = patch_table([scan_of(np.zeros((1, 8, 8), np.int16), np.zeros((1, 8, 8), np.uint8))], side=4, stride=4)
+    with pytest.raises(InputError, match="fold 1: no patch with a hemorrhage"):
+        Epochs(empty, "matched", 0, 1)
+    with pytest.raises(InputError, match="'all'; expected one of matched, none"):
+        Epochs(empty, "all", 0, 1)

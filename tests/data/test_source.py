@@ -1,0 +1,69 @@
+"""Where a run's data come from: the folder it names, or a synthetic set that is made once."""
+
+import pathlib
+
+import pytest
+
+from ichjax.data import phantom, phantom_write, source
+
+RECIPE = {"preset": "demo", "subjects": 1, "seed": 4}
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """An empty cache, and the recipes that are made in it; a set is its tables only here."""
+    recipes = []
+
+    def write_dataset(root, **recipe):
+        recipes.append(recipe)
+        phantom_write.write_tables(root, [], [], footer="Synthetic data, no patients: ichjax phantoms, preset demo")
+
+    monkeypatch.setenv("ICHJAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(phantom, "write_dataset", write_dataset)
+    return recipes
+
+
+def test_a_named_root_is_used_as_it_is(made, tiny_root):
+    assert source.dataset_root(str(tiny_root), **RECIPE) == tiny_root
+    assert source.dataset_root("~/data", **RECIPE) == pathlib.Path.home() / "data"
+    assert made == []
+
+
+def test_a_recipe_is_made_once_and_said_once(made):
+    lines = []
+    places = [source.dataset_root("", **RECIPE, say=lines.append) for _ in range(2)]
+    assert places[0] == places[1]
+    assert made == [RECIPE]
+    assert len(lines) == 1
+    assert "demo" in lines[0]
+    assert source.is_synthetic(places[0])
+    assert sorted(path.name for path in places[0].parent.iterdir()) == [places[0].name]
+
+
+def test_another_recipe_or_another_phantom_is_another_set(made, monkeypatch):
+    others = [{}, {"seed": 5}, {"subjects": 2}, {"preset": "calibrated"}]
+    places = [source.dataset_root("", **{**RECIPE, **other}, say=lambda line: None) for other in others]
+    monkeypatch.setattr(source, "_sources", lambda: "a newer phantom")
+    places.append(source.dataset_root("", **RECIPE, say=lambda line: None))
+    assert len(set(places)) == len(made) == 5
+
+
+def test_a_set_that_breaks_off_leaves_nothing(made, monkeypatch):
+    def broken(root, **recipe):
+        (root / "half").write_text("")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(phantom, "write_dataset", broken)
+    with pytest.raises(KeyboardInterrupt):
+        source.dataset_root("", **RECIPE, say=lambda line: None)
+    assert list((source.cache.folder() / "phantoms").iterdir()) == []
+
+
+def test_a_real_data_set_is_not_synthetic(tiny_root, tmp_path):
+    assert not source.is_synthetic(tiny_root)
+    assert not source.is_synthetic(tmp_path)
+
+
+def test_the_phantoms_say_of_themselves_what_they_are(tmp_path):
+    phantom.write_dataset(tmp_path, subjects=1, preset="demo", workers=1, progress=False)
+    assert source.is_synthetic(tmp_path)
