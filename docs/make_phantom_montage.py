@@ -1,6 +1,6 @@
 """Draws docs/phantom_montage.png: slices of synthetic subjects, plain and with the reader's outline.
 
-Run from the repository's root: python docs/make_phantom_montage.py
+Run from the repository's root: PYTHONPATH=. python docs/make_phantom_montage.py
 """
 
 import pathlib
@@ -11,44 +11,34 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ichjax.data import phantom, phantom_plan
+from ichjax.data import phantom
 
-# What to show of each column: a sub-type that the subject must have, or None for the skull base of a healthy one.
-COLUMNS = ("EDH", "SDH", "IPH", "IVH", "SAH", None)
-NAMES = {
-    "EDH": "epidural",
-    "SDH": "subdural",
-    "IPH": "intraparenchymal",
-    "IVH": "intraventricular",
-    "SAH": "subarachnoid",
-    None: "skull base, no bleed",
-}
-OUTLINE = "#E69F00"  # orange of the Okabe-Ito palette, told from gray with any color vision
 SEED = 0
-
-
-def find_number(subtype: str | None, taken: set[int]) -> int:
-    """The first subject of the calibrated set with this sub-type (alone, if there is one), not yet taken."""
-    kind = phantom.PRESETS["calibrated"]
-    plans = [phantom_plan.make_plan(n, seed=SEED, share=kind.share, mix=kind.mix) for n in range(49, 131)]
-    fit = [p for p in plans if (subtype in p.subtypes if subtype else not p.subtypes) and p.age_years >= 12]
-    fit = [p for p in fit if p.number not in taken and not p.chronic]
-    return min(fit, key=lambda p: (len(p.subtypes), p.number)).number
+SHOWN = (  # column title, sub-type, subject of the calibrated set
+    ("epidural", "EDH", 51),
+    ("subdural", "SDH", 64),
+    ("intraparenchymal", "IPH", 52),
+    ("intraventricular", "IVH", 89),
+    ("subarachnoid", "SAH", 98),
+    ("skull base, no bleed", None, 49),
+)
+OUTLINE = "#E69F00"  # orange of the Okabe-Ito palette, told from gray with any color vision
 
 
 def pick_slice(subject: phantom.PhantomSubject, subtype: str | None) -> int:
-    """The slice with the most of the mask; without a bleed, one through the petrous bones."""
+    """Of the slices with this sub-type and as few others as there are, the one with the largest mask; without a
+    bleed, one through the petrous bones."""
     if subtype is None:
         return int(np.argmax((subject.hu > 900).sum(axis=(1, 2))))
-    return int(np.argmax(subject.mask.sum(axis=(1, 2))))
+    labels = subject.slice_labels
+    with_it = labels[:, phantom.SUBTYPES.index(subtype)]
+    fewest = labels[with_it].sum(axis=1).min()
+    return int(np.argmax(subject.mask.sum(axis=(1, 2)) * (with_it & (labels.sum(axis=1) == fewest))))
 
 
 def main() -> None:
-    figure, axes = plt.subplots(3, len(COLUMNS), figsize=(12, 6.6), facecolor="black")
-    taken: set[int] = set()
-    for column, subtype in enumerate(COLUMNS):
-        number = find_number(subtype, taken)
-        taken.add(number)
+    figure, axes = plt.subplots(3, len(SHOWN), figsize=(12, 6.6), facecolor="black")
+    for column, (title, subtype, number) in enumerate(SHOWN):
         subject = phantom.make_subject(number, seed=SEED, preset="calibrated")
         d = pick_slice(subject, subtype)
         for row, (low, high) in enumerate(((-20, 100), (-20, 100), (-900, 2300))):
@@ -57,7 +47,7 @@ def main() -> None:
             axis.set_axis_off()
         if subject.mask[d].any():
             axes[1, column].contour(subject.mask[d], [0.5], colors=OUTLINE, linewidths=1.0, linestyles="dashed")
-        axes[0, column].set_title(f"{NAMES[subtype]}\nsubject {number}", color="white", fontsize=9)
+        axes[0, column].set_title(f"{title}\nsubject {number}", color="white", fontsize=9)
     figure.subplots_adjust(0, 0, 1, 0.93, wspace=0.01, hspace=0.01)
     figure.savefig(pathlib.Path(__file__).with_name("phantom_montage.png"), dpi=110, facecolor="black")
 

@@ -129,7 +129,8 @@ def _line(x, y, start, end) -> np.ndarray:
 def to_distance(field: np.ndarray, grid: pf.Grid) -> np.ndarray:
     """Turns an implicit field into distance in scanner mm, negative inside, by dividing by its slope.
 
-    Exact at the surface; within 10 % to a depth of about 30 mm, as the fields here rise almost evenly.
+    Exact at the surface. Against a Euclidean distance transform, nine points in ten of the vault are within 10 %
+    to a depth of 20 mm; at the base, where bowls meet, within a third: enough to draw with, and a tenth of the time.
     """
     dz, dy, dx = np.gradient(field, *grid.step_mm)
     slope = ndimage.uniform_filter(np.sqrt(dx * dx + dy * dy + dz * dz), 5)  # it jumps where surfaces meet
