@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import errno
 import os
 import pathlib
 import sys
@@ -9,17 +10,37 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own chatter
 
 COMMANDS = {
-    "crossval": "train and test every fold, then write tables, figures and the report",
+    "crossval": "train and test every fold, then write the report",
     "train": "train one fold (--config.fold=0)",
-    "predict": "masks of any scans, with a trained run: --workdir=RUN --input=PATH ... --output=DIR",
-    "report": "score a work directory again, and write its tables, figures and report; nothing is predicted",
-    "stats": "the paper's Tables 4 and 5 of a data set, beside the paper's figures",
-    "phantom": "write a synthetic data set: --output=DIR",
+    "predict": "masks of any head CTs, with a trained run",
+    "report": "score a run again, without predicting, and write its report",
+    "stats": "the paper's Tables 4 and 5, of any data set",
+    "phantom": "write a synthetic data set",
 }
-EPILOG = """\
-A single field: --config.train.batch_size=64. The data set: --config.data.root=DIR; without it, a synthetic one is
-made once and used. Exit status: 0 done, 1 a defect of ichjax, 2 the input or the command is wrong, 130 interrupted.
-Research use only: not for diagnosis."""
+WITH_CONFIG = ("crossval", "train", "stats")
+USAGE = {
+    "predict": "--workdir=RUN --input PATH [PATH ...] --output=DIR",
+    "report": "--workdir=RUN",
+    "stats": "--config=configs/NAME.py [--config.data.root=DIR]",
+    "phantom": "--output=DIR [--preset=demo] [--subjects=15] [--seed=0]",
+}
+EXIT = """\
+Exit status: 0 done; 1 a defect of ichjax; 2 the input or the command is wrong,
+all else is done; 130 interrupted. Research use only: not for diagnosis."""
+FIELDS = """\
+A single field: --config.train.batch_size=64; ichjax/config.py lists them all.
+The data set: --config.data.root=DIR; without it, a synthetic one is made once.
+
+"""
+PREDICTED = """\
+OUTPUT/NAME/ gets mask.nii.gz on the scan's own grid, overlay.png and
+prediction.json, and from DICOM scan.nii.gz, the HU under the mask. NAME is the
+last part of the path given. The run is the work directory of train or crossval;
+its finished folds are averaged.
+
+"""
+# Of the place that a user named for output, not of ichjax.
+USERS_PLACE = {errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS}
 
 
 def main(argv: list[str]) -> int:
@@ -27,15 +48,20 @@ def main(argv: list[str]) -> int:
     from ichjax.errors import InputError
 
     try:
-        arguments, config_flags = parse(argv)
-        return run(arguments, config_flags)
+        return run(*parse(argv))
+    except SystemExit as leaving:  # argparse, after --help or its own message
+        return leaving.code or 0
     except InputError as error:
         print(f"ichjax: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nichjax: interrupted; the same command goes on after the last epoch saved", file=sys.stderr)
+        print("\nichjax: interrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
         return 130
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in USERS_PLACE:
+            place = error.filename2 or error.filename or "the output"
+            print(f"ichjax: {place}: {error.strerror}; expected a folder that can be written", file=sys.stderr)
+            return 2
         if os.environ.get("ICHJAX_TRACEBACK"):
             raise
         print(f"ichjax: a defect of ichjax: {type(error).__name__}: {error}", file=sys.stderr)
@@ -45,64 +71,68 @@ def main(argv: list[str]) -> int:
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Splits a command line into its options and its --config flags; leaves with status 2 where it is wrong."""
-    parser = argparse.ArgumentParser(
-        prog="ichjax",
-        usage="python launch.py COMMAND [--config=configs/NAME.py] [--config.FIELD=VALUE ...] [options]",
-        description="Intracranial hemorrhage segmentation in head CT, in JAX.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
-    parts = {
-        name: commands.add_parser(
-            name, prog="ichjax", help=text, description=text, epilog=EPILOG, allow_abbrev=False, usage=usage(name),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        for name, text in COMMANDS.items()
-    }  # fmt: skip
-    for name in ("crossval", "train", "predict", "report"):
-        parts[name].add_argument("--workdir", type=pathlib.Path, required=True, help="the run's folder")
-    add = parts["predict"].add_argument
-    add("--input", type=pathlib.Path, nargs="+", required=True, help="NIfTI files, or folders of NIfTI or DICOM")
-    add("--output", type=pathlib.Path, required=True, help="where each scan gets a folder")
-    add = parts["phantom"].add_argument
-    add("--output", type=pathlib.Path, required=True, help="the data set's folder; must not hold one yet")
-    add("--preset", default="demo", help="'demo' (256 x 256, seconds) or 'calibrated' (512 x 512, as the real set)")
-    add("--subjects", type=int, default=15, help="how many (default 15)")
-    add("--seed", type=int, default=0, help="another seed, another set (default 0)")
+    parser, parts = make_parser()
     if not argv:
         parser.print_help()
         raise SystemExit(2)
-    command = argv[0]
+    config_flags = [word for word in argv if word == "--config" or word.startswith(("--config=", "--config."))]
+    rest = [word for word in argv if word not in config_flags]
+    for word in config_flags:
+        if "=" not in word:
+            parser.exit(2, f"ichjax: {word} lacks its value; expected {word}=VALUE, with an equals sign, no space\n")
+    command = rest[0] if rest else ""
     if not command.startswith("-") and command not in COMMANDS:
         near = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.3)
-        guess = f"; did you mean {near[0]!r}?" if near else ""
-        parser.exit(2, f"ichjax: there is no command {command!r}{guess} The commands: {', '.join(COMMANDS)}\n")
-    config_flags = [word for word in argv if word == "--config" or word.startswith(("--config=", "--config."))]
-    return parser.parse_args([word for word in argv if word not in config_flags]), config_flags
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        found = f"there is no command {command!r}; {guess}" if command else "no command named. "
+        parser.exit(2, f"ichjax: {found}The commands: {', '.join(COMMANDS)}\n")
+    arguments = parser.parse_args(rest)
+    if config_flags and arguments.command not in WITH_CONFIG:
+        parser.exit(2, f"ichjax: {arguments.command} takes no --config; see: {parts[arguments.command].usage}\n")
+    return arguments, config_flags
 
 
-def usage(name: str) -> str:
-    """One line: how a command is called."""
-    rest = {
-        "predict": "--workdir=RUN --input PATH [PATH ...] --output=DIR",
-        "report": "--workdir=RUN",
-        "stats": "--config=configs/NAME.py [--config.data.root=DIR]",
-        "phantom": "--output=DIR [--preset=demo] [--subjects=15] [--seed=0]",
-    }
-    return f"python launch.py {name} " + rest.get(name, "--config=configs/NAME.py --workdir=RUN [--config.FIELD=VALUE]")
+def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of all options but --config, and that of each command."""
+    layout = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, "prog": "ichjax"}
+    parser = argparse.ArgumentParser(
+        usage="python launch.py COMMAND [--config=configs/NAME.py] [--config.FIELD=VALUE ...] [options]",
+        description="Intracranial hemorrhage segmentation in head CT, in JAX.",
+        epilog="What a command takes: python launch.py COMMAND --help\n\n" + FIELDS + EXIT,
+        **layout,
+    )
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    parts = {}
+    for name, text in COMMANDS.items():
+        rest = USAGE.get(name, "--config=configs/NAME.py --workdir=RUN [--config.FIELD=VALUE ...]")
+        about = FIELDS if name in WITH_CONFIG else PREDICTED if name == "predict" else ""
+        parts[name] = commands.add_parser(
+            name,
+            usage=f"python launch.py {name} {rest}",
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog=about + EXIT,
+            **layout,
+        )
+    path = {"type": pathlib.Path, "required": True}
+    for name in ("crossval", "train", "predict", "report"):
+        parts[name].add_argument("--workdir", metavar="RUN", help="the run's folder", **path)
+    add = parts["predict"].add_argument
+    add("--input", metavar="PATH", nargs="+", help="NIfTI files, or folders of NIfTI or of DICOM files", **path)
+    add("--output", metavar="DIR", help="where each scan gets a folder", **path)
+    add = parts["phantom"].add_argument
+    add("--output", metavar="DIR", help="the data set's folder; a new one", **path)
+    add("--preset", default="demo", help="demo (256 x 256, seconds) or calibrated (512 x 512, like the real set)")
+    add("--subjects", type=int, default=15, metavar="N", help="how many (default 15)")
+    add("--seed", type=int, default=0, metavar="N", help="another seed, another set (default 0)")
+    return parser, parts
 
 
 def run(arguments: argparse.Namespace, config_flags: list[str]) -> int:
     """Carries out a parsed command."""
     from ichjax import commands
 
-    takes_config = arguments.command in ("crossval", "train", "stats")
-    if config_flags and not takes_config:
-        print(f"ichjax: {arguments.command} takes no --config: it finds its own on record", file=sys.stderr)
-        return 2
-    config = commands.read_config(config_flags) if takes_config else None
+    config = commands.read_config(config_flags) if arguments.command in WITH_CONFIG else None
     return getattr(commands, arguments.command)(arguments, config)
 
 

@@ -1,11 +1,17 @@
 """What each command of launch.py does: the arguments as parsed, and the configuration where it takes one."""
 
 import argparse
+import difflib
+import importlib.util
+import pathlib
+import re
+from collections.abc import Iterable
 
 import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
+from ichjax import config as configs
 from ichjax.errors import InputError
 
 
@@ -15,21 +21,62 @@ def read_config(words: list[str]) -> ml_collections.ConfigDict:
     Raises:
       InputError: no file is named, it is not there or not a configuration, a field is unknown or of another type.
     """
-    if not any(word.startswith("--config=") for word in words):
-        raise InputError("no configuration named; expected --config=configs/NAME.py (with the equals sign)")
+    named = [word for word in words if word.startswith("--config=")]
+    if not named:
+        raise InputError("no configuration named; expected --config=configs/NAME.py")
+    path = named[-1].removeprefix("--config=")
+    if not pathlib.Path(path).is_file():
+        raise InputError(f"{path}: no such configuration; expected a file such as configs/demo.py")
+    config = _load(path)
+    known = configs.flatten(config)
+    overrides = [word for word in words if word not in named]
+    for word in overrides:
+        field = word.removeprefix("--config.").split("=", 1)[0]
+        inside = [name for name in known if name.startswith(f"{field}.")]
+        if inside:
+            raise InputError(f"config.{field} is a group of fields; expected one of them, such as config.{inside[0]}")
+        if field not in known:
+            raise InputError(f"config.{field} is no field; did you mean config.{_nearest(field, known)}?")
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values)
     try:
-        values(["launch.py", *words])
-        return values.config
-    except InputError:
-        raise
-    except OSError as error:
-        name = next(word for word in words if word.startswith("--config=")).removeprefix("--config=")
-        raise InputError(f"{name}: no such configuration; expected a file such as configs/demo.py") from error
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, SyntaxError, ImportError) as error:
-        said = str(error.args[0] if error.args else error).split()
-        raise InputError(f"the configuration cannot be used: {' '.join(said)[:300]}") from error
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["launch.py", *overrides])
+        values(["launch.py", *overrides])
+    except (flags.Error, TypeError, ValueError) as error:
+        raise InputError(f"the command line cannot be used: {_said(error)}") from error
+    return values.config
+
+
+def _load(path: str) -> ml_collections.ConfigDict:
+    """What get_config() of a file returns; the file is a user's code, so anything can go wrong in it."""
+    try:
+        spec = importlib.util.spec_from_file_location("configuration", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        config = module.get_config()
+    except Exception as error:
+        said = _said(error)
+        unknown = re.search(r"Did you mean \W*(\w+)\W* instead of \W*(\w+)", said)
+        if unknown:
+            said = f"{unknown[2]!r} is no field; did you mean {unknown[1]!r}?"
+        raise InputError(f"{path}: is not a usable configuration ({type(error).__name__}: {said})") from error
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise InputError(f"{path}: get_config() returns a {type(config).__name__}; expected a ConfigDict")
+    return config
+
+
+def _said(error: Exception) -> str:
+    """An exception's words on one line."""
+    return " ".join(str(error.args[0] if error.args else error).replace("\\n", " ").split())[:400]
+
+
+def _nearest(field: str, known: Iterable[str]) -> str:
+    """The known field whose name, in full or its last part, is most like the one given."""
+
+    def likeness(other: str) -> float:
+        pairs = ((field, other), (field.split(".")[-1], other.split(".")[-1]))
+        return sum(difflib.SequenceMatcher(None, a, b).ratio() for a, b in pairs)
+
+    return max(sorted(known), key=likeness)
 
 
 def crossval(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
@@ -85,10 +132,8 @@ def phantom(arguments: argparse.Namespace, config: None) -> int:
     """A synthetic data set."""
     from ichjax.data import phantom
 
-    if arguments.output.exists() and any(arguments.output.iterdir()):
+    if arguments.output.is_dir() and any(arguments.output.iterdir()):
         raise InputError(f"{arguments.output}: is not empty; expected a new folder for the synthetic data set")
-    phantom.write_dataset(
-        arguments.output, subjects=arguments.subjects, seed=arguments.seed, preset=arguments.preset
-    )
+    phantom.write_dataset(arguments.output, subjects=arguments.subjects, seed=arguments.seed, preset=arguments.preset)
     print(f"{arguments.subjects} synthetic head CTs: {arguments.output}")
     return 0

@@ -96,24 +96,81 @@ def differing_fields(one: dict, other: dict, prefix: str = "") -> list[str]:
     return rows
 
 
+def flatten(config: ml_collections.ConfigDict, prefix: str = "") -> dict:
+    """{'train.batch_size': value, ...}: every field by its dotted name."""
+    fields = {}
+    for name, value in config.items():
+        inner = isinstance(value, ml_collections.ConfigDict)
+        fields |= flatten(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
+    return fields
+
+
+CHOICES = {
+    "parallel": ("jit", "pmap", "shard_map"),
+    "data.splits": ("paper", "stratified"),
+    "model.norm": ("none", "group"),
+    "model.head": ("paper", "plain"),
+    "model.dtype": ("float32", "bfloat16"),
+    "train.schedule": ("inverse", "cosine"),
+    "train.negatives": ("matched", "none"),
+    "train.validation_negatives": ("matched", "none"),
+}
+AT_LEAST = {
+    "data.folds": 3,
+    "patch.side": 1,
+    "patch.stride": 1,
+    "model.base_width": 1,
+    "model.depth": 1,
+    "augment.rotation_degrees": 0,
+    "augment.shift": 0,
+    "augment.shear_degrees": 0,
+    "augment.zoom": 0,
+    "train.epochs": 1,
+    "train.batch_size": 1,
+    "train.warmup_steps": 0,
+    "train.dice_weight": 0,
+    "train.read_threads": 1,
+    "predict.closing_px": 0,
+    "predict.opening_px": 0,
+    "predict.slices_per_step": 1,
+    "evaluate.slice_rule_mm2": 0,
+}
+
+
 def check(config: ml_collections.ConfigDict) -> None:
     """Raises InputError for values that no run can have."""
-    c = config
+    c, fields = config, flatten(config)
+    rules = [(fields[name] in choices, name, f"one of {', '.join(choices)}") for name, choices in CHOICES.items()]
+    rules += [(fields[name] >= least, name, f"at least {least}") for name, least in AT_LEAST.items()]
+    for good, name, expected in rules:
+        _require(good, name, fields[name], expected)
     rules = [
-        (c.data.splits in ("paper", "stratified"), "data.splits", c.data.splits, "'paper' or 'stratified'"),
-        (c.parallel in ("jit", "pmap", "shard_map"), "parallel", c.parallel, "'jit', 'pmap' or 'shard_map'"),
-        (c.model.norm in ("none", "group"), "model.norm", c.model.norm, "'none' or 'group'"),
-        (c.model.head in ("paper", "plain"), "model.head", c.model.head, "'paper' or 'plain'"),
-        (c.model.dtype in ("float32", "bfloat16"), "model.dtype", c.model.dtype, "'float32' or 'bfloat16'"),
-        (c.train.schedule in ("inverse", "cosine"), "train.schedule", c.train.schedule, "'inverse' or 'cosine'"),
-        (c.train.epochs > 0, "train.epochs", c.train.epochs, "at least 1"),
-        (c.train.batch_size > 0, "train.batch_size", c.train.batch_size, "at least 1"),
-        (c.train.learning_rate > 0, "train.learning_rate", c.train.learning_rate, "more than 0"),
-        (0 <= c.model.dropout < 1, "model.dropout", c.model.dropout, "0 or more, below 1"),
-        (0 < c.predict.threshold < 1, "predict.threshold", c.predict.threshold, "between 0 and 1"),
-        (0 <= c.fold < c.data.folds, "fold", c.fold, f"0 to {c.data.folds - 1}"),
-        (c.patch.side % 2**c.model.depth == 0, "patch.side", c.patch.side, f"a multiple of 2 ** {c.model.depth}"),
+        (c.method not in c.compare_with, "compare_with", f"other methods than {c.method!r}, which is the main one"),
+        (0 <= c.fold < c.data.folds, "fold", f"0 to {c.data.folds - 1}"),
+        (c.windows and all(_is_window(pair) for pair in c.windows), "windows", "pairs of HU: level, width above 0"),
+        (c.patch.side % 2**c.model.depth == 0, "patch.side", f"a multiple of 2 ** {c.model.depth} (model.depth)"),
+        (0 <= c.model.dropout < 1, "model.dropout", "0 or more, below 1"),
+        (c.augment.zoom < 1, "augment.zoom", "below 1"),
+        (c.train.learning_rate > 0, "train.learning_rate", "more than 0"),
+        (0 < c.predict.threshold < 1, "predict.threshold", "between 0 and 1"),
+        (all(_is_share(share) for share in c.predict.thresholds), "predict.thresholds", "numbers between 0 and 1"),
     ]
-    for good, name, found, expected in rules:
-        if not good:
-            raise InputError(f"config.{name} is {found!r}; expected {expected}")
+    for good, name, expected in rules:
+        _require(good, name, fields[name], expected)
+
+
+def _require(good: bool, name: str, found: object, expected: str) -> None:
+    if not good:
+        raise InputError(f"config.{name} is {found!r}; expected {expected}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_share(value: object) -> bool:
+    return _is_number(value) and 0 < value < 1
+
+
+def _is_window(pair: object) -> bool:
+    return isinstance(pair, tuple) and len(pair) == 2 and all(_is_number(value) for value in pair) and pair[1] > 0

@@ -1,8 +1,8 @@
 """Cross-validation by subject: every fold trained, tested, scored, then the tables, the figures and the report."""
 
 import functools
-import json
 import pathlib
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from ichjax.data.volume import write_nifti
 from ichjax.errors import InputError
 from ichjax.evaluate import figures, protocol, report, tables
 from ichjax.evaluate.workdir import read_run
-from ichjax.files import write_json
+from ichjax.files import read_json, write_json
 from ichjax.methods import base
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import metrics
@@ -25,8 +25,10 @@ from ichjax.train.log import say
 
 def train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> run.Experiment:
     """Trains the fold `config.fold` of `config.method`; see `run.open_experiment` for what it raises."""
+    method = base.make(config.method, config)
     experiment = run.open_experiment(config, workdir)
-    _fit(base.make(config.method, config), experiment, experiment.folds.folds[config.fold], workdir)
+    _fit(method, experiment, experiment.folds.folds[config.fold], workdir)
+    say(f"fold {config.fold}: trained -> {workdir / f'fold_{config.fold}'}")
     return experiment
 
 
@@ -35,15 +37,15 @@ def crossval(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> run.Ex
 
     Folds that are finished are not done again. A subject whose scan cannot be read costs no other its result.
     """
+    methods = {name: base.make(name, config) for name in (config.method, *config.compare_with)}
     experiment = run.open_experiment(config, workdir)
-    for name in (config.method, *config.compare_with):
+    for name, method in methods.items():
         place = method_folder(workdir, config, name)
         place.mkdir(parents=True, exist_ok=True)
-        method = base.make(name, config)
         say(f"== {base.METHODS[name]}: {len(experiment.folds.folds)} folds, {len(experiment.scans)} subjects ==")
         for fold in experiment.folds.folds:
             _run_fold(method, experiment, fold, place)
-        write_results(config, name, method, place, experiment.problems)
+        write_results(config, name, method, place, unreadable=experiment.problems)
     publish(workdir)
     return experiment
 
@@ -71,16 +73,20 @@ def _fit(method: base.Method, experiment: run.Experiment, fold: Fold, place: pat
 
 
 def _run_fold(method: base.Method, experiment: run.Experiment, fold: Fold, place: pathlib.Path) -> None:
-    """Trains and tests one fold; what it was scored as is kept in fold_K/scores.json."""
-    record = place / f"fold_{fold.index}" / "scores.json"
-    if record.is_file():
+    """Trains and tests one fold; what it was scored as is kept in fold_K/scores.json.
+
+    In a finished fold only those test subjects are predicted whose scan could not be read before.
+    """
+    path = place / f"fold_{fold.index}" / "scores.json"
+    done = read_json(path)["subjects"] if path.is_file() else []
+    scans = [scan for scan in experiment.part(fold.test) if scan.number not in {row["subject"] for row in done}]
+    if done and not scans:
         say(f"fold {fold.index}: finished before")
         return
     params = _fit(method, experiment, fold, place)
-    scans = experiment.part(fold.test)
     method.announce(params, [scan.volume for scan in scans], f"fold {fold.index}: predicting {len(scans)} scans")
-    rows = [_test(method, params, scan, fold.index, place) for scan in scans]
-    write_json(record, {"chosen": method.chosen(params), "subjects": rows})
+    rows = done + [_test(method, params, scan, fold.index, place) for scan in scans]
+    write_json(path, {**run.provenance(experiment.config), "chosen": method.chosen(params), "subjects": rows})
 
 
 def _test(method: base.Method, params, scan: CachedScan, fold: int, place: pathlib.Path) -> dict:
@@ -121,32 +127,40 @@ def _score(probability, truth, thresholds, *, main: int, closing: int, opening: 
 
 
 def write_results(
-    config: ml_collections.ConfigDict, name: str, method: base.Method, place: pathlib.Path, problems: dict[int, str]
-) -> dict:
+    config: ml_collections.ConfigDict,
+    name: str,
+    method: base.Method,
+    place: pathlib.Path,
+    *,
+    unreadable: Iterable[int],
+) -> None:
     """Scores all folds of one method in every convention and writes its results.json.
+
+    Versions and devices are those that the last fold was tested with, wherever the scoring is done.
 
     Raises:
       InputError: no fold has been tested yet.
     """
-    records = [json.loads(path.read_text()) for path in sorted(place.glob("fold_*/scores.json"))]
-    counts = [_counts(row) for record in records for row in record["subjects"]]
-    if not counts:
+    records = [read_json(folder / "scores.json") for folder in run.fold_folders(place, "scores.json")]
+    rows = [row for record in records for row in record["subjects"]]
+    if not rows:
         raise InputError(f"{place}: no fold has been tested; expected fold_K/scores.json from `crossval`")
     post = method.post
     chosen = [record["chosen"] for record in records]
     results = protocol.results(
-        counts,
+        [_counts(row) for row in rows],
         thresholds=post.all_thresholds,
         main=post.all_thresholds.index(post.threshold),
         chosen_on=post.chosen_on,
+        chosen=[c["thresholds"] for c in chosen] if all("thresholds" in c for c in chosen) else None,
         slice_rule_mm2=config.evaluate.slice_rule_mm2,
         leave_out=config.data.leave_out,
         seed=config.seed,
     )
-    results = {"method": name, **run.provenance(config), **results, "chosen_by_fold": chosen}
-    results["left_out_unreadable"] = sorted(problems)
+    origin = {key: records[-1][key] for key in ("config_digest", "versions", "devices")}
+    results = {"method": name, **origin, **results, "chosen_by_fold": chosen}
+    results["left_out_unreadable"] = sorted(set(unreadable) - {row["subject"] for row in rows})
     write_json(place / "results.json", results)
-    return results
 
 
 def _counts(row: dict) -> protocol.SubjectCounts:
@@ -162,11 +176,18 @@ def _counts(row: dict) -> protocol.SubjectCounts:
 
 
 def rebuild(workdir: pathlib.Path) -> None:
-    """The `report` command: scores again what a work directory holds, and writes tables, figures and report."""
+    """The `report` command: scores again what a work directory holds, and writes tables, figures and report.
+
+    Raises:
+      InputError: the folder holds no run, or no fold of its main method has been tested.
+    """
     config = run.load_config(workdir)
     for name in (config.method, *config.compare_with):
         place = method_folder(workdir, config, name)
+        if name != config.method and not run.fold_folders(place, "scores.json"):
+            say(f"{base.METHODS.get(name, name)}: not tested yet, so not in the report")
+            continue
         old = place / "results.json"
-        problems = json.loads(old.read_text()).get("left_out_unreadable", []) if old.is_file() else []
-        write_results(config, name, base.make(name, config), place, dict.fromkeys(problems, ""))
+        unreadable = read_json(old).get("left_out_unreadable", []) if old.is_file() else []
+        write_results(config, name, base.make(name, config), place, unreadable=unreadable)
     publish(workdir)

@@ -18,8 +18,12 @@ from ichjax.errors import InputError
 from ichjax.evaluate import figures
 from ichjax.files import write_json
 from ichjax.methods import base
+from ichjax.methods.slices import pad_depth
 from ichjax.ops import metrics
 from ichjax.train.log import say
+
+NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+UID = re.compile(r"\d+(\.\d+){4,}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,11 +44,11 @@ def load_run(workdir: pathlib.Path) -> TrainedRun:
     """
     config = run.load_config(workdir)
     method = base.make(config.method, config)
-    finished = sorted(path.parent for path in workdir.glob("fold_*/model.json"))
+    finished = run.fold_folders(workdir, "model.json")
     if not finished:
         raise InputError(f"{workdir}: no fold is trained; expected fold_0/model.json from `train` or `crossval`")
     params = tuple(method.load(folder) for folder in finished)
-    folds = tuple(int(folder.name.removeprefix("fold_")) for folder in finished)
+    folds = tuple(run.fold_number(folder) for folder in finished)
     return TrainedRun(method, params, folds, run.provenance(config)["config_digest"])
 
 
@@ -54,12 +58,12 @@ def predict_volume(trained: TrainedRun, volume: Volume) -> tuple[np.ndarray, np.
     post = trained.method.post
     scale = _kernel_scale(trained, volume)
     probability, mask = _finish(
-        total / len(trained.params),
+        pad_depth(total / len(trained.params), 0.0),  # so that few programs are compiled
         np.array([post.threshold], np.float32),
         closing=round(post.closing_px * scale),
         opening=round(post.opening_px * scale),
     )
-    return np.asarray(mask), np.asarray(probability)
+    return np.asarray(mask)[: len(volume.hu)], np.asarray(probability)[: len(volume.hu)]
 
 
 @functools.partial(jax.jit, static_argnames=("closing", "opening"))
@@ -74,70 +78,124 @@ def _kernel_scale(trained: TrainedRun, volume: Volume) -> float:
     return 1.0 if grid is None or grid[:2] == volume.shape[1:] else grid.row_mm / volume.pixel_mm[0]
 
 
-def find_scans(paths: Sequence[pathlib.Path]) -> tuple[list[tuple[str, Volume]], list[str]]:
-    """Reads what the paths name: NIfTI files, folders of them, or folders of DICOM files.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+    """Where a scan is: a NIfTI file, or a folder and one of its DICOM series.
+
+    Attributes:
+      name: of its folder in the output: the last part of the path that the user gave, never anything of a header.
+      path: the file or folder.
+      series: None for a NIfTI file.
+    """
+
+    name: str
+    path: pathlib.Path
+    series: dicom.Series | None = None
+
+    def read(self) -> Volume:
+        """Reads the scan; InputError names the file or folder."""
+        if self.series is None:
+            return volumes.read_nifti(self.path)
+        try:
+            return dicom.read_series(self.path, self.series)
+        except InputError as error:  # it names a file, but not in which of the folders
+            raise InputError(f"{self.path}: {error}") from error
+
+
+def find_sources(paths: Sequence[pathlib.Path]) -> tuple[list[Source], list[str]]:
+    """Finds the scans that the paths name: NIfTI files, folders of them, or folders of DICOM files.
+
+    Of a DICOM folder the series with the most slices is taken, and a line names the others; the folders below it
+    are looked into where it holds no series itself.
 
     Returns:
-      ([(name for the output, scan)], [one sentence for each that could not be read]). A name is the last part of
-      the path that the user gave, never anything from a header.
+      (the sources, [one sentence for each path at which there is none]).
     """
-    found, problems, taken = [], [], set()
+    sources, problems, taken = [], [], set()
     for path in paths:
-        files = [path]
-        if path.is_dir():
-            files = sorted(p for p in path.iterdir() if re.search(r"\.nii(\.gz)?$", p.name)) or [path]
-        for file in files:
-            try:
-                volume = dicom.read_series(file) if file.is_dir() else volumes.read_nifti(file)
-            except InputError as error:
-                problems.append(str(error))
-                continue
-            stem = re.sub(r"\.nii(\.gz)?$", "", file.resolve().name)
-            name = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip(".") or "scan"
-            while name in taken:
-                name += "_"
-            taken.add(name)
-            found.append((name, volume))
-    return found, problems
+        try:
+            found = _sources_at(path)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        for file, series in found:
+            sources.append(Source(_unused_name(file, taken), file, series))
+    return sources, problems
+
+
+def _sources_at(path: pathlib.Path) -> list[tuple[pathlib.Path, dicom.Series | None]]:
+    if path.is_file():
+        return [(path, None)]
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder; expected a NIfTI file, or a folder of NIfTI or DICOM files")
+    files = sorted(p for p in path.iterdir() if NIFTI.search(p.name) and not p.name.startswith(".") and p.is_file())
+    if files:
+        return [(file, None) for file in files]
+    try:
+        first, *others = dicom.find_series(path)
+    except InputError:
+        if not any(p.is_dir() for p in path.iterdir()):
+            raise
+        first, *others = dicom.find_series(path, recursive=True)
+    if others:
+        labels = ", ".join(series.label for series in others)
+        say(f"{path.resolve().name}: takes {first.label}; left out: {labels}")
+    return [(path, first)]
+
+
+def _unused_name(path: pathlib.Path, taken: set[str]) -> str:
+    """A name for the output that is not taken yet; takes it. What looks like a DICOM UID is no name."""
+    stem = NIFTI.sub("", path.resolve().name)
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", UID.sub("scan", stem)).strip(".") or "scan"
+    name, number = plain, 2
+    while name in taken:
+        name, number = f"{plain}_{number}", number + 1
+    taken.add(name)
+    return name
 
 
 def predict(workdir: pathlib.Path, inputs: Sequence[pathlib.Path], output: pathlib.Path) -> list[str]:
     """The `predict` command.
 
     For every scan OUTPUT/NAME/ gets mask.nii.gz on the scan's own grid, overlay.png, prediction.json, and, where
-    the source was DICOM, scan.nii.gz, the HU that the mask lies on.
+    the source was DICOM, scan.nii.gz, the HU that the mask lies on. One scan is in memory at a time.
 
     Returns:
       one sentence for each scan that could not be read; the others are done all the same.
     """
     trained = load_run(workdir)
-    scans, problems = find_scans(inputs)
+    sources, problems = find_sources(inputs)
     for problem in problems:
         say(f"left out: {problem}")
-    if not scans:
-        return problems or ["no scan found; expected NIfTI files or folders of DICOM files"]
-    folds = ", ".join(map(str, trained.folds))
-    trained.method.announce(
-        trained.params[0],
-        [volume for _, volume in scans for _ in trained.params],
-        f"{len(scans)} scan{'s' * (len(scans) > 1)} with the mean of fold{'s' * (len(trained.folds) > 1)} {folds}",
-    )
-    for name, volume in scans:
-        row = _predict_one(trained, name, volume, output)
-        say(
-            f"{name}: {row['volume_ml']:.2f} mL predicted on {row['positive_slices']} of {row['slices']} slices, "
-            f"highest probability {row['highest_probability']:.2f} -> {output / name}"
-        )
+    announced = False
+    for source in sources:
+        try:
+            volume = source.read()
+        except InputError as error:
+            problems.append(str(error))
+            say(f"left out: {error}")
+            continue
+        if not announced:
+            _announce(trained, volume, len(sources))
+            announced = True
+        row = _predict_one(trained, source, volume, output / source.name)
+        found = f"{row['volume_ml']:.2f} mL predicted on {row['positive_slices']} of {row['slices']} slices"
+        say(f"{source.name}: {found}, highest probability {row['highest_probability']:.2f} -> {output / source.name}")
     say("research use only: not for diagnosis")
     return problems
 
 
-def _predict_one(trained: TrainedRun, name: str, volume: Volume, output: pathlib.Path) -> dict:
+def _announce(trained: TrainedRun, first: Volume, scans: int) -> None:
+    """Says how long the scans will take if all are as deep as the first."""
+    folds = ", ".join(map(str, trained.folds))
+    which = f"mean of folds {folds}" if len(trained.folds) > 1 else f"fold {folds}"
+    many = f"{scans} scans, if all are as deep as the first" if scans > 1 else "1 scan"
+    trained.method.announce(trained.params[0], [first] * (scans * len(trained.params)), f"{many}, {which}")
+
+
+def _predict_one(trained: TrainedRun, source: Source, volume: Volume, folder: pathlib.Path) -> dict:
     mask, probability = predict_volume(trained, volume)
-    folder = output / name
     folder.mkdir(parents=True, exist_ok=True)
-    even = np.allclose(np.diff(volume.positions_mm), volume.spacing_mm[0], rtol=0.01)
-    straight = abs(volume.affine[:3, 0] @ volume.normal) > 0.9999 * np.linalg.norm(volume.affine[:3, 0])
     row = {
         "volume_ml": float(mask.sum(axis=(1, 2)) @ volume.pixel_ml),
         "slices": len(mask),
@@ -146,7 +204,7 @@ def _predict_one(trained: TrainedRun, name: str, volume: Volume, output: pathlib
         "predicted_px": mask.sum(axis=(1, 2), dtype=int).tolist(),
         "positions_mm": np.round(volume.positions_mm, 3).tolist(),
         "pixel_mm": volume.pixel_mm,
-        "geometry": "exact" if even and straight else "approximate: the slices are tilted or unevenly spaced",
+        "geometry": _geometry(volume),
         "threshold": trained.method.post.threshold,
         "threshold_chosen_on": trained.method.post.chosen_on,
         "folds": list(trained.folds),
@@ -154,8 +212,15 @@ def _predict_one(trained: TrainedRun, name: str, volume: Volume, output: pathlib
         "use": "research use only",
     }
     volumes.write_nifti(folder / "mask.nii.gz", mask, volume)
-    if not re.search(r"\.nii(\.gz)?$", volume.name):
+    if source.series is not None:
         volumes.write_nifti(folder / "scan.nii.gz", volume.hu, volume)
-    figures.overlay_sheet(folder / "overlay.png", volume, mask, title=f"{name}: {row['volume_ml']:.2f} mL predicted")
+    figures.overlay_sheet(folder / "overlay.png", volume, mask, title=f"{row['volume_ml']:.2f} mL predicted")
     write_json(folder / "prediction.json", row)
     return row
+
+
+def _geometry(volume: Volume) -> str:
+    """Whether the affine of what is written says the true place of every slice."""
+    even = np.allclose(np.diff(volume.positions_mm), volume.spacing_mm[0], rtol=0.01)
+    straight = abs(volume.affine[:3, 0] @ volume.normal) > 0.9999 * np.linalg.norm(volume.affine[:3, 0])
+    return "exact" if even and straight else "approximate: the slices are tilted or unevenly spaced"

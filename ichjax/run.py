@@ -2,21 +2,23 @@
 
 import dataclasses
 import importlib.metadata
-import json
 import pathlib
 import platform
+import re
+from collections.abc import Iterable
 
 import jax
 import ml_collections
 
 from ichjax import __version__
 from ichjax import config as configs
-from ichjax.data import cache, ct_ich, source, splits
+from ichjax.data import cache, ct_ich, ct_ich_tables, source, splits
 from ichjax.errors import InputError
-from ichjax.files import write_json
+from ichjax.files import read_json, write_json, write_text
 from ichjax.train.log import say
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "nibabel", "pydicom")
+NOTES_SHOWN = 6  # on the terminal; all are in notes.txt
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,63 +52,84 @@ def open_dataset(config: ml_collections.ConfigDict) -> ct_ich.Dataset:
 def open_experiment(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Experiment:
     """Opens the data, makes or reads the folds, and puts both on record in the work directory.
 
+    Nothing is written before the configuration, the data and the folds are known to be usable. The work directory
+    belongs to its configuration as soon as a fold in it has begun.
+
     Raises:
       InputError: the data set, the folds or the configuration are not usable, or the work directory belongs to
         another configuration. A single subject's broken scan does not raise: it is told and left out.
     """
     configs.check(config)
+    begun = any(path.is_file() for at in ("", "baselines/*/") for path in workdir.glob(f"{at}fold_*/**/*"))
+    if begun:
+        _require_same(config, workdir)
     dataset = open_dataset(config)
-    workdir.mkdir(parents=True, exist_ok=True)
-    _record_config(config, dataset, workdir)
-    folds = _folds(config, dataset, workdir / "splits.json")
+    folds = _folds(config, dataset, workdir / "splits.json", begun)
     scans, problems = cache.open_scans(dataset.subjects)
-    notes = [*dataset.notes, *folds.notes, *(note for scan in scans for note in scan.notes)]
-    for note in notes[:12]:
-        say(f"note: {note}")
-    if len(notes) > 12:
-        say(f"note: and {len(notes) - 12} more; all are in {workdir / 'notes.txt'}")
-    (workdir / "notes.txt").write_text("".join(f"{note}\n" for note in notes))
     for problem in problems.values():
         say(f"left out: {problem}")
     if not scans:
         raise InputError(f"{dataset.root}: none of its {len(dataset.subjects)} scans can be read")
+    workdir.mkdir(parents=True, exist_ok=True)
+    splits.write(folds, workdir / "splits.json")
+    write_json(workdir / "config.json", _on_record(config, dataset))
+    notes = gather([*dataset.notes, *(note for scan in scans for note in scan.notes), *folds.notes])
+    write_text(workdir / "notes.txt", "".join(f"{note}\n" for note in notes))
+    for note in notes[:NOTES_SHOWN]:
+        say(f"note: {note}")
+    if len(notes) > NOTES_SHOWN:
+        say(f"note: {len(notes) - NOTES_SHOWN} more in {workdir / 'notes.txt'}")
     return Experiment(config, dataset, folds, {scan.number: scan for scan in scans}, problems)
 
 
-def _folds(config, dataset: ct_ich.Dataset, path: pathlib.Path) -> splits.Splits:
+def gather(notes: Iterable[str]) -> list[str]:
+    """Notes that say the same of several subjects or folds as one: 'subjects 50, 53: no mask', each said once."""
+    said: dict[tuple[str, str], set[int]] = {}
+    for note in notes:
+        one = re.fullmatch(r"(subject|fold) (\d+): (.*)", note, re.DOTALL)
+        said.setdefault((one[1], one[3]) if one else ("", note), set()).update([int(one[2])] if one else [])
+    return [
+        f"{kind}{'s' * (len(numbers) > 1)} {ct_ich_tables.ranges(numbers)}: {text}" if kind else text
+        for (kind, text), numbers in said.items()
+    ]
+
+
+def _folds(config, dataset: ct_ich.Dataset, path: pathlib.Path, begun: bool) -> splits.Splits:
     numbers = [subject.number for subject in dataset.subjects]
-    if path.is_file():
-        return splits.read(path, numbers)
-    if config.data.splits == "paper":
-        folds = splits.paper_splits(numbers, folds=config.data.folds)
-        splits.require_hemorrhage(folds, dataset.subjects)
-    else:
-        folds = splits.stratified_splits(dataset.subjects, folds=config.data.folds, seed=config.seed)
-    splits.write(folds, path)
+    if begun:
+        folds = splits.read(path, numbers)
+        if len(folds.folds) != config.data.folds:
+            raise InputError(
+                f"{path}: holds {len(folds.folds)} folds; expected {config.data.folds} (config.data.folds)"
+            )
+        return folds
+    if config.data.splits == "stratified":
+        return splits.stratified_splits(dataset.subjects, folds=config.data.folds, seed=config.seed)
+    folds = splits.paper_splits(numbers, folds=config.data.folds)
+    splits.require_hemorrhage(folds, dataset.subjects)
     return folds
 
 
-def _record_config(config: ml_collections.ConfigDict, dataset: ct_ich.Dataset, workdir: pathlib.Path) -> None:
-    """Writes config.json, or holds it against the one that is there: a work directory has one experiment.
-
-    The data set's folder is on record too, made absolute, so that `report` finds the scans again; it may differ
-    from run to run, as does the single fold that `train` trains.
-    """
-    path = workdir / "config.json"
+def _on_record(config: ml_collections.ConfigDict, dataset: ct_ich.Dataset) -> dict:
+    """config.json: the configuration, and the data set's folder made absolute, so that `report` finds the scans."""
     fields = configs.to_dict(config)
     fields["data"]["root"] = str(dataset.root.resolve())
     fields["data"]["synthetic"] = source.is_synthetic(dataset.root)
-    if path.is_file():
-        there = json.loads(path.read_text())
-        free = {"data": {"root": there["data"]["root"]}, "fold": there["fold"]}
-        same = {**fields, "fold": free["fold"], "data": {**fields["data"], **free["data"]}}
-        differing = configs.differing_fields(there, same)
-        if differing:
-            raise InputError(
-                f"{workdir}: holds a run of another configuration, which differs in {'; '.join(differing[:6])}; "
-                f"expected the same one, or another --workdir"
-            )
-    write_json(path, fields)
+    return fields
+
+
+def _require_same(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+    """Raises InputError where the work directory has another configuration than this one. The data set's folder may
+    differ from run to run, as may the single fold that `train` trains."""
+    there, here = (configs.to_dict(c) for c in (load_config(workdir), config))
+    for fields in (there, here):
+        del fields["data"]["root"], fields["fold"]
+    differing = configs.differing_fields(there, here)
+    if differing:
+        raise InputError(
+            f"{workdir}: holds a run of another configuration, which differs in {'; '.join(differing[:6])}; "
+            f"expected the same one, or another --workdir"
+        )
 
 
 def load_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
@@ -118,13 +141,14 @@ def load_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
     path = workdir / "config.json"
     if not path.is_file():
         raise InputError(f"{workdir}: has no config.json; expected the work directory of `train` or `crossval`")
-    fields = json.loads(path.read_text())
-    fields["data"].pop("synthetic", None)
+    fields = read_json(path)
     config = configs.default()
     try:
+        fields["data"].pop("synthetic", None)
         config.update(_with_tuples(fields))
-    except (KeyError, AttributeError, TypeError) as error:
-        raise InputError(f"{path}: does not fit this version of ichjax ({str(error).splitlines()[0]})") from error
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        said = str(error.args[0] if error.args else error).split(". ")[0]
+        raise InputError(f"{path}: does not fit this version of ichjax ({said})") from error
     return config
 
 
@@ -141,3 +165,14 @@ def provenance(config: ml_collections.ConfigDict) -> dict:
     versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
     kinds = [f"{device.platform}: {device.device_kind}" for device in jax.devices()]
     return {"config_digest": configs.digest(config), "versions": versions, "devices": kinds}
+
+
+def fold_folders(place: pathlib.Path, holding: str) -> list[pathlib.Path]:
+    """The folders fold_K of a method that hold a file of that name, by K."""
+    found = [path.parent for path in place.glob(f"fold_*/{holding}") if path.parent.name[5:].isdecimal()]
+    return sorted(found, key=fold_number)
+
+
+def fold_number(folder: pathlib.Path) -> int:
+    """K of fold_K."""
+    return int(folder.name.removeprefix("fold_"))
