@@ -1,5 +1,7 @@
 """What training carries from step to step, and how it begins."""
 
+import functools
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -48,7 +50,8 @@ def create(
     images = jnp.zeros((1, config.patch.side, config.patch.side, len(config.windows)))
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), fold), 0)
 
-    @jax.jit
+    # It runs once: optimizing its random numbers takes the compiler half a minute on a CPU, running it does not.
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     def init(key):
         params = make_model(config).init(key, images)["params"]
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
