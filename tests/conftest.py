@@ -11,7 +11,10 @@ import jax
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+import launch
 from ichjax import config
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -109,3 +112,58 @@ def tiny_config(tiny_root):
         return made
 
     return make
+
+
+@pytest.fixture(scope="session")
+def config_file():
+    """config_file(folder, config): writes a configuration as a file for --config; returns its path."""
+
+    def write(folder, made):
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "tiny.py"
+        path.write_text(
+            "from ichjax.config import default\n\n\ndef get_config():\n    config = default()\n"
+            f"    config.update_from_flattened_dict({config.flatten(made)!r})\n    return config\n"
+        )
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def ct_series():
+    """ct_series(folder, hu, table_mm, tilt_degrees=0, **tags): writes hu [N, rows, columns] as a DICOM CT series of
+    pixels of 6 x 6 mm, the table at `table_mm` [N]; further header fields by keyword."""
+
+    def write(folder, hu, table_mm, *, tilt_degrees=0.0, **tags):
+        folder.mkdir(parents=True)
+        angle, series = np.radians(tilt_degrees), tags.pop("SeriesInstanceUID", generate_uid())
+        for k, (pixels, at) in enumerate(zip(hu, table_mm, strict=True)):
+            meta = FileMetaDataset()
+            meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, generate_uid()
+            meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            ds = FileDataset("x", {}, file_meta=meta, preamble=b"\0" * 128)
+            ds.SOPClassUID, ds.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
+            ds.SeriesInstanceUID, ds.Modality, ds.ImageType = series, "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
+            ds.ImageOrientationPatient = [1, 0, 0, 0, round(np.cos(angle), 12), round(-np.sin(angle), 12)]
+            ds.ImagePositionPatient, ds.PixelSpacing, ds.SliceThickness = [-93, -93, at], [6, 6], 5
+            ds.RescaleSlope, ds.RescaleIntercept = 1, 0
+            ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+            ds.Rows, ds.Columns = pixels.shape
+            ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
+            ds.PixelData = np.ascontiguousarray(pixels).astype("<i2").tobytes()
+            for keyword, value in tags.items():
+                setattr(ds, keyword, value)
+            ds.save_as(folder / f"{k:02d}.dcm")
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_threshold_run(tiny_config, config_file, tmp_path_factory):
+    """A finished work directory of the threshold method on `tiny_root`: trained in seconds."""
+    folder = tmp_path_factory.mktemp("threshold")
+    path = config_file(folder, tiny_config(**{"method": "threshold", "compare_with": ()}))
+    assert launch.main(["crossval", f"--config={path}", f"--workdir={folder / 'run'}"]) == 0
+    return folder / "run"

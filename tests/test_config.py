@@ -1,0 +1,137 @@
+"""Configurations: defaults of the paper, overrides, refusals, and the digest that names a run."""
+
+import json
+import pathlib
+
+import pytest
+
+from ichjax import commands, config
+from ichjax.errors import InputError
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def read(path, *overrides):
+    return commands.read_config([f"--config={path}", *overrides])
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.stem)
+def test_every_configuration_shipped_is_one(path):
+    config.check(read(path))
+    assert f"--config=configs/{path.name}" in path.read_text()  # its docstring says the command
+
+
+def test_overrides_of_every_type_count_wherever_they_stand(tmp_path, config_file):
+    path = config_file(tmp_path, config.default())
+    words = [
+        "--config.train.batch_size=64",
+        f"--config={path}",
+        "--config.train.learning_rate=1e-3",
+        "--config.data.root=a=b",
+        "--config.windows=((40, 80), (60, 60))",
+        "--config.predict.thresholds=(0.5,)",
+        "--config.compare_with=()",
+    ]
+    made = commands.read_config(words)
+    assert made.train.batch_size == 64
+    assert made.train.learning_rate == 1e-3
+    assert made.data.root == "a=b"
+    assert made.windows == ((40, 80), (60, 60))
+    assert made.predict.thresholds == (0.5,)
+    assert made.compare_with == ()
+    config.check(made)
+
+
+def test_the_digest_names_the_experiment_and_not_its_place():
+    one, other = config.default(), config.default()
+    other.data.root, other.fold = "/elsewhere", 3
+    assert config.digest(one) == config.digest(other)
+    assert len(config.digest(one)) == 16
+    other.train.epochs += 1
+    assert config.digest(one) != config.digest(other)
+
+
+def test_flat_names_and_differences():
+    flat = config.flatten(config.default())
+    assert flat["train.batch_size"] == 32
+    assert flat["seed"] == 0
+    there, here = config.to_dict(config.default()), config.to_dict(config.default())
+    assert config.differing_fields(there, here) == []
+    here["train"]["epochs"], here["seed"] = 3, 1
+    assert config.differing_fields(there, here) == ["seed (0 there, 1 here)", "train.epochs (150 there, 3 here)"]
+    json.dumps(here)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("data.splits", "random"),
+        ("data.folds", 2),
+        ("parallel", "threads"),
+        ("model.dtype", "float16"),
+        ("model.dropout", 1.0),
+        ("train.negatives", "all"),
+        ("train.epochs", 0),
+        ("train.learning_rate", 0.0),
+        ("predict.threshold", 1.0),
+        ("predict.thresholds", (0.5, "x")),
+        ("windows", ()),
+        ("windows", ((40.0, 0.0),)),
+        ("windows", (40.0, 120.0)),
+        ("patch.side", 100),
+        ("patch.stride", 0),
+        ("fold", 5),
+        ("compare_with", ("unet",)),
+        ("augment.zoom", 1.0),
+    ],
+)
+def test_values_that_no_run_can_have(field, value):
+    made = config.default()
+    made.update_from_flattened_dict({field: value})
+    with pytest.raises(InputError, match=rf"^config\.{field} is .*; expected"):
+        config.check(made)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("--config.train.batchsize=3", "config.train.batchsize is no field; did you mean config.train.batch_size?"),
+        ("--config.batch_size=3", "did you mean config.train.batch_size?"),
+        ("--config.train=3", "config.train is a group of fields"),
+        ("--config.train.epochs=three", "config.train.epochs=three"),
+        ("--config.train.epochs=2.5", "config.train.epochs=2.5"),
+    ],
+)
+def test_overrides_that_cannot_be(tmp_path, config_file, override, said):
+    with pytest.raises(InputError) as caught:
+        read(config_file(tmp_path, config.default()), override)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("from ichjax.config import default\ndef get_config():\n    c = default()\n    c.train.epocs = 3\n", "'epochs'"),
+        ("from ichjax.config import default\ndef get_config():\n    c = default()\n    c.seed = 'x'\n", "TypeError"),
+        ("def get_config():\n    return {}\n", "returns a dict; expected a ConfigDict"),
+        ("x = 1\n", "no attribute 'get_config'"),
+        ("def get_config(:\n", "SyntaxError"),
+        ("import no_such_module\n", "no_such_module"),
+    ],
+)
+def test_files_that_are_no_configuration(tmp_path, text, said):
+    path = tmp_path / "odd.py"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_configuration_or_one_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match="--config=configs/NAME"):
+        commands.read_config(["--config.seed=1"])
+    with pytest.raises(InputError, match=r"nothing\.py: no such configuration"):
+        read(tmp_path / "nothing.py")
