@@ -49,6 +49,7 @@ def default() -> ml_collections.ConfigDict:
 
     config.train = ml_collections.ConfigDict()
     config.train.epochs = 150
+    config.train.examples_per_epoch = 0  # at most; 0 for every patch with a hemorrhage and its negatives
     config.train.batch_size = 32
     config.train.learning_rate = 1e-5  # of Adam
     config.train.schedule = "inverse"  # Keras' lr / (1 + lr / epochs * step); or 'cosine' down to zero

@@ -83,6 +83,7 @@ class Epochs:
     negatives: str
     seed: int
     fold: int
+    limit: int = 0
 
     def __post_init__(self):
         if self.negatives not in NEGATIVES:
@@ -94,7 +95,8 @@ class Epochs:
     def examples(self) -> int:
         """Number of examples in an epoch."""
         positive = int(self.table.positive.sum())
-        return positive + (min(positive, self._pool().size) if self.negatives == "matched" else 0)
+        every = positive + (min(positive, self._pool().size) if self.negatives == "matched" else 0)
+        return min(every, self.limit) if self.limit else every
 
     def _pool(self) -> np.ndarray:
         return np.flatnonzero(~self.table.positive & ~self.table.air)
@@ -120,7 +122,7 @@ class Epochs:
             pool = self._pool()
             drawn = rng.choice(pool, size=min(rows.size, pool.size), replace=False)
             rows = np.concatenate([rows, drawn])
-        return rng.permutation(rows)
+        return rng.permutation(rows)[: self.examples]
 
     def fixed(self) -> np.ndarray:
         """int64 [examples], the first epoch's examples in table order: one unchanging set, for validation."""

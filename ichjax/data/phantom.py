@@ -68,7 +68,7 @@ PRESETS = {
         top_mm=97.0,
         share=0.6,
         mix=phantom_plan.DEMO_MIX,
-        sizes=pl.Sizes(extent=1.5, depth=1.4),
+        sizes=pl.Sizes(extent=1.9, depth=1.8),
     ),
 }
 

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-GROUPS = 8  # of channels at most, where `norm` is 'group'
+GROUPS = 4  # of channels at most, where `norm` is 'group'
 
 
 class UNet(nn.Module):

@@ -50,8 +50,8 @@ def train_fold(
         a checkpoint that cannot be read.
     """
     # --- data
-    reader, epochs = _examples(config, train, config.train.negatives, fold)
-    valid_reader, valid_epochs = _examples(config, valid, config.train.validation_negatives, fold)
+    reader, epochs = _examples(config, train, config.train.negatives, fold, limit=config.train.examples_per_epoch)
+    valid_reader, valid_epochs = _examples(config, valid, config.train.validation_negatives, fold, limit=0)
     valid_rows = valid_epochs.fixed()
     steps = epochs.steps(config.train.batch_size)
 
@@ -120,11 +120,11 @@ def train_fold(
     return Fitted(jax.device_get(state.params), best["epoch"], best[checkpoint.SCORE])
 
 
-def _examples(config, scans, negatives: str, fold: int) -> tuple[loader.PatchReader, Epochs]:
+def _examples(config, scans, negatives: str, fold: int, *, limit: int) -> tuple[loader.PatchReader, Epochs]:
     if not scans:
         raise InputError(f"fold {fold}: no scan could be read for training or validation")
     table = patch_table(scans, side=config.patch.side, stride=config.patch.stride)
-    return loader.PatchReader(scans, table), Epochs(table, negatives, config.seed, fold)
+    return loader.PatchReader(scans, table), Epochs(table, negatives, config.seed, fold, limit)
 
 
 def _measure_step(train_step, state: TrainState, config, mesh) -> float:

@@ -77,7 +77,7 @@ def test_dropout_keeps_the_mean_and_depends_on_the_examples_own_key():
 @pytest.mark.parametrize("channels", [4, 12, 16])
 def test_group_normalisation_agrees_with_flax(channels):
     x = jnp.asarray(np.random.default_rng(0).normal(3.0, 2.0, (2, 6, 10, channels)), jnp.float32)
-    theirs = flax.linen.GroupNorm(num_groups=math.gcd(8, channels))
+    theirs = flax.linen.GroupNorm(num_groups=math.gcd(unet.GROUPS, channels))
     params = theirs.init(jax.random.key(0), x)
     params = jax.tree.map(lambda p: p + jnp.linspace(0.0, 1.0, channels), params)
     np.testing.assert_allclose(unet.GroupNorm().apply(params, x), theirs.apply(params, x), atol=1e-4)
