@@ -24,6 +24,11 @@ hypothesis.settings.register_profile("ichjax", deadline=None, derandomize=True, 
 hypothesis.settings.load_profile("ichjax")
 
 
+def pytest_configure(config):
+    """Tests that share a costly run stay on one worker of pytest-xdist; without it the mark is known all the same."""
+    config.addinivalue_line("markers", "xdist_group(name): runs on the worker of its group")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
     """Keeps the tests out of the user's cache folder."""

@@ -1,0 +1,160 @@
+"""Prediction of scans from outside the data set: on their own grid, with the volume of a hand calculation."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import launch
+from ichjax import predict
+from ichjax.data import dicom
+from ichjax.errors import InputError
+
+TABLE_MM = (0.0, 5.0, 10.0, 18.0)  # the last gap is wider
+FILES = {"mask.nii.gz", "overlay.png", "prediction.json"}
+pytestmark = pytest.mark.xdist_group("predict")  # one trained run for all
+
+
+@pytest.fixture
+def command(tiny_threshold_run, tmp_path, capsys):
+    """command(*inputs): (exit status, stdout, stderr, folder of the output)."""
+
+    def call(*inputs):
+        words = [f"--workdir={tiny_threshold_run}", "--input", *map(str, inputs), f"--output={tmp_path / 'out'}"]
+        status = launch.main(["predict", *words])
+        said = capsys.readouterr()
+        assert "Traceback" not in said.out + said.err
+        assert "defect" not in said.err
+        return status, said.out, said.err, tmp_path / "out"
+
+    return call
+
+
+def on_screen(root, number):
+    """int16 [slices, rows, columns] of a subject; on disk x runs to the left and y to the front."""
+    return np.asarray(nib.load(root / "ct_scans" / f"{number:03d}.nii").dataobj).transpose(2, 1, 0)[:, ::-1]
+
+
+def majority(run, hu):
+    """The mask by hand: between the two grey levels of at least two of the three folds."""
+    grey = np.rint(np.clip((hu.astype(float) + 20) / 120, 0, 1) * 255)
+    models = [json.loads((run / f"fold_{fold}" / "model.json").read_text()) for fold in range(3)]
+    return sum((grey >= m["lower"]) & (grey <= m["upper"]) for m in models) >= 2
+
+
+def test_nifti_scans_of_a_folder(command, tiny_root, tiny_threshold_run):
+    status, out, _, there = command(tiny_root / "ct_scans")
+    assert status == 0
+    assert {folder.name for folder in there.iterdir()} == {f"{number:03d}" for number in range(49, 58)}
+    for number in (49, 54):
+        folder = there / f"{number:03d}"
+        assert {path.name for path in folder.iterdir()} == FILES
+        scan, image = nib.load(tiny_root / "ct_scans" / f"{number:03d}.nii"), nib.load(folder / "mask.nii.gz")
+        np.testing.assert_array_equal(image.affine, scan.affine)
+        assert image.get_data_dtype() == np.uint8
+        mask = np.asarray(image.dataobj)
+        np.testing.assert_array_equal(mask, majority(tiny_threshold_run, np.asarray(scan.dataobj)))
+        row = json.loads((folder / "prediction.json").read_text())
+        assert row["volume_ml"] == pytest.approx(mask.sum() * 6 * 6 * 5 / 1000)
+        assert row["slices"] == 4
+        assert row["positive_slices"] == mask.any(axis=(0, 1)).sum()
+        assert row["geometry"] == "exact"
+        assert row["folds"] == [0, 1, 2]
+        assert (folder / "overlay.png").read_bytes().startswith(b"\x89PNG")
+        assert f"{number:03d}: {row['volume_ml']:.2f} mL predicted" in out
+    assert "not for diagnosis" in out
+
+
+def test_a_tilted_uneven_dicom_series(command, tiny_root, tiny_threshold_run, ct_series, tmp_path):
+    hu = on_screen(tiny_root, 49)
+    folder = ct_series(tmp_path / "case7", hu, TABLE_MM, tilt_degrees=20)
+    status, _, _, there = command(folder)
+    assert status == 0
+    assert {path.name for path in (there / "case7").iterdir()} == FILES | {"scan.nii.gz"}
+    scan, image = (nib.load(there / "case7" / name) for name in ("scan.nii.gz", "mask.nii.gz"))
+    np.testing.assert_array_equal(np.asarray(scan.dataobj).transpose(2, 1, 0), hu)  # on disk: columns, rows, slices
+    mask = np.asarray(image.dataobj).transpose(2, 1, 0)
+    np.testing.assert_array_equal(mask, majority(tiny_threshold_run, hu))
+    np.testing.assert_array_equal(image.affine, scan.affine)
+    assert mask.any()
+    # Half the gap to each neighbour along the normal, the full gap at the ends.
+    heights_mm = np.array([5, 5, 6.5, 8]) * np.cos(np.radians(20))
+    row = json.loads((there / "case7" / "prediction.json").read_text())
+    assert row["volume_ml"] == pytest.approx((mask.sum(axis=(1, 2)) * heights_mm).sum() * 6 * 6 / 1000)
+    assert row["geometry"].startswith("approximate")
+
+
+def test_the_longest_series_is_taken_and_the_others_are_named(command, tiny_root, ct_series, tmp_path):
+    hu = on_screen(tiny_root, 50)
+    ct_series(tmp_path / "study" / "a", hu[:3], TABLE_MM[:3])
+    ct_series(tmp_path / "study" / "b", hu, TABLE_MM)
+    status, out, _, there = command(tmp_path / "study")  # holds no file itself: the folders below are looked into
+    assert status == 0
+    assert "study: takes series 1 (4 slices, 6.000 mm); left out: series 2 (3 slices, 6.000 mm)\n" in out
+    assert nib.load(there / "study" / "mask.nii.gz").shape == (32, 32, 4)
+    _, out, _, _ = command(tmp_path / "study" / "b")
+    assert "left out" not in out
+
+
+def test_bad_ones_among_good_cost_nothing_but_themselves(command, tiny_root, ct_series, tmp_path):
+    good = tiny_root / "ct_scans" / "049.nii"
+    (tmp_path / "cut.nii").write_bytes(good.read_bytes()[:3000])
+    (tmp_path / "text.nii.gz").write_text("no scan")
+    (tmp_path / "empty").mkdir()
+    series = ct_series(tmp_path / "series", on_screen(tiny_root, 49), TABLE_MM)
+    (series / "02.dcm").write_bytes((series / "02.dcm").read_bytes()[:-500])
+    bad = [tmp_path / name for name in ("cut.nii", "text.nii.gz", "empty", "series", "nowhere.nii", "nowhere")]
+    status, out, err, there = command(*bad[:2], good, *bad[2:])
+    assert status == 2
+    assert err == ""
+    lines = [line for line in out.splitlines() if line.startswith("left out: ")]
+    assert len(lines) == len(bad)
+    for path in bad:
+        (line,) = [line for line in lines if f"{path.name}: " in line]
+        assert "expected" in line or "damaged" in line or "not a readable" in line or "holds no" in line
+    assert [folder.name for folder in there.iterdir()] == ["049"]
+    assert {path.name for path in (there / "049").iterdir()} == FILES
+
+
+def test_only_bad_ones(command, tmp_path):
+    status, out, _, there = command(tmp_path / "nowhere")
+    assert status == 2
+    assert "nowhere: no such file or folder; expected a NIfTI file, or a folder of NIfTI or DICOM files" in out
+    assert not there.exists()
+
+
+def test_a_run_without_a_trained_fold(tiny_threshold_run, tmp_path):
+    (tmp_path / "config.json").write_bytes((tiny_threshold_run / "config.json").read_bytes())
+    with pytest.raises(InputError, match="no fold is trained"):
+        predict.load_run(tmp_path)
+
+
+def test_names_of_outputs_are_plain_and_differ(tmp_path, tiny_root):
+    scan = (tiny_root / "ct_scans" / "049.nii").read_bytes()
+    paths = [tmp_path / name for name in ("a/x.nii", "b/x.nii", "a/x.nii.gz", "a/é ü.nii", "1.2.840.113619.2.55.3.nii")]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(scan)
+    sources, problems = predict.find_sources(paths)
+    assert problems == []
+    assert [source.name for source in sources] == ["x", "x_2", "x_3", "_", "scan"]
+
+
+def test_again_over_old_output(command, tiny_root):
+    scan = tiny_root / "ct_scans" / "056.nii"
+    _, _, _, there = command(scan)
+    before = {path.name: path.stat().st_ino for path in (there / "056").iterdir()}
+    status, _, _, _ = command(scan)
+    assert status == 0
+    after = {path.name: path.stat().st_ino for path in (there / "056").iterdir()}
+    assert set(after) == FILES
+    assert all(after[name] != before[name] for name in FILES)  # written aside and renamed, never in place
+
+
+def test_a_damaged_slice_is_named_with_its_folder(tiny_root, ct_series, tmp_path):
+    folder = ct_series(tmp_path / "series", on_screen(tiny_root, 49), (0.0, 5.0, 5.0, 10.0))
+    (source,), _ = predict.find_sources([folder])
+    assert isinstance(source.series, dicom.Series)
+    with pytest.raises(InputError, match=r"series: 0\d\.dcm and 0\d\.dcm lie at the same position"):
+        source.read()

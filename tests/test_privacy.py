@@ -1,0 +1,142 @@
+"""Nothing that is written or said identifies a patient: every byte of every output is searched."""
+
+import gzip
+import re
+import struct
+import zlib
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import launch
+from ichjax.evaluate import figures
+
+pytestmark = pytest.mark.xdist_group("predict")  # one trained run for all
+SECRETS = ("DOEJANE", "PID-90210", "19501231", "Saint Elsewhere", "1.2.3.4.5.6.7.8.9.4711", "DRWHO")
+
+
+@pytest.fixture
+def spied(monkeypatch):
+    """Titles that were drawn: text in pixels cannot be searched."""
+    titles, draw = [], figures.overlay_sheet
+
+    def spy(*args, **kwargs):
+        titles.append(kwargs["title"])
+        draw(*args, **kwargs)
+
+    monkeypatch.setattr(figures, "overlay_sheet", spy)
+    return titles
+
+
+def png_chunks(data):
+    """[(type, contents)] of a PNG, compressed text unpacked."""
+    chunks, at = [], 8
+    while at < len(data):
+        (length,), kind = struct.unpack(">I", data[at : at + 4]), data[at + 4 : at + 8]
+        content = data[at + 8 : at + 8 + length]
+        if kind == b"zTXt":
+            content = zlib.decompress(content[content.index(b"\0") + 2 :])
+        chunks.append((kind.decode(), content))
+        at += length + 12
+    return chunks
+
+
+def everything(folder):
+    """{path: all bytes it holds, packed and unpacked}, the names of the files included."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder)).encode()
+        if path.is_file():
+            data = path.read_bytes()
+            inside = gzip.decompress(data) if path.suffix == ".gz" else b""
+            texts = [content for _, content in png_chunks(data)] if path.suffix == ".png" else []
+            found[path] = b"|".join([name, data, inside, *texts])
+        else:
+            found[path] = name
+    return found
+
+
+def holds(haystack, secret):
+    """Whether bytes hold a secret, as ASCII or as UTF-16, in any case."""
+    return any(form.lower() in haystack.lower() for form in (secret.encode(), secret.encode("utf-16-le")))
+
+
+def test_the_search_finds_what_it_should(tmp_path):
+    with gzip.open(tmp_path / "a.gz", "wb") as file:
+        file.write(b"...doejane...")
+    chunk = b"zTXt" + b"Title\0\0" + zlib.compress(b"DOEJANE")
+    (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(chunk) - 4) + chunk + b"\0\0\0\0")
+    assert [holds(data, "DOEJANE") for data in everything(tmp_path).values()] == [True, True]
+
+
+def test_predictions_of_named_patients_name_nobody(tiny_threshold_run, tiny_root, ct_series, tmp_path, spied, capsys):
+    image = nib.load(tiny_root / "ct_scans" / "049.nii")
+    array = np.asarray(image.dataobj)
+    image.header["descrip"] = b"DOEJANE 19501231"
+    image.header["aux_file"] = b"DOEJANE.hdr"
+    image.header["db_name"] = b"PID-90210"
+    image.header["intent_name"] = b"DRWHO"
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"Saint Elsewhere, DOEJANE"))
+    named = tmp_path / "named"
+    named.mkdir()
+    nib.save(nib.Nifti1Image(array, image.affine, image.header), named / "a.nii")
+    assert holds((named / "a.nii").read_bytes(), "DOEJANE")
+    ct_series(
+        named / SECRETS[4],  # exports often name a series' folder by its UID
+        array.transpose(2, 1, 0)[:, ::-1],
+        (0.0, 5.0, 10.0, 15.0),
+        SeriesInstanceUID=SECRETS[4],
+        StudyInstanceUID=SECRETS[4] + ".1",
+        PatientName="DOEJANE",
+        PatientID="PID-90210",
+        PatientBirthDate="19501231",
+        InstitutionName="Saint Elsewhere",
+        ReferringPhysicianName="DRWHO",
+        SeriesDescription="HEAD DOEJANE",
+        ImageComments="DOEJANE",
+    )
+    words = [f"--workdir={tiny_threshold_run}", "--input", str(named / "a.nii"), str(named / SECRETS[4])]
+    assert launch.main(["predict", *words, f"--output={tmp_path / 'out'}"]) == 0
+    said = capsys.readouterr()
+    found = everything(tmp_path / "out")
+    assert {path.name for path in found} == {
+        *("a", "scan", "mask.nii.gz", "scan.nii.gz", "overlay.png", "prediction.json")
+    }
+    found["terminal"] = (said.out + said.err).encode()
+    found["titles"] = " ".join(spied).encode()
+    assert len(spied) == 2
+    for path, data in found.items():
+        for secret in SECRETS:
+            assert not holds(data, secret), f"{path} holds {secret}"
+        if path != "terminal":
+            assert not holds(data, str(tmp_path)), f"{path} holds a path"
+            assert not re.search(rb"\d+(\.\d+){5,}", data[:2000]), f"{path} holds a UID"
+    for path in (tmp_path / "out").rglob("*.nii.gz"):
+        header = nib.load(path).header
+        assert len(header.extensions) == 0
+        for field in ("descrip", "aux_file", "db_name", "intent_name"):
+            assert header[field].tobytes().strip(b"\0") == b""
+
+
+def test_messages_about_broken_files_name_nobody(tiny_threshold_run, tiny_root, ct_series, tmp_path, capsys):
+    array = np.asarray(nib.load(tiny_root / "ct_scans" / "049.nii").dataobj).transpose(2, 1, 0)
+    tags = {"PatientName": "DOEJANE", "PatientID": "PID-90210", "InstitutionName": "Saint Elsewhere"}
+    cut = ct_series(tmp_path / "cut", array, (0.0, 5.0, 10.0, 15.0), **tags)
+    (cut / "01.dcm").write_bytes((cut / "01.dcm").read_bytes()[:-700])
+    twice = ct_series(tmp_path / "twice", array, (0.0, 5.0, 5.0, 15.0), **tags)
+    no_head = ct_series(tmp_path / "no_head", np.zeros_like(array), (0.0, 5.0, 10.0, 15.0), **tags)
+    words = [f"--workdir={tiny_threshold_run}", "--input", str(cut), str(twice), str(no_head)]
+    assert launch.main(["predict", *words, f"--output={tmp_path / 'out'}"]) == 2
+    said = capsys.readouterr()
+    assert said.out.count("left out: ") == 3
+    for secret in SECRETS:
+        assert secret not in said.out + said.err
+
+
+def test_a_run_holds_no_path_but_that_of_its_data(tiny_threshold_run, tiny_root):
+    """config.json says where the data lie, so that `report` finds them; nothing else does."""
+    for path, data in everything(tiny_threshold_run).items():
+        if path.name != "config.json":
+            assert not holds(data, str(tiny_root)), path
+            assert not holds(data, str(tiny_threshold_run)), path
