@@ -10,6 +10,7 @@ import functools
 import multiprocessing
 import os
 import pathlib
+import sys
 
 import numpy as np
 import tqdm
@@ -152,7 +153,7 @@ def write_dataset(
     Args:
       root: the folder to write; made if it does not exist.
       workers: processes; None takes one for every core. The result does not depend on it.
-      progress: whether to show a progress bar.
+      progress: whether to show a progress bar, on a terminal.
 
     Raises:
       InputError: an unknown preset, or fewer than one subject.
@@ -166,7 +167,7 @@ def write_dataset(
     numbers = range(phantom_plan.FIRST_NUMBER, phantom_plan.FIRST_NUMBER + subjects)
     make = functools.partial(_make_and_write, str(root), seed, preset)
     workers = min(workers or len(os.sched_getaffinity(0)), subjects)
-    bar = functools.partial(tqdm.tqdm, total=subjects, desc="phantoms", unit="subject", disable=not progress)
+    bar = functools.partial(tqdm.tqdm, total=subjects, desc="phantoms", unit="subject", disable=not (progress and sys.stderr.isatty()))
     if workers == 1:
         rows = list(bar(map(make, numbers)))
     else:
