@@ -29,4 +29,6 @@ def windows(hu: jax.Array, levels_and_widths: tuple[tuple[float, float], ...]) -
 
 def grey_levels(hu: jax.Array, *, level: float = BRAIN[0], width: float = BRAIN[1]) -> jax.Array:
     """Maps HU to the 8-bit grey levels of the paper's images: [...] to int32 [...], 0 to 255, rounded."""
-    return jnp.round(window(hu, level=level, width=width) * 255.0).astype(jnp.int32)
+    # One product, by 2.125 for the brain window, which is exact: halves round alike on every device.
+    grey = (hu.astype(jnp.float32) - (level - width / 2)) * (255.0 / width)
+    return jnp.round(jnp.clip(grey, 0.0, 255.0)).astype(jnp.int32)

@@ -1,0 +1,151 @@
+"""Predicting slices: against a loop over patches, and that depth, padding, devices and grids change nothing."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ichjax.methods.slices import Geometry, SlicePredictor, same_grid
+
+GRID = Geometry(24, 32, 6.0, 6.0)
+PATCH = {"windows": ((40.0, 120.0),), "side": 16, "stride": 8}
+
+
+class Local(nn.Module):
+    """A network that sees its patch's borders: a 3 x 3 convolution, padded with zeros."""
+
+    @nn.compact
+    def __call__(self, images):
+        return nn.Conv(1, (3, 3), kernel_init=nn.initializers.normal(2.0))(images)[..., 0]
+
+
+class Brightness(nn.Module):
+    """Not a network: the logit is 20 x (windowed intensity - 1/2)."""
+
+    @nn.compact
+    def __call__(self, images):
+        return 20.0 * (images[..., 0] - 0.5) + 0.0 * self.param("none", nn.initializers.zeros, ())
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return jax.jit(Local().init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))["params"]
+
+
+@pytest.fixture(scope="module")
+def one():
+    """A predictor on one device."""
+    return SlicePredictor(Local(), **PATCH, devices=jax.devices()[:1])
+
+
+def hu_of(depth, shape=GRID[:2], seed=0):
+    return np.random.default_rng(seed).integers(-40, 130, (depth, *shape)).astype(np.int16)
+
+
+def loop(hu, weights):
+    """Patch by patch in NumPy: float64 mean of what the patches that cover a pixel say."""
+    kernel, bias = (np.asarray(weights["Conv_0"][name], np.float64) for name in ("kernel", "bias"))
+    total, count = np.zeros(hu.shape), np.zeros(hu.shape)
+    for d in range(len(hu)):
+        for top in range(0, hu.shape[1] - 15, 8):
+            for left in range(0, hu.shape[2] - 15, 8):
+                at = np.s_[d, top : top + 16, left : left + 16]
+                image = np.pad(np.clip((hu[at] + 20) / 120, 0, 1), 1)
+                view = np.lib.stride_tricks.sliding_window_view(image, (3, 3))
+                logit = (view * kernel[:, :, 0, 0]).sum(axis=(2, 3)) + bias[0]
+                total[at] += 1 / (1 + np.exp(-logit))
+                count[at] += 1
+    return total / count
+
+
+def test_it_equals_a_loop_over_patches(one, weights):
+    hu = hu_of(5)
+    found = one(weights, hu, GRID, GRID)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, loop(hu, weights), atol=1e-5)
+
+
+def test_a_slice_does_not_depend_on_depth_or_on_padding_and_few_programs_are_made(one, weights):
+    hu = hu_of(9)
+    whole = np.asarray(one(weights, hu, GRID, GRID))
+    one(weights, hu[:8], GRID, GRID)
+    programs = one._program._cache_size()
+    for depth in (1, 3, 8):
+        np.testing.assert_array_equal(one(weights, hu[:depth], GRID, GRID), whole[:depth])
+    assert one._program._cache_size() == programs
+    few = np.asarray(one.first_slices(weights, hu[:8], 2, GRID, GRID))
+    np.testing.assert_array_equal(few[:2], whole[:2])
+    assert not few[2:].any()
+
+
+@pytest.mark.parametrize(("devices", "at_once", "depth"), [(2, 1, 9), (4, 1, 3), (3, 4, 13)])
+def test_devices_and_slices_at_once_change_nothing(one, weights, devices, at_once, depth):
+    predictor = SlicePredictor(Local(), **PATCH, slices_per_step=at_once, devices=jax.devices()[:devices])
+    hu = hu_of(depth)
+    assert predictor.slices_at_once == devices * at_once
+    found = predictor(predictor.place(weights), hu, GRID, GRID)
+    np.testing.assert_allclose(found, one(weights, hu, GRID, GRID), atol=1e-6)
+    few = predictor.first_slices(predictor.place(weights), hu, 3, GRID, GRID)
+    np.testing.assert_allclose(few[:3], found[:3], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("own", "same"),
+    [
+        (GRID, True),
+        (GRID._replace(row_mm=7.1, column_mm=5.1), True),
+        (GRID._replace(row_mm=7.3), False),
+        (GRID._replace(column_mm=4.9), False),
+        (GRID._replace(height=32), False),
+    ],
+)
+def test_which_scans_go_through_on_their_own_pixels(own, same):
+    assert same_grid(own, GRID) is same
+
+
+@pytest.fixture(scope="module")
+def bright():
+    """(predictor of brightness, its weights)."""
+    predictor = SlicePredictor(Brightness(), **PATCH, devices=jax.devices()[:1])
+    return predictor, jax.jit(Brightness().init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))["params"]
+
+
+@pytest.mark.parametrize("pixel", [(3.0, 3.0), (2.5, 3.7), (3.0, 4.0)])
+def test_a_blob_keeps_its_place_on_another_grid(bright, pixel):
+    """Half the pixel size and twice the matrix, and others: the blob's center in mm from the middle stays."""
+    predictor, weights = bright
+    own = Geometry(48, 64, *pixel)
+    y, x = np.mgrid[:48, :64]
+    y_mm, x_mm = (y - 23.5) * own.row_mm, (x - 31.5) * own.column_mm
+    blob = np.hypot(y_mm - 20, x_mm + 35) < 18
+    hu = np.repeat(np.where(blob, 100, -20)[None].astype(np.int16), 3, axis=0)
+    hu[1] = -20
+    found = np.asarray(predictor(weights, hu, own, GRID))
+    assert found.shape == (3, 48, 64)
+    assert found.min() >= 0.0
+    assert found.max() <= 1.0
+    assert found[1].max() < 0.01
+    for plane in (found[0], found[2]):
+        mask = plane > 0.5
+        np.testing.assert_allclose([y_mm[mask].mean(), x_mm[mask].mean()], [20, -35], atol=1.0)
+        assert (mask & blob).sum() / (mask | blob).sum() > 0.75
+
+
+def test_pixel_sizes_are_data_and_make_no_new_program(bright):
+    predictor, weights = bright
+    hu = hu_of(3, (48, 64))
+    predictor(weights, hu, Geometry(48, 64, 3.0, 3.0), GRID)
+    programs = predictor._program._cache_size()
+    predictor(weights, hu, Geometry(48, 64, 3.3, 2.9), GRID)
+    assert predictor._program._cache_size() == programs
+
+
+def test_what_lies_beyond_the_trained_grid_is_no_hemorrhage(bright):
+    predictor, weights = bright
+    own = Geometry(48, 64, 6.0, 6.0)
+    found = np.asarray(predictor(weights, np.full((1, 48, 64), 100, np.int16), own, GRID))[0]
+    inside = np.zeros((48, 64), bool)
+    inside[12:36, 16:48] = True
+    assert (found[inside] > 0.99).all()
+    assert not found[~inside].any()

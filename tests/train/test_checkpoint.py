@@ -1,0 +1,66 @@
+"""Checkpoints: the newest two and the best are kept and come back to the bit; what is damaged is said."""
+
+import gc
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ichjax.errors import InputError
+from ichjax.train.checkpoint import SCORE, Checkpoints
+from ichjax.train.state import TrainState
+
+
+def state_of(epoch):
+    return TrainState(jnp.int32(7 * epoch), {"w": jnp.full((3, 2), epoch / 3, jnp.float32)}, (jnp.arange(4.0) * epoch,))
+
+
+def save_all(folder, scores):
+    """Saves an epoch for each score; `best` names the first of the highest, as the loop does."""
+    checkpoints, best = Checkpoints(folder), {"epoch": 0, SCORE: -1.0}
+    for epoch, score in enumerate(scores, 1):
+        if score > best[SCORE]:
+            best = {"epoch": epoch, SCORE: score}
+        checkpoints.save(epoch, state_of(epoch), {SCORE: score}, best)
+    checkpoints.close()
+    return best
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [((0.1, 0.5, 0.2, 0.3, 0.4), [2, 4, 5]), ((0.1, 0.2, 0.3), [2, 3]), ((0.25,) * 4, [1, 3, 4]), ((0.0,), [1])],
+)
+def test_the_newest_two_and_the_best_are_kept(tmp_path, scores, kept):
+    best = save_all(tmp_path / "c", scores)
+    assert sorted(int(path.name) for path in (tmp_path / "c").iterdir() if path.name.isdigit()) == kept
+    assert best["epoch"] in kept
+    checkpoints = Checkpoints(tmp_path / "c")
+    assert checkpoints.latest() == len(scores)
+    for epoch in kept:
+        state, said = checkpoints.restore(epoch, state_of(0))
+        jax.tree.map(np.testing.assert_array_equal, state, state_of(epoch))
+        assert said == (best if epoch >= best["epoch"] else said)
+    checkpoints.close()
+
+
+def test_without_a_checkpoint_no_epoch_is_done(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "c")
+    assert checkpoints.latest() == 0
+    checkpoints.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what orbax leaves behind
+def test_what_cannot_be_read_is_said(tmp_path):
+    save_all(tmp_path / "c", (0.1, 0.2))
+    checkpoints = Checkpoints(tmp_path / "c")
+    other = state_of(0).replace(params={"w": jnp.zeros((3, 3))})
+    with pytest.raises(InputError, match=r"2: the checkpoint cannot be read \(.+\); delete the fold's folder"):
+        checkpoints.restore(2, other)
+    for path in (tmp_path / "c" / "2" / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match="2: the checkpoint cannot be read"):
+        checkpoints.restore(2, state_of(0))
+    checkpoints.close()
+    gc.collect()  # while those warnings are let pass
