@@ -167,7 +167,8 @@ def write_dataset(
     numbers = range(phantom_plan.FIRST_NUMBER, phantom_plan.FIRST_NUMBER + subjects)
     make = functools.partial(_make_and_write, str(root), seed, preset)
     workers = min(workers or len(os.sched_getaffinity(0)), subjects)
-    bar = functools.partial(tqdm.tqdm, total=subjects, desc="phantoms", unit="subject", disable=not (progress and sys.stderr.isatty()))
+    silent = not (progress and sys.stderr.isatty())
+    bar = functools.partial(tqdm.tqdm, total=subjects, desc="phantoms", unit="subject", disable=silent)
     if workers == 1:
         rows = list(bar(map(make, numbers)))
     else:
