@@ -112,7 +112,10 @@ def test_overrides_that_cannot_be(tmp_path, config_file, override, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("from ichjax.config import default\ndef get_config():\n    c = default()\n    c.train.epocs = 3\n", "'epochs'"),
+        (
+            "from ichjax.config import default\ndef get_config():\n    c = default()\n    c.train.epocs = 3\n",
+            "'epochs'",
+        ),
         ("from ichjax.config import default\ndef get_config():\n    c = default()\n    c.seed = 'x'\n", "TypeError"),
         ("def get_config():\n    return {}\n", "returns a dict; expected a ConfigDict"),
         ("x = 1\n", "no attribute 'get_config'"),

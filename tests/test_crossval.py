@@ -1,0 +1,286 @@
+"""A whole cross-validation of two methods on tiny scans: every promised file, its numbers, and what may not leak."""
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import pathlib
+import shutil
+import types
+
+import cv2
+import jax
+import nibabel as nib
+import numpy as np
+import pytest
+
+import launch
+from ichjax.data.splits import PARTS
+from ichjax.methods import base, threshold, unet
+
+pytestmark = pytest.mark.xdist_group("crossval")
+SMALL = {"model.depth": 1, "model.dropout": 0.0, "model.norm": "none"}  # compiles in seconds
+BLEEDING = (49, 50, 52, 53, 55, 56)
+
+
+def call(*words):
+    """(exit status, all that was printed)."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        status = launch.main([str(word) for word in words])
+    assert "Traceback" not in said.getvalue()
+    return status, said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_config, config_file, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    path = config_file(folder, tiny_config(**SMALL))
+    words = ["crossval", f"--config={path}", f"--workdir={folder / 'run'}"]
+    status, said = call(*words)
+    assert status == 0, said
+    return types.SimpleNamespace(words=words, path=folder / "run", said=said)
+
+
+def results_of(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def digests(folder):
+    """{path: digest} of what training leaves behind in the folds."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_every_promised_file_is_there(finished, tiny_root):
+    run = finished.path
+    for name in ("config.json", "splits.json", "results.json", "report.html", "notes.txt"):
+        assert (run / name).stat().st_size > 0
+    for fold in range(3):
+        rows = [json.loads(line) for line in (run / f"fold_{fold}" / "metrics.jsonl").read_text().splitlines()]
+        assert [row["epoch"] for row in rows] == [1, 2]
+        assert {"loss", "validation_jaccard", "learning_rate", "examples_per_second", "wait_share"} <= set(rows[0])
+        assert list((run / f"fold_{fold}" / "checkpoints").iterdir())
+        assert list((run / f"fold_{fold}" / "events").glob("events.out.tfevents*"))
+    for name in ("summary", "subjects", "slice_detection", "by_subtype", "by_age"):
+        assert len(list(csv.reader((run / "tables" / f"{name}.csv").read_text().splitlines()))) > 1
+    assert {"curves.png", "dice_by_subject.png"} <= {path.name for path in (run / "figures").iterdir()}
+    for place in (run, run / "baselines" / "threshold"):
+        for number in range(49, 58):
+            scan = nib.load(tiny_root / "ct_scans" / f"{number:03d}.nii")
+            for folder in ("predictions", "probabilities"):
+                image = nib.load(place / folder / f"{number:03d}.nii.gz")
+                assert image.get_data_dtype() == np.uint8
+                assert image.shape == scan.shape
+                np.testing.assert_array_equal(image.affine, scan.affine)
+            mask = np.asarray(nib.load(place / "predictions" / f"{number:03d}.nii.gz").dataobj)
+            assert set(np.unique(mask)) <= {0, 1}
+
+
+def test_the_terminal_ends_with_the_table_and_the_report(finished):
+    lines = finished.said.rstrip("\n").splitlines()
+    assert lines[-1] == f"report: {finished.path / 'report.html'}"
+    table = "\n".join(lines[-40:])
+    assert "U-Net" in table
+    assert "Threshold" in table
+    assert "defect" not in finished.said
+
+
+def test_results_have_the_keys_of_the_contract(finished):
+    for place, method in ((finished.path, "unet"), (finished.path / "baselines" / "threshold", "threshold")):
+        results = results_of(place)
+        assert results["method"] == method
+        assert {"config_digest", "versions", "devices", "empty_mask_would_score", "slice_rule_mm2"} <= set(results)
+        assert {"slice_detection", "by_subtype", "by_age", "hemorrhage_free"} <= set(results)
+        for convention in ("paper", "pooled", "volume"):
+            for score in ("dice", "jaccard"):
+                assert {"mean", "std", "min", "max", "ci95", "n"} <= set(results["conventions"][convention][score])
+        assert [row["subject"] for row in sorted(results["subjects"], key=lambda row: row["subject"])] == [
+            *range(49, 58)
+        ]
+        assert results["left_out_unreadable"] == []
+        assert str(finished.path) not in json.dumps(results)
+
+
+def test_the_thresholds_are_said_as_chosen_fold_by_fold(finished):
+    assert results_of(finished.path)["thresholds"] == {"value": 0.5, "chosen_on": "fixed beforehand"}
+    place = finished.path / "baselines" / "threshold"
+    models = [json.loads((place / f"fold_{fold}" / "model.json").read_text()) for fold in range(3)]
+    pairs = [[model["lower"], model["upper"]] for model in models]
+    found = results_of(place)["thresholds"]
+    assert found["value"] == pairs
+    assert "training" in found["chosen_on"]
+    assert str(pairs) in finished.said.replace("\n    ", " ")
+
+
+def test_no_subject_is_in_two_parts_of_a_fold(finished):
+    for fold in json.loads((finished.path / "splits.json").read_text())["folds"]:
+        assert sorted(number for part in PARTS for number in fold[part]) == list(range(49, 58))
+
+
+def masks_on_disk(place, root, number, folder="predictions"):
+    predicted = np.asarray(nib.load(place / folder / f"{number:03d}.nii.gz").dataobj)
+    truth = root / "masks" / f"{number:03d}.nii"
+    return predicted, np.asarray(nib.load(truth).dataobj) if truth.exists() else np.zeros(predicted.shape, np.uint8)
+
+
+def test_dice_of_the_masks_on_disk_is_that_of_the_results(finished, tiny_root):
+    """By hand, from NIfTI to the mean over subjects of the mean over slices with a hemorrhage (x, y, slice)."""
+    for place in (finished.path, finished.path / "baselines" / "threshold"):
+        of_subject, rows = {}, {row["subject"]: row for row in results_of(place)["subjects"]}
+        for number in range(49, 58):
+            predicted, truth = masks_on_disk(place, tiny_root, number)
+            scores = [
+                2 * np.logical_and(p, t).sum() / (p.sum() + t.sum(dtype=int))
+                for p, t in zip(predicted.transpose(2, 0, 1).astype(int), truth.transpose(2, 0, 1), strict=True)
+                if t.any()
+            ]
+            voxel_ml = 6 * 6 * 5 / 1000
+            assert rows[number]["predicted_ml"] == pytest.approx(predicted.sum() * voxel_ml)
+            assert rows[number]["truth_ml"] == pytest.approx(truth.sum() * voxel_ml)
+            if scores:
+                of_subject[number] = np.mean(scores)
+                assert rows[number]["dice"] == pytest.approx(of_subject[number], abs=1e-9)
+            else:
+                assert rows[number]["dice"] is None
+        assert tuple(of_subject) == BLEEDING
+        paper = results_of(place)["conventions"]["paper"]["dice"]
+        assert paper["mean"] == pytest.approx(np.mean(list(of_subject.values())), abs=1e-9)
+        assert paper["n"] == 6
+
+
+def test_masks_follow_from_the_probabilities_by_opencv(finished, tiny_root):
+    """Closing, then opening, by 2 x 2, in the orientation of the screen; probabilities are kept in 8 bits, so a pixel
+    whose probability rounds to the threshold may fall on either side."""
+    kernel, checked = np.ones((2, 2), np.uint8), 0
+    for number in range(49, 58):
+        mask, _ = masks_on_disk(finished.path, tiny_root, number)
+        probability, _ = masks_on_disk(finished.path, tiny_root, number, "probabilities")
+        for d in range(mask.shape[2]):
+            # On disk x runs to the left and y to the front: rows of the screen are -y.
+            shown, found = probability[:, ::-1, d].T.astype(int), mask[:, ::-1, d].T
+            if np.isin(shown, (127, 128)).any():
+                continue
+            positive = (shown > 127).astype(np.uint8)
+            closed = cv2.morphologyEx(positive, cv2.MORPH_CLOSE, kernel)
+            np.testing.assert_array_equal(cv2.morphologyEx(closed, cv2.MORPH_OPEN, kernel), found)
+            checked += 1
+    assert checked > 0
+
+
+def forbid(*names):
+    def refuse(*args, **kwargs):
+        raise AssertionError(f"{names} was called")
+
+    return refuse
+
+
+def test_a_second_run_trains_and_predicts_nothing(finished, monkeypatch):
+    before, kept = results_of(finished.path), digests(finished.path / "fold_0")
+    for kind in (unet.UNetMethod, threshold.ThresholdMethod):
+        monkeypatch.setattr(kind, "fit", forbid("fit"))
+        monkeypatch.setattr(kind, "predict", forbid("predict"))
+    status, said = call(*finished.words)
+    assert status == 0
+    for fold in range(3):
+        assert said.count(f"fold {fold}: finished before") == 2
+    assert results_of(finished.path) == before
+    assert digests(finished.path / "fold_0") == kept
+
+
+def test_report_scores_again_without_predicting(finished, monkeypatch, tmp_path):
+    copied = shutil.copytree(finished.path, tmp_path / "run")
+    baseline = pathlib.Path("baselines") / "threshold"
+    before = [results_of(finished.path), results_of(finished.path / baseline)]
+    for name in ("results.json", "report.html", "tables", "figures"):
+        path = copied / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for kind in (unet.UNetMethod, threshold.ThresholdMethod):
+        monkeypatch.setattr(kind, "fit", forbid("fit"))
+        monkeypatch.setattr(kind, "predict", forbid("predict"))
+    status, said = call("report", f"--workdir={copied}")
+    assert status == 0, said
+    assert [results_of(copied), results_of(copied / baseline)] == before
+    assert (copied / "report.html").is_file()
+    assert (copied / "tables" / "summary.csv").read_text() == (finished.path / "tables" / "summary.csv").read_text()
+
+
+def test_report_and_predict_without_a_run(tmp_path, tiny_root):
+    for name, rest in (("report", []), ("predict", [f"--input={tiny_root}", f"--output={tmp_path / 'out'}"])):
+        status, said = call(name, f"--workdir={tmp_path}", *rest)
+        assert status == 2
+        assert "has no config.json; expected the work directory" in said
+        assert said.count("\n") == 1
+
+
+def test_a_truncated_scan_costs_no_other_subject_its_result(tiny_root, tiny_config, config_file, tmp_path):
+    root = shutil.copytree(tiny_root, tmp_path / "data")
+    whole = (root / "ct_scans" / "052.nii").read_bytes()
+    (root / "ct_scans" / "052.nii").write_bytes(whole[:-3000])
+    path = config_file(tmp_path, tiny_config(method="threshold", compare_with=(), **{"data.root": str(root)}))
+    words = ["crossval", f"--config={path}", f"--workdir={tmp_path / 'run'}"]
+    status, said = call(*words)
+    assert status == 2
+    assert "left out: ct_scans/052.nii (subject 52)" in said
+    assert str(root) not in said
+    results = results_of(tmp_path / "run")
+    assert sorted(row["subject"] for row in results["subjects"]) == [49, 50, 51, 53, 54, 55, 56, 57]
+    assert results["left_out_unreadable"] == [52]
+    assert (tmp_path / "run" / "report.html").is_file()
+    # Made whole, it is the only one that is predicted, and the others keep their scores.
+    (root / "ct_scans" / "052.nii").write_bytes(whole)
+    status, said = call(*words)
+    assert status == 0
+    again = results_of(tmp_path / "run")
+    assert again["left_out_unreadable"] == []
+    assert said.count("finished before") == 2
+    rows = {row["subject"]: row for row in again["subjects"]}
+    assert all(rows[row["subject"]] == row for row in results["subjects"])
+    assert rows[52]["dice"] is not None
+
+
+def other_masks(root, numbers):
+    """Shifts the masks of these subjects along x, so that each keeps its slices but not its pixels."""
+    for number in numbers:
+        path = root / "masks" / f"{number:03d}.nii"
+        if path.exists():
+            image = nib.load(path)
+            array = np.roll(np.asarray(image.dataobj), 7, axis=0)
+            nib.save(nib.Nifti1Image(array, image.affine), path)
+
+
+def learned(folder, method, config):
+    """All that a method learned and chose in a fold, bit by bit."""
+    made = base.make(method, config)
+    params = made.load(folder)
+    weights = jax.tree.leaves(getattr(params, "weights", {}))
+    return [made.chosen(params), *(np.asarray(leaf).tobytes() for leaf in weights)]
+
+
+def train_fold_0(folder, root, splits, part, config, config_file):
+    """Trains fold 0 on a copy of the data in which the subjects of a part of it have other masks."""
+    root = shutil.copytree(root, folder / "data")
+    other_masks(root, splits["folds"][0][part])
+    path = config_file(folder, config)
+    status, said = call("train", f"--config={path}", f"--config.data.root={root}", f"--workdir={folder / 'run'}")
+    assert status == 0, said
+    assert json.loads((folder / "run" / "splits.json").read_text()) == splits
+    return folder / "run" / "fold_0"
+
+
+def test_nothing_is_chosen_on_the_test_subjects(finished, tiny_root, tiny_config, config_file, tmp_path):
+    """With other masks for the test subjects of fold 0, all that the fold learned and chose is the same, bit by bit:
+    weights, epoch, grey levels. With other masks for its training subjects it is not: the comparison can fail."""
+    splits = json.loads((finished.path / "splits.json").read_text())
+    config = tiny_config(**SMALL)
+    before = learned(finished.path / "fold_0", "unet", config)
+    assert len(before) > 10
+    changed = train_fold_0(tmp_path / "unet", tiny_root, splits, "test", config, config_file)
+    assert learned(changed, "unet", config) == before
+
+    before = learned(finished.path / "baselines" / "threshold" / "fold_0", "threshold", config)
+    config = tiny_config(**SMALL, method="threshold", compare_with=())
+    for part in ("test", "train"):
+        changed = train_fold_0(tmp_path / part, tiny_root, splits, part, config, config_file)
+        assert (learned(changed, "threshold", config) == before) == (part == "test")
