@@ -1,6 +1,6 @@
 """Checkpoints: the newest two and the best are kept and come back to the bit; what is damaged is said."""
 
-import gc
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -50,17 +50,10 @@ def test_without_a_checkpoint_no_epoch_is_done(tmp_path):
     checkpoints.close()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what orbax leaves behind
 def test_what_cannot_be_read_is_said(tmp_path):
     save_all(tmp_path / "c", (0.1, 0.2))
+    shutil.rmtree(tmp_path / "c" / "2" / "state")
     checkpoints = Checkpoints(tmp_path / "c")
-    other = state_of(0).replace(params={"w": jnp.zeros((3, 3))})
     with pytest.raises(InputError, match=r"2: the checkpoint cannot be read \(.+\); delete the fold's folder"):
-        checkpoints.restore(2, other)
-    for path in (tmp_path / "c" / "2" / "state").rglob("*"):
-        if path.is_file():
-            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(InputError, match="2: the checkpoint cannot be read"):
         checkpoints.restore(2, state_of(0))
     checkpoints.close()
-    gc.collect()  # while those warnings are let pass

@@ -1,0 +1,70 @@
+"""The threshold method: fits the pair that made the truth, predicts by it, and reads it again."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ichjax.data import cache, ct_ich
+from ichjax.errors import InputError
+from ichjax.methods import base, threshold
+
+
+@pytest.fixture(scope="module")
+def scans(tiny_root):
+    """Scans whose truth is what lies from 60 to 80 HU: grey levels 170 to 212."""
+    found, _ = cache.open_scans(ct_ich.read_dataset(tiny_root).subjects[:4], progress=False)
+    made = []
+    for scan in found:
+        mask = ((scan.volume.hu >= 60) & (scan.volume.hu <= 80)).astype(np.uint8)
+        made.append(dataclasses.replace(scan, mask=mask, truth_px=mask.sum(axis=(1, 2))))
+    return made
+
+
+@pytest.fixture(scope="module")
+def method(tiny_config):
+    return base.make("threshold", tiny_config())
+
+
+def test_it_finds_the_pair_predicts_by_it_and_reads_it_again(method, scans, tmp_path, monkeypatch, capsys):
+    params = method.fit(scans, [], workdir=tmp_path / "fold_0", fold=0)
+    assert params["training_jaccard"] == pytest.approx(1.0)
+    assert "fold 0: thresholds" in capsys.readouterr().out
+    for scan in scans:
+        prediction = method.predict(params, scan.volume)
+        assert prediction.probability.dtype == jnp.float32
+        assert prediction.slice_scores is None
+        wanted = np.flatnonzero(scan.truth_px)  # elsewhere a pair may let single pixels through
+        np.testing.assert_array_equal(np.asarray(prediction.probability)[wanted], scan.mask[wanted])
+        assert prediction.probability.shape == scan.volume.shape
+    assert method.load(tmp_path / "fold_0") == params
+    assert method.chosen(params) == {
+        "thresholds": [params["lower"], params["upper"]],
+        "training_jaccard": params["training_jaccard"],
+    }
+    monkeypatch.setattr(threshold, "_positive_slices", None)  # a finished fold is only read
+    assert method.fit(scans, [], workdir=tmp_path / "fold_0", fold=0) == params
+
+
+def test_the_score_is_the_mean_over_slices_with_a_hemorrhage(method, scans, tmp_path):
+    half = dataclasses.replace(scans[0], mask=scans[0].mask.copy())
+    d = int(np.flatnonzero(half.truth_px)[0])
+    half.mask[d, :, :16] = 0
+    half = dataclasses.replace(half, truth_px=half.mask.sum(axis=(1, 2)))
+    params = method.fit([half, *scans[1:]], [], workdir=tmp_path, fold=0)
+    scores = []
+    for scan in [half, *scans[1:]]:
+        found = np.asarray(method.predict(params, scan.volume).probability) > 0.5
+        scores += [(f & (t > 0)).sum() / (f | (t > 0)).sum() for f, t in zip(found, scan.mask, strict=True) if t.any()]
+    assert params["training_jaccard"] == pytest.approx(np.mean(scores), rel=1e-5)
+
+
+def test_what_cannot_be_done_is_said(method, scans, tmp_path):
+    healthy = [dataclasses.replace(scan, truth_px=np.zeros(4, int)) for scan in scans]
+    with pytest.raises(InputError, match="fold 2: no training slice has a hemorrhage"):
+        method.fit(healthy, [], workdir=tmp_path, fold=2)
+    with pytest.raises(InputError, match="no finished fold"):
+        method.load(tmp_path)
+    with pytest.raises(InputError, match="'otsu'; expected one of unet, threshold"):
+        base.make("otsu", None)

@@ -1,0 +1,95 @@
+"""The U-Net method: fit, read again, predict on any grid; what is missing or broken is said."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ichjax.data import cache, ct_ich
+from ichjax.errors import InputError
+from ichjax.methods import base, unet
+
+
+@pytest.fixture(scope="module")
+def scans(tiny_root):
+    return cache.open_scans(ct_ich.read_dataset(tiny_root).subjects[:4], progress=False)[0]
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config):
+    return tiny_config(**{"model.base_width": 2, "model.depth": 1, "model.norm": "none", "train.epochs": 1})
+
+
+@pytest.fixture(scope="module")
+def fitted(config, scans, tmp_path_factory):
+    """(method, parameters, folder) after one epoch."""
+    method, folder = base.make("unet", config), tmp_path_factory.mktemp("fold_0")
+    return method, method.fit(scans[:3], scans[3:], workdir=folder, fold=0), folder
+
+
+def test_what_it_fits_is_what_it_reads_again(fitted, scans, monkeypatch):
+    method, params, folder = fitted
+    assert params.grid == (32, 32, 6.0, 6.0)
+    assert params.chosen["epoch"] == 1
+    assert json.loads((folder / "model.json").read_text())["chosen"] == params.chosen == method.chosen(params)
+    monkeypatch.setattr(unet, "train_fold", None)  # a finished fold is only read
+    for again in (method.load(folder), method.fit(scans[:3], scans[3:], workdir=folder, fold=0)):
+        jax.tree.map(np.testing.assert_array_equal, again.weights, params.weights)
+        assert (again.grid, again.chosen) == (params.grid, params.chosen)
+        np.testing.assert_array_equal(
+            method.predict(again, scans[0].volume).probability, method.predict(params, scans[0].volume).probability
+        )
+
+
+def test_a_prediction_lies_on_the_scans_own_grid(fitted, scans):
+    method, params, _ = fitted
+    volume = scans[0].volume
+    wide = dataclasses.replace(volume, hu=np.pad(volume.hu, ((0, 0), (4, 4), (0, 8)), constant_values=-1000))
+    for own in (volume, dataclasses.replace(volume, hu=volume.hu[:3]), wide):
+        prediction = method.predict(params, own)
+        assert prediction.probability.shape == own.hu.shape
+        assert prediction.probability.dtype == jnp.float32
+        assert float(prediction.probability.min()) >= 0.0
+        assert float(prediction.probability.max()) <= 1.0
+        assert prediction.slice_scores is prediction.subtype_scores is None
+
+
+def test_it_says_how_long_it_will_take(fitted, scans, capsys):
+    method, params, _ = fitted
+    method.announce(params, [scan.volume for scan in scans], "fold 0: predicting 4 scans")
+    assert "fold 0: predicting 4 scans: 16 slices at " in capsys.readouterr().out
+    method.announce(params, [], "nothing")
+    assert capsys.readouterr().out == ""
+
+
+def test_post_processing_is_the_configurations(config):
+    post = base.make("unet", config).post
+    assert (post.threshold, post.closing_px, post.opening_px) == (0.5, 2, 2)
+    assert post._replace(threshold=0.55).all_thresholds == (0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
+
+
+def test_scans_that_do_not_fit_together_or_the_patches_are_named(config, scans, tmp_path):
+    method, volume = base.make("unet", config), scans[1].volume
+    cut = dataclasses.replace(scans[1], volume=dataclasses.replace(volume, hu=volume.hu[:, :24]))
+    with pytest.raises(InputError, match=r"24 x 32 \(subject 50\), 32 x 32 \(subject (49|51|52)\); expected one size"):
+        method.fit([scans[0], cut], scans[2:], workdir=tmp_path, fold=0)
+    odd = dataclasses.replace(scans[1], volume=dataclasses.replace(volume, hu=volume.hu[:, :, :31]))
+    with pytest.raises(InputError, match="do not cover a slice of 32 x 31 evenly"):
+        method.fit([odd], [odd], workdir=tmp_path, fold=0)
+    with pytest.raises(InputError, match="no scan could be read"):
+        method.fit([], [], workdir=tmp_path, fold=0)
+
+
+def test_what_cannot_be_read_is_said(fitted, tmp_path):
+    method, _, folder = fitted
+    with pytest.raises(InputError, match=r"no finished fold; expected model.json and weights/"):
+        method.load(tmp_path)
+    (tmp_path / "model.json").write_bytes((folder / "model.json").read_bytes())
+    with pytest.raises(InputError, match="weights"):
+        method.load(tmp_path)
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(InputError, match="the trained weights cannot be read"):
+        method.load(tmp_path)
