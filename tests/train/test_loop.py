@@ -1,0 +1,148 @@
+"""Training a fold: rows, the best epoch, a kill that leaves no trace, and a collapse or a blow-up that is said."""
+
+import dataclasses
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from ichjax.data import cache, ct_ich
+from ichjax.errors import InputError
+from ichjax.train import checkpoint, loop
+
+
+@pytest.fixture(scope="module")
+def parts(tiny_root):
+    """(training scans, validation scans)."""
+    scans, _ = cache.open_scans(ct_ich.read_dataset(tiny_root).subjects, progress=False)
+    return [scan for scan in scans if scan.number in (49, 50, 51)], [scan for scan in scans if scan.number in (52, 54)]
+
+
+@pytest.fixture(scope="module")
+def train(parts, tiny_config):
+    """train(folder, **fields): a fold of two epochs of a very small network."""
+
+    def run(folder, **fields):
+        small = {"model.base_width": 2, "model.depth": 1, "model.norm": "none", "model.dropout": 0.3}
+        return loop.train_fold(tiny_config(**small, **fields), *parts, folder=folder, fold=0)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(train, tmp_path_factory):
+    """(the folder of an undisturbed run of three epochs, what it gave)."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, train(folder, **{"train.epochs": 3})
+
+
+def rows_of(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_row_an_epoch_and_the_best_of_them(whole):
+    folder, fitted = whole
+    rows = rows_of(folder)
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    steps = rows[0]["step"]
+    assert [row["step"] for row in rows] == [steps, 2 * steps, 3 * steps]
+    expected = {
+        "epoch", "step", "learning_rate", "loss", "gradient_norm", "examples_per_second", "wait_share", "seconds",
+        "validation_loss", "validation_jaccard", "validation_dice", "constant_output",
+    }  # fmt: skip
+    assert all(row.keys() == expected for row in rows)
+    assert rows[2]["loss"] < rows[0]["loss"]
+    best = max(rows, key=lambda row: row["validation_jaccard"])
+    assert (fitted.epoch, fitted.validation_jaccard) == (best["epoch"], best["validation_jaccard"])
+    assert list((folder / "events").iterdir())
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_run_that_is_killed_and_called_again_ends_with_the_same_bits(train, whole, tmp_path, monkeypatch, after):
+    say = loop._say_epoch
+
+    def killed(fold, row, epochs):
+        if row["epoch"] == after:
+            raise KeyboardInterrupt
+        say(fold, row, epochs)
+
+    monkeypatch.setattr(loop, "_say_epoch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, **{"train.epochs": 3})
+    with (tmp_path / "metrics.jsonl").open("a") as file:  # as a kill in the middle of the next epoch may leave it
+        file.write(json.dumps({"epoch": after + 1, "step": 0}) + "\n" + '{"epoch": ')
+    monkeypatch.setattr(loop, "_say_epoch", say)
+    fitted = train(tmp_path, **{"train.epochs": 3})
+    folder, expected = whole
+    jax.tree.map(np.testing.assert_array_equal, fitted.params, expected.params)
+    assert (fitted.epoch, fitted.validation_jaccard) == (expected.epoch, expected.validation_jaccard)
+    timing = ("examples_per_second", "wait_share", "seconds")
+    ours, theirs = ([{k: v for k, v in r.items() if k not in timing} for r in rows_of(f)] for f in (tmp_path, folder))
+    assert ours == theirs
+
+
+def test_a_finished_fold_is_only_read(train, whole, monkeypatch, capsys):
+    folder, expected = whole
+    monkeypatch.setattr(loop, "_train_epoch", None)
+    fitted = train(folder, **{"train.epochs": 3})
+    jax.tree.map(np.testing.assert_array_equal, fitted.params, expected.params)
+    assert fitted.epoch == expected.epoch
+    assert len(rows_of(folder)) == 3
+    assert capsys.readouterr().out == ""
+
+
+def test_the_best_epoch_is_what_comes_back_not_the_last(train, tmp_path, monkeypatch):
+    merge, scores, kept = loop.merge, iter([0.2, 0.7, 0.4, 0.7]), {}
+    monkeypatch.setattr(loop, "merge", lambda sums: merge(sums) | {checkpoint.SCORE: next(scores)})
+    save = checkpoint.Checkpoints.save
+
+    def note(self, epoch, state, *rest):
+        kept[epoch] = jax.device_get(state.params)
+        save(self, epoch, state, *rest)
+
+    monkeypatch.setattr(checkpoint.Checkpoints, "save", note)
+    fitted = train(tmp_path, **{"train.epochs": 4})
+    assert (fitted.epoch, fitted.validation_jaccard) == (2, 0.7)
+    jax.tree.map(np.testing.assert_array_equal, fitted.params, kept[2])
+
+
+def test_an_estimate_stands_before_training_and_a_dead_network_is_said(train, tmp_path, monkeypatch, capsys):
+    create = loop.create
+
+    def dead(*arguments, **options):
+        state, optimizer = create(*arguments, **options)
+        head = {**state.params["head"], "bias": np.full(2, -100.0, np.float32)}  # no ReLU of the head opens again
+        return state.replace(params={**state.params, "head": head}), optimizer
+
+    monkeypatch.setattr(loop, "create", dead)
+    train(tmp_path, **{"train.epochs": 1, "model.head": "paper"})
+    lines = capsys.readouterr().out.splitlines()
+    assert "s a step measured: about" in lines[0]
+    assert "epoch   1/1" in lines[1]
+    assert "THE OUTPUT IS CONSTANT" in lines[1]
+    assert rows_of(tmp_path)[0]["constant_output"] is True
+
+
+def test_a_living_network_is_not_called_dead(whole):
+    assert not any(row["constant_output"] for row in rows_of(whole[0]))
+
+
+def test_a_loss_that_is_not_finite_names_the_epoch(train, tmp_path, monkeypatch):
+    merge, losses = loop.merge, iter([0.5, math.nan])
+    monkeypatch.setattr(loop, "merge", lambda sums: merge(sums) | {"validation_loss": next(losses)})
+    with pytest.raises(InputError, match=r"fold 0 epoch 2: the loss .* not finite; .* learning_rate than 0.003"):
+        train(tmp_path)
+    assert [row["epoch"] for row in rows_of(tmp_path)] == [1]
+
+
+def test_what_cannot_be_trained_is_said(parts, tiny_config, tmp_path):
+    train, valid = parts
+    with pytest.raises(InputError, match="fold 0: no scan could be read"):
+        loop.train_fold(tiny_config(), train, [], folder=tmp_path, fold=0)
+    with pytest.raises(InputError, match="batch_size is 6; expected a multiple of the 4 devices"):
+        loop.train_fold(tiny_config(**{"train.batch_size": 6}), train, valid, folder=tmp_path, fold=0)
+    healthy = [dataclasses.replace(scan, mask=np.zeros_like(scan.mask)) for scan in train]
+    with pytest.raises(InputError, match="fold 0: no patch with a hemorrhage"):
+        loop.train_fold(tiny_config(), healthy, valid, folder=tmp_path, fold=0)
