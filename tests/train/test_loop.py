@@ -132,7 +132,7 @@ def test_a_living_network_is_not_called_dead(whole):
 def test_a_loss_that_is_not_finite_names_the_epoch(train, tmp_path, monkeypatch):
     merge, losses = loop.merge, iter([0.5, math.nan])
     monkeypatch.setattr(loop, "merge", lambda sums: merge(sums) | {"validation_loss": next(losses)})
-    with pytest.raises(InputError, match=r"fold 0 epoch 2: the loss .* not finite; .* learning_rate than 0.003"):
+    with pytest.raises(InputError, match=r"fold 0 epoch 2: the loss .* not finite; .*learning_rate than 0.003"):
         train(tmp_path)
     assert [row["epoch"] for row in rows_of(tmp_path)] == [1]
 
