@@ -27,7 +27,7 @@ def get_config():
     config.train.epochs = 4
     config.train.examples_per_epoch = 512
     config.train.batch_size = 8
-    config.train.learning_rate = 3e-3
+    config.train.learning_rate = 1.2e-2
     config.train.schedule = "cosine"
     config.train.warmup_steps = 10
     config.train.dice_weight = 1.0
