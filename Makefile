@@ -10,7 +10,7 @@ demo: $(VENV)/.run
 	$(BIN)/python launch.py crossval --config=configs/demo.py --workdir=runs/demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 # The slow gates: is the phantom neither trivial nor hopeless for a small U-Net? Minutes, not seconds.
 gates: $(VENV)/.dev

@@ -2,7 +2,7 @@
 
     python launch.py crossval --config=configs/demo.py --workdir=runs/demo
 
-15 synthetic head CTs of 256 x 256 (made once), 3 folds, a small U-Net on 64 x 64 patches at stride 32: 49 patches a
+20 synthetic head CTs of 256 x 256 (made once), 4 folds, a small U-Net on 64 x 64 patches at stride 32: 49 patches a
 slice as in the paper, each about as many millimetres wide.
 """
 

@@ -117,6 +117,9 @@ CHOICES = {
     "train.validation_negatives": ("matched", "none"),
 }
 AT_LEAST = {
+    "seed": 0,
+    "phantom.seed": 0,
+    "train.examples_per_epoch": 0,
     "data.folds": 3,
     "patch.side": 1,
     "patch.stride": 1,

@@ -2,7 +2,7 @@
 
 import functools
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -32,10 +32,17 @@ def train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> run.E
     return experiment
 
 
-def crossval(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> run.Experiment:
-    """Runs all folds of the configuration's method and of those beside it, and writes all that DESIGN promises.
+def crossval(
+    config: ml_collections.ConfigDict, workdir: pathlib.Path, *, folds: Sequence[int] | None = None
+) -> run.Experiment:
+    """Runs the folds of the configuration's method and of those beside it, then writes tables, figures and report.
 
     Folds that are finished are not done again. A subject whose scan cannot be read costs no other its result.
+
+    Args:
+      config: of the experiment.
+      workdir: where everything goes.
+      folds: indices of the folds to run; None for all of them.
     """
     methods = {name: base.make(name, config) for name in (config.method, *config.compare_with)}
     experiment = run.open_experiment(config, workdir)
@@ -44,7 +51,8 @@ def crossval(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> run.Ex
         place.mkdir(parents=True, exist_ok=True)
         say(f"== {base.METHODS[name]}: {len(experiment.folds.folds)} folds, {len(experiment.scans)} subjects ==")
         for fold in experiment.folds.folds:
-            _run_fold(method, experiment, fold, place)
+            if folds is None or fold.index in folds:
+                _run_fold(method, experiment, fold, place)
         write_results(config, name, method, place, unreadable=experiment.problems)
     publish(workdir)
     return experiment

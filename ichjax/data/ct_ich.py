@@ -176,11 +176,10 @@ def _numbered_files(folder: pathlib.Path) -> tuple[dict[int, pathlib.Path], list
 
 
 def _unmatched(scans: dict, masks: dict, slice_rows: dict, subject_rows: dict) -> list[str]:
-    """One sentence for each kind of thing that lacks its counterpart."""
+    """One sentence for each kind of thing that lacks its counterpart; a scan without a mask is told when read."""
     lacking = [
         (set(slice_rows) | set(subject_rows), scans, "stand in a table but have no scan"),
         (masks, scans, "have a mask but no scan"),
-        (scans, masks, "have no mask"),
         (scans, slice_rows, "have no row in the slice table, so no sub-types"),
         (scans, subject_rows if subject_rows else scans, "have no row in the subject table, so no age and sex"),
     ]

@@ -163,7 +163,7 @@ def write_dataset(
     if subjects < 1:
         raise InputError(f"a data set of {subjects} phantoms was asked for; expected at least 1")
     root = pathlib.Path(root)
-    root.mkdir(parents=True, exist_ok=True)
+    (root / "masks").mkdir(parents=True, exist_ok=True)  # there even if nobody bleeds
     numbers = range(phantom_plan.FIRST_NUMBER, phantom_plan.FIRST_NUMBER + subjects)
     make = functools.partial(_make_and_write, str(root), seed, preset)
     workers = min(workers or len(os.sched_getaffinity(0)), subjects)

@@ -20,7 +20,7 @@ from ichjax.errors import InputError
 from ichjax.models.unet import count_parameters
 from ichjax.ops.augment import AffineRange
 from ichjax.train import checkpoint, log, parallel
-from ichjax.train.state import TrainState, create, make_model, make_schedule
+from ichjax.train.state import TrainState, create, make_model, make_optimizer, make_schedule
 from ichjax.train.step import StepSettings, make_train_step, make_validation_step, merge
 
 
@@ -56,18 +56,11 @@ def train_fold(
     steps = epochs.steps(config.train.batch_size)
 
     # --- devices, network, step
-    mesh = parallel.make_mesh()
-    parallel.check_batch(config.train.batch_size, mesh)
-    schedule = make_schedule(config, steps * config.train.epochs)
-    state, optimizer = create(config, schedule, fold=fold)
-    state = parallel.replicate(state, mesh)
-    settings = StepSettings(
-        config.windows, AffineRange(**config.augment), config.seed, fold, config.train.dice_weight
+    mesh, schedule, train_step, validation_step = _programs(
+        ml_collections.FrozenConfigDict(config), steps * config.train.epochs
     )
-    model = make_model(config)
-    make_step = functools.partial(make_train_step, model, optimizer, settings)
-    train_step = parallel.compile_step(make_step, mode=config.parallel, mesh=mesh)
-    validation_step = jax.jit(make_validation_step(model, settings))
+    parallel.check_batch(config.train.batch_size, mesh)
+    state = parallel.replicate(create(config, schedule, fold=fold)[0], mesh)
 
     # --- where it stopped
     checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
@@ -118,6 +111,19 @@ def train_fold(
         fold_log.close()
         checkpoints.close()
     return Fitted(jax.device_get(state.params), best["epoch"], best[checkpoint.SCORE])
+
+
+@functools.lru_cache(maxsize=2)
+def _programs(config: ml_collections.FrozenConfigDict, total_steps: int) -> tuple:
+    """(mesh, schedule, training step, validation step): made once for all folds, so that each is compiled once."""
+    mesh = parallel.make_mesh()
+    schedule = make_schedule(config, total_steps)
+    model = make_model(config)
+    ranges = AffineRange(**config.augment.to_dict())
+    settings = StepSettings(config.windows, ranges, config.seed, config.train.dice_weight)
+    make_step = functools.partial(make_train_step, model, make_optimizer(schedule), settings)
+    train_step = parallel.compile_step(make_step, mode=config.parallel, mesh=mesh)
+    return mesh, schedule, train_step, jax.jit(make_validation_step(model, settings))
 
 
 def _examples(config, scans, negatives: str, fold: int, *, limit: int) -> tuple[loader.PatchReader, Epochs]:

@@ -12,9 +12,11 @@ from ichjax.models.unet import UNet
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """step: int32 [], updates made so far.  params: the network's.  opt_state: the optimizer's."""
+    """step: int32 [], updates made so far.  fold: int32 [], data rather than a constant of the program, so that one
+    program serves all folds.  params: the network's.  opt_state: the optimizer's."""
 
     step: jax.Array
+    fold: jax.Array
     params: dict
     opt_state: optax.OptState
 
@@ -42,18 +44,23 @@ def make_schedule(config: ml_collections.ConfigDict, total_steps: int) -> optax.
     return optax.join_schedules([rise, schedule], [train.warmup_steps])
 
 
+def make_optimizer(schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Adam (paper, section 4), without weight decay."""
+    return optax.adam(schedule)
+
+
 def create(
     config: ml_collections.ConfigDict, schedule: optax.Schedule, *, fold: int
 ) -> tuple[TrainState, optax.GradientTransformation]:
     """The state before the first step, which follows from (config.seed, fold) alone, and the optimizer (Adam)."""
-    optimizer = optax.adam(schedule)
+    optimizer = make_optimizer(schedule)
     images = jnp.zeros((1, config.patch.side, config.patch.side, len(config.windows)))
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), fold), 0)
 
     # It runs once: optimizing its random numbers takes the compiler half a minute on a CPU, running it does not.
     @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-    def init(key):
+    def init(fold):
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), fold), 0)
         params = make_model(config).init(key, images)["params"]
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+        return TrainState(jnp.zeros((), jnp.int32), fold, params, optimizer.init(params))
 
-    return init(key), optimizer
+    return init(jnp.int32(fold)), optimizer

@@ -13,19 +13,18 @@ from ichjax.train.state import TrainState
 
 
 class StepSettings(NamedTuple):
-    """What a step needs beside the network: intensity windows, augmentation ranges, seed, fold, and how much soft
+    """What a step needs beside the network: intensity windows, augmentation ranges, seed, and how much soft
     Dice loss is added to the cross-entropy (none in the paper)."""
 
     windows: tuple[tuple[float, float], ...]
     ranges: augment.AffineRange
     seed: int
-    fold: int
     dice_weight: float = 0.0
 
 
-def example_keys(settings: StepSettings, step: jax.Array, index: jax.Array) -> jax.Array:
+def example_keys(seed: int, fold: jax.Array, step: jax.Array, index: jax.Array) -> jax.Array:
     """PRNG keys [B] that depend on (seed, fold, step, example index) alone, so on no device and no neighbour."""
-    base = jax.random.fold_in(jax.random.fold_in(jax.random.key(settings.seed), settings.fold), 1)
+    base = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), fold), 1)
     at_step = jax.random.fold_in(base, step)
     return jax.vmap(lambda i: jax.random.fold_in(at_step, i))(index)
 
@@ -48,7 +47,7 @@ def make_train_step(
         return loss.mean()
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
-        keys = example_keys(settings, state.step, batch["index"])
+        keys = example_keys(settings.seed, state.fold, state.step, batch["index"])
         images = hu.windows(batch["image"], settings.windows)
         warp_keys, dropout_keys = jnp.unstack(jax.vmap(lambda key: jax.random.split(key, 2))(keys), axis=1)
         images, masks = augment.augment(warp_keys, images, batch["mask"].astype(jnp.float32), settings.ranges)
@@ -58,7 +57,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
-        return TrainState(state.step + 1, params, opt_state), metrics
+        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
     return train_step
 

@@ -19,6 +19,8 @@ from scipy import ndimage
 
 from ichjax.data import ct_ich, phantom, phantom_physics
 
+pytestmark = pytest.mark.xdist_group("phantom_targets")  # one worker makes and measures the set
+
 SUBJECTS, SEED = 12, 0
 BONE_HU = 200  # the inner table is where HU fall below this
 RINGS_MM = (0, 1, 2, 4, 8, 16, 32)

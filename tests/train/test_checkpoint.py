@@ -13,7 +13,8 @@ from ichjax.train.state import TrainState
 
 
 def state_of(epoch):
-    return TrainState(jnp.int32(7 * epoch), {"w": jnp.full((3, 2), epoch / 3, jnp.float32)}, (jnp.arange(4.0) * epoch,))
+    params = {"w": jnp.full((3, 2), epoch / 3, jnp.float32)}
+    return TrainState(jnp.int32(7 * epoch), jnp.int32(2), params, (jnp.arange(4.0) * epoch,))
 
 
 def save_all(folder, scores):

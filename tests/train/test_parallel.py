@@ -34,7 +34,7 @@ def train(tiny_config):
     )
     start, optimizer = states.create(config, states.make_schedule(config, 10), fold=0)
     start = jax.device_get(start)
-    settings = steps.StepSettings(config.windows, AffineRange(**config.augment), 0, 0)
+    settings = steps.StepSettings(config.windows, AffineRange(**config.augment), 0)
     make_step = functools.partial(steps.make_train_step, states.make_model(config), optimizer, settings)
 
     @functools.cache

@@ -47,8 +47,8 @@ def made(ranges=RANGES, dropout=0.5, seed=3, fold=1, dice_weight=0.0):
     """(state before the first step, jitted step) of the smallest network; Adam at 0.01."""
     model, optimizer = Tiny(dropout), optax.adam(1e-2)
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, SIDE, SIDE, 2)))["params"]
-    state = states.TrainState(jnp.zeros((), jnp.int32), params, jax.jit(optimizer.init)(params))
-    settings = steps.StepSettings(WINDOWS, ranges, seed, fold, dice_weight)
+    state = states.TrainState(jnp.int32(0), jnp.int32(fold), params, jax.jit(optimizer.init)(params))
+    settings = steps.StepSettings(WINDOWS, ranges, seed, dice_weight)
     return state, jax.jit(steps.make_train_step(model, optimizer, settings))
 
 
@@ -69,8 +69,8 @@ def test_three_steps_equal_those_written_out(dice_weight):
         z = conv(x, params["Conv_1"], "VALID") + params["Conv_1"]["bias"][None, None, None]
         p = 1 / (1 + jnp.exp(-z[..., 0]))
         entropy = -(truth * jnp.log(p) + (1 - truth) * jnp.log(1 - p)).mean()
-        dice = (2 * (p * truth).sum((1, 2)) + 1) / (p.sum((1, 2)) + truth.sum((1, 2)) + 1)
-        return entropy + dice_weight * (1 - dice).mean()
+        dice = 2 * (p * truth).sum((1, 2)) / (p.sum((1, 2)) + truth.sum((1, 2)))
+        return entropy + dice_weight * jnp.where(truth.any((1, 2)), 1 - dice, 0).mean()
 
     plain = jax.jit(jax.value_and_grad(loss_of))
     expected = jax.tree.map(lambda x: np.asarray(x, np.float64), state.params)
@@ -96,9 +96,7 @@ def test_three_steps_equal_those_written_out(dice_weight):
 
 def test_keys_depend_on_seed_fold_step_and_index_alone():
     data = lambda *a: np.asarray(jax.random.key_data(keys(*a)))  # noqa: E731
-    keys = jax.jit(
-        lambda seed, fold, step, index: steps.example_keys(steps.StepSettings(WINDOWS, STILL, seed, fold), step, index)
-    )
+    keys = jax.jit(steps.example_keys)
     index = np.array([5, 900, 0, 77], np.int32)
     there = data(1, 2, 3, index)
     np.testing.assert_array_equal(data(1, 2, 3, index[::-1].copy()), there[::-1])
@@ -123,8 +121,8 @@ def test_order_within_a_batch_does_not_matter():
 
 @pytest.mark.parametrize("other", [{"seed": 4}, {"fold": 0}])
 def test_seed_and_fold_change_what_is_drawn(other):
-    (state, step), (_, step_there) = made(), made(**other)
-    assert float(step(state, batch_of(0))[1]["loss"]) != float(step_there(state, batch_of(0))[1]["loss"])
+    (state, step), (there, step_there) = made(), made(**other)
+    assert float(step(state, batch_of(0))[1]["loss"]) != float(step_there(there, batch_of(0))[1]["loss"])
 
 
 def test_the_same_example_is_drawn_anew_at_each_step():
@@ -137,7 +135,7 @@ def test_validation_sums_merge_exactly_and_leave_padding_out():
     rng = np.random.default_rng(5)
     model = Tiny()
     params = jax.tree.map(lambda x: 3 * x, made()[0].params)
-    step = jax.jit(steps.make_validation_step(model, steps.StepSettings(WINDOWS, STILL, 0, 0)))
+    step = jax.jit(steps.make_validation_step(model, steps.StepSettings(WINDOWS, STILL, 0)))
     parts = [batch_of(11, 4), batch_of(12, 4)]
     parts[1]["weight"][2:] = 0.0
     merged = steps.merge([jax.device_get(step(params, part)) for part in parts])
@@ -172,7 +170,7 @@ def test_a_constant_output_is_told_from_one_that_varies_between_batches():
 def test_a_step_is_traced_once(tiny_config):
     config = tiny_config(**{"augment.zoom": 0.0})
     state, optimizer = states.create(config, states.make_schedule(config, 10), fold=0)
-    settings = steps.StepSettings(config.windows, AffineRange(**config.augment), 0, 0)
+    settings = steps.StepSettings(config.windows, AffineRange(**config.augment), 0)
     step = steps.make_train_step(states.make_model(config), optimizer, settings)
     chex.clear_trace_counter()
     jitted = jax.jit(chex.assert_max_traces(step, n=1), donate_argnums=0)
@@ -188,7 +186,7 @@ def test_bfloat16_is_of_the_computation_only(tiny_config):
     for dtype in ("float32", "bfloat16"):
         config = tiny_config(**{"model.dtype": dtype})
         state, optimizer = states.create(config, states.make_schedule(config, 10), fold=0)
-        settings = steps.StepSettings(config.windows, AffineRange(**config.augment), 0, 0)
+        settings = steps.StepSettings(config.windows, AffineRange(**config.augment), 0)
         step = jax.jit(steps.make_train_step(states.make_model(config), optimizer, settings))
         if dtype == "bfloat16":
             assert "bf16" in str(jax.make_jaxpr(step)(state, batch_of(0, 8)))
