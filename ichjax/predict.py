@@ -18,7 +18,7 @@ from ichjax.errors import InputError
 from ichjax.evaluate import figures
 from ichjax.files import write_json
 from ichjax.methods import base
-from ichjax.methods.slices import pad_depth
+from ichjax.methods.slices import Geometry, pad_depth, same_grid
 from ichjax.ops import metrics
 from ichjax.train.log import say
 
@@ -75,7 +75,8 @@ def _finish(probability, threshold, *, closing: int, opening: int):
 def _kernel_scale(trained: TrainedRun, volume: Volume) -> float:
     """Kernels are so many pixels of the training's grid: on other pixels they keep their millimetres."""
     grid = getattr(trained.params[0], "grid", None)
-    return 1.0 if grid is None or grid[:2] == volume.shape[1:] else grid.row_mm / volume.pixel_mm[0]
+    own = Geometry(*volume.shape[1:], *volume.pixel_mm)
+    return 1.0 if grid is None or same_grid(own, grid) else grid.row_mm / volume.pixel_mm[0]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

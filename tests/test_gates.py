@@ -25,10 +25,11 @@ def test_a_width_16_unet_beats_the_threshold_on_calibrated_phantoms_and_stays_be
     config.train.epochs = 4
     config.train.examples_per_epoch = 512
     config.train.batch_size = 8
-    config.train.learning_rate = 1.2e-2
+    config.train.learning_rate = 4e-3
     config.train.schedule = "cosine"
     config.train.warmup_steps = 10
     config.train.dice_weight = 1.0
+    config.train.validation_negatives = "matched"
     crossval.crossval(config, tmp_path, folds=(0,))
     scores = {
         name: json.loads((tmp_path / place / "results.json").read_text())["conventions"]["paper"]["dice"]["mean"]
