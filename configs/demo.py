@@ -24,7 +24,7 @@ def get_config():
     config.model.dropout = 0.0
     config.model.norm = "group"
     config.model.head = "plain"  # a few hundred steps teach the paper's nothing
-    config.train.epochs = 4
+    config.train.epochs = 5
     config.train.examples_per_epoch = 512
     config.train.batch_size = 8
     config.train.learning_rate = 4e-3
