@@ -4,6 +4,8 @@
 
 20 synthetic head CTs of 256 x 256 (made once), 4 folds, a small U-Net on 64 x 64 patches at stride 32: 49 patches a
 slice as in the paper, each about as many millimetres wide.
+
+Time: six to seven minutes on two CPU cores. Score (paper convention, synthetic scans): Dice 0.44, threshold 0.36.
 """
 
 from ichjax.config import default
