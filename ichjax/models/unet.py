@@ -98,9 +98,9 @@ class UNet(nn.Module):
 class GroupNorm(nn.Module):
     """Group normalisation (Wu and He, 2018), the moments summed channel by channel first.
 
-    The same function as flax's, from which the tests take its values; faster on a CPU (one busy machine, 8 x 64 x 64 x 16: 17 to
-    1 ms forward, 17 to 2 ms backward; less at smaller maps), as the sums
-    over pixels run along the channels in memory and no five-dimensional copy is made.
+    The same function as flax's, from which the tests take its values. Faster on a CPU (timed once on a busy machine,
+    8 x 64 x 64 x 16: 17 to 1 ms forward, 17 to 2 ms backward; less at smaller maps), as the sums over pixels run along
+    the channels in memory and no five-dimensional copy is made.
     """
 
     epsilon: float = 1e-6
