@@ -29,6 +29,9 @@ def default() -> ml_collections.ConfigDict:
     config.phantom.seed = 0
 
     config.windows = ((40.0, 120.0),)  # HU level and width of each input channel; the brain window
+    config.grid = ml_collections.ConfigDict()  # what the network sees; masks and scores stay on the scan's own
+    config.grid.side = 0  # pixels along a slice, resampled in plane; 0 for the scans' own
+    config.grid.border = 0  # pixels of it beyond each edge that are cut off: 650 - 2 x 5 = 640, as in release 1
     config.patch = ml_collections.ConfigDict()
     config.patch.side = 160  # pixels
     config.patch.stride = 80  # pixels
@@ -55,6 +58,7 @@ def default() -> ml_collections.ConfigDict:
     config.train.schedule = "inverse"  # Keras' lr / (1 + lr / epochs * step); or 'cosine' down to zero
     config.train.warmup_steps = 0
     config.train.dice_weight = 0.0  # of a soft Dice loss added to the cross-entropy, which alone is the paper's
+    config.train.positive_weight = 1.0  # of a hemorrhage's pixel in the cross-entropy; 1 as in the paper
     config.train.negatives = "matched"  # as many patches without a hemorrhage as with one; or 'none'
     config.train.validation_negatives = "none"  # the authors validate on positive patches only
     config.train.read_threads = 2  # of grain
@@ -121,6 +125,8 @@ AT_LEAST = {
     "phantom.seed": 0,
     "train.examples_per_epoch": 0,
     "data.folds": 3,
+    "grid.side": 0,
+    "grid.border": 0,
     "patch.side": 1,
     "patch.stride": 1,
     "model.base_width": 1,
@@ -133,6 +139,7 @@ AT_LEAST = {
     "train.batch_size": 1,
     "train.warmup_steps": 0,
     "train.dice_weight": 0,
+    "train.positive_weight": 0,
     "train.read_threads": 1,
     "predict.closing_px": 0,
     "predict.opening_px": 0,

@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ichjax import run
-from ichjax.data import dicom
+from ichjax.data import dicom, regrid
 from ichjax.data import volume as volumes
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.evaluate import figures
 from ichjax.files import write_json
 from ichjax.methods import base
-from ichjax.methods.slices import Geometry, pad_depth, same_grid
+from ichjax.methods.slices import pad_depth
 from ichjax.ops import metrics
 from ichjax.train.log import say
 
@@ -73,10 +73,11 @@ def _finish(probability, threshold, *, closing: int, opening: int):
 
 
 def _kernel_scale(trained: TrainedRun, volume: Volume) -> float:
-    """Kernels are so many pixels of the training's grid: on other pixels they keep their millimetres."""
-    grid = getattr(trained.params[0], "grid", None)
-    own = Geometry(*volume.shape[1:], *volume.pixel_mm)
-    return 1.0 if grid is None or same_grid(own, grid) else grid.row_mm / volume.pixel_mm[0]
+    """Kernels are so many pixels of the training scans: on other pixels they keep their millimetres."""
+    trained_mm = getattr(trained.params[0], "pixel_mm", None)
+    if trained_mm is None or regrid.same_pixels(volume.pixel_mm, trained_mm):
+        return 1.0
+    return trained_mm[0] / volume.pixel_mm[0]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -126,6 +127,8 @@ def find_sources(paths: Sequence[pathlib.Path]) -> tuple[list[Source], list[str]
 
 def _sources_at(path: pathlib.Path) -> list[tuple[pathlib.Path, dicom.Series | None]]:
     if path.is_file():
+        if not NIFTI.search(path.name) and path.read_bytes()[128:132] == b"DICM":
+            raise InputError(f"{path}: one DICOM file, which holds one slice or part of a series; give its folder")
         return [(path, None)]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder; expected a NIfTI file, or a folder of NIfTI or DICOM files")

@@ -1,41 +1,23 @@
 """Slices to probability as one jitted program: windows, patches, network, stitching, on every device."""
 
-from typing import NamedTuple
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ichjax.data.regrid import Geometry, same_grid
 from ichjax.data.volume import AIR_HU
 from ichjax.ops import hu as hu_ops
 from ichjax.ops import patches, resample
 
 DEPTH_STEP = 8  # scans are padded to a multiple of this many slices a device, so that few programs are compiled
-LARGEST_RATIO = 1.2  # of pixel sizes; beyond it a scan is resampled to the grid of the training
-
-
-class Geometry(NamedTuple):
-    """A slice's matrix and pixel size: pixels, pixels, mm, mm."""
-
-    height: int
-    width: int
-    row_mm: float
-    column_mm: float
 
 
 def pad_depth(array: np.ndarray | jax.Array, value: float, step: int = DEPTH_STEP):
     """Pads [D, H, W] with slices of `value` to a multiple of `step`."""
     xp = jnp if isinstance(array, jax.Array) else np
     return xp.pad(array, ((0, -len(array) % step), (0, 0), (0, 0)), constant_values=value)
-
-
-def same_grid(own: Geometry, trained: Geometry) -> bool:
-    """Whether a scan can go through the network on its own pixels."""
-    ratios = np.array([own.row_mm / trained.row_mm, own.column_mm / trained.column_mm])
-    alike = np.all((ratios <= LARGEST_RATIO) & (ratios >= 1 / LARGEST_RATIO))
-    return bool(own[:2] == trained[:2] and alike)
 
 
 def _maps(source: Geometry, target: Geometry, outside: str) -> tuple[jax.Array, jax.Array]:

@@ -11,12 +11,14 @@ import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 
+from ichjax.data import regrid
 from ichjax.data.cache import CachedScan
+from ichjax.data.regrid import Geometry
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.files import write_json
 from ichjax.methods.base import PostProcess, Prediction
-from ichjax.methods.slices import Geometry, SlicePredictor
+from ichjax.methods.slices import SlicePredictor
 from ichjax.ops.patches import grid_shape
 from ichjax.train.log import duration, say
 from ichjax.train.loop import train_fold
@@ -25,10 +27,12 @@ from ichjax.train.state import make_model
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class UNetParams:
-    """weights: the network's.  grid: the slices it was trained on.  chosen: what validation chose."""
+    """weights: the network's.  grid: the slices it was trained on.  pixel_mm: (rows, columns) of the training
+    scans themselves, on which masks are closed and opened.  chosen: what validation chose."""
 
     weights: dict
     grid: Geometry
+    pixel_mm: tuple[float, float]
     chosen: dict
 
 
@@ -55,51 +59,41 @@ class UNetMethod:
         """Trains one fold; see `loop.train_fold`.
 
         Raises:
-          InputError: scans of different matrix sizes, or of one that the patches do not cover evenly.
+          InputError: a grid that the patches do not cover evenly, or as `loop.train_fold` does.
         """
         if (workdir / "model.json").is_file():
             return self.load(workdir)
-        grid = self._grid([*train, *valid])
-        fitted = train_fold(self.config, train, valid, folder=workdir, fold=fold)
+        wanted = self.config.grid
+        grid = regrid.common_grid([*train, *valid], side=wanted.side, border=wanted.border)
+        grid_shape(grid.height, grid.width, side=self.config.patch.side, stride=self.config.patch.stride)
+        seen = [[regrid.on_grid(scan, grid) for scan in scans] for scans in (train, valid)]
+        fitted = train_fold(self.config, *seen, folder=workdir, fold=fold)
+        row_mm, column_mm = np.median([scan.volume.pixel_mm for scan in train], axis=0)
         chosen = {"epoch": fitted.epoch, "validation_jaccard": fitted.validation_jaccard}
         weights = (workdir / "weights").resolve()
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(weights, fitted.params, force=True)
-        write_json(workdir / "model.json", {"grid": grid._asdict(), "chosen": chosen})
-        return UNetParams(self._predictor.place(fitted.params), grid, chosen)
-
-    def _grid(self, scans: Sequence[CachedScan]) -> Geometry:
-        sizes = {scan.volume.shape[1:] for scan in scans}
-        if not sizes:
-            raise InputError("no scan could be read for training or validation; expected at least one of each")
-        if len(sizes) > 1:
-            named = {scan.volume.shape[1:]: scan.number for scan in scans}
-            found = ", ".join(f"{h} x {w} (subject {named[h, w]})" for h, w in sorted(sizes))
-            raise InputError(f"the scans have slices of {found}; expected one size for training")
-        height, width = sizes.pop()
-        grid_shape(height, width, side=self.config.patch.side, stride=self.config.patch.stride)
-        row_mm, column_mm = np.median([scan.volume.pixel_mm for scan in scans], axis=0)
-        return Geometry(height, width, float(row_mm), float(column_mm))
+        params = UNetParams(self._predictor.place(fitted.params), grid, (float(row_mm), float(column_mm)), chosen)
+        write_json(workdir / "model.json", {"grid": grid._asdict(), "pixel_mm": params.pixel_mm, "chosen": chosen})
+        return params
 
     def predict(self, params: UNetParams, volume: Volume) -> Prediction:
         """Windows, patches, network and stitching as one program; see `SlicePredictor`.
 
-        A scan of another matrix size, or whose pixels are over 20 % larger or smaller than the training's, is
-        resampled in plane to the training's grid, and the probability back to its own.
+        A scan of another matrix size than the network's grid, or whose pixels are over 20 % larger or smaller, is
+        resampled in plane to that grid, and the probability back to its own.
         """
-        own = Geometry(*volume.shape[1:], *volume.pixel_mm)
+        own = regrid.own_grid(volume)
         return Prediction(self._predictor(params.weights, volume.hu, own, params.grid))
 
     def estimate_seconds(self, params: UNetParams, volume: Volume) -> float:
         """Measures how long one slice takes on this machine, and so the scan."""
-        own = Geometry(*volume.shape[1:], *volume.pixel_mm)
+        own = regrid.own_grid(volume)
         few = min(self._predictor.slices_at_once, len(volume.hu))
         times = []
         for _ in range(2):  # the first one compiles
             started = time.perf_counter()
-            jax.block_until_ready(
-                self._predictor.first_slices(params.weights, volume.hu, few, own, params.grid)
-            )
+            jax.block_until_ready(self._predictor.first_slices(params.weights, volume.hu, few, own, params.grid))
             times.append(time.perf_counter() - started)
         return times[1] * -(-len(volume.hu) // few)
 
@@ -111,7 +105,7 @@ class UNetMethod:
         """
         try:
             record = json.loads((workdir / "model.json").read_text())
-            grid, chosen = Geometry(**record["grid"]), record["chosen"]
+            grid, pixel_mm = Geometry(**record["grid"]), tuple(record["pixel_mm"])
             like = jax.eval_shape(
                 make_model(self.config).init,
                 jax.random.key(0),
@@ -126,7 +120,7 @@ class UNetMethod:
         except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             raise InputError(f"{workdir}: the trained weights cannot be read ({reason})") from error
-        return UNetParams(self._predictor.place(weights), grid, chosen)
+        return UNetParams(self._predictor.place(weights), grid, pixel_mm, record["chosen"])
 
     def chosen(self, params: UNetParams) -> dict:
         """The best epoch and its validation Jaccard."""

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ichjax.methods.slices import Geometry, SlicePredictor, same_grid
+from ichjax.data.regrid import Geometry, same_grid
+from ichjax.methods.slices import SlicePredictor
 
 GRID = Geometry(24, 32, 6.0, 6.0)
 PATCH = {"windows": ((40.0, 120.0),), "side": 16, "stride": 8}

@@ -18,6 +18,12 @@ def scans(tiny_root):
     return cache.open_scans(ct_ich.read_dataset(tiny_root).subjects[:4], progress=False)[0]
 
 
+def cropped(scan, height, width):
+    """The scan without its last rows and columns."""
+    volume = dataclasses.replace(scan.volume, hu=scan.volume.hu[:, :height, :width])
+    return dataclasses.replace(scan, volume=volume, mask=scan.mask[:, :height, :width], digest=f"{height} {width}")
+
+
 @pytest.fixture(scope="module")
 def config(tiny_config):
     return tiny_config(**{"model.base_width": 2, "model.depth": 1, "model.norm": "none", "train.epochs": 1})
@@ -71,16 +77,38 @@ def test_post_processing_is_the_configurations(config):
     assert post._replace(threshold=0.55).all_thresholds == (0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
 
 
-def test_scans_that_do_not_fit_together_or_the_patches_are_named(config, scans, tmp_path):
-    method, volume = base.make("unet", config), scans[1].volume
-    cut = dataclasses.replace(scans[1], volume=dataclasses.replace(volume, hu=volume.hu[:, :24]))
-    with pytest.raises(InputError, match=r"24 x 32 \(subject 50\), 32 x 32 \(subject (49|51|52)\); expected one size"):
-        method.fit([scans[0], cut], scans[2:], workdir=tmp_path, fold=0)
-    odd = dataclasses.replace(scans[1], volume=dataclasses.replace(volume, hu=volume.hu[:, :, :31]))
+def test_a_scan_of_another_matrix_is_brought_to_the_others_grid(config, scans, tmp_path, monkeypatch):
+    seen = {}
+
+    def train(config, train, valid, **where):
+        seen.update(train=train, valid=valid)
+        raise InterruptedError
+
+    monkeypatch.setattr(unet, "train_fold", train)
+    mixed = [scans[0], cropped(scans[1], 24, 32), *scans[2:]]
+    with pytest.raises(InterruptedError):
+        base.make("unet", config).fit(mixed, scans, workdir=tmp_path, fold=0)
+    assert [scan.volume.hu.shape[1:] for scan in seen["train"]] == [(32, 32)] * 4
+    assert seen["train"][0] is scans[0]
+
+
+def test_patches_that_do_not_fit_and_no_scan_are_said(config, scans, tmp_path):
+    method, odd = base.make("unet", config), cropped(scans[1], 32, 31)
     with pytest.raises(InputError, match="do not cover a slice of 32 x 31 evenly"):
         method.fit([odd], [odd], workdir=tmp_path, fold=0)
     with pytest.raises(InputError, match="no scan could be read"):
         method.fit([], [], workdir=tmp_path, fold=0)
+
+
+def test_a_network_on_another_grid_answers_on_the_scans_own(config, scans, tmp_path):
+    config = config.copy_and_resolve_references()
+    config.grid.side, config.patch.side, config.patch.stride = 16, 8, 4
+    method = base.make("unet", config)
+    params = method.fit(scans[:3], scans[3:], workdir=tmp_path, fold=0)
+    assert params.grid == (16, 16, 12.0, 12.0)
+    assert params.pixel_mm == (6.0, 6.0)
+    assert method.load(tmp_path).pixel_mm == (6.0, 6.0)
+    assert method.predict(params, scans[0].volume).probability.shape == scans[0].volume.shape
 
 
 def test_what_cannot_be_read_is_said(fitted, tmp_path):

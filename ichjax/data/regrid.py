@@ -1,0 +1,145 @@
+"""Scans on the grid that a network sees, where that is not their own: resampled once, mapped from the cache."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ichjax.data import cache
+from ichjax.data.cache import CachedScan
+from ichjax.data.volume import Volume
+from ichjax.errors import InputError
+
+LARGEST_RATIO = 1.2  # of pixel sizes; beyond it a scan is resampled
+FORMAT = 1  # part of every name in the cache: raise it when the way of resampling changes
+
+
+class Geometry(NamedTuple):
+    """A slice's matrix and pixel size: pixels, pixels, mm, mm."""
+
+    height: int
+    width: int
+    row_mm: float
+    column_mm: float
+
+
+def common_grid(scans: Sequence[CachedScan], *, side: int = 0, border: int = 0) -> Geometry:
+    """The grid on which a network sees these scans.
+
+    Args:
+      scans: at least one.
+      side: pixels along a slice of the grid; 0 for the scans' own matrix, the commonest where they differ.
+      border: pixels that the grid leaves out at each edge of the image: 512 pixels become 640 as in the data set's
+        first release by side 640 and border 5.
+
+    Returns:
+      The grid, its pixel size the median over the scans.
+
+    Raises:
+      InputError: there is no scan.
+    """
+    if not scans:
+        raise InputError("no scan could be read for training or validation; expected at least one of each")
+    (height, width), _ = Counter(scan.volume.shape[1:] for scan in scans).most_common(1)[0]
+    rows, columns = (side, side) if side else (height, width)
+    whole = (rows + 2 * border, columns + 2 * border) if side else (height, width)
+    fields_mm = [
+        [mm * pixels for mm, pixels in zip(scan.volume.pixel_mm, scan.volume.shape[1:], strict=True)] for scan in scans
+    ]
+    row_mm, column_mm = np.median(np.array(fields_mm) / whole, axis=0)
+    return Geometry(rows, columns, float(row_mm), float(column_mm))
+
+
+def own_grid(volume: Volume) -> Geometry:
+    """The grid of a scan's slices."""
+    return Geometry(*volume.shape[1:], *volume.pixel_mm)
+
+
+def same_grid(own: Geometry, grid: Geometry) -> bool:
+    """Whether a scan can go through the network on its own pixels: the same matrix, pixels of about the same size."""
+    return own[:2] == grid[:2] and same_pixels(own[2:], grid[2:])
+
+
+def same_pixels(own_mm: Sequence[float], other_mm: Sequence[float]) -> bool:
+    """Whether two pixel sizes (rows, columns) differ by no more than a fifth."""
+    ratios = np.array(own_mm) / np.array(other_mm)
+    return bool(np.all((ratios <= LARGEST_RATIO) & (ratios >= 1 / LARGEST_RATIO)))
+
+
+def on_grid(scan: CachedScan, grid: Geometry) -> CachedScan:
+    """A scan on another grid: HU by linear interpolation (averaged where the grid is coarser), a mask pixel set
+    where at least half of it is. Made once and mapped from the cache.
+
+    Its `volume.hu`, `mask` and `truth_px` are the grid's; the geometry in `volume` stays the scan's own, as nothing
+    that is measured in mm is taken from a resampled scan. A scan that is on the grid already, pixel for pixel, is
+    returned as it is, even if its pixels are a little larger or smaller: so are the heads.
+
+    Raises:
+      InputError: the cache folder cannot be written.
+    """
+    if same_grid(own_grid(scan.volume), grid):
+        return scan
+    recipe = json.dumps([FORMAT, scan.digest, *grid])
+    place = cache.folder() / "grids" / hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()
+    try:
+        hu, mask = (np.load(place / name, mmap_mode="r") for name in ("hu.npy", "mask.npy"))
+    except (OSError, EOFError, ValueError):  # not there, or damaged: made anew
+        _store(scan, grid, place)
+        hu, mask = (np.load(place / name, mmap_mode="r") for name in ("hu.npy", "mask.npy"))
+    return dataclasses.replace(
+        scan,
+        volume=dataclasses.replace(scan.volume, hu=hu),
+        mask=mask,
+        truth_px=np.asarray(mask).sum(axis=(1, 2), dtype=np.int64),
+    )
+
+
+def _store(scan: CachedScan, grid: Geometry, place: pathlib.Path) -> None:
+    """Resamples slice by slice, aside, then renames: another process sees it whole or not at all."""
+    depth, height, width = scan.volume.shape
+    row_mm, column_mm = scan.volume.pixel_mm
+    rows = line_weights(height, row_mm, grid.height, grid.row_mm)
+    columns = line_weights(width, column_mm, grid.width, grid.column_mm)
+    aside = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        aside = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=place.parent))
+        shape = (depth, grid.height, grid.width)
+        hu = np.lib.format.open_memmap(aside / "hu.npy", mode="w+", dtype=np.int16, shape=shape)
+        mask = np.lib.format.open_memmap(aside / "mask.npy", mode="w+", dtype=np.uint8, shape=shape)
+        for d in range(depth):
+            hu[d] = np.rint(rows @ scan.volume.hu[d].astype(np.float32) @ columns.T)
+            if scan.mask[d].any():
+                mask[d] = rows @ scan.mask[d].astype(np.float32) @ columns.T >= 0.5
+        hu.flush(), mask.flush()
+        shutil.rmtree(place, ignore_errors=True)
+        aside.rename(place)
+    except OSError as error:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+        if not (place / "mask.npy").is_file():  # else another process was first
+            reason = error.strerror or str(error)
+            raise InputError(f"{place.parent}: the cache of scans cannot be written ({reason})") from error
+
+
+def line_weights(size: int, spacing: float, to_size: int, to_spacing: float) -> np.ndarray:
+    """Linear interpolation along one axis between grids centred on each other; the edge is repeated beyond it.
+
+    Where the target is coarser, the hat is as wide as the target's spacing. The host's twin of
+    `ops.resample.line_weights`, which a test holds equal.
+
+    Returns:
+      float32 [to_size, size], rows summing to 1.
+    """
+    target_mm = (np.arange(to_size) - (to_size - 1) / 2) * to_spacing
+    place = np.clip(target_mm / spacing + (size - 1) / 2, 0, size - 1)
+    reach = max(1.0, to_spacing / spacing)
+    hat = np.maximum(0.0, 1.0 - np.abs(place[:, None] - np.arange(size)[None, :]) / reach)
+    return (hat / hat.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -1,0 +1,100 @@
+"""Scans on the network's grid: against SciPy's interpolation and hand-computed means, mapped from the cache."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from ichjax.data import cache, ct_ich, regrid
+from ichjax.data.regrid import Geometry
+from ichjax.errors import InputError
+from ichjax.ops import resample
+
+
+@pytest.fixture
+def scan(tiny_root, tmp_path, monkeypatch):
+    """A scan of 32 x 32 pixels of 6 mm, and an empty cache."""
+    subjects = ct_ich.read_dataset(tiny_root).subjects
+    bleeding = next(s for s in subjects if s.mask_path is not None)
+    monkeypatch.setenv("ICHJAX_CACHE", str(tmp_path / "cache"))
+    return cache.open_scan(bleeding)
+
+
+def resized(scan, shape):
+    """The scan with its matrix padded by air to another."""
+    pads = [(0, 0), *((0, n - own) for n, own in zip(shape, scan.volume.shape[1:], strict=True))]
+    volume = dataclasses.replace(scan.volume, hu=np.pad(scan.volume.hu, pads, constant_values=-1000))
+    return dataclasses.replace(scan, volume=volume, mask=np.pad(scan.mask, pads), digest=scan.digest + str(shape))
+
+
+@pytest.mark.parametrize(
+    ("size", "spacing", "to_size", "to_spacing"), [(32, 6.0, 48, 4.0), (32, 6.0, 16, 12.0), (13, 1.0, 20, 0.7)]
+)
+def test_host_and_device_weigh_alike(size, spacing, to_size, to_spacing):
+    ours = regrid.line_weights(size, spacing, to_size, to_spacing)
+    theirs = jax.jit(resample.line_weights, static_argnums=(2, 4))(size, spacing, to_size, to_spacing, size)
+    np.testing.assert_allclose(ours, theirs, atol=2e-5)
+    np.testing.assert_allclose(ours.sum(axis=1), 1.0, atol=1e-6)
+
+
+def test_a_finer_grid_is_linear_interpolation(scan):
+    grid = Geometry(64, 64, 3.0, 3.0)
+    seen = regrid.on_grid(scan, grid)
+    where = (np.arange(64) - 31.5) / 2 + 15.5
+    points = np.meshgrid(where, where, indexing="ij")
+    for d in (0, len(seen.mask) // 2):
+        theirs = ndimage.map_coordinates(scan.volume.hu[d].astype(np.float64), points, order=1, mode="nearest")
+        np.testing.assert_allclose(seen.volume.hu[d], theirs, atol=0.51)
+        soft = ndimage.map_coordinates(scan.mask[d].astype(np.float64), points, order=1, mode="nearest")
+        sure = np.abs(soft - 0.5) > 1e-4
+        np.testing.assert_array_equal(seen.mask[d][sure], (soft >= 0.5)[sure])
+
+
+def test_a_coarser_grid_averages_and_keeps_the_lesions_area(scan):
+    seen = regrid.on_grid(scan, Geometry(16, 16, 12.0, 12.0))
+    d = int(np.argmax(scan.truth_px))
+    pixel = scan.volume.hu[d, 9:13, 9:13].astype(np.float64)
+    weights = np.array([0.25, 0.75, 0.75, 0.25]) / 2  # the hat of a pixel twice as wide, between samples 10 and 11
+    np.testing.assert_allclose(seen.volume.hu[d, 5, 5], weights @ pixel @ weights, atol=1.0)
+    assert seen.truth_px[d] == seen.mask[d].sum()
+    np.testing.assert_allclose(seen.mask.sum() * 144.0, scan.mask.sum() * 36.0, rtol=0.35)
+
+
+def test_the_first_releases_640_pixels(scan):
+    """512 pixels, resampled to 650 of which 5 at each edge are left out: the middle 504 come to 640."""
+    large = resized(scan, (512, 512))
+    grid = regrid.common_grid([large], side=640, border=5)
+    np.testing.assert_allclose(grid, (640, 640, 6.0 * 512 / 650, 6.0 * 512 / 650))
+
+
+def test_the_commonest_matrix_is_the_grid_and_others_are_brought_to_it(scan):
+    odd = resized(scan, (40, 36))
+    grid = regrid.common_grid([scan, odd, scan])
+    assert grid == (32, 32, 6.0, 6.0)
+    assert regrid.on_grid(scan, grid) is scan
+    seen = regrid.on_grid(odd, grid)
+    assert seen.volume.shape == seen.mask.shape == (len(scan.mask), 32, 32)
+    np.testing.assert_array_equal(seen.volume.hu, odd.volume.hu[:, 4:36, 2:34])  # both centred on each other
+    np.testing.assert_array_equal(seen.mask, odd.mask[:, 4:36, 2:34])
+    assert seen.volume.pixel_mm == scan.volume.pixel_mm
+
+
+def test_it_is_made_once_and_anew_where_damaged(scan, monkeypatch):
+    grid = Geometry(16, 16, 12.0, 12.0)
+    first = regrid.on_grid(scan, grid)
+    with pytest.raises(ValueError, match="read-only"):
+        first.volume.hu[0, 0, 0] = 1
+    with monkeypatch.context() as context:
+        context.setattr(regrid, "_store", None)
+        np.testing.assert_array_equal(regrid.on_grid(scan, grid).volume.hu, first.volume.hu)
+    before = np.array(first.volume.hu)
+    stored = next((cache.folder() / "grids").glob("*/hu.npy"))
+    stored.write_bytes(stored.read_bytes()[:50])
+    np.testing.assert_array_equal(regrid.on_grid(scan, grid).volume.hu, before)
+
+
+def test_no_scan_is_said():
+    with pytest.raises(InputError, match="no scan could be read"):
+        regrid.common_grid([])
