@@ -4,19 +4,20 @@ import jax
 import jax.numpy as jnp
 
 
-def binary_cross_entropy(logits: jax.Array, truth: jax.Array) -> jax.Array:
+def binary_cross_entropy(logits: jax.Array, truth: jax.Array, positive_weight: float = 1.0) -> jax.Array:
     """Mean binary cross-entropy of each example (paper, section 4).
 
     Args:
       logits: float32 [B, H, W].
       truth: float32 [B, H, W] of 0 and 1.
+      positive_weight: factor on the pixels of a hemorrhage; 1 in the paper.
 
     Returns:
       float32 [B].
     """
     # log(1 + exp(-|x|)) keeps both tails finite.
     losses = jnp.maximum(logits, 0.0) - logits * truth + jnp.log1p(jnp.exp(-jnp.abs(logits)))
-    return losses.mean(axis=(1, 2))
+    return (losses * (1.0 + (positive_weight - 1.0) * truth)).mean(axis=(1, 2))
 
 
 def soft_dice_loss(probability: jax.Array, truth: jax.Array) -> jax.Array:

@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+from collections.abc import Callable
 
 import jax
 import orbax.checkpoint as ocp
@@ -64,11 +65,32 @@ class Checkpoints:
             loaded = self._manager.restore(epoch, args=arguments)
         except Exception as error:  # orbax, tensorstore and JSON raise many kinds
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-            raise InputError(
-                f"{self._folder / str(epoch)}: the checkpoint cannot be read ({reason}); delete the fold's folder "
-                f"to train it anew"
-            ) from error
+            raise InputError(f"{self._folder / str(epoch)}: the checkpoint cannot be read ({reason})") from error
         return loaded["state"], loaded["meta"]["best"]
+
+    def restore_newest(self, like: TrainState, say: Callable[[str], None]) -> tuple[int, TrainState, dict] | None:
+        """The newest checkpoint that can be read, as (epochs done, state, best so far); None where there is none.
+
+        A damaged one is said, deleted and passed over: the epochs after the one before it are trained again, to the
+        same bits.
+
+        Raises:
+          InputError: there are checkpoints, and none can be read.
+        """
+        problems = []
+        for epoch in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                state, best = self.restore(epoch, like)
+            except InputError as error:
+                problems.append((epoch, error))
+                continue
+            for damaged, error in problems:
+                say(f"{error}; going on after epoch {epoch}")
+                self._manager.delete(damaged)
+            return epoch, state, best
+        if problems:
+            raise InputError(f"{problems[0][1]}; delete the fold's folder to train it anew")
+        return None
 
     def close(self) -> None:
         """Waits for the save in progress and releases what orbax holds."""

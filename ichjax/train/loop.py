@@ -43,7 +43,8 @@ def train_fold(
 ) -> Fitted:
     """Trains the network of `config` on `train` and keeps the epoch with the highest soft Jaccard on `valid`.
 
-    Called again in the same folder, it goes on after the last epoch saved; a finished fold is only read.
+    Called again in the same folder, it goes on after the last epoch saved; a finished fold is only read. A
+    checkpoint that cannot be read is said and passed over for the one before it.
 
     Raises:
       InputError: no patch with a hemorrhage, fewer patches than a batch, a batch that the devices cannot share,
@@ -64,10 +65,8 @@ def train_fold(
 
     # --- where it stopped
     checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
-    done = checkpoints.latest()
-    best = {"epoch": 0, checkpoint.SCORE: -math.inf}
-    if done:
-        state, best = checkpoints.restore(done, state)
+    found = checkpoints.restore_newest(state, log.say)
+    done, state, best = found or (0, state, {"epoch": 0, checkpoint.SCORE: -math.inf})
     if done < config.train.epochs:
         seconds = _measure_step(train_step, state, config, mesh)
         rest = (config.train.epochs - done) * steps * seconds
@@ -120,7 +119,8 @@ def _programs(config: ml_collections.FrozenConfigDict, total_steps: int) -> tupl
     schedule = make_schedule(config, total_steps)
     model = make_model(config)
     ranges = AffineRange(**config.augment.to_dict())
-    settings = StepSettings(config.windows, ranges, config.seed, config.train.dice_weight)
+    loss = {name: config.train[name] for name in ("dice_weight", "positive_weight")}
+    settings = StepSettings(config.windows, ranges, config.seed, **loss)
     make_step = functools.partial(make_train_step, model, make_optimizer(schedule), settings)
     train_step = parallel.compile_step(make_step, mode=config.parallel, mesh=mesh)
     return mesh, schedule, train_step, jax.jit(make_validation_step(model, settings))

@@ -53,14 +53,20 @@ def create(
     config: ml_collections.ConfigDict, schedule: optax.Schedule, *, fold: int
 ) -> tuple[TrainState, optax.GradientTransformation]:
     """The state before the first step, which follows from (config.seed, fold) alone, and the optimizer (Adam)."""
-    optimizer = make_optimizer(schedule)
+    return _init_program(ml_collections.FrozenConfigDict(config))(jnp.int32(fold)), make_optimizer(schedule)
+
+
+@functools.lru_cache(maxsize=2)
+def _init_program(config: ml_collections.FrozenConfigDict):
+    """fold -> state, compiled once for all folds."""
+    optimizer = make_optimizer(lambda step: 0.0)  # a fresh state does not know its schedule
     images = jnp.zeros((1, config.patch.side, config.patch.side, len(config.windows)))
 
-    # It runs once: optimizing its random numbers takes the compiler half a minute on a CPU, running it does not.
+    # It runs once a fold: optimizing its random numbers takes the compiler half a minute on a CPU, running it does not.
     @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     def init(fold):
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), fold), 0)
         params = make_model(config).init(key, images)["params"]
         return TrainState(jnp.zeros((), jnp.int32), fold, params, optimizer.init(params))
 
-    return init(jnp.int32(fold)), optimizer
+    return init

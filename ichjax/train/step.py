@@ -13,13 +13,14 @@ from ichjax.train.state import TrainState
 
 
 class StepSettings(NamedTuple):
-    """What a step needs beside the network: intensity windows, augmentation ranges, seed, and how much soft
-    Dice loss is added to the cross-entropy (none in the paper)."""
+    """What a step needs beside the network: intensity windows, augmentation ranges, seed, how much soft Dice loss is
+    added to the cross-entropy (none in the paper), and the weight of a hemorrhage's pixels in it (1 in the paper)."""
 
     windows: tuple[tuple[float, float], ...]
     ranges: augment.AffineRange
     seed: int
     dice_weight: float = 0.0
+    positive_weight: float = 1.0
 
 
 def example_keys(seed: int, fold: jax.Array, step: jax.Array, index: jax.Array) -> jax.Array:
@@ -41,7 +42,7 @@ def make_train_step(
 
     def loss_of(params, images, masks, keys):
         logits = model.apply({"params": params}, images, dropout_keys=keys)
-        loss = losses.binary_cross_entropy(logits, masks)
+        loss = losses.binary_cross_entropy(logits, masks, settings.positive_weight)
         if settings.dice_weight:
             loss += settings.dice_weight * losses.soft_dice_loss(nn.sigmoid(logits), masks)
         return loss.mean()

@@ -73,6 +73,8 @@ def test_cross_entropy_agrees_with_optax(seed):
     truth = (rng.random((3, 5, 5)) < 0.3).astype(np.float32)
     theirs = optax.sigmoid_binary_cross_entropy(logits, truth).mean(axis=(1, 2))
     np.testing.assert_allclose(losses.binary_cross_entropy(logits, truth), theirs, rtol=1e-5)
+    weighted = (optax.sigmoid_binary_cross_entropy(logits, truth) * np.where(truth > 0, 3.0, 1.0)).mean(axis=(1, 2))
+    np.testing.assert_allclose(losses.binary_cross_entropy(logits, truth, 3.0), weighted, rtol=1e-5)
 
 
 def test_soft_overlap_of_hard_masks_is_the_jaccard_index():

@@ -48,6 +48,7 @@ def test_the_newest_two_and_the_best_are_kept(tmp_path, scores, kept):
 def test_without_a_checkpoint_no_epoch_is_done(tmp_path):
     checkpoints = Checkpoints(tmp_path / "c")
     assert checkpoints.latest() == 0
+    assert checkpoints.restore_newest(state_of(0), print) is None
     checkpoints.close()
 
 
@@ -55,6 +56,30 @@ def test_what_cannot_be_read_is_said(tmp_path):
     save_all(tmp_path / "c", (0.1, 0.2))
     shutil.rmtree(tmp_path / "c" / "2" / "state")
     checkpoints = Checkpoints(tmp_path / "c")
-    with pytest.raises(InputError, match=r"2: the checkpoint cannot be read \(.+\); delete the fold's folder"):
+    with pytest.raises(InputError, match=r"2: the checkpoint cannot be read \(.+\)"):
         checkpoints.restore(2, state_of(0))
+    checkpoints.close()
+
+
+def test_a_damaged_newest_one_is_said_and_the_one_before_it_is_used(tmp_path):
+    save_all(tmp_path / "c", (0.3, 0.2, 0.1))
+    shutil.rmtree(tmp_path / "c" / "3" / "state")
+    checkpoints, said = Checkpoints(tmp_path / "c"), []
+    epoch, state, best = checkpoints.restore_newest(state_of(0), said.append)
+    assert (epoch, best["epoch"]) == (2, 1)
+    jax.tree.map(np.testing.assert_array_equal, state, state_of(2))
+    assert len(said) == 1
+    assert "3: the checkpoint cannot be read" in said[0]
+    assert said[0].endswith("going on after epoch 2")
+    checkpoints.save(3, state_of(3), {SCORE: 0.1}, best)  # its place is free again
+    checkpoints.close()
+
+
+def test_where_none_can_be_read_it_asks_to_delete_the_folder(tmp_path):
+    save_all(tmp_path / "c", (0.1, 0.2))
+    for epoch in (1, 2):
+        shutil.rmtree(tmp_path / "c" / str(epoch) / "state")
+    checkpoints = Checkpoints(tmp_path / "c")
+    with pytest.raises(InputError, match="delete the fold's folder to train it anew"):
+        checkpoints.restore_newest(state_of(0), print)
     checkpoints.close()

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 
 import jax
 import numpy as np
@@ -91,6 +92,20 @@ def test_a_finished_fold_is_only_read(train, whole, monkeypatch, capsys):
     assert fitted.epoch == expected.epoch
     assert len(rows_of(folder)) == 3
     assert capsys.readouterr().out == ""
+
+
+def test_a_checkpoint_damaged_inside_costs_its_epoch_and_no_bit(train, whole, tmp_path, capsys):
+    folder, expected = whole
+    shutil.copytree(folder, tmp_path / "fold")
+    for path in (tmp_path / "fold" / "checkpoints" / "3" / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    fitted = train(tmp_path / "fold", **{"train.epochs": 3})
+    said = capsys.readouterr().out
+    assert "3: the checkpoint cannot be read" in said
+    assert "going on after epoch 2" in said
+    jax.tree.map(np.testing.assert_array_equal, fitted.params, expected.params)
+    assert [row["epoch"] for row in rows_of(tmp_path / "fold")] == [1, 2, 3]
 
 
 def test_the_best_epoch_is_what_comes_back_not_the_last(train, tmp_path, monkeypatch):
