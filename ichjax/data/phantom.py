@@ -34,7 +34,7 @@ class Preset:
       slice_mm: distance and thickness of slices.
       top_mm: height of the highest slice, about; scans with more slices reach further down.
       share: of subjects with a hemorrhage; `mix` their sub-types.
-      sizes: of the lesions.
+      sizes: of the lesions, and the HU of their blood.
     """
 
     name: str
@@ -64,12 +64,12 @@ PRESETS = {
         name="demo",
         side=256,
         field_of_view_mm=214.5,
-        slices=((0.0, 12), (1.0, 18.99)),
-        slice_mm=8.0,
-        top_mm=97.0,
+        slices=((0.0, 8), (1.0, 12.99)),
+        slice_mm=10.0,
+        top_mm=84.0,
         share=0.6,
         mix=phantom_plan.DEMO_MIX,
-        sizes=pl.Sizes(extent=1.9, depth=1.8),
+        sizes=pl.Sizes(extent=1.5, depth=1.2, quantiles=(0.35, 0.85), blood_hu=(53.0, 3.0)),
     ),
 }
 

@@ -9,7 +9,7 @@ from ichjax.data import phantom_lesions as pl
 from ichjax.data.phantom_brain import Brain
 from ichjax.data.phantom_head import Head
 
-AIR, SKIN, FAT, MUSCLE = -1000.0, 50.0, -95.0, 55.0
+AIR, SKIN, FAT, MUSCLE = -1000.0, 54.0, -95.0, 56.0
 CSF = 6.0
 METAL = 9000.0
 HOLDER = 240.0
@@ -121,7 +121,7 @@ def _outside(hu, scene: Scene, fine, part, wall, texture, broad) -> None:
     flesh = pf.inside(skin, edge) if hidden is None else np.clip(0.5 - skin / (edge + 7 * hidden), 0, 1)
     fat = np.float32(FAT) + 12 * broad
     _paint(hu, flesh, fat)
-    _paint(hu, flesh * pf.inside(-2.3 - skin, 1.0), np.float32(SKIN))
+    _paint(hu, flesh * pf.inside(-2.6 - skin, 1.0), np.float32(SKIN))
     _paint(hu, flesh * pf.inside(fine(head.muscle), 1.5 * edge), MUSCLE - 3 + 10 * texture + 5 * broad)
     if scene.swelling is not None and float(scene.swelling[part].min()) < 1:
         _paint(hu, pf.inside(fine(scene.swelling), 2.0), 60 + 6 * texture)

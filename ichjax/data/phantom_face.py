@@ -97,7 +97,7 @@ def skin_surface(rng: np.random.Generator, grid: pf.Grid, vault, outer) -> np.nd
     x, y, z = grid.x, grid.y, grid.z
     ax = np.abs(x)
     scalp = 6.0 + rng.normal(0, 0.7) + 0.7 * pf.noise(rng, grid.shape, grid.step_mm, 24.0)
-    scalp += 9.0 * np.exp(-(((ax - 66) / 18) ** 2) - ((y + 34) / 20) ** 2 - ((z - 2) / 28) ** 2)
+    scalp += 12.0 * np.exp(-(((ax - 66) / 18) ** 2) - ((y + 30) / 27) ** 2 - ((z - 8) / 32) ** 2)
     scalp += 9.0 * np.clip((4 - z) / 30, 0, 1) * np.clip((y - 20) / 30, 0, 1)
     skin = vault - 5.8 - scalp
     skin = np.where(z > -5, pf.smooth_min(skin, outer - 3.0, 4.0), skin)
@@ -150,8 +150,8 @@ def muscles(rng: np.random.Generator, grid: pf.Grid, wall, thick, skin) -> np.nd
     fibres = pf.noise(rng, grid.shape, grid.step_mm, 3.4)
     broad = pf.noise(rng, grid.shape, grid.step_mm, 9.0)
     field += 0.9 * fibres + 0.8 * broad - np.float32(0.4)
-    temple = np.maximum(pf.ellipsoid(x, y, z, (0, -24, -4), (90, 36, 46)), 50 - ax)
-    temple = np.maximum(temple, np.maximum(skin + 5, thick + 0.4 - wall))
+    temple = np.maximum(pf.ellipsoid(x, y, z, (0, -24, 4), (90, 44, 54)), 46 - ax)
+    temple = np.maximum(temple, np.maximum(skin + 4, thick + 0.4 - wall))
     nape = np.maximum(np.abs(skin + 12 + 2 * broad) - 4.5, np.maximum(z + 10 + 4 * broad, 14 - y))
     field = np.minimum(field, np.minimum(temple, nape))
     return np.maximum(field, skin + 2.0).astype(np.float32)

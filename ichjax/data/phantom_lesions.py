@@ -8,6 +8,7 @@ from ichjax.data import phantom_fields as pf
 from ichjax.data.phantom_brain import Brain
 from ichjax.data.phantom_head import Head
 
+FAINTEST_HU = 45.0  # of a bleed that is not chronic: fainter ones no reader would outline
 IVH, IPH, SAH, EDH, SDH = range(5)  # the order of `ct_ich.SUBTYPES`
 
 
@@ -34,22 +35,24 @@ class Lesion:
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """How large the bleeds of a subject are: factors on their lengths, and where in their range they lie."""
+    """How large and how dense the bleeds of a set are, and where in the range of sizes a subject's lie."""
 
     extent: float = 1.0  # chords, arcs' heights, diameters
     depth: float = 1.0  # thickness of EDH and SDH
+    blood_hu: tuple[float, float] = (58.0, 8.0)  # mean and SD of acute blood
+    quantiles: tuple[float, float] = (0.0, 1.0)  # the part of the range that this set uses
     quantile: float = 0.5  # of this subject's bleeds among all, in (0, 1)
 
 
-def blood_hu(rng: np.random.Generator, *, chronic: bool) -> tuple[float, float]:
+def blood_hu(rng: np.random.Generator, sizes: Sizes, *, chronic: bool) -> tuple[float, float]:
     """(HU of the bleed, HU of its pockets): acute, anemic or days old; one chronic case."""
     if chronic:
         return rng.uniform(20, 30), rng.uniform(15, 22)
-    hu = float(np.clip(rng.normal(58, 8), 45, 76))
+    hu = float(np.clip(rng.normal(*sizes.blood_hu), FAINTEST_HU, 76))
     if rng.uniform() < 0.1:
-        hu = rng.uniform(45, 50)  # anemic
+        hu = rng.uniform(FAINTEST_HU, 50)  # anemic
     elif rng.uniform() < 0.3:
-        hu -= 2.0 * rng.integers(1, 6)  # days old: about 2 HU a day
+        hu = max(hu - 2.0 * rng.integers(1, 6), FAINTEST_HU)  # days old: about 2 HU a day
     return hu, (rng.uniform(35, 45) if rng.uniform() < 0.15 else hu)
 
 
@@ -104,7 +107,7 @@ def epidural(rng: np.random.Generator, grid: pf.Grid, wall, *, site, sizes: Size
     if rng.uniform() < 0.33:
         y0 = grid.y[tuple(site)] + rng.choice([-1, 1]) * half * rng.uniform(0.2, 0.7)
         field = np.maximum(field, (grid.y - y0) * np.sign(y0 - grid.y[tuple(site)]))
-    hu, swirl = blood_hu(rng, chronic=chronic)
+    hu, swirl = blood_hu(rng, sizes, chronic=chronic)
     return Lesion(EDH, field.astype(np.float32), hu, swirl)
 
 
@@ -122,7 +125,7 @@ def subdural(rng: np.random.Generator, grid: pf.Grid, wall, tentorium, *, site, 
     field = np.maximum(-wall - np.float32(thick) * taper, 0.6 - np.float32(thick) * taper)
     field = np.maximum(field, 1.5 - grid.x * side)
     field = np.maximum(field, 1.0 - tentorium)
-    hu, swirl = blood_hu(rng, chronic=chronic)
+    hu, swirl = blood_hu(rng, sizes, chronic=chronic)
     return Lesion(SDH, field.astype(np.float32), hu, swirl, settled_hu=rng.uniform(2, 6))
 
 
@@ -143,13 +146,13 @@ def intraparenchymal(rng: np.random.Generator, grid: pf.Grid, wall, *, side, tra
         pf.add_ellipsoid(field, grid, middle, radii, fillet=3.0)
     field += 0.13 * radius * pf.noise(rng, grid.shape, grid.step_mm, 4.5)
     field = np.maximum(field, wall + np.float32(2.0 if trauma else 4.0))
-    hu, swirl = blood_hu(rng, chronic=chronic)
+    hu, swirl = blood_hu(rng, sizes, chronic=chronic)
     return Lesion(
         IPH, field.astype(np.float32), hu, swirl, edema_mm=rng.uniform(2, 6), edema_hu=rng.uniform(10, 15)
     )
 
 
-def intraventricular(rng: np.random.Generator, grid: pf.Grid, brain: Brain, *, chronic: bool) -> Lesion:
+def intraventricular(rng: np.random.Generator, grid: pf.Grid, brain: Brain, *, sizes: Sizes, chronic: bool) -> Lesion:
     """Blood in the ventricles below a horizontal level: the patient lies on the back."""
     row = (np.arange(pf.COARSE, dtype=np.float32) + 0.5 - pf.COARSE / 2) * np.float32(grid.pixel_mm)
     rows = row[None, :, None]
@@ -159,7 +162,7 @@ def intraventricular(rng: np.random.Generator, grid: pf.Grid, brain: Brain, *, c
     field = np.maximum(brain.ventricle, np.float32(level) - rows)
     if rng.uniform() < 0.6:  # one side more than the other
         field = np.maximum(field, (grid.x * rng.choice([-1, 1]) - rng.uniform(0, 6)).astype(np.float32) * 0.5)
-    hu, swirl = blood_hu(rng, chronic=chronic)
+    hu, swirl = blood_hu(rng, sizes, chronic=chronic)
     return Lesion(IVH, field.astype(np.float32), hu - 4, swirl)
 
 
@@ -174,7 +177,7 @@ def subarachnoid(rng: np.random.Generator, grid: pf.Grid, wall, *, side: int, si
     pf.add_ellipsoid(field, grid, centre, (reach, reach * 1.2, reach * 0.8))
     field += 4.0 * pf.noise(rng, grid.shape, grid.step_mm, 9.0)
     field = np.maximum(field, wall + np.float32(0.5))
-    hu, _ = blood_hu(rng, chronic=chronic)
+    hu, _ = blood_hu(rng, sizes, chronic=chronic)
     return Lesion(SAH, field.astype(np.float32), hu, hu)
 
 

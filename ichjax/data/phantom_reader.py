@@ -37,7 +37,8 @@ def read_masks(rng: np.random.Generator, shares: np.ndarray, pixel_mm: float) ->
     for lesion in range(len(shares)):
         for end in (0, -1):
             drawn = np.flatnonzero(masks[lesion].any(axis=(1, 2)))
-            if len(drawn) > 2 and rng.uniform() < DROP_END:
+            cut_off = len(drawn) and drawn[end] in (0, masks.shape[1] - 1)  # by the scan: no end of the bleed
+            if len(drawn) > 2 and not cut_off and rng.uniform() < DROP_END:
                 masks[lesion, drawn[end]] = False
     labels = masks.any(axis=(2, 3))
     for d in np.flatnonzero(labels.any(axis=0)):

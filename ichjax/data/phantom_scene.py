@@ -55,16 +55,16 @@ def make_scene(
 ) -> tuple[phantom_compose.Scene, np.ndarray]:
     """(all fields of one subject; on which slices the bone is visibly broken, bool [D])."""
     young = infancy(plan.age_years)
-    sizes = dataclasses.replace(sizes, quantile=plan.size)
+    sizes = dataclasses.replace(sizes, quantile=float(np.interp(plan.size, (0, 1), sizes.quantiles)))
     waves = pf.irregularity(rng, grid)
     head = phantom_head.make_head(rng, grid, waves, infancy=young)
     side = int(rng.choice([-1, 1]))
-    site = pl.site_on_wall(rng, grid, head.wall, low=(25, -62, 18), high=(80, 65, 62), side=side)
+    site = pl.site_on_wall(rng, grid, head.wall, low=(25, -62, 2), high=(80, 65, 52), side=side)
     lesions = _pushing_bleeds(rng, grid, head.wall, plan, site=site, side=side, sizes=sizes)
     pushed = pl.mass_effect(grid, lesions).moved(waves)
     brain = phantom_brain.make_brain(rng, pushed, head.wall, age_years=plan.age_years)
     if "IVH" in plan.subtypes:
-        lesions.append(pl.intraventricular(rng, grid, brain, chronic=plan.chronic))
+        lesions.append(pl.intraventricular(rng, grid, brain, sizes=sizes, chronic=plan.chronic))
     if "SAH" in plan.subtypes:
         lesions.append(pl.subarachnoid(rng, pushed, head.wall, side=side, sizes=sizes, chronic=plan.chronic))
     crack, swelling, broken = None, None, np.zeros(grid.shape[0] // pf.SUB, bool)

@@ -112,7 +112,7 @@ class TestSubject:
 
     def test_affine_is_that_of_a_volume(self, made):
         affine = made[49].affine
-        np.testing.assert_allclose(np.abs(affine[:3, :3]).sum(axis=0), [8.0, 214.5 / 256, 214.5 / 256])
+        np.testing.assert_allclose(np.abs(affine[:3, :3]).sum(axis=0), [10.0, 214.5 / 256, 214.5 / 256])
         assert nib.aff2axcodes(affine) == ("S", "P", "L")
 
 
