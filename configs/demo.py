@@ -2,11 +2,13 @@
 
     python launch.py crossval --config=configs/demo.py --workdir=runs/demo
 
-20 synthetic head CTs of 256 x 256 (made once), 4 folds, a small U-Net on 64 x 64 patches at stride 32: 49 patches a
-slice as in the paper, each about as many millimetres wide.
+40 synthetic head CTs of 256 x 256 (made once), 4 folds. So that two cores can do it, the network sees slices at half
+the resolution, and is small: 32 x 32 patches of 128 x 128 pixels at stride 16, which is 49 patches a slice as in the
+paper, each about as many millimetres wide. Masks and scores are on the scans' own grid.
 
-Time: six to seven minutes on two CPU cores. Score (paper convention, synthetic scans): Dice 0.44, threshold 0.36.
-The settings were picked by hand with fold 1's test scores in sight, so the U-Net's score is optimistic.
+Time: about five minutes on two CPU cores. Score (paper convention, synthetic scans): Dice 0.53, threshold 0.29.
+The settings were picked by hand, the last of them on sets of other seeds (config.phantom.seed 7 and 3), the first
+with this set's fold 1 in sight.
 """
 
 from ichjax.config import default
@@ -16,25 +18,25 @@ def get_config():
     """The paper's pipeline, made small."""
     config = default()
     config.phantom.preset = "demo"
-    config.phantom.subjects = 20
+    config.phantom.subjects = 40
     config.data.splits = "stratified"
     config.data.folds = 4
-    config.data.leave_out = ()
-    config.windows = ((40.0, 120.0), (60.0, 60.0))  # the brain window, and a narrow one around blood
-    config.patch.side = 64
-    config.patch.stride = 32
+    config.windows = ((40.0, 120.0), (60.0, 60.0), (400.0, 1600.0))  # brain, a narrow one around blood, bone
+    config.grid.side = 128  # a quarter of the work; the paper's network sees 640
+    config.patch.side = 32
+    config.patch.stride = 16
     config.model.base_width = 8
     config.model.dropout = 0.0
     config.model.norm = "group"
     config.model.head = "plain"  # a few hundred steps teach the paper's nothing
-    config.train.epochs = 5
-    config.train.examples_per_epoch = 512
+    config.train.epochs = 11
+    config.train.examples_per_epoch = 1024
     config.train.batch_size = 8
-    config.train.learning_rate = 4e-3
+    config.train.learning_rate = 6e-3
     config.train.schedule = "cosine"
     config.train.warmup_steps = 10
-    config.train.dice_weight = 1.0
+    config.train.positive_weight = 3.0  # a Dice near 0.5 is highest at a probability of about a quarter
     config.train.validation_negatives = "matched"
-    config.predict.closing_px = 4  # pixels are twice as wide
+    config.predict.closing_px = 0  # resampled, the probability is smooth: nothing to close
     config.predict.opening_px = 2
     return config

@@ -42,7 +42,7 @@ def read_config(words: list[str]) -> ml_collections.ConfigDict:
         config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["launch.py", *overrides])
         values(["launch.py", *overrides])
     except (flags.Error, TypeError, ValueError) as error:
-        raise InputError(f"the command line cannot be used: {_said(error)}") from error
+        raise InputError(f"the command line cannot be used: {_said(error)[:400]}") from error
     return values.config
 
 
@@ -58,7 +58,7 @@ def _load(path: str) -> ml_collections.ConfigDict:
         unknown = re.search(r"Did you mean \W*(\w+)\W* instead of \W*(\w+)", said)
         if unknown:
             said = f"{unknown[2]!r} is no field; did you mean {unknown[1]!r}?"
-        raise InputError(f"{path}: is not a usable configuration ({type(error).__name__}: {said})") from error
+        raise InputError(f"{path}: is not a usable configuration ({type(error).__name__}: {said[:400]})") from error
     if not isinstance(config, ml_collections.ConfigDict):
         raise InputError(f"{path}: get_config() returns a {type(config).__name__}; expected a ConfigDict")
     return config
@@ -66,7 +66,7 @@ def _load(path: str) -> ml_collections.ConfigDict:
 
 def _said(error: Exception) -> str:
     """An exception's words on one line."""
-    return " ".join(str(error.args[0] if error.args else error).replace("\\n", " ").split())[:400]
+    return " ".join(str(error.args[0] if error.args else error).replace("\\n", " ").split())
 
 
 def _nearest(field: str, known: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from ichjax.data.cache import CachedScan
 from ichjax.data.splits import Fold
 from ichjax.data.volume import write_nifti
 from ichjax.errors import InputError
-from ichjax.evaluate import figures, protocol, report, tables
+from ichjax.evaluate import csv_tables, figures, protocol, report, tables
 from ichjax.evaluate.workdir import read_run
 from ichjax.files import read_json, write_json
 from ichjax.methods import base
@@ -65,7 +65,7 @@ def method_folder(workdir: pathlib.Path, config: ml_collections.ConfigDict, name
 
 def publish(workdir: pathlib.Path) -> None:
     """Writes tables, figures and the report from what a work directory holds, and prints the summary."""
-    tables.write_tables(workdir)
+    csv_tables.write_tables(workdir)
     figures.write_figures(workdir)
     path = report.write_report(workdir)
     say("")

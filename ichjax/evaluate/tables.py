@@ -1,16 +1,12 @@
 """Tables of results: text for the terminal, CSV files for everything else."""
 
-import csv
 import dataclasses
-import io
-import pathlib
 import textwrap
 from collections.abc import Mapping, Sequence
 
 from ichjax.evaluate import published
 from ichjax.evaluate.protocol import CONVENTIONS
-from ichjax.evaluate.workdir import collapsed_folds, read_run
-from ichjax.files import write_text
+from ichjax.evaluate.workdir import collapsed_folds
 
 EMPTY_MASK = "An empty mask"
 PAPER = "Paper"
@@ -170,12 +166,15 @@ def _remarks(methods: Mapping[str, Mapping], rows: Mapping[str, dict[str, Figure
 def threshold_text(results: Mapping) -> str:
     """What the reported figures rest on: the threshold, what each fold chose, the area rule."""
     value, chosen_on = results["thresholds"]["value"], results["thresholds"]["chosen_on"]
-    several = "s by fold" if isinstance(value, list) else ""
     by_fold = [_chosen(fold) for fold in results.get("chosen_by_fold") or [] if fold]
+    if isinstance(value, list) and any("thresholds" in text for text in by_fold):
+        value = "s"  # each stands beside what it scored
+    else:
+        value = f"s by fold {value}" if isinstance(value, list) else f" {value}"
     rule = results.get("slice_rule_px")
     area = f"{results['slice_rule_mm2']:g} mm2" if rule is None else f"{rule} pixels"
     return (
-        f"Threshold{several} {value}, {'' if chosen_on.startswith('fixed') else 'chosen on '}{chosen_on}. "
+        f"Threshold{value}, {'' if chosen_on.startswith('fixed') else 'chosen on '}{chosen_on}. "
         + (f"By fold: {'; '.join(by_fold)}. " if by_fold else "")
         + f"A slice is called positive with more than {area}."
     )
@@ -184,123 +183,3 @@ def threshold_text(results: Mapping) -> str:
 def _chosen(fold: Mapping) -> str:
     figures = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in fold.items()}
     return ", ".join(f"{name.replace('_', ' ')} {figure}" for name, figure in figures.items())
-
-
-def write_tables(workdir: pathlib.Path | str) -> list[pathlib.Path]:
-    """Writes the tables of a work directory as CSV into tables/, each number with its convention in words.
-
-    Returns:
-      The files: summary, subjects, slice_detection, by_subtype and by_age.
-
-    Raises:
-      InputError: as `workdir.read_run`.
-    """
-    run = read_run(workdir)
-    folder = run.path / "tables"
-    folder.mkdir(exist_ok=True)
-    makers = {
-        "summary": summary_records,
-        "subjects": subject_records,
-        "slice_detection": detection_records,
-        "by_subtype": lambda methods: group_records(methods, "by_subtype", published.DICE_BY_SUBTYPE),
-        "by_age": lambda methods: group_records(methods, "by_age", published.DICE_BY_AGE),
-    }
-    return [_write_csv(folder / f"{name}.csv", make(run.methods)) for name, make in makers.items()]
-
-
-def _write_csv(path: pathlib.Path, records: Sequence[Mapping]) -> pathlib.Path:
-    """One row a record; None is an empty cell."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(records[0]) if records else ["method"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    write_text(path, text.getvalue())
-    return path
-
-
-def _spread(figures: Mapping) -> dict:
-    """A `statistics.summary`, or the part of one that the paper prints, as cells."""
-    low, high = figures.get("ci95") or (None, None)
-    cells = {key: figures.get(key) for key in ("mean", "std", "min", "max")}
-    return {**cells, "ci95_low": low, "ci95_high": high, "n": figures.get("n"), "unit": figures.get("unit")}
-
-
-def summary_records(methods: Mapping[str, Mapping]) -> list[dict]:
-    """A record for each method, score and convention, then the paper's."""
-    records = []
-
-    def add(method: str, score: str, convention: str, figures: Mapping) -> None:
-        words = CONVENTIONS[convention]
-        records.append(
-            {"method": method, "score": score, "convention": convention, **_spread(figures), "in_words": words}
-        )
-
-    for name, results in methods.items():
-        for convention, scores in results["conventions"].items():
-            for score, figures in scores.items():
-                add(name, score, convention, figures)
-        for score, figures in results["reported_slice_detection"]["per_subject"].items():
-            add(name, score, "slice_detection", figures)
-        for score in ("sensitivity", "specificity", "accuracy"):
-            pooled = {"mean": results["reported_slice_detection"]["pooled"][score], "unit": "slices"}
-            add(name, score, "slice_detection_pooled", {**pooled, "n": results["counts"]["slices"]})
-        free = results["hemorrhage_free"]
-        for score in ("false_alarm_rate", "false_positive_ml"):
-            figures = {"mean": free[score], "ci95": free.get(f"{score}_ci95"), "max": free.get(f"{score}_max")}
-            add(name, score, score, {**figures, "n": free["n"], "unit": "subjects"})
-    for name, results in methods.items():
-        for score, figures in published.BY_METHOD.get(results.get("method"), {}).items():
-            convention = "paper" if score in ("dice", "jaccard") else "slice_detection"
-            add(f"{PAPER}: {name}", score, convention, figures)
-    return records
-
-
-def subject_records(methods: Mapping[str, Mapping]) -> list[dict]:
-    """A record for each method and subject."""
-    return [
-        {"method": name, **subject, "subtypes": " ".join(subject["subtypes"])}
-        for name, results in methods.items()
-        for subject in results["subjects"]
-    ]
-
-
-def detection_records(methods: Mapping[str, Mapping]) -> list[dict]:
-    """A record for each method, threshold and convention, then the paper's Table 7."""
-    rates = ("sensitivity", "specificity", "accuracy")
-    records = []
-    for name, results in methods.items():
-        for row in results["slice_detection"]:
-            for convention, figures in (("slice_detection", row), ("slice_detection_pooled", row["pooled"])):
-                records.append(
-                    {
-                        "method": name,
-                        "threshold": row["threshold"],
-                        "convention": convention,
-                        **{rate: figures[rate] for rate in rates},
-                        "in_words": CONVENTIONS[convention],
-                    }
-                )
-    words = "As the paper prints it; its convention cannot be told from the text."
-    for row in published.SLICE_DETECTION:
-        records.append({"method": f"{PAPER}: U-Net", "convention": "", **row, "in_words": words})
-    return records
-
-
-def group_records(methods: Mapping[str, Mapping], key: str, paper: Mapping[str, float]) -> list[dict]:
-    """Dice by sub-type or by age: a record for each method, group and unit, then the paper's.
-
-    Args:
-      methods: {name to print: results.json}.
-      key: 'by_subtype' or 'by_age'.
-      paper: {group: the paper's Dice}.
-    """
-    records = []
-    for name, results in methods.items():
-        for group, units in results[key].items():
-            for unit in ("subjects", "slices"):
-                words = f"{CONVENTIONS[key]} Mean over {unit}."
-                records.append({"method": name, "group": group, **_spread(units[unit]), "in_words": words})
-    for group, dice in paper.items():
-        words = "As the paper prints it; the mean is likely over subjects."
-        records.append({"method": f"{PAPER}: U-Net", "group": group, **_spread({"mean": dice}), "in_words": words})
-    return records

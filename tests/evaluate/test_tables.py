@@ -3,14 +3,14 @@ import csv
 import numpy as np
 import pytest
 
-from ichjax.evaluate import cohort, published, tables, workdir
+from ichjax.evaluate import cohort, csv_tables, published, tables, workdir
 from ichjax.evaluate.protocol import CONVENTIONS
 
 
 @pytest.fixture(scope="module")
 def written(made, tmp_path_factory):
     """The CSV files of the work directory, each as a list of rows."""
-    files = tables.write_tables(made.workdir)
+    files = csv_tables.write_tables(made.workdir)
     return {file.stem: list(csv.DictReader(file.read_text(encoding="utf-8").splitlines())) for file in files}
 
 
