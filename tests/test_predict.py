@@ -158,3 +158,10 @@ def test_a_damaged_slice_is_named_with_its_folder(tiny_root, ct_series, tmp_path
     assert isinstance(source.series, dicom.Series)
     with pytest.raises(InputError, match=r"series: 0\d\.dcm and 0\d\.dcm lie at the same position"):
         source.read()
+
+
+def test_one_dicom_file_is_answered_with_its_folder(command, tmp_path):
+    (tmp_path / "slice.dcm").write_bytes(bytes(128) + b"DICM" + bytes(64))
+    status, out, _, _ = command(tmp_path / "slice.dcm")
+    assert status == 2
+    assert "slice.dcm: one DICOM file, which holds one slice or part of a series; give its folder" in out
