@@ -6,7 +6,7 @@
 the resolution, and is small: 32 x 32 patches of 128 x 128 pixels at stride 16, which is 49 patches a slice as in the
 paper, each about as many millimetres wide. Masks and scores are on the scans' own grid.
 
-Time: about five minutes on two CPU cores. Score (paper convention, synthetic scans): Dice 0.53, threshold 0.29.
+Time: five to six minutes on two CPU cores. Score (paper convention, synthetic scans): Dice 0.53, threshold 0.29.
 The settings were picked by hand, the last of them on sets of other seeds (config.phantom.seed 7 and 3), the first
 with this set's fold 1 in sight.
 """
