@@ -159,6 +159,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         (c.method not in c.compare_with, "compare_with", f"other methods than {c.method!r}, which is the main one"),
         (0 <= c.fold < c.data.folds, "fold", f"0 to {c.data.folds - 1}"),
         (c.windows and all(_is_window(pair) for pair in c.windows), "windows", "pairs of HU: level, width above 0"),
+        (c.grid.side > 0 or not c.grid.border, "grid.border", "0 unless grid.side is set"),
         (c.patch.side % 2**c.model.depth == 0, "patch.side", f"a multiple of 2 ** {c.model.depth} (model.depth)"),
         (0 <= c.model.dropout < 1, "model.dropout", "0 or more, below 1"),
         (c.augment.zoom < 1, "augment.zoom", "below 1"),
