@@ -1,6 +1,7 @@
 """A memory-mapped copy of the scans, so that any slice is read in microseconds and no scan is unpacked twice."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -8,7 +9,7 @@ import pathlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -89,7 +90,7 @@ def open_scan(subject: ct_ich.Subject) -> CachedScan:
     try:
         return _open(subject, place)
     except (OSError, EOFError, ValueError, KeyError):  # not there, or damaged: made anew
-        _store(ct_ich.load_scan(subject), place)
+        store(place, functools.partial(_write, ct_ich.load_scan(subject)))
     return _open(subject, place)
 
 
@@ -109,19 +110,27 @@ def _digest(subject: ct_ich.Subject) -> str:
     return digest.hexdigest()
 
 
-def _store(scan: ct_ich.Scan, place: pathlib.Path) -> None:
-    """Writes a scan aside and renames it, so that another process sees it whole or not at all."""
+def store(place: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
+    """Makes a folder of the cache aside and renames it, so that another process sees it whole or not at all.
+
+    Args:
+      place: the folder; a damaged one is replaced, and what is mapped from it stays readable.
+      write: writes the files into the folder that it is given.
+
+    Raises:
+      InputError: the cache cannot be written.
+    """
     aside = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         aside = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=place.parent))
-        _write(scan, aside)
-        shutil.rmtree(place, ignore_errors=True)  # a damaged one; what is mapped from it stays readable
+        write(aside)
+        shutil.rmtree(place, ignore_errors=True)
         aside.rename(place)
     except OSError as error:
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
-        if not (place / "meta.json").is_file():  # else another process was first
+        if not place.is_dir():  # else another process was first
             reason = error.strerror or str(error)
             raise InputError(f"{place.parent}: the cache of scans cannot be written ({reason})") from error
 

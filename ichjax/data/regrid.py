@@ -1,11 +1,10 @@
 """Scans on the grid that a network sees, where that is not their own: resampled once, mapped from the cache."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -91,7 +90,7 @@ def on_grid(scan: CachedScan, grid: Geometry) -> CachedScan:
     try:
         hu, mask = (np.load(place / name, mmap_mode="r") for name in ("hu.npy", "mask.npy"))
     except (OSError, EOFError, ValueError):  # not there, or damaged: made anew
-        _store(scan, grid, place)
+        cache.store(place, functools.partial(_write, scan, grid))
         hu, mask = (np.load(place / name, mmap_mode="r") for name in ("hu.npy", "mask.npy"))
     return dataclasses.replace(
         scan,
@@ -101,32 +100,19 @@ def on_grid(scan: CachedScan, grid: Geometry) -> CachedScan:
     )
 
 
-def _store(scan: CachedScan, grid: Geometry, place: pathlib.Path) -> None:
-    """Resamples slice by slice, aside, then renames: another process sees it whole or not at all."""
+def _write(scan: CachedScan, grid: Geometry, into: pathlib.Path) -> None:
+    """Resamples slice by slice."""
     depth, height, width = scan.volume.shape
     row_mm, column_mm = scan.volume.pixel_mm
     rows = line_weights(height, row_mm, grid.height, grid.row_mm)
     columns = line_weights(width, column_mm, grid.width, grid.column_mm)
-    aside = None
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        aside = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=place.parent))
-        shape = (depth, grid.height, grid.width)
-        hu = np.lib.format.open_memmap(aside / "hu.npy", mode="w+", dtype=np.int16, shape=shape)
-        mask = np.lib.format.open_memmap(aside / "mask.npy", mode="w+", dtype=np.uint8, shape=shape)
-        for d in range(depth):
-            hu[d] = np.rint(rows @ scan.volume.hu[d].astype(np.float32) @ columns.T)
-            if scan.mask[d].any():
-                mask[d] = rows @ scan.mask[d].astype(np.float32) @ columns.T >= 0.5
-        hu.flush(), mask.flush()
-        shutil.rmtree(place, ignore_errors=True)
-        aside.rename(place)
-    except OSError as error:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
-        if not (place / "mask.npy").is_file():  # else another process was first
-            reason = error.strerror or str(error)
-            raise InputError(f"{place.parent}: the cache of scans cannot be written ({reason})") from error
+    shape = (depth, grid.height, grid.width)
+    hu = np.lib.format.open_memmap(into / "hu.npy", mode="w+", dtype=np.int16, shape=shape)
+    mask = np.lib.format.open_memmap(into / "mask.npy", mode="w+", dtype=np.uint8, shape=shape)
+    for d in range(depth):
+        hu[d] = np.rint(rows @ scan.volume.hu[d].astype(np.float32) @ columns.T)
+        if scan.mask[d].any():
+            mask[d] = rows @ scan.mask[d].astype(np.float32) @ columns.T >= 0.5
 
 
 def line_weights(size: int, spacing: float, to_size: int, to_spacing: float) -> np.ndarray:

@@ -87,7 +87,7 @@ def test_it_is_made_once_and_anew_where_damaged(scan, monkeypatch):
     with pytest.raises(ValueError, match="read-only"):
         first.volume.hu[0, 0, 0] = 1
     with monkeypatch.context() as context:
-        context.setattr(regrid, "_store", None)
+        context.setattr(regrid, "_write", None)
         np.testing.assert_array_equal(regrid.on_grid(scan, grid).volume.hu, first.volume.hu)
     before = np.array(first.volume.hu)
     stored = next((cache.folder() / "grids").glob("*/hu.npy"))
