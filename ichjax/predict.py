@@ -127,7 +127,7 @@ def find_sources(paths: Sequence[pathlib.Path]) -> tuple[list[Source], list[str]
 
 def _sources_at(path: pathlib.Path) -> list[tuple[pathlib.Path, dicom.Series | None]]:
     if path.is_file():
-        if not NIFTI.search(path.name) and path.read_bytes()[128:132] == b"DICM":
+        if not NIFTI.search(path.name) and dicom.is_dicom(path):
             raise InputError(f"{path}: one DICOM file, which holds one slice or part of a series; give its folder")
         return [(path, None)]
     if not path.is_dir():

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import pydicom.misc
 
 from ichjax.data import volume as volumes
 from ichjax.data.dicom_frames import Frame, decode, frames_of, to_hu
@@ -30,6 +31,14 @@ class Series:
     slices: int
     pixel_mm: float
     _frames: tuple[Frame, ...] = dataclasses.field(repr=False)
+
+
+def is_dicom(path: pathlib.Path) -> bool:
+    """Whether a file says of itself that it is DICOM (part 10); False where it cannot be read."""
+    try:
+        return pydicom.misc.is_dicom(path)
+    except OSError:
+        return False
 
 
 def find_series(folder: pathlib.Path, *, recursive: bool = False) -> list[Series]:
