@@ -61,7 +61,7 @@ def train_fold(
         ml_collections.FrozenConfigDict(config), steps * config.train.epochs
     )
     parallel.check_batch(config.train.batch_size, mesh)
-    state = parallel.replicate(create(config, schedule, fold=fold)[0], mesh)
+    state = parallel.replicate(create(config, fold=fold), mesh)
 
     # --- where it stopped
     checkpoints = checkpoint.Checkpoints(folder / "checkpoints")

@@ -49,11 +49,9 @@ def make_optimizer(schedule: optax.Schedule) -> optax.GradientTransformation:
     return optax.adam(schedule)
 
 
-def create(
-    config: ml_collections.ConfigDict, schedule: optax.Schedule, *, fold: int
-) -> tuple[TrainState, optax.GradientTransformation]:
-    """The state before the first step, which follows from (config.seed, fold) alone, and the optimizer (Adam)."""
-    return _init_program(ml_collections.FrozenConfigDict(config))(jnp.int32(fold)), make_optimizer(schedule)
+def create(config: ml_collections.ConfigDict, *, fold: int) -> TrainState:
+    """The state before the first step, which follows from (config.seed, fold) alone."""
+    return _init_program(ml_collections.FrozenConfigDict(config))(jnp.int32(fold))
 
 
 @functools.lru_cache(maxsize=2)

@@ -127,9 +127,9 @@ def test_an_estimate_stands_before_training_and_a_dead_network_is_said(train, tm
     create = loop.create
 
     def dead(*arguments, **options):
-        state, optimizer = create(*arguments, **options)
+        state = create(*arguments, **options)
         head = {**state.params["head"], "bias": np.full(2, -100.0, np.float32)}  # no ReLU of the head opens again
-        return state.replace(params={**state.params, "head": head}), optimizer
+        return state.replace(params={**state.params, "head": head})
 
     monkeypatch.setattr(loop, "create", dead)
     train(tmp_path, **{"train.epochs": 1, "model.head": "paper"})

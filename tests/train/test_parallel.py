@@ -32,8 +32,8 @@ def train(tiny_config):
     config = tiny_config(
         **{"patch.side": 8, "model.base_width": 2, "model.depth": 1, "model.dropout": 0.5, "model.norm": "none"}
     )
-    start, optimizer = states.create(config, states.make_schedule(config, 10), fold=0)
-    start = jax.device_get(start)
+    start = jax.device_get(states.create(config, fold=0))
+    optimizer = states.make_optimizer(states.make_schedule(config, 10))
     settings = steps.StepSettings(config.windows, AffineRange(**config.augment), 0)
     make_step = functools.partial(steps.make_train_step, states.make_model(config), optimizer, settings)
 

@@ -14,6 +14,7 @@ from ichjax.ops.augment import AffineRange
 from ichjax.train import state as states
 from ichjax.train import step as steps
 
+OPTIMIZER = states.make_optimizer(lambda step: 1e-3)
 SIDE, WINDOWS = 16, ((40.0, 120.0), (60.0, 60.0))
 RANGES, STILL = AffineRange(), AffineRange(0.0, 0.0, 0.0, 0.0)
 
@@ -169,9 +170,9 @@ def test_a_constant_output_is_told_from_one_that_varies_between_batches():
 
 def test_a_step_is_traced_once(tiny_config):
     config = tiny_config(**{"augment.zoom": 0.0})
-    state, optimizer = states.create(config, states.make_schedule(config, 10), fold=0)
+    state = states.create(config, fold=0)
     settings = steps.StepSettings(config.windows, AffineRange(**config.augment), 0)
-    step = steps.make_train_step(states.make_model(config), optimizer, settings)
+    step = steps.make_train_step(states.make_model(config), OPTIMIZER, settings)
     chex.clear_trace_counter()
     jitted = jax.jit(chex.assert_max_traces(step, n=1), donate_argnums=0)
     before = state
@@ -185,9 +186,9 @@ def test_bfloat16_is_of_the_computation_only(tiny_config):
     losses = {}
     for dtype in ("float32", "bfloat16"):
         config = tiny_config(**{"model.dtype": dtype})
-        state, optimizer = states.create(config, states.make_schedule(config, 10), fold=0)
+        state = states.create(config, fold=0)
         settings = steps.StepSettings(config.windows, AffineRange(**config.augment), 0)
-        step = jax.jit(steps.make_train_step(states.make_model(config), optimizer, settings))
+        step = jax.jit(steps.make_train_step(states.make_model(config), OPTIMIZER, settings))
         if dtype == "bfloat16":
             assert "bf16" in str(jax.make_jaxpr(step)(state, batch_of(0, 8)))
         after, metrics = step(state, batch_of(0, 8))
@@ -203,7 +204,7 @@ def test_bfloat16_is_of_the_computation_only(tiny_config):
 def test_the_first_state_follows_from_seed_and_fold(tiny_config):
     def first(seed, fold):
         config = tiny_config(seed=seed, **{"model.base_width": 2, "model.depth": 1, "model.norm": "none"})
-        state, _ = states.create(config, states.make_schedule(config, 10), fold=fold)
+        state = states.create(config, fold=fold)
         return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.params)])
 
     np.testing.assert_array_equal(first(0, 0), first(0, 0))
