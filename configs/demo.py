@@ -35,7 +35,7 @@ def get_config():
     config.train.learning_rate = 6e-3
     config.train.schedule = "cosine"
     config.train.warmup_steps = 10
-    config.train.positive_weight = 3.0  # a Dice near 0.5 is highest at a probability of about a quarter
+    config.train.positive_weight = 3.0  # a Dice near 0.5 is highest when a quarter is enough
     config.train.validation_negatives = "matched"
     config.predict.closing_px = 0  # resampled, the probability is smooth: nothing to close
     config.predict.opening_px = 2
