@@ -2,13 +2,12 @@
 
     python launch.py crossval --config=configs/demo.py --workdir=runs/demo
 
-40 synthetic head CTs of 256 x 256 (made once), 4 folds. So that two cores can do it, the network sees slices at half
-the resolution, and is small: 32 x 32 patches of 128 x 128 pixels at stride 16, which is 49 patches a slice as in the
-paper, each about as many millimetres wide. Masks and scores are on the scans' own grid.
+40 synthetic head CTs of 256 x 256 (made once), 4 folds. So that two cores can do it, the network sees slices of
+120 x 120 pixels and is small: 48 x 48 patches at stride 24, 16 a slice, each about 100 mm wide (the paper's are about
+60 mm). Masks and scores are on the scans' own grid.
 
 Time: five to six minutes on two CPU cores. Score (paper convention, synthetic scans): Dice 0.53, threshold 0.29.
-The settings were picked by hand, the last of them on sets of other seeds (config.phantom.seed 7 and 3), the first
-with this set's fold 1 in sight.
+The settings were picked by hand on a set of another seed (config.phantom.seed 7).
 """
 
 from ichjax.config import default
@@ -22,21 +21,22 @@ def get_config():
     config.data.splits = "stratified"
     config.data.folds = 4
     config.windows = ((40.0, 120.0), (60.0, 60.0), (400.0, 1600.0))  # brain, a narrow one around blood, bone
-    config.grid.side = 128  # a quarter of the work; the paper's network sees 640
-    config.patch.side = 32
-    config.patch.stride = 16
+    config.grid.side = 120  # less than a quarter of the work; the paper's network sees 640
+    config.patch.side = 48  # wide enough to tell a bleed from the muscle and the falx beside it
+    config.patch.stride = 24
     config.model.base_width = 8
+    config.model.depth = 3
     config.model.dropout = 0.0
     config.model.norm = "group"
     config.model.head = "plain"  # a few hundred steps teach the paper's nothing
-    config.train.epochs = 11
-    config.train.examples_per_epoch = 1024
+    config.train.epochs = 14
+    config.train.examples_per_epoch = 720
     config.train.batch_size = 8
     config.train.learning_rate = 6e-3
     config.train.schedule = "cosine"
     config.train.warmup_steps = 10
-    config.train.positive_weight = 3.0  # a Dice near 0.5 is highest when a quarter is enough
+    config.train.positive_weight = 4.0  # a Dice near 0.5 is highest when a quarter is enough
     config.train.validation_negatives = "matched"
     config.predict.closing_px = 0  # resampled, the probability is smooth: nothing to close
-    config.predict.opening_px = 2
+    config.predict.opening_px = 3  # about as many mm as the paper's 5 on 512
     return config

@@ -69,7 +69,7 @@ PRESETS = {
         top_mm=84.0,
         share=0.6,
         mix=phantom_plan.DEMO_MIX,
-        sizes=pl.Sizes(extent=1.5, depth=1.2, quantiles=(0.35, 0.85), blood_hu=(53.0, 3.0)),
+        sizes=pl.Sizes(extent=1.3, depth=1.1, quantiles=(0.35, 0.85), blood_hu=(57.0, 3.0)),
     ),
 }
 
