@@ -56,6 +56,17 @@ def jaccard(truth_px: np.ndarray, predicted_px: np.ndarray, overlap_px: np.ndarr
 
 
 SCORES = {"dice": dice, "jaccard": jaccard}
+SMOOTHING = 1e-5  # voxels, of the `challenge` convention
+
+
+def smoothed(score: str, truth_px: np.ndarray, predicted_px: np.ndarray, overlap_px: np.ndarray) -> np.ndarray:
+    """float [...]: Dice or Jaccard with `SMOOTHING` added above and below the fraction bar, so that empty against
+    empty is 1, as the segmentation challenges' scripts have it."""
+    if score == "dice":
+        over, under = 2.0 * overlap_px, truth_px + predicted_px
+    else:
+        over, under = 1.0 * overlap_px, truth_px + predicted_px - overlap_px
+    return (over + SMOOTHING) / (under + SMOOTHING)
 
 
 def conventions(slices: Slices, kept: np.ndarray, *, seed: int = 0) -> dict:
@@ -63,21 +74,32 @@ def conventions(slices: Slices, kept: np.ndarray, *, seed: int = 0) -> dict:
 
     Args:
       slices: of all subjects.
-      kept: bool [N], the subjects that count in `paper`; `pooled` and `volume` take all.
+      kept: bool [N], the subjects that count in `paper`; the others take all.
       seed: of the bootstrap.
 
     Returns:
-      {'paper' | 'pooled' | 'volume': {'dice' | 'jaccard': `statistics.summary`}}.
+      {'paper' | 'pooled' | 'volume' | 'challenge' | 'all_slices': {'dice' | 'jaccard': `statistics.summary`}}.
     """
     scans = [slices.sums(counts) for counts in slices.counts]
-    table = {"paper": {}, "pooled": {}, "volume": {}}
+    bleeds = scans[0] > 0
+    blank = (slices.truth_px == 0) & (slices.predicted_px == 0)
+    table = {"paper": {}, "pooled": {}, "volume": {}, "challenge": {}, "all_slices": {}}
     for name, score in SCORES.items():
         of_slice = score(*slices.counts)
         of_subject = np.where(kept, slices.means(of_slice), np.nan)
         table["paper"][name] = statistics.summary(of_subject, seed=seed)
         table["pooled"][name] = statistics.summary(of_slice, slices.owner, seed=seed)
         table["volume"][name] = statistics.summary(score(*scans), seed=seed)
+        challenge = np.where(bleeds, smoothed(name, *scans), np.nan)
+        table["challenge"][name] = statistics.summary(challenge, seed=seed)
+        every = np.where(slices.truth_px > 0, of_slice, blank.astype(float))
+        table["all_slices"][name] = statistics.summary(every, slices.owner, seed=seed)
     return table
+
+
+def challenge_of_all_scans(slices: Slices) -> float:
+    """Mean Dice in the `challenge` convention with the hemorrhage-free scans let in: inflated, for comparison only."""
+    return float(smoothed("dice", *(slices.sums(counts) for counts in slices.counts)).mean())
 
 
 def by_subtype(slices: Slices, kept: np.ndarray, numbers: np.ndarray, *, seed: int = 0) -> dict:

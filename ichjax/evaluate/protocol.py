@@ -18,6 +18,14 @@ CONVENTIONS = {
     ),
     "pooled": "Score of each slice whose truth is not empty, mean over all such slices of all subjects at once.",
     "volume": "One score a scan, over all its voxels at once; mean over the subjects with a hemorrhage.",
+    "challenge": (
+        "As 'volume', with 0.00001 added above and below the fraction bar, as the challenges' scripts do; only the "
+        "subjects with a hemorrhage, although some let the others in, where an empty mask then scores 1."
+    ),
+    "all_slices": (
+        "Inflated, shown as a warning only: score of every slice, empty against empty counting as 1, so most of it "
+        "is won by predicting nothing."
+    ),
     "slice_detection": (
         "A slice is called positive when its predicted area exceeds the rule, and is positive when its truth has "
         "at least one pixel; the rate over the slices of each subject, then the mean over the subjects for which "
@@ -119,6 +127,7 @@ def results(
         "left_out_of_paper": sorted(int(number) for number in numbers[~kept]),
         "empty_mask_would_score": {
             **{name: row["dice"]["mean"] for name, row in overlap.conventions(empty, kept).items()},
+            "challenge_all_scans": overlap.challenge_of_all_scans(empty),
             "slice_detection": {k: v for k, v in detected(nothing > 0).items() if k != "per_subject"},
         },
         "slice_rule_mm2": slice_rule_mm2,

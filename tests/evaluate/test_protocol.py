@@ -224,6 +224,27 @@ def test_an_empty_mask_scores_nothing_but_specificity():
     assert empty["slice_detection"]["pooled"]["accuracy"] == pytest.approx(3 / 6)
 
 
+def test_the_challenges_convention_smooths_and_takes_the_subjects_with_a_hemorrhage():
+    dice = figures(score(*HAND), "challenge")
+    assert dice["n"] == 2
+    assert dice["mean"] == pytest.approx(((8 + 1e-5) / (27 + 1e-5) + 1.0) / 2, abs=1e-12)
+    jaccard = figures(score(*HAND), "challenge", "jaccard")
+    assert jaccard["mean"] == pytest.approx(((4 + 1e-5) / (23 + 1e-5) + 1.0) / 2, abs=1e-12)
+
+
+def test_all_slices_counts_empty_against_empty_as_one():
+    # by hand: 0.5, 0 and 0 (a false positive); 1; 0 (a false positive) and 1 (nothing against nothing)
+    dice = figures(score(*HAND), "all_slices")
+    assert (dice["mean"], dice["n"], dice["unit"]) == (pytest.approx(2.5 / 6), 6, "slices")
+
+
+def test_what_an_empty_mask_is_given_for_nothing():
+    empty = score(*HAND)["empty_mask_would_score"]
+    assert empty["all_slices"] == pytest.approx(3 / 6)
+    assert empty["challenge"] == pytest.approx(0.0, abs=1e-5)
+    assert empty["challenge_all_scans"] == pytest.approx(1 / 3, abs=1e-5)
+
+
 def test_every_convention_is_explained():
     result = score(*HAND)
     said = result["conventions_in_words"]
