@@ -13,14 +13,17 @@ from ichjax.errors import InputError
 # The triangles of each cell, by its code of 8 bits (codes 128 to 255 mirror these): a letter is one triangle, and
 # TRIANGLES holds 8 x the length of its normal along each axis at unit spacing. From `lookup_tables.py` of
 # github.com/google-deepmind/surface-distance (Apache License 2.0), whose signs the area does not need.
-TRIANGLES = dict(zip("abcdefghij", "000 004 022 040 111 202 220 222 333 400".split(), strict=True))
+TRIANGLES = {
+    **{"a": (0, 0, 0), "b": (0, 0, 4), "c": (0, 2, 2), "d": (0, 4, 0), "e": (1, 1, 1)},
+    **{"f": (2, 0, 2), "g": (2, 2, 0), "h": (2, 2, 2), "i": (3, 3, 3), "j": (4, 0, 0)},
+}
 CELLS = """
     a e e gg e ff ee ehj e ee ff ehj gg ehj ehj jj e cc ee deh ee beh eee eehh ee cce eff cefi egg cegi eehj ehj
     e ee cc deh ee eff cce cefi ee eee beh eehh egg eehj cegi ehj gg deh deh dd egg efgi deeh deh egg deeh efgi deh
     gggg egg egg gg e ee ee egg cc beh cce cegi ee eee eff eehj deh eehh cefi ehj ff beh eff efgi beh bb beeh beh
     eff beeh ffff eff efgi beh eff ff ee eee cce deeh cce beeh cccc cce eee eeee beeh eee deeh eee cce ee ehj eehh
     cefi deh cegi beh cce cc eehj eee eff ee egg ee ee e
-""".split()
+"""
 
 
 def surface(
@@ -81,11 +84,8 @@ def cell_areas(spacing_mm: np.ndarray) -> np.ndarray:
       spacing_mm: float [3].
     """
     faces_mm2 = np.prod(spacing_mm) / spacing_mm  # of a voxel, across each axis
-    area = {
-        letter: np.linalg.norm(np.array(list(digits), dtype=np.float64) / 8.0 * faces_mm2)
-        for letter, digits in TRIANGLES.items()
-    }
-    half = np.array([sum(area[letter] for letter in cell) for cell in CELLS])
+    area = {letter: np.linalg.norm(np.array(normal) / 8.0 * faces_mm2) for letter, normal in TRIANGLES.items()}
+    half = np.array([sum(area[letter] for letter in cell) for cell in CELLS.split()])
     return np.concatenate([half, half[::-1]])
 
 

@@ -1,0 +1,151 @@
+"""Lesions: connected components of the truth and of a prediction, which were found, and how large they are.
+
+On the host with SciPy, inside the box that holds both masks: how many components there are depends on the data, and
+labelling is a sequential sweep that a CPU does in milliseconds.
+"""
+
+import numpy as np
+import scipy.ndimage
+import scipy.spatial
+
+from ichjax.errors import InputError
+from ichjax.evaluate.surface import bounding_box
+
+LEAST_ML = 0.05  # smaller components are no lesions, in the truth or in a prediction
+FOUND_SHARE = 0.1  # of a lesion's voxels that must be predicted
+ROUNDING = 1e-9
+RANK = {6: 1, 18: 2, 26: 3}  # voxels are neighbours where they share a face; an edge; a corner
+
+
+def structure(connectivity: int) -> np.ndarray:
+    """bool [3, 3, 3]: the neighbourhood of 6, 18 or 26 voxels.
+
+    Raises:
+      InputError: it is another number.
+    """
+    if connectivity not in RANK:
+        raise InputError(f"connectivity {connectivity}; expected 6, 18 or 26 neighbours of a voxel")
+    return scipy.ndimage.generate_binary_structure(3, RANK[connectivity])
+
+
+def find(
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    probability: np.ndarray | None,
+    *,
+    pixel_ml: np.ndarray,
+    pixel_mm: tuple[float, float],
+    connectivity: int = 26,
+) -> tuple[dict, np.ndarray]:
+    """The lesions of a scan and the predicted components, and the diameter of the truth in each slice.
+
+    Args:
+      truth, prediction: bool [D, H, W].
+      probability: uint8 [D, H, W], 255 is 1; None where there is none.
+      pixel_ml: float [D], the volume of a pixel of each slice.
+      pixel_mm: between rows and between columns.
+      connectivity: 6, 18 or 26 neighbours.
+
+    Returns:
+      ({'truth': [{'ml', 'diameter_mm', 'covered', 'found', 'score', 'dice'}], 'predicted': [{'ml', 'score',
+      'false_positive'}]}, float [D] diameters in mm), components of at least `LEAST_ML` only.
+      Of a lesion: 'diameter_mm' is the largest in-plane Feret diameter of its sections; 'covered' the share of its
+      voxels that are predicted, and it is 'found' from `FOUND_SHARE` on; 'dice' compares it with the predicted
+      components (of any size) that overlap it; 'score' is the highest score that the predicted components could be
+      held to with the lesion still found, None where it is not found.
+      A predicted component's 'score' is its largest probability in [0, 1] (1.0 without probabilities); it is a
+      'false_positive' where it overlaps no true voxel at all.
+
+    Raises:
+      InputError: connectivity is none of 6, 18 and 26.
+    """
+    neighbours = structure(connectivity)
+    diameters_mm = np.zeros(len(truth))
+    box = bounding_box(truth | prediction)
+    truth, prediction, ml = truth[box], prediction[box], np.asarray(pixel_ml, dtype=np.float64)[box[0]]
+    true_labels, n_true = scipy.ndimage.label(truth, neighbours)
+    labels, n_predicted = scipy.ndimage.label(prediction, neighbours)
+    inside = labels[prediction]
+    scores = np.ones(n_predicted + 1)
+    if probability is not None and n_predicted:
+        values = probability[box][prediction]
+        scores[1:] = scipy.ndimage.maximum(values, inside, np.arange(1, n_predicted + 1)) / 255.0
+    both = truth & prediction
+    pairs, voxels = np.unique(np.stack([true_labels[both], labels[both]]), axis=1, return_counts=True)
+    predicted_ml = _volumes_ml(labels, prediction, ml, n_predicted)
+    false_positive = np.bincount(pairs[1], minlength=n_predicted + 1) == 0
+    predicted = [
+        {"ml": float(predicted_ml[i]), "score": float(scores[i]), "false_positive": bool(false_positive[i])}
+        for i in np.flatnonzero(predicted_ml >= LEAST_ML - ROUNDING)
+    ]
+    sections = _sections(truth, pixel_mm, neighbours)
+    np.maximum.at(diameters_mm[box[0]], sections[0][:, 0], sections[1])
+    lesions = _found(true_labels[truth], pairs, voxels, np.bincount(inside, minlength=n_predicted + 1), scores)
+    diameter_mm = np.zeros(n_true + 1)
+    np.maximum.at(diameter_mm, true_labels[tuple(sections[0].T)], sections[1])
+    true_ml = _volumes_ml(true_labels, truth, ml, n_true)
+    large = np.flatnonzero(true_ml >= LEAST_ML - ROUNDING)
+    details = [{"ml": float(true_ml[i]), "diameter_mm": float(diameter_mm[i]), **lesions[i]} for i in large]
+    return {"truth": details, "predicted": predicted}, diameters_mm
+
+
+def _volumes_ml(labels: np.ndarray, mask: np.ndarray, pixel_ml: np.ndarray, n: int) -> np.ndarray:
+    """float [n + 1]: volume of each component; 0 of the background."""
+    return np.bincount(labels[mask], weights=pixel_ml[np.nonzero(mask)[0]], minlength=n + 1)
+
+
+def _found(
+    true_labels: np.ndarray, pairs: np.ndarray, voxels: np.ndarray, predicted_voxels: np.ndarray, scores: np.ndarray
+) -> dict[int, dict]:
+    """{lesion: {'covered', 'found', 'score', 'dice'}}.
+
+    Args:
+      true_labels: int [N], the lesion of each true voxel.
+      pairs: int [2, M], lesions and predicted components that overlap; `voxels` int [M], in how many voxels.
+      predicted_voxels: int [P + 1]; `scores` float [P + 1], of the predicted components.
+    """
+    found = {}
+    for lesion, size in enumerate(np.bincount(true_labels)[1:], start=1):
+        mine = pairs[0] == lesion
+        parts, overlap = pairs[1, mine], voxels[mine]
+        order = np.argsort(-scores[parts], kind="stable")
+        enough = np.cumsum(overlap[order]) / size >= FOUND_SHARE - ROUNDING
+        covered = overlap.sum() / size
+        found[lesion] = {
+            "covered": float(covered),
+            "found": bool(enough.any()),
+            "score": float(scores[parts][order][enough.argmax()]) if enough.any() else None,
+            "dice": float(2 * overlap.sum() / (size + predicted_voxels[parts].sum())),
+        }
+    return found
+
+
+def _sections(mask: np.ndarray, pixel_mm: tuple[float, float], neighbours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(int [M, 3] a voxel of each connected section of a slice, float [M] its Feret diameter in mm)."""
+    in_plane = neighbours.copy()
+    in_plane[[0, 2]] = False
+    labels, n = scipy.ndimage.label(mask, in_plane)
+    voxels, diameters_mm = np.zeros((n, 3), int), np.zeros(n)
+    for i, box in enumerate(scipy.ndimage.find_objects(labels) if n else ()):
+        section = labels[box][0] == i + 1
+        voxels[i] = [edge.start for edge in box]
+        voxels[i, 2] += section[0].argmax()
+        diameters_mm[i] = feret_mm(section, pixel_mm)
+    return voxels, diameters_mm
+
+
+def feret_mm(section: np.ndarray, pixel_mm: tuple[float, float]) -> float:
+    """The largest Feret diameter in mm: the longest line between two points of the section's pixels, taken as
+    rectangles, so that one pixel has the length of its diagonal.
+
+    Args:
+      section: bool [H, W], at least one pixel.
+      pixel_mm: between rows and between columns.
+    """
+    rows = np.flatnonzero(section.any(axis=1))
+    first = section[rows].argmax(axis=1)
+    last = section.shape[1] - section[rows, ::-1].argmax(axis=1)
+    corners = [np.stack([rows + side, column], axis=1) for side in (0, 1) for column in (first, last)]
+    corners = np.concatenate(corners) * np.asarray(pixel_mm, dtype=np.float64)
+    hull = corners[scipy.spatial.ConvexHull(corners).vertices]
+    return float(scipy.spatial.distance.pdist(hull).max())

@@ -1,0 +1,134 @@
+import cv2
+import numpy as np
+import pytest
+import scipy.ndimage
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ichjax.errors import InputError
+from ichjax.evaluate import lesions
+
+SHAPE = (4, 12, 16)
+PIXEL_ML = np.array([0.05, 0.05, 0.05, 0.1])  # the last slice stands for twice the height
+PIXEL_MM = (2.0, 1.0)
+
+
+def box(*ranges, shape=SHAPE):
+    mask = np.zeros(shape, bool)
+    mask[tuple(slice(*r) for r in ranges)] = True
+    return mask
+
+
+def find(truth, prediction, probability=None, **kwargs):
+    return lesions.find(truth, prediction, probability, pixel_ml=PIXEL_ML, pixel_mm=PIXEL_MM, **kwargs)
+
+
+def test_by_hand():
+    truth = box((0, 2), (0, 2), (0, 5)) | box((3, 4), (8, 10), (8, 13))  # 20 voxels at the border; 10 in the top slice
+    prediction = box((0, 1), (0, 1), (3, 7)) | box((2, 3), (5, 6), (0, 1))  # two of its 4 voxels on the first; a speck
+    probability = np.zeros(SHAPE, np.uint8)
+    probability[prediction] = 128
+    probability[0, 0, 6] = 255
+    got, diameters_mm = find(truth, prediction, probability)
+    first, second = got["truth"]
+    assert first == {
+        "ml": pytest.approx(1.0),
+        "diameter_mm": pytest.approx(np.hypot(4, 5)),  # 2 rows of 2 mm, 5 columns of 1 mm
+        "covered": pytest.approx(0.1),
+        "found": True,  # 10 % is enough
+        "score": 1.0,
+        "dice": pytest.approx(2 * 2 / (20 + 4)),
+    }
+    assert second["ml"] == pytest.approx(1.0)  # half the voxels of twice the height
+    assert (second["covered"], second["found"], second["score"], second["dice"]) == (0.0, False, None, 0.0)
+    assert got["predicted"] == [
+        {"ml": pytest.approx(0.2), "score": 1.0, "false_positive": False},
+        {"ml": pytest.approx(0.05), "score": pytest.approx(128 / 255), "false_positive": True},
+    ]
+    np.testing.assert_allclose(diameters_mm, [np.hypot(4, 5), np.hypot(4, 5), 0, np.hypot(4, 5)])
+
+
+def test_empty_masks():
+    none, some = np.zeros(SHAPE, bool), box((1, 2), (3, 5), (3, 5))
+    assert find(none, none)[0] == {"truth": [], "predicted": []}
+    missed, diameters_mm = find(some, none)
+    assert missed["predicted"] == []
+    assert missed["truth"][0]["found"] is False
+    assert diameters_mm.tolist() == [0, pytest.approx(np.hypot(4, 2)), 0, 0]
+    invented, diameters_mm = find(none, some)
+    assert invented == {"truth": [], "predicted": [{"ml": pytest.approx(0.2), "score": 1.0, "false_positive": True}]}
+    assert not diameters_mm.any()
+
+
+def test_specks_are_no_lesions_but_still_overlap():
+    """Below 0.05 mL a true speck is not counted, and a predicted component that touches it is not false."""
+    truth = box((0, 1), (0, 1), (0, 1))
+    pixel_ml = np.full(4, 0.04)
+    prediction = box((0, 1), (0, 1), (0, 2))
+    got, diameters_mm = lesions.find(truth, prediction, None, pixel_ml=pixel_ml, pixel_mm=PIXEL_MM)
+    assert got == {"truth": [], "predicted": [{"ml": pytest.approx(0.08), "score": 1.0, "false_positive": False}]}
+    assert diameters_mm[0] == pytest.approx(np.hypot(2, 1))  # one pixel: its diagonal
+
+
+@pytest.mark.parametrize(("connectivity", "count"), [(6, 4), (18, 2), (26, 1)])
+def test_connectivity(connectivity, count):
+    mask = np.zeros(SHAPE, bool)
+    mask[0, 0, 0] = mask[1, 1, 1] = True  # share a corner
+    mask[1, 1, 2] = mask[1, 2, 3] = mask[2, 3, 3] = True  # a side; an edge in the slice; an edge across slices
+    assert len(find(mask, mask, connectivity=connectivity)[0]["truth"]) == count
+    with pytest.raises(InputError, match="expected 6, 18 or 26"):
+        find(mask, mask, connectivity=8)
+
+
+def test_score_is_the_highest_at_which_enough_is_still_covered():
+    truth = box((0, 1), (0, 2), (0, 15))  # 30 voxels: 3 are enough
+    prediction = box((0, 1), (0, 1), (0, 2)) | box((0, 1), (0, 1), (5, 6)) | box((0, 1), (0, 1), (9, 14))
+    probability = np.zeros(SHAPE, np.uint8)
+    probability[0, 0, :3], probability[0, 0, 5], probability[0, 0, 9:14] = 250, 200, 100
+    (lesion,) = find(truth, prediction, probability)[0]["truth"]
+    assert lesion["score"] == pytest.approx(200 / 255)  # 2 voxels at 250, and the third at 200
+    assert lesion["covered"] == pytest.approx(8 / 30)
+
+
+@pytest.mark.parametrize("connectivity", [6, 18, 26])
+def test_agrees_with_scipy_on_random_masks(connectivity):
+    """Lesion by lesion with masks of each component, on 70 scans a connectivity."""
+    rng = np.random.default_rng(connectivity)
+    element = scipy.ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity])
+    for _ in range(70):  # 210 pairs of masks in all
+        truth, prediction = (rng.random(SHAPE) < rng.choice([0.05, 0.15, 0.3]) for _ in range(2))
+        probability = rng.integers(1, 256, SHAPE).astype(np.uint8)
+        got, _ = find(truth, prediction, probability, connectivity=connectivity)
+        labels, n = scipy.ndimage.label(truth, element)
+        others, n_others = scipy.ndimage.label(prediction, element)
+        assert (len(got["truth"]), len(got["predicted"])) == (n, n_others)
+        for i, lesion in enumerate(got["truth"], start=1):
+            mine = labels == i
+            touching = np.isin(others, others[mine & prediction]) & prediction
+            assert lesion["ml"] == pytest.approx((mine * PIXEL_ML[:, None, None]).sum())
+            assert lesion["covered"] == pytest.approx(prediction[mine].mean())
+            assert lesion["found"] == (prediction[mine].mean() >= 0.1)
+            assert lesion["dice"] == pytest.approx(2 * (mine & touching).sum() / (mine.sum() + touching.sum()))
+            corners = np.concatenate([np.add(np.argwhere(mine), (0, a, b)) for a in (0, 1) for b in (0, 1)])
+            between = (corners[:, None] - corners[None]) * [1, *PIXEL_MM]
+            same_slice = between[..., 0] == 0
+            assert lesion["diameter_mm"] <= np.linalg.norm(between[same_slice], axis=-1).max() + 1e-9
+        for i, component in enumerate(got["predicted"], start=1):
+            mine = others == i
+            assert component["score"] == probability[mine].max() / 255
+            assert component["false_positive"] == (not truth[mine].any())
+            assert component["ml"] == pytest.approx((mine * PIXEL_ML[:, None, None]).sum())
+
+
+@given(seed=st.integers(0, 10_000), pixel_mm=st.sampled_from([(1.0, 1.0), (0.42, 0.42), (2.0, 0.7)]))
+def test_diameter_agrees_with_opencv(seed, pixel_mm):
+    """Against every pair of the corners of the pixels on OpenCV's outline, on ten sections an example."""
+    rng = np.random.default_rng(seed)
+    for _ in range(10):
+        labels, _ = scipy.ndimage.label(rng.random((9, 11)) < 0.5, np.ones((3, 3)))
+        section = labels == max(1, rng.integers(labels.max() + 1))
+        outlines, _ = cv2.findContours(section.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        points = np.concatenate(outlines)[:, 0, ::-1]
+        corners = np.concatenate([np.add(points, (a, b)) for a in (0, 1) for b in (0, 1)]) * pixel_mm
+        expected = np.linalg.norm(corners[:, None] - corners[None], axis=-1).max()
+        assert lesions.feret_mm(section, pixel_mm) == pytest.approx(expected)
