@@ -14,11 +14,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from ichjax.data import ct_ich
+from ichjax.data import layouts
+from ichjax.data.ct_ich_tables import SUBTYPES
+from ichjax.data.subjects import Scan, Subject
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 
-FORMAT = 1  # part of every digest: raise it when what is stored, or how a scan is read, changes
+FORMAT = 2  # part of every digest: raise it when what is stored, or how a scan is read, changes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,7 +37,7 @@ class CachedScan:
       digest: of the files and labels that it was made from.
     """
 
-    subject: ct_ich.Subject
+    subject: Subject
     volume: Volume
     mask: np.ndarray
     slice_labels: np.ndarray
@@ -58,13 +60,11 @@ def folder() -> pathlib.Path:
     return pathlib.Path(base).expanduser().resolve() / "ichjax"
 
 
-def open_scans(
-    subjects: Sequence[ct_ich.Subject], *, progress: bool = True
-) -> tuple[list[CachedScan], dict[int, str]]:
+def open_scans(subjects: Sequence[Subject], *, progress: bool = True) -> tuple[list[CachedScan], dict[int, str]]:
     """Opens every subject's scan, unpacking those that are not cached yet.
 
     Args:
-      subjects: of `ct_ich.read_dataset`.
+      subjects: of `layouts.read_dataset`.
       progress: whether to show a progress bar (on a terminal only).
 
     Returns:
@@ -80,28 +80,27 @@ def open_scans(
     return scans, problems
 
 
-def open_scan(subject: ct_ich.Subject) -> CachedScan:
+def open_scan(subject: Subject) -> CachedScan:
     """Opens one subject's scan; see `open_scans`.
 
     Raises:
-      InputError: as `ct_ich.load_scan` does, or the cache folder cannot be written.
+      InputError: as `layouts.load_scan` does, or the cache folder cannot be written.
     """
     place = folder() / "scans" / _digest(subject)
     try:
         return _open(subject, place)
     except (OSError, EOFError, ValueError, KeyError):  # not there, or damaged: made anew
-        store(place, functools.partial(_write, ct_ich.load_scan(subject)))
+        store(place, functools.partial(_write, layouts.load_scan(subject)))
     return _open(subject, place)
 
 
-def _digest(subject: ct_ich.Subject) -> str:
-    digest = hashlib.blake2b(f"{FORMAT} {subject.number}".encode(), digest_size=16)
+def _digest(subject: Subject) -> str:
+    """A digest of all that a stored scan is made of: how and what is read, the files by name, the labels."""
+    digest = hashlib.blake2b(f"{FORMAT} {subject.layout} {subject.number}".encode(), digest_size=16)
     digest.update(np.packbits(subject.slice_labels).tobytes() + str(subject.slice_labels.shape).encode())
-    for path in (subject.scan_path, subject.mask_path):
-        digest.update(b"|")
-        if path is None:
-            continue
+    for path in layouts.files(subject):
         try:
+            digest.update(f"|{path.parent.name}/{path.name} {path.stat().st_size}|".encode())
             with open(path, "rb") as file:
                 while block := file.read(1 << 22):
                     digest.update(block)
@@ -135,7 +134,7 @@ def store(place: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
             raise InputError(f"{place.parent}: the cache of scans cannot be written ({reason})") from error
 
 
-def _write(scan: ct_ich.Scan, into: pathlib.Path) -> None:
+def _write(scan: Scan, into: pathlib.Path) -> None:
     volume = scan.volume
     meta = {
         "affine": volume.affine.tolist(),
@@ -145,6 +144,7 @@ def _write(scan: ct_ich.Scan, into: pathlib.Path) -> None:
         "file_orientation": volume.file_orientation.tolist(),
         "name": volume.name,
         "hu_range": [int(n) for n in volume.hu_range],
+        "nominal_spacing": volume.nominal_spacing,
         "slice_labels": scan.slice_labels.astype(int).tolist(),
         "truth_px": scan.mask.sum(axis=(1, 2), dtype=np.int64).tolist(),
         "notes": list(scan.notes),
@@ -154,7 +154,7 @@ def _write(scan: ct_ich.Scan, into: pathlib.Path) -> None:
     (into / "meta.json").write_text(json.dumps(meta))
 
 
-def _open(subject: ct_ich.Subject, place: pathlib.Path) -> CachedScan:
+def _open(subject: Subject, place: pathlib.Path) -> CachedScan:
     """Maps a stored scan; OSError, EOFError, ValueError or KeyError where it is missing or not whole."""
     meta = json.loads((place / "meta.json").read_text())
     volume = Volume(
@@ -166,6 +166,7 @@ def _open(subject: ct_ich.Subject, place: pathlib.Path) -> CachedScan:
         file_orientation=np.array(meta["file_orientation"]),
         name=meta["name"],
         hu_range=tuple(meta["hu_range"]),
+        nominal_spacing=meta["nominal_spacing"],
     )
     mask = np.load(place / "mask.npy", mmap_mode="r")
     if mask.shape != volume.shape:
@@ -174,7 +175,7 @@ def _open(subject: ct_ich.Subject, place: pathlib.Path) -> CachedScan:
         subject=subject,
         volume=volume,
         mask=mask,
-        slice_labels=np.array(meta["slice_labels"], bool).reshape(-1, len(ct_ich.SUBTYPES)),
+        slice_labels=np.array(meta["slice_labels"], bool).reshape(-1, len(SUBTYPES)),
         truth_px=np.array(meta["truth_px"], np.int64),
         notes=tuple(meta["notes"]),
         digest=place.name,

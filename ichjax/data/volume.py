@@ -14,6 +14,7 @@ from ichjax.errors import InputError
 AXES = ("S", "P", "L")
 AIR_HU = -1024  # the lowest HU a CT number can mean; padding below it is clamped
 HU_RANGE = (-1024, 32767)  # what a file of HU can hold; the 8-bit jpeg release holds (-20, 100)
+GRID_TOLERANCE = 0.25  # of the smallest voxel side; beyond this a mask lies on other voxels than its scan
 LARGEST_SHAPE = (2048, 2048, 4096)  # in any order of the axes; more than this is no head CT
 
 
@@ -31,6 +32,7 @@ class Volume:
       file_orientation: float [3, 2], nibabel's orientation of the file's axes.
       name: what to call it in messages: a file or folder name, never a patient's.
       hu_range: the lowest and highest HU that the file can hold.
+      nominal_spacing: whether the spacing is only what the source is said to have: every mm and mL is nominal.
     """
 
     hu: np.ndarray
@@ -41,6 +43,7 @@ class Volume:
     file_orientation: np.ndarray
     name: str
     hu_range: tuple[int, int] = HU_RANGE
+    nominal_spacing: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -104,6 +107,7 @@ def from_file_grid(
     name: str,
     hu_range: tuple[int, int] = HU_RANGE,
     slice_origins_mm: np.ndarray | None = None,
+    nominal_spacing: bool = False,
 ) -> Volume:
     """Makes a `Volume` of an array of HU in any axis order.
 
@@ -114,6 +118,7 @@ def from_file_grid(
       hu_range: what the file can hold.
       slice_origins_mm: float [K', 3], the RAS+ position of index (0, 0) of each slice along the file's slice
         axis, where the affine cannot say it (uneven spacing); None takes it from the affine.
+      nominal_spacing: whether the affine's lengths are nominal, not of this very scan.
 
     Raises:
       InputError: the affine is not finite or is singular.
@@ -144,6 +149,7 @@ def from_file_grid(
         file_orientation=file_orientation,
         name=name,
         hu_range=tuple(hu_range),
+        nominal_spacing=nominal_spacing,
     )
 
 
@@ -184,6 +190,22 @@ def check_hu(volume: Volume) -> Volume:
     return volume
 
 
+def check_same_grid(mask: Volume, scan: Volume) -> None:
+    """Raises InputError unless a mask, read as a `Volume`, lies on its scan's voxels (to a quarter of a voxel)."""
+    if mask.shape != scan.shape:
+        raise InputError(
+            f"{mask.name}: the mask's shape is {mask.file_shape}, its scan's {scan.file_shape}; expected the same"
+        )
+    corners = np.array(np.meshgrid(*[(0, size - 1) for size in scan.shape], [1])).reshape(4, -1)
+    apart = np.linalg.norm(((mask.affine - scan.affine) @ corners)[:3], axis=0).max()
+    allowed = GRID_TOLERANCE * np.linalg.norm(scan.affine[:3, :3], axis=0).min()
+    if apart > allowed:
+        raise InputError(
+            f"{mask.name}: lies up to {apart:.2f} mm away from its scan by the affines; expected the same grid "
+            f"(within {allowed:.2f} mm)"
+        )
+
+
 def load_array(path: pathlib.Path, *, name: str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Reads a 3-D NIfTI: (array with the file's scaling applied, affine [4, 4]).
 
@@ -221,20 +243,36 @@ def load_array(path: pathlib.Path, *, name: str | None = None) -> tuple[np.ndarr
     return array, np.asarray(image.affine, dtype=np.float64)
 
 
+def runs_to_feet(path: pathlib.Path) -> bool:
+    """Whether the slices of a NIfTI are stored from the head down; False where its header cannot say so."""
+    try:
+        orientation = orientations.io_orientation(nib.load(path).affine)
+    except Exception:  # whatever is wrong with the file is told when its voxels are read
+        return False
+    return bool((orientation[orientation[:, 0] == 2, 1] < 0).any())
+
+
 def _reason(error: Exception, path: pathlib.Path) -> str:
     """The first line of a library's message, without the folders that it may quote."""
     text = str(error).replace(str(path), path.name).strip()
     return (text.splitlines() or [type(error).__name__])[0][:160]
 
 
-def read_nifti(path: pathlib.Path, *, hu_range: tuple[int, int] = HU_RANGE) -> Volume:
+def read_nifti(path: pathlib.Path, *, hu_range: tuple[int, int] = HU_RANGE, name: str | None = None) -> Volume:
     """Reads a scan in HU from a NIfTI file, whatever its axis order; checked by `check_hu`.
+
+    Args:
+      path: a .nii or .nii.gz file.
+      hu_range: what the file can hold.
+      name: what to call it in messages; None calls it by its path.
 
     Raises:
       InputError: as `load_array`, `check_affine` and `check_hu` say.
     """
-    array, affine = load_array(path)
-    return check_hu(from_file_grid(array, affine, name=str(path), hu_range=hu_range))
+    array, affine = load_array(path, name=name)
+    volume = from_file_grid(array, affine, name=str(path) if name is None else name, hu_range=hu_range)
+    del array  # up to hundreds of MB where the file's scaling makes it float64
+    return check_hu(volume)
 
 
 def write_nifti(path: pathlib.Path, array: np.ndarray, volume: Volume) -> None:

@@ -344,7 +344,9 @@ def test_fewer_rows_than_slices(copy):
     (copy / "hemorrhage_diagnosis_raw_ct.csv").write_text(lines(SLICE_HEADER, rows))
     scan = ct_ich.load_scan(by_number(copy)[49])
     assert scan.slice_labels.any(axis=1).tolist() == [False, True, False, False, False]
-    assert scan.notes[0] == ("subject 49: the slice table has 2 rows, the scan 5 slices; the others get no sub-type")
+    assert scan.notes[0] == (
+        "subject 49: the slice table has 2 rows, the scan 5 slices; slices 3 to 5 have no row and get no sub-type"
+    )
 
 
 def test_more_rows_than_slices(copy):
@@ -353,7 +355,8 @@ def test_more_rows_than_slices(copy):
     scan = ct_ich.load_scan(by_number(copy)[49])
     assert scan.slice_labels.shape == (5, 5)
     assert scan.notes == (
-        "subject 49: the slice table has 7 rows, the scan 5 slices; the rows beyond are left out, 1 with a sub-type",
+        "subject 49: the slice table has 7 rows, the scan 5 slices; the rows without a slice are left out, "
+        "1 with a sub-type",
     )
 
 

@@ -1,0 +1,203 @@
+"""The PhysioNet ct-ich data set, its 'jpeg' releases (1.0.0 to 1.2.0): grey images mapped back to HU."""
+
+import pathlib
+import re
+
+import numpy as np
+from PIL import Image
+
+from ichjax.data import ct_ich
+from ichjax.data import volume as volumes
+from ichjax.data.ct_ich_tables import ranges
+from ichjax.data.subjects import (
+    Dataset,
+    Scan,
+    Subject,
+    empty_mask_note,
+    file_name,
+    labels_on_slices,
+    with_disagreements,
+)
+from ichjax.data.volume import Volume
+from ichjax.errors import InputError
+
+SCANS, BRAIN, BONE = "Patients_CT", "brain", "bone"
+SLICE_TABLE, SUBJECT_TABLE = "hemorrhage_diagnosis.csv", "patient_demographics.csv"
+LAYOUT = f"{SCANS}/ with images such as 049/{BRAIN}/14.jpg, {SLICE_TABLE} and {SUBJECT_TABLE}"
+IMAGE = re.compile(r"0*([1-9]\d{0,3})\.jpe?g", re.ASCII | re.IGNORECASE)
+MASK = re.compile(r"0*([1-9]\d{0,3})_HGE_Seg\.jpe?g", re.ASCII | re.IGNORECASE)
+SIDE, BORDER = 650, 5  # pixels of an image along each side, and of them without content at each edge
+SPACING_MM = (5.0, 0.33, 0.33)  # nominal: the paper's figures, nothing in the files says so
+BRAIN_HU, BONE_HU = (-20, 100), (-900, 2300)  # what black and white mean: level 40 width 120, level 700 width 3200
+SATURATED_GREY = 4  # levels from black or white that JPEG's error can make of a saturated pixel
+MASK_GREY = 128  # a mask pixel is brighter: JPEG blurs its edges
+
+
+def read_dataset(root: pathlib.Path) -> Dataset:
+    """Finds the subjects of a folder in the layout of the 'jpeg' releases; reads tables and names, no pixels.
+
+    A subject is a folder Patients_CT/NNN. What does not match is told in the notes, as by `ct_ich.read_dataset`.
+
+    Raises:
+      InputError: there is no subject, no slice table, or a table cannot be read.
+    """
+    root = pathlib.Path(root)
+    if not (root / SCANS).is_dir():
+        raise InputError(f"{root}: lacks {SCANS}/; expected a data set: {LAYOUT}")
+    slice_table = ct_ich.find_table(root, ct_ich.SLICE_TABLES[::-1])  # the jpeg release's own name first
+    if slice_table is None:
+        raise InputError(f"{root}: lacks {SLICE_TABLE}; expected a data set: {LAYOUT}")
+    folders, notes = _numbered_folders(root / SCANS)
+    if not folders:
+        raise InputError(f"{root}: no subject in {SCANS}/; expected folders such as 049/ with {BRAIN}/14.jpg")
+    masks = {number: folder / BRAIN for number, folder in folders.items() if _numbered(folder / BRAIN, MASK)}
+    subject_table = ct_ich.find_table(root, ct_ich.SUBJECT_TABLES[::-1])
+    subjects, table_notes = ct_ich.tabled_subjects(folders, masks, slice_table, subject_table, layout="jpeg")
+    return Dataset(root, subjects, (*notes, *table_notes))
+
+
+def _numbered_folders(place: pathlib.Path) -> tuple[dict[int, pathlib.Path], list[str]]:
+    """Folders by the number that is their name, and notes on other entries."""
+    entries = [entry for entry in sorted(place.iterdir()) if not entry.name.startswith(".")]
+    folders: dict[int, pathlib.Path] = {}
+    notes, odd = [], 0
+    for entry in entries:
+        if not (entry.is_dir() and re.fullmatch(r"\d{1,9}", entry.name, re.ASCII)):
+            odd += 1
+        elif int(entry.name) in folders:
+            notes.append(
+                f"{place.name}/: subject {int(entry.name)} has 2 folders; {folders[int(entry.name)].name}/ is taken"
+            )
+        else:
+            folders[int(entry.name)] = entry
+    return folders, notes + ([f"{place.name}/: entries left out that are no folder NNN: {odd}"] if odd else [])
+
+
+def _numbered(folder: pathlib.Path, pattern: re.Pattern) -> dict[int, pathlib.Path]:
+    """The files of a folder whose name fits, by their number K in rising order; none where there is no folder."""
+    if not folder.is_dir():
+        return {}
+    found: dict[int, pathlib.Path] = {}
+    for path in sorted(folder.iterdir()):
+        match = pattern.fullmatch(path.name)
+        if match and int(match[1]) in found:
+            number = int(match[1])
+            raise InputError(
+                f"{folder.parent.name}/{folder.name}: slice {number} has two files, {found[number].name} and "
+                f"{path.name}; expected one"
+            )
+        if match:
+            found[int(match[1])] = path
+    return dict(sorted(found.items()))
+
+
+def files(subject: Subject) -> tuple[pathlib.Path, ...]:
+    """Every file that `load_scan` reads of a subject, in a fixed order.
+
+    Raises:
+      InputError: a slice has two files.
+    """
+    brain, bone = subject.scan_path / BRAIN, subject.scan_path / BONE
+    found = (_numbered(brain, IMAGE), _numbered(brain, MASK), _numbered(bone, IMAGE))
+    return tuple(path for kind in found for path in kind.values())
+
+
+def load_scan(subject: Subject) -> Scan:
+    """Reads a subject's images as HU, its masks, and puts its labels on the slices by their number K.
+
+    Slices are stacked by K, the lowest first towards the feet, as SliceNumber counts in the nifti release; a number
+    that is left out leaves a gap. HU lie in -20 to 100; where every slice has its bone image, black and white pixels
+    are filled from it (to about 12 HU). A slice without a mask file has an empty mask.
+
+    Raises:
+      InputError: there is no image, an image or a mask is damaged or not 650 x 650, or there is no mask at all
+        although the labels do not rule out a hemorrhage.
+    """
+    folder = subject.scan_path / BRAIN
+    images, masks = _numbered(folder, IMAGE), _numbered(folder, MASK)
+    if not images:
+        raise InputError(f"{file_name(folder, subject)}: holds no image; expected files such as 14.jpg")
+    numbers = np.array(list(images))
+    hu, hu_range, notes = _read_hu(subject, images)
+    mask = np.zeros(hu.shape, np.uint8)
+    if not masks:
+        notes.append(empty_mask_note(subject, f"{BRAIN}/"))
+    for number in sorted(set(masks) & set(images)):
+        mask[np.searchsorted(numbers, number)] = _read_image(masks[number], subject) > MASK_GREY
+    if lost := sorted(set(masks) - set(images)):
+        notes.append(f"subject {subject.number}: masks without an image left out: slices {ranges(lost)}")
+    if gaps := sorted(set(range(numbers[0], numbers[-1] + 1)) - set(images)):
+        notes.append(f"subject {subject.number}: no image of slices {ranges(gaps)}; a gap is left for them")
+    volume = volumes.check_hu(_volume(hu, numbers, hu_range, file_name(folder, subject)))
+    labels, label_notes = labels_on_slices(subject, numbers)
+    return with_disagreements(Scan(subject, volume, mask, labels, (*notes, *label_notes)))
+
+
+def _read_hu(subject: Subject, images: dict[int, pathlib.Path]) -> tuple[np.ndarray, tuple[int, int], list[str]]:
+    """(int16 [D, 640, 640] HU, what they can hold, notes) of a subject's brain and bone images."""
+    bones = _numbered(subject.scan_path / BONE, IMAGE)
+    notes = []
+    if lost := sorted(set(bones) - set(images)):
+        notes.append(f"subject {subject.number}: bone images without a brain image left out: slices {ranges(lost)}")
+    without = sorted(set(images) - set(bones))
+    if without:  # one scan has one range of HU, so no slice is filled
+        which = "no slice" if len(without) == len(images) else f"not every slice (not {ranges(without)})"
+        notes.append(f"subject {subject.number}: {which} has a bone image, so HU stay within -20 to 100")
+    slices = []
+    for number, path in images.items():
+        bone = None if without else _read_image(bones[number], subject)
+        slices.append(grey_to_hu(_read_image(path, subject), bone))
+    return np.stack(slices), BRAIN_HU if without else BONE_HU, notes
+
+
+def grey_to_hu(brain: np.ndarray, bone: np.ndarray | None = None) -> np.ndarray:
+    """HU of grey levels.
+
+    Args:
+      brain: uint8, any shape: level 40, width 120 HU.
+      bone: uint8 of the same shape: level 700, width 3200 HU; None for none.
+
+    Returns:
+      int16 of that shape. Pixels that are black or white in the brain window are -20 and 100, or, with a bone image,
+      what it says, at most -20 and at least 100.
+    """
+    levels = np.arange(256) / 255.0
+    hu = np.rint(BRAIN_HU[0] + levels * (BRAIN_HU[1] - BRAIN_HU[0])).astype(np.int16)[brain]
+    if bone is None:
+        return hu
+    wide = np.rint(BONE_HU[0] + levels * (BONE_HU[1] - BONE_HU[0])).astype(np.int16)[bone]
+    hu = np.where(brain <= SATURATED_GREY, np.minimum(wide, BRAIN_HU[0]), hu)
+    return np.where(brain >= 255 - SATURATED_GREY, np.maximum(wide, BRAIN_HU[1]), hu).astype(np.int16)
+
+
+def _read_image(path: pathlib.Path, subject: Subject) -> np.ndarray:
+    """uint8 [640, 640], grey levels of an image without its border."""
+    name = f"{path.parent.parent.name}/{file_name(path, subject)}"
+    try:
+        with Image.open(path) as image:
+            size = image.size
+            grey = np.asarray(image.convert("L")) if size == (SIDE, SIDE) else None
+    except Exception as error:  # Pillow raises many kinds here; all mean the same to a user
+        reason = str(error).replace(str(path), path.name).strip() or type(error).__name__
+        raise InputError(f"{name}: not a readable image ({reason[:160]}); expected a JPEG") from error
+    if grey is None:
+        raise InputError(f"{name}: is {size[0]} x {size[1]} pixels; expected {SIDE} x {SIDE}")
+    return grey[BORDER:-BORDER, BORDER:-BORDER]
+
+
+def _volume(hu: np.ndarray, numbers: np.ndarray, hu_range: tuple[int, int], name: str) -> Volume:
+    """The images as a volume of nominal spacing; its file grid is [columns, rows, slices], to the left, back, head."""
+    slice_mm, row_mm, column_mm = SPACING_MM
+    span = numbers[-1] - numbers[0]
+    corner = np.array([(hu.shape[2] - 1) * column_mm / 2, (hu.shape[1] - 1) * row_mm / 2, 0.0])
+    affine = np.diag([-column_mm, -row_mm, slice_mm * span / max(len(numbers) - 1, 1) or slice_mm, 1.0])
+    affine[:3, 3] = corner
+    origins = corner + (numbers - numbers[0])[:, None] * np.array([0.0, 0.0, slice_mm])
+    return volumes.from_file_grid(
+        hu.transpose(2, 1, 0),
+        affine,
+        name=name,
+        hu_range=hu_range,
+        slice_origins_mm=origins,
+        nominal_spacing=True,
+    )

@@ -1,0 +1,68 @@
+"""Any data set, whatever its layout: recognised by what lies in its folder, never by its name."""
+
+import pathlib
+
+from ichjax.data import ct_ich, ct_ich_jpeg, own_layout
+from ichjax.data.subjects import Dataset, Scan, Subject
+from ichjax.errors import InputError
+
+# In the order of preference: HU before grey images, where a folder holds both (release 1.3.0).
+MARKS = {"nifti": ct_ich.SCANS, "jpeg": ct_ich_jpeg.SCANS, "own": own_layout.IMAGES}
+LAYOUTS = {"nifti": ct_ich.LAYOUT, "jpeg": ct_ich_jpeg.LAYOUT, "own": own_layout.LAYOUT}
+TITLES = {"nifti": "the nifti release", "jpeg": "the jpeg release (1.0.0 to 1.2.0)", "own": "one's own scans"}
+
+
+def read_dataset(root: pathlib.Path) -> Dataset:
+    """Finds the subjects of a data set in any known layout: the nifti or jpeg release of ct-ich, or one's own.
+
+    Raises:
+      InputError: the folder is missing or empty, is in no known layout, or is not whole, as the layout's own
+        `read_dataset` says.
+    """
+    root = pathlib.Path(root)
+    found = [layout for layout in MARKS if (root / MARKS[layout]).is_dir()]
+    if not found:
+        raise InputError(_unknown(root))
+    read = {"nifti": ct_ich.read_dataset, "jpeg": ct_ich_jpeg.read_dataset, "own": own_layout.read_dataset}
+    dataset = read[found[0]](root)
+    others = [f"{MARKS[layout]}/" for layout in found[1:]]
+    note = f"the folder holds {MARKS[found[0]]}/ and {', '.join(others)}; {MARKS[found[0]]}/ is read"
+    return Dataset(root, dataset.subjects, (*((note,) if others else ()), *dataset.notes))
+
+
+def load_scan(subject: Subject) -> Scan:
+    """Reads the voxels of a subject of `read_dataset`.
+
+    Raises:
+      InputError: as the layout's own `load_scan` says.
+    """
+    load = {"nifti": ct_ich.load_scan, "jpeg": ct_ich_jpeg.load_scan, "own": own_layout.load_scan}
+    return load[subject.layout](subject)
+
+
+def files(subject: Subject) -> tuple[pathlib.Path, ...]:
+    """Every file that `load_scan` reads of a subject, in a fixed order; they may be missing.
+
+    Raises:
+      InputError: a folder holds two files of one slice.
+    """
+    if subject.layout == "jpeg":
+        return ct_ich_jpeg.files(subject)
+    return tuple(path for path in (subject.scan_path, subject.mask_path) if path is not None)
+
+
+def _unknown(root: pathlib.Path) -> str:
+    """What was found in a folder that is no data set, and what was looked for."""
+    looked = "; ".join(f"{TITLES[layout]}: {LAYOUTS[layout]}" for layout in MARKS)
+    if not root.exists():
+        return f"{root}: no such folder; expected a data set in one of these layouts. {looked}"
+    if not root.is_dir():
+        return f"{root}: is a file; expected the folder of a data set in one of these layouts. {looked}"
+    names = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
+    if not names:
+        return f"{root}: is empty; expected a data set in one of these layouts. {looked}"
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    inside = [name for name in names if any((root / name / mark).is_dir() for mark in MARKS.values())]
+    hint = f"; a data set seems to lie one folder down, in {inside[0]}/" if inside else ""
+    marks = ", ".join(f"{mark}/" for mark in MARKS.values())
+    return f"{root}: holds none of {marks}; found {shown}{hint}; looked for one of these layouts. {looked}"

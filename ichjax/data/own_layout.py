@@ -1,0 +1,163 @@
+"""A plain layout for one's own scans and for other public sets: images/ID.nii.gz, masks/ID.nii.gz, labels.csv."""
+
+import dataclasses
+import pathlib
+import re
+
+import numpy as np
+
+from ichjax.data import own_labels
+from ichjax.data import volume as volumes
+from ichjax.data.ct_ich_tables import SUBTYPES
+from ichjax.data.subjects import (
+    Dataset,
+    Scan,
+    Subject,
+    file_name,
+    file_order,
+    labels_on_slices,
+    with_disagreements,
+)
+from ichjax.data.volume import Volume
+from ichjax.errors import InputError
+
+IMAGES, MASKS, TABLE = "images", "masks", "labels.csv"
+LAYOUT = f"{IMAGES}/ and {MASKS}/ with files of the same name such as ID.nii.gz or ID.nii, and, if wanted, {TABLE}"
+HIGHEST_LABEL = 255
+
+
+def read_dataset(root: pathlib.Path) -> Dataset:
+    """Finds the subjects of a folder in the plain layout: every images/ID.nii.gz (or .nii) is one.
+
+    Subjects are numbered by their IDs where these are distinct whole numbers from 1, else from 1 in the order of the
+    IDs. labels.csv gives age, sex and sub-types, see `own_labels`. Where no slice has a sub-type there, the mask is
+    read: it says whether there is a hemorrhage, and which slices carry the sub-types that the subject as a whole has.
+
+    Raises:
+      InputError: a folder is missing, there is no scan, or labels.csv cannot be read.
+    """
+    root = pathlib.Path(root)
+    missing = [f"{folder}/" for folder in (IMAGES, MASKS) if not (root / folder).is_dir()]
+    if missing:
+        raise InputError(f"{root}: lacks {', '.join(missing)}; expected a data set: {LAYOUT}")
+    scans, scan_notes = _files_by_id(root / IMAGES)
+    masks, mask_notes = _files_by_id(root / MASKS)
+    if not scans:
+        raise InputError(f"{root}: no scan in {IMAGES}/; expected files such as ID.nii.gz or ID.nii")
+    people, table_notes = {}, [f"no {TABLE}: age, sex and sub-types are unknown"]
+    if (root / TABLE).is_file():
+        people, table_notes = own_labels.read(root / TABLE)
+    notes = [*scan_notes, *mask_notes, *table_notes]
+    numbers = _numbers(sorted(scans))
+    if not all(_is_number(name) for name in scans) or len(set(map(int, scans))) < len(scans):
+        notes.append("the IDs are not distinct whole numbers: subjects are numbered from 1 in the order of their IDs")
+    for what, there in ((f"rows in {TABLE}", people), ("a mask", masks)):
+        if lost := len(set(there) - set(scans)):
+            notes.append(f"IDs that have {what} but no scan: {lost}")
+    subjects = []
+    for name, number in sorted(numbers.items(), key=lambda item: item[1]):
+        person = people.get(name, own_labels.UNKNOWN)
+        subjects.append(_subject(name, number, scans[name], masks.get(name), person))
+    return Dataset(root, tuple(subjects), tuple(notes))
+
+
+def _is_number(name: str) -> bool:
+    return bool(re.fullmatch(r"0*[1-9]\d{0,8}", name, re.ASCII))
+
+
+def _numbers(names: list[str]) -> dict[str, int]:
+    """{ID: subject number}."""
+    if all(map(_is_number, names)) and len(set(map(int, names))) == len(names):
+        return {name: int(name) for name in names}
+    return {name: number for number, name in enumerate(names, start=1)}
+
+
+def _files_by_id(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[str]]:
+    """NIfTI files by their ID, and notes on the others."""
+    found: dict[str, pathlib.Path] = {}
+    odd = doubled = 0
+    for path in sorted(folder.iterdir()):
+        match = re.fullmatch(r"([^.].*?)\.nii(\.gz)?", path.name, re.DOTALL)
+        if match and path.is_file():
+            doubled += match[1] in found
+            found.setdefault(match[1], path)
+        elif not path.name.startswith("."):
+            odd += 1
+    notes = [f"{folder.name}/: entries left out that are no ID.nii.gz or ID.nii: {odd}"] if odd else []
+    if doubled:
+        notes.append(f"{folder.name}/: IDs with a .nii and a .nii.gz, of which the .nii is taken: {doubled}")
+    return found, notes
+
+
+def _subject(
+    name: str, number: int, scan_path: pathlib.Path, mask_path: pathlib.Path | None, person: own_labels.Person
+) -> Subject:
+    """A subject; its mask is read where the table names no slice with a sub-type."""
+    subject = Subject(
+        number=number,
+        scan_path=scan_path,
+        mask_path=mask_path,
+        age_years=person.age_years,
+        sex=person.sex,
+        slice_labels=person.slice_labels,
+        slice_fracture=np.zeros(len(person.slice_labels), bool),
+        fracture=False,
+        name=name,
+        layout="own",
+    )
+    if person.slice_labels.any() or mask_path is None:
+        return subject
+    try:
+        bleeding = _bleeding_slices(subject)
+    except InputError:  # told when the scan is loaded
+        return subject
+    subject = dataclasses.replace(subject, hemorrhage=bool(bleeding.any()))
+    if not any(person.subtypes):
+        return subject
+    labels = bleeding[:, None] & np.array(person.subtypes)
+    return dataclasses.replace(subject, slice_labels=labels, slice_fracture=np.zeros(len(labels), bool))
+
+
+def _bleeding_slices(subject: Subject) -> np.ndarray:
+    """bool [D], whether the mask has anything on a slice, by SliceNumber of the scan's file."""
+    labels, _ = _load_labels(subject)
+    bleeding = labels.any(axis=(1, 2))
+    return bleeding[::-1] if volumes.runs_to_feet(subject.scan_path) else bleeding
+
+
+def load_scan(subject: Subject) -> Scan:
+    """Reads a subject's scan and mask; masks with several labels are merged, and kept in `Scan.labels`.
+
+    Raises:
+      InputError: a file is missing, damaged, not 3-D or not in HU; there is no mask (nothing else could say that
+        there is no hemorrhage); or the mask holds other values than whole labels from 0 to 255, or lies on another
+        grid than the scan.
+    """
+    volume = volumes.read_nifti(subject.scan_path, name=file_name(subject.scan_path, subject))
+    if subject.mask_path is None:
+        name = subject.scan_path.name
+        raise InputError(f"{MASKS}/{name} (subject {subject.number}): no such file; expected a mask for every scan")
+    labels, lies = _load_labels(subject)
+    volumes.check_same_grid(lies, volume)
+    notes = []
+    slice_labels = np.zeros((len(volume.hu), len(SUBTYPES)), bool)
+    if len(subject.slice_labels):
+        slice_labels, notes = labels_on_slices(subject, file_order(volume))
+    scan = Scan(
+        subject, volume, (labels > 0).astype(np.uint8), slice_labels, tuple(notes), labels if labels.max() > 1 else None
+    )
+    return with_disagreements(scan) if len(subject.slice_labels) else scan
+
+
+def _load_labels(subject: Subject) -> tuple[np.ndarray, Volume]:
+    """(uint8 [D, H, W], the same as a `Volume` that says where it lies) of a subject's mask."""
+    name = file_name(subject.mask_path, subject)
+    array, affine = volumes.load_array(subject.mask_path, name=name)
+    whole = array if array.dtype.kind in "iu" else np.rint(array)
+    if whole.min() < 0 or whole.max() > HIGHEST_LABEL or (whole is not array and np.abs(array - whole).max() > 1e-3):
+        raise InputError(
+            f"{name}: the mask holds values from {array.min():g} to {array.max():g}; expected whole labels "
+            f"from 0 to {HIGHEST_LABEL}"
+        )
+    volume = volumes.from_file_grid(whole.astype(np.uint8), affine, name=name)
+    return volume.hu.astype(np.uint8), volume
