@@ -1,4 +1,4 @@
-"""Synthetic head CTs with hemorrhages, in the layout of the public data set.
+"""Synthetic head CTs with hemorrhages, in the layouts of the public data set and of one's own scans.
 
 Everything about a subject follows from (seed, number, preset). `calibrated` has the figures of the real set;
 `demo` is a small one that is made in seconds. What is real about them and what is not: docs/phantom.md.
@@ -16,11 +16,19 @@ import numpy as np
 import tqdm
 
 from ichjax.data import phantom_lesions as pl
-from ichjax.data import phantom_plan, phantom_scan, phantom_scene, phantom_write
+from ichjax.data import (
+    phantom_plan,
+    phantom_scan,
+    phantom_scene,
+    phantom_write,
+    phantom_write_jpeg,
+    phantom_write_own,
+)
 from ichjax.data.phantom_reader import read_masks
 from ichjax.errors import InputError
 
 SUBTYPES = ("IVH", "IPH", "SAH", "EDH", "SDH")
+WRITERS = {"nifti": phantom_write, "jpeg": phantom_write_jpeg, "own": phantom_write_own}  # by layout
 ATTEMPTS = 4  # to draw a subject whose planned bleeds can all be seen
 
 
@@ -145,27 +153,33 @@ def write_dataset(
     subjects: int,
     seed: int = 0,
     preset: str = "demo",
+    layout: str = "nifti",
     workers: int | None = None,
     progress: bool = True,
 ) -> None:
-    """Writes `subjects` phantoms, numbered from 49, as a data set in the nifti layout.
+    """Writes `subjects` phantoms, numbered from 49, as a data set.
 
     Args:
       root: the folder to write; made if it does not exist.
+      layout: 'nifti' (release 1.3.1 of ct-ich), 'jpeg' (its releases 1.0.0 to 1.2.0) or 'own' (one's own scans).
       workers: processes; None takes one for every core. The result does not depend on it.
       progress: whether to show a progress bar, on a terminal.
 
     Raises:
-      InputError: an unknown preset, or fewer than one subject.
+      InputError: an unknown preset or layout, or fewer than one subject.
     """
     if preset not in PRESETS:
         raise InputError(f"no phantom preset is called {preset!r}; expected one of {', '.join(PRESETS)}")
+    if layout not in WRITERS:
+        raise InputError(f"no layout of a data set is called {layout!r}; expected one of {', '.join(WRITERS)}")
     if subjects < 1:
         raise InputError(f"a data set of {subjects} phantoms was asked for; expected at least 1")
     root = pathlib.Path(root)
-    (root / "masks").mkdir(parents=True, exist_ok=True)  # there even if nobody bleeds
+    root.mkdir(parents=True, exist_ok=True)
+    if layout == "nifti":
+        (root / "masks").mkdir(exist_ok=True)  # there even if nobody bleeds
     numbers = range(phantom_plan.FIRST_NUMBER, phantom_plan.FIRST_NUMBER + subjects)
-    make = functools.partial(_make_and_write, str(root), seed, preset)
+    make = functools.partial(_make_and_write, str(root), layout, seed, preset)
     workers = min(workers or len(os.sched_getaffinity(0)), subjects)
     silent = not (progress and sys.stderr.isatty())
     bar = functools.partial(tqdm.tqdm, total=subjects, desc="phantoms", unit="subject", disable=silent)
@@ -176,7 +190,7 @@ def write_dataset(
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
             rows = list(bar(pool.map(make, numbers)))
-    phantom_write.write_tables(
+    WRITERS[layout].write_tables(
         root,
         [row for slice_rows, _ in rows for row in slice_rows],
         [row for _, row in rows],
@@ -184,8 +198,8 @@ def write_dataset(
     )
 
 
-def _make_and_write(root: str, seed: int, preset: str, number: int):
+def _make_and_write(root: str, layout: str, seed: int, preset: str, number: int):
     """Makes and writes one subject; returns its rows of both tables."""
     subject = make_subject(number, seed=seed, preset=preset)
-    phantom_write.write_scan(pathlib.Path(root), subject)
-    return phantom_write.slice_rows(subject), phantom_write.subject_row(subject)
+    WRITERS[layout].write_scan(pathlib.Path(root), subject)
+    return WRITERS[layout].slice_rows(subject), WRITERS[layout].subject_row(subject)

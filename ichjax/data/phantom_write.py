@@ -72,15 +72,16 @@ def subject_row(subject) -> list[str]:
 def write_tables(root: pathlib.Path, slice_table, subject_table, *, footer: str) -> None:
     """Writes both label tables from the rows that `slice_rows` and `subject_row` made."""
     header = ["PatientNumber", "SliceNumber", *COLUMNS, "No_Hemorrhage", "Fracture_Yes_No"]
-    _write_csv(root / SLICE_TABLE, [header, *slice_table])
+    write_csv(root / SLICE_TABLE, [header, *slice_table])
     kinds = ["Hemorrhage type based on the radiologists diagnosis ", "", "", "", ""]
     first = ["Patient Number", "Age\n(years)", "Gender", *kinds, "Fracture (yes 1/no 0)", "Note1"]
     second = ["", "", "", *COLUMNS, "", ""]
     blank = [""] * len(first)
-    _write_csv(root / SUBJECT_TABLE, [first, second, *subject_table, blank, [footer, *blank[1:]]])
+    write_csv(root / SUBJECT_TABLE, [first, second, *subject_table, blank, [footer, *blank[1:]]])
 
 
-def _write_csv(path: pathlib.Path, rows) -> None:
+def write_csv(path: pathlib.Path, rows) -> None:
+    """Writes rows of text as a table, aside first, so that it is there whole or not at all."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
     aside = path.with_name("." + path.name)

@@ -33,7 +33,7 @@ def test_a_recipe_is_made_once_and_said_once(made):
     lines = []
     places = [source.dataset_root("", **RECIPE, say=lines.append) for _ in range(2)]
     assert places[0] == places[1]
-    assert made == [RECIPE]
+    assert made == [{**RECIPE, "layout": "nifti"}]
     assert len(lines) == 1
     assert "demo" in lines[0]
     assert source.is_synthetic(places[0])
@@ -41,11 +41,11 @@ def test_a_recipe_is_made_once_and_said_once(made):
 
 
 def test_another_recipe_or_another_phantom_is_another_set(made, monkeypatch):
-    others = [{}, {"seed": 5}, {"subjects": 2}, {"preset": "calibrated"}]
+    others = [{}, {"seed": 5}, {"subjects": 2}, {"preset": "calibrated"}, {"layout": "jpeg"}]
     places = [source.dataset_root("", **{**RECIPE, **other}, say=lambda line: None) for other in others]
     monkeypatch.setattr(source, "_sources", lambda: "a newer phantom")
     places.append(source.dataset_root("", **RECIPE, say=lambda line: None))
-    assert len(set(places)) == len(made) == 5
+    assert len(set(places)) == len(made) == 6
 
 
 def test_a_set_that_breaks_off_leaves_nothing(made, monkeypatch):
@@ -64,6 +64,7 @@ def test_a_real_data_set_is_not_synthetic(tiny_root, tmp_path):
     assert not source.is_synthetic(tmp_path)
 
 
-def test_the_phantoms_say_of_themselves_what_they_are(tmp_path):
-    phantom.write_dataset(tmp_path, subjects=1, preset="demo", workers=1, progress=False)
+@pytest.mark.parametrize("layout", ["nifti", "jpeg", "own"])
+def test_the_phantoms_say_of_themselves_what_they_are(tmp_path, layout):
+    phantom.write_dataset(tmp_path, subjects=1, preset="demo", layout=layout, workers=1, progress=False)
     assert source.is_synthetic(tmp_path)

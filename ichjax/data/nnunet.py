@@ -1,0 +1,121 @@
+"""Any data set in nnU-Net's raw layout, with the same folds, so that nnU-Net can be run and scored on them."""
+
+import json
+import pathlib
+import re
+import sys
+
+import tqdm
+
+from ichjax.data import layouts, splits
+from ichjax.data import volume as volumes
+from ichjax.data.subjects import Dataset
+from ichjax.errors import InputError
+from ichjax.files import write_json, write_text
+
+ENDING = ".nii.gz"
+
+
+def write_nnunet(
+    dataset: Dataset,
+    folds: splits.Splits,
+    output: pathlib.Path,
+    *,
+    dataset_id: int = 501,
+    name: str = "ICH",
+    progress: bool = True,
+) -> tuple[pathlib.Path, dict[int, str]]:
+    """Writes a data set in the raw layout of nnU-Net v2 (its documentation/dataset_format.md).
+
+    OUTPUT/DatasetIII_NAME/ gets imagesTr/NNN_0000.nii.gz (HU, int16), labelsTr/NNN.nii.gz (uint8, 0 and 1), both on
+    the scan's own grid, dataset.json, and splits_final.json, which goes into nnU-Net's folder of preprocessed data
+    before training (nnUNet_preprocessed/DatasetIII_NAME/). A case is called by its subject's number, so that masks
+    predicted by nnU-Net can be scored here; headers hold the geometry and nothing else.
+
+    nnU-Net has two parts a fold where ichjax has three: split k validates on the TEST subjects of fold k and trains
+    on its train and validation subjects together. nnU-Net chooses no epoch by its validation part, so these scores
+    are of unseen subjects; it trains on more subjects than a method here does.
+
+    Args:
+      dataset: of `layouts.read_dataset`.
+      folds: of exactly its subjects.
+      output: the folder to write, such as one to name in nnUNet_raw; must be empty or not exist.
+      dataset_id: from 1 to 999.
+      name: letters, digits, '_' and '-'.
+      progress: whether to show a progress bar (on a terminal only).
+
+    Returns:
+      (the folder DatasetIII_NAME; {subject number: one sentence} for those left out, of the splits too, because they
+      could not be read).
+
+    Raises:
+      InputError: the output folder is not empty or cannot be written, the id or the name is none, the folds are of
+        other subjects, or no subject can be read.
+    """
+    output = pathlib.Path(output)
+    splits.check(folds, [subject.number for subject in dataset.subjects])
+    if not 1 <= dataset_id <= 999:
+        raise InputError(f"the data set's id is {dataset_id}; nnU-Net expects a number from 1 to 999")
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise InputError(f"the data set's name is {name!r}; expected letters, digits, '_' and '-' alone")
+    place = output / f"Dataset{dataset_id:03d}_{name}"
+    try:
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise InputError(f"{output}: is not an empty folder; expected one, so that nothing is mixed or lost")
+        for folder in ("imagesTr", "labelsTr"):
+            (place / folder).mkdir(parents=True)
+        problems = _write_cases(dataset, place, progress=progress)
+        written = {subject.number for subject in dataset.subjects} - set(problems)
+        if not written:
+            raise InputError(f"{dataset.root}: none of its {len(dataset.subjects)} scans can be read")
+        _write_splits(folds, written, place / "splits_final.json")
+        _write_description(len(written), place / "dataset.json")
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror or error})") from error
+    return place, problems
+
+
+def case_name(number: int) -> str:
+    """What nnU-Net calls a subject: its number with three digits."""
+    return f"{number:03d}"
+
+
+def _write_cases(dataset: Dataset, place: pathlib.Path, *, progress: bool) -> dict[int, str]:
+    """Writes scans and masks; returns what was wrong with those that could not be read."""
+    problems = {}
+    silent = not (progress and sys.stderr.isatty())
+    for subject in tqdm.tqdm(dataset.subjects, "writing for nnU-Net", unit="scan", leave=False, disable=silent):
+        try:
+            scan = layouts.load_scan(subject)
+        except InputError as error:
+            problems[subject.number] = str(error)
+            continue
+        case = case_name(subject.number)
+        volumes.write_nifti(place / "imagesTr" / f"{case}_0000{ENDING}", scan.volume.hu, scan.volume)
+        volumes.write_nifti(place / "labelsTr" / f"{case}{ENDING}", scan.mask, scan.volume)
+    return problems
+
+
+def _write_splits(folds: splits.Splits, written: set[int], path: pathlib.Path) -> None:
+    """splits_final.json: a list with 'train' and 'val' for every fold, of the cases that are there."""
+    parts = []
+    for fold in folds.folds:
+        train = sorted(written.intersection((*fold.train, *fold.validation)))
+        val = sorted(written.intersection(fold.test))
+        if not train or not val:
+            raise InputError(f"fold {fold.index}: none of its {'test' if train else 'train'} subjects can be read")
+        parts.append({"train": [case_name(number) for number in train], "val": [case_name(number) for number in val]})
+    write_text(path, json.dumps(parts, indent=1) + "\n")
+
+
+def _write_description(count: int, path: pathlib.Path) -> None:
+    """dataset.json, last: with it the folder is whole."""
+    write_json(
+        path,
+        {
+            "channel_names": {"0": "CT"},  # nnU-Net normalises by the foreground's percentiles for 'CT'
+            "labels": {"background": 0, "hemorrhage": 1},
+            "numTraining": count,
+            "file_ending": ENDING,
+        },
+    )

@@ -1,0 +1,58 @@
+"""Writes phantom subjects as the public data set's releases 1.0.0 to 1.2.0 look on disk: grey JPEG images."""
+
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from ichjax.data.phantom_write import COLUMNS, slice_rows, subject_row, write_csv
+
+__all__ = ["on_jpeg_grid", "slice_rows", "subject_row", "write_scan", "write_tables"]
+
+SLICE_TABLE = "hemorrhage_diagnosis.csv"
+SUBJECT_TABLE = "patient_demographics.csv"
+SIDE = 650  # pixels of an image; 214.5 mm at the nominal 0.33 mm, the phantoms' field of view
+QUALITY = 95
+WINDOWS = {"brain": (-20.0, 100.0), "bone": (-900.0, 2300.0)}  # HU that are black and white
+
+
+def write_scan(root: pathlib.Path, subject) -> None:
+    """Writes Patients_CT/NNN/brain/K.jpg and bone/K.jpg, K from 1 at the lowest slice, and brain/K_HGE_Seg.jpg where
+    there is a hemorrhage.
+
+    Args:
+      root: the data set's folder.
+      subject: a `phantom.PhantomSubject`. Its slice distance is lost: images carry none.
+    """
+    place = root / "Patients_CT" / f"{subject.number:03d}"
+    for window in WINDOWS:
+        (place / window).mkdir(parents=True, exist_ok=True)
+    for number, (hu, mask) in enumerate(zip(subject.hu, subject.mask, strict=True), start=1):
+        drawn = on_jpeg_grid(hu)
+        for window, (black, white) in WINDOWS.items():
+            grey = np.clip((drawn - black) / (white - black), 0, 1) * 255
+            _save(grey, place / window / f"{number}.jpg")
+        if mask.any():
+            _save(255.0 * (on_jpeg_grid(mask) >= 0.5), place / "brain" / f"{number}_HGE_Seg.jpg")
+
+
+def on_jpeg_grid(plane: np.ndarray) -> np.ndarray:
+    """A slice [H, W] by linear interpolation on the release's grid, float32 [650, 650] over the same field of view."""
+    image = Image.fromarray(np.ascontiguousarray(plane, np.float32))
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+
+
+def _save(grey: np.ndarray, path: pathlib.Path) -> None:
+    """Saves aside and renames, so that a file is there whole or not at all."""
+    aside = path.with_name("." + path.name)
+    Image.fromarray(np.rint(grey).astype(np.uint8)).save(aside, format="JPEG", quality=QUALITY)
+    aside.replace(path)
+
+
+def write_tables(root: pathlib.Path, slice_table, subject_table, *, footer: str) -> None:
+    """Writes both label tables, by that release's names and headers, from `slice_rows` and `subject_row`."""
+    header = ["PatientNumber", "SliceNumber", *COLUMNS, "No_Hemorrhage", "Fracture_Yes_No"]
+    write_csv(root / SLICE_TABLE, [header, *slice_table])
+    people = ["Patient Number", "Age\n(years)", "Gender", *COLUMNS, "Fracture (yes 1/no 0)", "Condition on file"]
+    blank = [""] * len(people)
+    write_csv(root / SUBJECT_TABLE, [people, *subject_table, blank, [footer, *blank[1:]]])
