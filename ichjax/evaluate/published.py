@@ -57,3 +57,37 @@ SLICE_DETECTION = (
 # Section 4, experiment 3: Dice by sub-type and by age.
 DICE_BY_SUBTYPE = {"IVH": 0.30, "IPH": 0.28, "SAH": 0.23, "EDH": 0.35, "SDH": 0.52}
 DICE_BY_AGE = {"under_18": 0.321, "18_and_over": 0.309}
+
+# Section 4, experiment 1: the grey levels found by grid search (the text gives one pair; a fold each has its own).
+THRESHOLD_PAIR = {"lower": 140, "upper": 230}
+
+# Section 4, experiment 2: the U-Net on whole slices collapsed to black masks; the paper gives no score.
+FULL_SLICE_COLLAPSED = True
+
+# Other published figures on the same data set: mean Dice, its SD where given, and how far to trust the comparison.
+OTHERS_ON_CT_ICH = (
+    {"name": "Rasoulian et al. 2022", "dice": 0.407, "std": 0.225, "trust": "Weak labels only."},
+    {
+        "name": "HGI-SAM 2023",
+        "dice": 0.44,
+        "std": None,
+        "trust": "Folds by scan, positive slices pooled ('pooled' here): the best honest anchor.",
+    },
+    {"name": "YOLO-SAM 2024", "dice": 0.629, "std": None, "trust": "Its protocol could not be verified."},
+    {"name": "DDANet 2024", "dice": 0.712, "std": None, "trust": "Folds over slices, so subjects leak: not comparable."},
+    {
+        "name": "SAMIHS 2023",
+        "dice": None,
+        "std": None,
+        "trust": "Every subject is in every fold and prompts are drawn from the truth: leaks, not comparable.",
+    },
+)
+
+# Another data set, for scale: INSTANCE 2022, 100 scans to train on and a closed test of 70; its winner.
+INSTANCE_2022 = {
+    "dice": 0.6925,
+    "surface_dice": 0.536,
+    "hausdorff_mm": 35.3,
+    "teams": 13,
+    "teams_with_infinite_distance": 8,
+}

@@ -55,7 +55,7 @@ def draw(volume: Volume, prediction: np.ndarray, *, truth: np.ndarray | None = N
     for d, (x, y) in zip(shown, corners, strict=True):
         _label(axes, x, y, number=int(d) + 1, width=width - GAP_PX, height=height - GAP_PX)
         for name, mask in masks.items():
-            _outline(axes, mask[d][box], x, y, name)
+            draw_outline(axes, mask[d][box], x, y, name)
     _scale_bar(axes, volume.pixel_mm[1], height - GAP_PX)
     _words(figure, title, caption(len(shown), volume.shape[0]), list(masks))
     return figure
@@ -110,12 +110,21 @@ def _canvas(cells: np.ndarray, columns: int, *, aspect: float):
     return figure, axes
 
 
-def _outline(axes, mask: np.ndarray, x: int, y: int, name: str) -> None:
+def draw_outline(axes, mask: np.ndarray, x: int, y: int, name: str, *, width_points: float = 1.1) -> None:
+    """Draws the outline of a mask on an axes whose unit is the pixel, in the style that `name` has everywhere.
+
+    Args:
+      axes: matplotlib's; pixel (row, column) covers the square from (column, row) to (column + 1, row + 1).
+      mask: bool [H, W]; an empty one draws nothing.
+      x, y: where its first pixel lies.
+      name: a key of `STYLES`.
+      width_points: of the line.
+    """
     loops = [loop + np.array([x, y]) for loop in outlines.trace(mask)]
     if not loops:
         return
     color, dashes = STYLES[name]
-    for width, edge, style in ((2.1, outlines.CASING_COLOR, "solid"), (1.1, color, dashes)):
+    for width, edge, style in ((width_points + 1.0, outlines.CASING_COLOR, "solid"), (width_points, color, dashes)):
         # The casing of the prediction would hide the truth below it.
         if edge == outlines.CASING_COLOR and name == "prediction":
             continue

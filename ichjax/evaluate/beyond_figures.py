@@ -1,0 +1,212 @@
+"""Figures of what the paper does not measure, drawn from results['beyond']."""
+
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from ichjax.evaluate.figures import INK, save
+from ichjax.evaluate.panels import BLUE, GRAY, GREEN, RED, chart, name_axes
+from ichjax.evaluate.workdir import Run
+
+SMALL = {"fontsize": 8, "frameon": False, "labelcolor": INK}
+NOTE = {"fontsize": 8, "color": INK}
+
+
+def write_beyond_figures(run: Run) -> list[pathlib.Path]:
+    """Writes the figures of results['beyond'] into figures/; none where the key, or what a figure shows, is missing.
+
+    Returns:
+      The files written, of roc_pr, froc, bland_altman, reliability, lesion_size, dice_by_diameter and
+      false_positives_to_bone (.png).
+    """
+    drawn = {name: figure for name, figure in draw(run.results.get("beyond") or {}).items() if figure is not None}
+    folder = run.path / "figures"
+    if drawn:
+        folder.mkdir(exist_ok=True)
+    return [save(figure, folder / f"{name}.png") for name, figure in drawn.items()]
+
+
+def draw(beyond: Mapping) -> dict[str, Figure | None]:
+    """{name of the file: figure}, None for what cannot be drawn."""
+    curves = {"slices": beyond.get("slice_roc"), "scans": beyond.get("scan_roc")}
+    makers = {
+        "froc": (froc, beyond.get("froc"), "curve"),
+        "bland_altman": (bland_altman, beyond.get("volume_agreement"), "points"),
+        "reliability": (reliability, beyond.get("calibration"), "bins"),
+        "lesion_size": (lesion_size, beyond.get("lesion_size"), "points"),
+        "dice_by_diameter": (dice_by_diameter, beyond.get("diameter"), "points"),
+        "false_positives_to_bone": (
+            false_positives_to_bone, beyond.get("false_positives_to_bone"), "share",
+        ),
+    }  # fmt: skip
+    drawn = {"roc_pr": roc_pr(curves) if any(curves.values()) else None}
+    return drawn | {name: make(part) if part and part[key] else None for name, (make, part, key) in makers.items()}
+
+
+def roc_pr(curves: Mapping[str, Mapping | None]) -> Figure:
+    """ROC and precision-recall curves side by side.
+
+    Args:
+      curves: {what is detected: 'slice_roc' or 'scan_roc' of results['beyond']}, one at least not None.
+    """
+    figure, (roc, precision) = chart(9.0, 4.1, columns=2)
+    roc.plot([0, 1], [0, 1], color=GRAY, linewidth=1, linestyle=":", label="chance")
+    for (name, curve), color, dashes in zip(curves.items(), (BLUE, RED), ("-", "--"), strict=True):
+        if not curve:
+            continue
+        line = {"color": color, "linestyle": dashes, "linewidth": 1.6}
+        roc.plot(*np.transpose(curve["roc"]), **line, label=f"{name}, area {curve['area']:.3f}")
+        share = curve["positives"] / (curve["positives"] + curve["negatives"])
+        average = f"{name}, average precision {curve['average_precision']:.3f}"
+        precision.plot(*np.transpose(curve["precision_recall"]), **line, label=average)
+        precision.axhline(share, color=color, linewidth=1, linestyle=":", label=f"chance: {share:.2f} of {name} bleed")
+    name_axes(roc, "1 - specificity", "sensitivity", "ROC")
+    name_axes(precision, "recall (sensitivity)", "precision", "Precision and recall")
+    for axes in (roc, precision):
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
+        axes.set_aspect("equal")
+    roc.legend(loc="lower right", **SMALL)
+    precision.legend(loc="lower left", **SMALL)
+    return figure
+
+
+def froc(part: Mapping) -> Figure:
+    """Free-response curve: lesions found against false positives a scan, with the figures at 0.5, 1, 2 and 4."""
+    figure, (axes,) = chart(5.6, 3.9)
+    points = np.array(sorted(part["curve"]), dtype=float)
+    axes.plot(*points.T, color=BLUE, linewidth=1.6, drawstyle="steps-post", marker="o", markersize=3)
+    found = [(float(at), value) for at, value in part["at"].items() if value is not None]
+    for at, value in found:
+        axes.plot(at, value, "D", color=RED, markersize=6, markeredgecolor="white")
+        axes.annotate(f"{value:.2f}", (at, value), (4, -12), textcoords="offset points", **NOTE)
+    widest = max([*points[:, 0], *(at for at, _ in found), 0.5])
+    axes.set(xlim=(-0.02 * widest, 1.08 * widest), ylim=(-0.01, 1.05))
+    name_axes(axes, "false positives a scan", "share of lesions found", f"Lesions: {part['lesions']} in all")
+    return figure
+
+
+def bland_altman(part: Mapping) -> Figure:
+    """Volumes: predicted less true against their mean, with bias and limits of agreement."""
+    figure, (axes,) = chart(6.8, 3.9)
+    truth, predicted = np.array(part["points"], dtype=float).T
+    axes.plot((truth + predicted) / 2, predicted - truth, "o", color=BLUE, markersize=5, markeredgecolor="white")
+    low, high = part["limits_ml"]
+    span = max(high - low, 1e-9)
+    lines = ((high, "upper limit", "--"), (part["bias_ml"], "bias", "-"), (low, "lower limit", "--"))
+    for value, name, dashes in lines:
+        axes.axhline(value, color=RED, linewidth=1.3, linestyle=dashes)
+        axes.text(1.01, value, f"{name} {value:+.1f} mL", va="center", transform=axes.get_yaxis_transform(), **NOTE)
+    axes.axhline(0, color=GRAY, linewidth=0.8)
+    differences = predicted - truth
+    axes.set_ylim(min(low, differences.min()) - 0.1 * span, max(high, differences.max()) + 0.1 * span)
+    title = f"{part['n']} scans, concordance {part['concordance']:.3f}" if part["concordance"] is not None else ""
+    name_axes(axes, "mean of true and predicted volume (mL)", "predicted - true volume (mL)", title)
+    return figure
+
+
+def reliability(part: Mapping) -> Figure:
+    """Observed frequency against predicted probability, and how many voxels each bin holds."""
+    figure, (axes, counts) = chart(8.4, 3.9, columns=2)
+    bins = [b for b in part["bins"] if b["n"]]
+    axes.plot([0, 1], [0, 1], color=GRAY, linewidth=1, linestyle=":", label="perfect")
+    error = part["expected_calibration_error"]
+    axes.plot(
+        [b["probability"] for b in bins], [b["frequency"] for b in bins], "o-", color=BLUE, markersize=5,
+        markeredgecolor="white", label=f"observed, ECE {error:.3f}" if error is not None else "observed",
+    )  # fmt: skip
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.set_aspect("equal")
+    axes.legend(loc="upper left", **SMALL)
+    name_axes(axes, "predicted probability", "share that is hemorrhage", "Calibration")
+    edges = [b["low"] for b in bins]
+    counts.bar(edges, [b["n"] for b in bins], [b["high"] - b["low"] for b in bins], align="edge", color=BLUE,
+               edgecolor="white")  # fmt: skip
+    counts.set_yscale("log")
+    counts.set_xlim(-0.02, 1.02)
+    counts.grid(False, axis="x")
+    name_axes(counts, "predicted probability", "voxels", "Voxels in each bin")
+    return figure
+
+
+def lesion_size(part: Mapping) -> Figure:
+    """Dice of each lesion against its volume; the step is the mean of each bin."""
+    figure, (axes,) = chart(6.4, 4.1)
+    ml, dice = np.array(part["points"], dtype=float).T
+    missed = dice <= 0
+    axes.plot(ml[~missed], dice[~missed], "o", color=BLUE, markersize=5, markeredgecolor="white",
+              label=f"overlapped ({(~missed).sum()})")  # fmt: skip
+    axes.plot(ml[missed], dice[missed], "x", color=RED, markersize=6, label=f"missed, Dice 0 ({missed.sum()})")
+    axes.set_xscale("log")
+    plain_numbers(axes.xaxis)
+    left, right = ml.min() / 1.5, ml.max() * 1.5
+    first = True
+    for b in part["bins"]:
+        if not b["n"] or b["dice"] is None:
+            continue
+        low, high = max(b["low_ml"] or left, left), min(b["high_ml"] or right, right)
+        axes.hlines(b["dice"], low, high, color=GREEN, linewidth=2.2, label="mean of the bin" if first else None)
+        words = {"ha": "center", "va": "bottom", "transform": axes.get_xaxis_transform(), **NOTE}
+        axes.text(np.sqrt(low * high), 1.01, f"{b['found']}/{b['n']}", **words)
+        axes.axvline(high, color=GRAY, linewidth=0.6, linestyle=":")
+        first = False
+    axes.set(xlim=(left, right), ylim=(-0.05, 1.0))
+    name_axes(axes, "volume of the lesion (mL)", "Dice of the lesion")
+    axes.set_title("Above each bin: lesions found / all", fontsize=9.5, color=INK, loc="left", pad=18)
+    axes.legend(loc="upper left", **SMALL)
+    return figure
+
+
+def dice_by_diameter(part: Mapping) -> Figure:
+    """Dice of each slice against the largest in-plane diameter of its hemorrhage, with the paper's line."""
+    figure, (axes,) = chart(6.8, 4.1)
+    points = part["points"]
+    for called, marker, color, name in ((True, "o", BLUE, "called positive"), (False, "x", RED, "not called")):
+        chosen = [(mm, dice) for mm, dice, detected in points if bool(detected) is called]
+        if chosen:
+            axes.plot(*np.transpose(chosen), marker, color=color, markersize=5.5, markeredgewidth=1.2 if marker == "x"
+                      else 0.5, markeredgecolor="white" if marker == "o" else color,
+                      label=f"{name} ({len(chosen)})")  # fmt: skip
+    line = part["line_mm"]
+    axes.axvline(line, color=INK, linewidth=1.2, linestyle="--")
+    axes.set(xlim=(0, 1.05 * max([line, *(p[0] for p in points)])), ylim=(-0.05, 1.02))
+    name_axes(axes, "largest in-plane diameter of the hemorrhage (mm)", "Dice of the slice")
+    sides = [
+        f"{name} {line:g} mm: {side['slices']} slices, Dice {_text(side['dice'])}, called {_text(side['detected'], 100)}"
+        for name, side in (("below", part["below"]), ("from", part["above"]))
+    ]
+    axes.set_title("\n".join(sides), fontsize=9, color=INK, loc="left")
+    axes.legend(loc="lower right", **SMALL)
+    return figure
+
+
+def _text(value: float | None, factor: int = 1) -> str:
+    if value is None:
+        return "-"
+    return f"{100 * value:.0f} %" if factor == 100 else f"{value:.2f}"
+
+
+def false_positives_to_bone(part: Mapping) -> Figure:
+    """Share of false-positive voxels by their distance to the inner table, beside the share of the brain there."""
+    figure, (axes,) = chart(6.8, 3.9)
+    edges = part["edges_mm"]
+    share, brain = np.array(part["share"], dtype=float), np.array(part["share_of_brain"], dtype=float)
+    place = np.arange(len(share))
+    axes.bar(place - 0.2, 100 * share, 0.38, color=RED, label="false-positive voxels")
+    axes.bar(place + 0.2, 100 * brain, 0.38, color="#56b4e9", hatch="//", edgecolor="white", label="voxels of the brain")
+    ends = [*edges[1:], None]
+    names = [f"{a:g} to {b:g}" if b is not None and np.isfinite(b) else f"over {a:g}"
+             for a, b in zip(edges, ends, strict=True)]  # fmt: skip
+    axes.set_xticks(place, names[: len(share)])
+    axes.grid(False, axis="x")
+    name_axes(axes, "distance to the inner table of the skull (mm)", "share (%)")
+    axes.legend(**SMALL)
+    return figure
+
+
+def plain_numbers(axis) -> None:
+    """0.1, 1, 10 on a log axis in place of powers."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())

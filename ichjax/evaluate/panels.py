@@ -1,0 +1,100 @@
+"""What the figures share: plain axes on white, and slices on black with their outlines and a line that says them."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ichjax.evaluate import sheet
+from ichjax.evaluate.figures import GRID, INK
+
+BLUE, RED, GREEN, GRAY = "#0072b2", "#d55e00", "#009e73", "#7b8794"  # Okabe and Ito's, and a gray
+
+
+def chart(width_inches: float, height_inches: float, *, columns: int = 1) -> tuple[Figure, Sequence]:
+    """A white figure and its axes in one row, with nothing on them that carries no data."""
+    figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
+    FigureCanvasAgg(figure)
+    row = figure.subplots(1, columns, squeeze=False)[0]
+    for axes in row:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(GRAY)
+        axes.grid(True, color=GRID, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.tick_params(colors=INK, labelsize=8)
+    return figure, row
+
+
+def name_axes(axes, x: str, y: str, title: str = "") -> None:
+    """Says what is drawn, with units."""
+    axes.set_xlabel(x, fontsize=9, color=INK)
+    axes.set_ylabel(y, fontsize=9, color=INK)
+    if title:
+        axes.set_title(title, fontsize=9.5, color=INK, loc="left")
+
+
+def board(rows: int, columns: int, *, cell_inches: tuple[float, float]) -> tuple[Figure, np.ndarray]:
+    """A black figure with rows x columns of axes for slices, (width, height) each, and room for a line below."""
+    width, height = columns * cell_inches[0], rows * cell_inches[1] + 0.4
+    figure = Figure(figsize=(width, height), facecolor=sheet.PAPER, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04, rect=(0, 0.36 / height, 1, 1 - 0.36 / height))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    return figure, grid
+
+
+def show_slice(
+    axes,
+    image: np.ndarray,
+    pixel_mm: Sequence[float],
+    masks: Mapping[str, np.ndarray] | None = None,
+    *,
+    title: str = "",
+    cmap: str = "gray",
+    limits: tuple[float, float] = (0, 255),
+):
+    """Shows one slice or a part of it in its true proportions, and outlines over it.
+
+    Args:
+      axes: where.
+      image: [H, W], values that `limits` maps onto the colours of `cmap`.
+      pixel_mm: (row, column) spacing.
+      masks: {'truth' | 'prediction': bool [H, W]}.
+      title: plain text above it.
+
+    Returns:
+      matplotlib's image, for a colour bar.
+    """
+    height, width = image.shape
+    shown = axes.imshow(image, cmap=cmap, vmin=limits[0], vmax=limits[1], aspect=pixel_mm[0] / pixel_mm[1],
+                        interpolation="nearest", extent=(0, width, height, 0))  # fmt: skip
+    for name, mask in (masks or {}).items():
+        sheet.draw_outline(axes, mask, 0, 0, name, width_points=1.3)
+    if title:
+        axes.set_title(title, fontsize=9, color=sheet.INK, parse_math=False)
+    return shown
+
+
+def say_missing(axes, text: str) -> None:
+    """Writes into an empty panel why it is empty."""
+    axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=9, color=sheet.DIM, transform=axes.transAxes)
+
+
+def caption(figure: Figure, text: str, names: Sequence[str] = ()) -> None:
+    """A line below the slices, and what the outlines are, at its right."""
+    tall = figure.get_figheight()
+    figure.text(0.01, 0.2 / tall, text, va="center", fontsize=8, color=sheet.INK, parse_math=False)
+    if names:
+        lines = [
+            Line2D([], [], color=sheet.STYLES[n][0], linestyle=sheet.STYLES[n][1], linewidth=1.6, label=n)
+            for n in names
+        ]
+        legend = figure.legend(
+            handles=lines, loc="center right", bbox_to_anchor=(0.995, 0.2 / tall), ncols=len(lines), frameon=False,
+            labelcolor=sheet.INK, fontsize=8, borderpad=0, handlelength=3,
+        )  # fmt: skip
+        legend.set_in_layout(False)
