@@ -47,7 +47,7 @@ class SubjectCounts:
 
     Attributes:
       subject: number in the data set.
-      fold: the fold in whose test part it is.
+      fold: the fold in whose test part it is; None where there are no folds.
       truth_px: int [D].
       predicted_px: int [T, D].
       overlap_px: int [T, D], pixels in both.
@@ -58,7 +58,7 @@ class SubjectCounts:
     """
 
     subject: int
-    fold: int
+    fold: int | None
     truth_px: np.ndarray
     predicted_px: np.ndarray
     overlap_px: np.ndarray
@@ -139,6 +139,9 @@ def results(
         "reported_slice_detection": {"threshold": value, **detected(reported)},
         "by_subtype": overlap.by_subtype(slices, kept, numbers, seed=seed),
         "by_age": overlap.by_age(slices, kept, numbers, ages, seed=seed),
+        "by_age_test": statistics.age_difference(
+            np.where(kept, slices.means(overlap.dice(*slices.counts)), np.nan), ages, seed=seed
+        ),
         "hemorrhage_free": detection.hemorrhage_free(reported, predicted_ml, free, slices.owner),
         "counts": {
             "subjects": len(counts),
@@ -226,7 +229,7 @@ def _subjects(
     return [
         {
             "subject": int(c.subject),
-            "fold": int(c.fold),
+            "fold": None if c.fold is None else int(c.fold),
             "dice": statistics.or_none(of_slice["dice"][n]),
             "jaccard": statistics.or_none(of_slice["jaccard"][n]),
             "volume_dice": statistics.or_none(volume_dice[n]),

@@ -67,6 +67,7 @@ def test_paper_by_hand():
         "min": 0.25,
         "max": 1.0,
         "ci95": None,
+        "ci95_bca": None,
         "n": 2,
         "unit": "subjects",
         "n_subjects": 2,
@@ -243,6 +244,13 @@ def test_what_an_empty_mask_is_given_for_nothing():
     assert empty["all_slices"] == pytest.approx(3 / 6)
     assert empty["challenge"] == pytest.approx(0.0, abs=1e-5)
     assert empty["challenge_all_scans"] == pytest.approx(1 / 3, abs=1e-5)
+
+
+def test_the_ages_are_compared_over_the_subjects_that_count():
+    test = score(*HAND)["by_age_test"]
+    assert (test["under_18"]["mean"], test["18_and_over"]["mean"]) == (pytest.approx(0.25), pytest.approx(1.0))
+    assert test["difference"] == pytest.approx(-0.75)
+    assert score(*HAND, leave_out=[2])["by_age_test"]["difference"] is None
 
 
 def test_every_convention_is_explained():
