@@ -52,9 +52,8 @@ def surface(
     if not truth.any() or not prediction.any():
         one_empty = bool(truth.any() or prediction.any())
         return {"dice": 0.0 if one_empty else None, "hd95_mm": None, "infinite": one_empty}
-    box = bounding_box(truth | prediction)
     areas_mm2 = cell_areas(spacing)
-    (points_a, area_a), (points_b, area_b) = (_elements(mask[box], areas_mm2) for mask in (truth, prediction))
+    (points_a, area_a), (points_b, area_b) = (_elements(mask, areas_mm2) for mask in (truth, prediction))
     a_to_b, b_to_a = _distances(points_a, points_b, spacing), _distances(points_b, points_a, spacing)
     within = area_a[a_to_b <= tolerance_mm].sum() + area_b[b_to_a <= tolerance_mm].sum()
     return {
@@ -91,18 +90,20 @@ def cell_areas(spacing_mm: np.ndarray) -> np.ndarray:
 
 def _elements(mask: np.ndarray, areas_mm2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(int [N, 3] indices of the cells that hold surface, float [N] their areas in mm2)."""
-    inside = np.pad(mask, 1).astype(np.uint8)  # outside the scan is outside the mask
+    box = bounding_box(mask)
+    inside = np.pad(mask[box], 1).astype(np.uint8)  # outside the scan is outside the mask
     code = np.zeros(tuple(n - 1 for n in inside.shape), np.uint8)
     for bit in range(8):
         corner = tuple(slice(1, None) if not bit >> axis & 1 else slice(None, -1) for axis in (2, 1, 0))
         code |= inside[corner] << bit
     cells = np.nonzero((code != 0) & (code != 255))
-    return np.stack(cells, axis=1), areas_mm2[code[cells]]
+    return np.stack(cells, axis=1) + [edge.start for edge in box], areas_mm2[code[cells]]
 
 
 def _distances(points: np.ndarray, others: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
     """float64 [N], mm: from each cell to the nearest of the others."""
-    _, nearest = scipy.spatial.cKDTree(others * spacing_mm).query(points * spacing_mm)
+    tree = scipy.spatial.cKDTree(others * spacing_mm, balanced_tree=False)  # as exact, and sooner built
+    _, nearest = tree.query(points * spacing_mm)
     # From whole steps again: distances that lie exactly at the tolerance are not lost to rounding.
     return np.linalg.norm((points - others[nearest]) * spacing_mm, axis=1)
 

@@ -84,7 +84,7 @@ def assert_on(points, whole):
         distance = np.abs(np.array(points)[:, None] - whole[None]).max(axis=-1)
         assert distance.min(axis=1).max() < 1e-12
         np.testing.assert_allclose([points[0], points[-1]], [whole[0], whole[-1]], atol=1e-12)
-        length = np.abs(np.diff(whole, axis=0)).sum()
+        length = (np.abs(np.diff(whole, axis=0)) / np.ptp(whole, axis=0)).sum()  # on the page
         assert distance.min(axis=0).max() <= length / 199  # nothing between two points is farther away
 
 

@@ -1,0 +1,165 @@
+"""Inside the skull: how true the probabilities are, and how near to the bone the false positives lie.
+
+On the host: the region is found by labelling, and only its box is looked at.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import scipy.ndimage
+
+from ichjax.data.volume import Volume
+from ichjax.evaluate.surface import bounding_box
+
+BONE_HU = 150  # above every soft tissue and blood clot, below the skull even in an infant
+COARSE_MM = 1.7  # the grid on which the ring of bone is closed and filled
+CLOSING_MM = 3.4  # gaps in the skull (sutures, canals, thin bone that partial volume hides) up to twice this
+LEAST_CM2 = 2.0  # smaller spaces between bones hold no brain
+TISSUE_HU = (-10.0, 110.0)  # mean of a space that may be brain: not a sinus (air) or an orbit (fat)
+BINS = 15
+LEAST_LEVEL = 3  # of 255: p > 0.01
+BONE_EDGES_MM = (0, 2, 4, 8, 16, 32, 64)
+
+
+def intracranial(volume: Volume) -> np.ndarray:
+    """What lies inside the skull: the ring of bone of each slice, closed and filled, less the bone.
+
+    Spaces that hold air or fat, or are small, are left out; calcifications are filled. A slice in which the bone is
+    no closed ring (above the vertex, a large craniectomy, a skull cut by the field of view) has none.
+
+    Args:
+      volume: HU. Where the file cannot hold `BONE_HU` (the 8-bit release), what saturates it is bone.
+
+    Returns:
+      bool [D, H, W].
+    """
+    bone = volume.hu > min(BONE_HU, volume.hu_range[1] - 1)
+    inside = np.zeros(volume.shape, bool)
+    box = (slice(None), *bounding_box(bone)[1:])
+    bone = bone[box]
+    if not bone.size:
+        return inside
+    space = _filled_ring(bone, volume.pixel_mm) & ~bone
+    labels, n = scipy.ndimage.label(space, _in_plane(1))
+    where = labels[space]
+    pixels = np.bincount(where, minlength=n + 1)
+    mean_hu = np.bincount(where, weights=volume.hu[box][space], minlength=n + 1) / np.maximum(pixels, 1)
+    kept = pixels * np.prod(volume.pixel_mm) >= LEAST_CM2 * 100
+    kept &= (mean_hu >= TISSUE_HU[0]) & (mean_hu <= TISSUE_HU[1])
+    inside[box] = _filled(kept[labels])
+    return inside
+
+
+def _in_plane(rank: int) -> np.ndarray:
+    """bool [3, 3, 3]: pixels of one slice are neighbours where they share a side (rank 1) or a corner (2)."""
+    return scipy.ndimage.generate_binary_structure(2, rank)[None] & np.array([False, True, False])[:, None, None]
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    """bool [D, H, W]: the mask with the holes of each slice: what no path over its sides joins to the edge."""
+    outside = np.pad(~mask, ((0, 0), (1, 1), (1, 1)), constant_values=True)
+    labels, n = scipy.ndimage.label(outside, _in_plane(1))
+    joined = np.zeros(n + 1, bool)
+    joined[labels[:, 0, 0]] = True  # the rim that was added is one piece
+    return ~joined[labels[:, 1:-1, 1:-1]]
+
+
+def _filled_ring(bone: np.ndarray, pixel_mm: tuple[float, float]) -> np.ndarray:
+    """bool [D, H, W]: what the closed bone encloses, less its outermost rim; found on a coarse grid."""
+    steps = [max(1, round(COARSE_MM / side)) for side in pixel_mm]
+    depth, *sides = bone.shape
+    radius = max(1, round(CLOSING_MM / (steps[0] * pixel_mm[0])))
+    # Room around it: closing must not meet the edge of the array.
+    room = [(radius * step, radius * step + -side % step) for side, step in zip(sides, steps, strict=True)]
+    blocks = np.pad(bone, ((0, 0), *room))
+    blocks = blocks.reshape(depth, blocks.shape[1] // steps[0], steps[0], blocks.shape[2] // steps[1], steps[1])
+    coarse = blocks.any(axis=(2, 4))
+    reach = np.hypot(*np.mgrid[-radius : radius + 1, -radius : radius + 1]) <= radius + 0.5
+    closed = scipy.ndimage.binary_closing(coarse, reach[None])
+    # A block holds skin beside the bone, so the filled region gives up its rim; what it loses inside is bone.
+    filled = scipy.ndimage.binary_erosion(_filled(closed), _in_plane(1))
+    fine = filled.repeat(steps[0], axis=1).repeat(steps[1], axis=2)
+    return fine[:, room[0][0] : room[0][0] + sides[0], room[1][0] : room[1][0] + sides[1]]
+
+
+def histogram(probability: np.ndarray, truth: np.ndarray, inside: np.ndarray) -> dict:
+    """Pixels in `BINS` equal bins of probability, where it is above 0.01 inside the skull.
+
+    Args:
+      probability: uint8 [D, H, W], 255 is 1.
+      truth, inside: bool [D, H, W].
+
+    Returns:
+      {'n': [15], 'probability_sum': [15], 'positive': [15]}; a bin holds its upper edge, as in scikit-learn.
+    """
+    chosen = inside & (probability >= LEAST_LEVEL)
+    n = np.bincount(probability[chosen], minlength=256)
+    positive = np.bincount(probability[chosen & truth], minlength=256)
+    level = np.arange(256)
+    bin_of_level = np.maximum((level * BINS - 1) // 255, 0)  # in whole numbers: an edge such as 1/3 is a level
+    sums = {"n": n, "probability_sum": n * level / 255.0, "positive": positive}
+    return {name: _to_bins(values, bin_of_level).tolist() for name, values in sums.items()}
+
+
+def _to_bins(values: np.ndarray, bin_of_level: np.ndarray) -> np.ndarray:
+    total = np.bincount(bin_of_level, weights=values, minlength=BINS)
+    return total if values.dtype.kind == "f" else total.astype(np.int64)
+
+
+def reliability(histograms: Sequence[Mapping]) -> dict | None:
+    """The reliability diagram of a data set, and its expected calibration error (Guo et al., 2017).
+
+    Args:
+      histograms: of `histogram`, one a scan.
+
+    Returns:
+      {'bins': [{'low', 'high', 'n', 'probability', 'frequency'}], 'expected_calibration_error'}: mean probability
+      and share of true pixels of each bin, None where it is empty; the error is the mean of their distance, weighted
+      by pixels. None where there is no pixel.
+    """
+    n, total, positive = (
+        np.array([h[key] for h in histograms], dtype=np.float64).reshape(-1, BINS).sum(axis=0)
+        for key in ("n", "probability_sum", "positive")
+    )
+    if not n.sum():
+        return None
+    probability, frequency = total / np.maximum(n, 1), positive / np.maximum(n, 1)
+    bins = [
+        {
+            "low": i / BINS,
+            "high": (i + 1) / BINS,
+            "n": int(n[i]),
+            "probability": float(probability[i]) if n[i] else None,
+            "frequency": float(frequency[i]) if n[i] else None,
+        }
+        for i in range(BINS)
+    ]
+    error = float((n * np.abs(probability - frequency)).sum() / n.sum())
+    return {"bins": bins, "expected_calibration_error": error}
+
+
+def to_bone(truth: np.ndarray, prediction: np.ndarray, inside: np.ndarray, pixel_mm: tuple[float, float]) -> dict:
+    """How far from the inner table of the skull false positives lie, and the intracranial space as a whole.
+
+    Args:
+      truth, prediction, inside: bool [D, H, W].
+      pixel_mm: between rows and between columns.
+
+    Returns:
+      {'edges_mm', 'predicted_px': [6], 'intracranial_px': [6]}: false positives inside the skull, and all pixels
+      there outside the truth, by the distance in their slice to the nearest pixel outside the intracranial space.
+      A bin holds its lower edge; the last also holds what is farther.
+    """
+    box = bounding_box(inside)
+    counts = np.zeros((2, len(BONE_EDGES_MM) - 1), np.int64)
+    for region, true, predicted in zip(inside[box], truth[box], prediction[box], strict=True):
+        # The rim counts as bone: what the field of view cuts off has no distance that is known.
+        distance_mm = scipy.ndimage.distance_transform_edt(np.pad(region, 1), sampling=pixel_mm)[1:-1, 1:-1]
+        for row, chosen in zip(counts, (region & predicted & ~true, region & ~true), strict=True):
+            bins = np.searchsorted(BONE_EDGES_MM[1:-1], distance_mm[chosen], side="right")
+            row += np.bincount(bins, minlength=len(row))
+    return {
+        "edges_mm": list(BONE_EDGES_MM),
+        "predicted_px": counts[0].tolist(),
+        "intracranial_px": counts[1].tolist(),
+    }
