@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 
 import ml_collections
 
@@ -35,6 +36,7 @@ def default() -> ml_collections.ConfigDict:
     config.patch = ml_collections.ConfigDict()
     config.patch.side = 160  # pixels
     config.patch.stride = 80  # pixels
+    config.patch.corner_pixel = False  # every patch's last pixel set to the top of the window (authors' JPEG code)
 
     config.model = ml_collections.ConfigDict()
     config.model.base_width = 64  # channels of the first level: 31,031,685 parameters
@@ -59,7 +61,10 @@ def default() -> ml_collections.ConfigDict:
     config.train.warmup_steps = 0
     config.train.dice_weight = 0.0  # of a soft Dice loss added to the cross-entropy, which alone is the paper's
     config.train.positive_weight = 1.0  # of a hemorrhage's pixel in the cross-entropy; 1 as in the paper
-    config.train.negatives = "matched"  # as many patches without a hemorrhage as with one; or 'none'
+    config.train.slices = "all"  # or 'hemorrhage': no patch is taken from a slice without one (paper, experiment 2)
+    # Patches without a hemorrhage: as many as with one, drawn anew each epoch; 'one_slice': all those of one random
+    # hemorrhage-free slice of each subject, the same each epoch (authors' JPEG code); or 'none' (their NIfTI code).
+    config.train.negatives = "matched"
     config.train.validation_negatives = "none"  # the authors validate on positive patches only
     config.train.read_threads = 2  # of grain
 
@@ -69,9 +74,18 @@ def default() -> ml_collections.ConfigDict:
     config.predict.closing_px = 10  # side of the closing kernel, 0 for none
     config.predict.opening_px = 5  # side of the opening kernel, 0 for none
     config.predict.slices_per_step = 1  # slices whose patches go through the network at once
+    config.predict.min_max_stretch = False  # each patch's lowest and highest probability become 0 and 1 (JPEG code)
+    config.predict.quantize_8bit = False  # truncated to 8 bits before and after averaging; positive above 256 t
+    # Tuned on the validation subjects of each fold, never on those it tests: 'threshold', 'all' (kernels too), or
+    # 'none'. Of the values below, those with the highest mean Dice in the paper's convention.
+    config.predict.tune = "none"
+    config.predict.tune_thresholds = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    config.predict.tune_closing_px = (0, 5, 10)
+    config.predict.tune_opening_px = (0, 3, 5)
 
     config.evaluate = ml_collections.ConfigDict()
     config.evaluate.slice_rule_mm2 = 43.6  # a slice is called positive above this area: 400 pixels at 0.33 mm
+    config.evaluate.slice_rule_px = 0  # above this many pixels instead, whatever their size: the authors' 400; 0: off
     config.lock()
     return config
 
@@ -117,8 +131,10 @@ CHOICES = {
     "model.head": ("paper", "plain"),
     "model.dtype": ("float32", "bfloat16"),
     "train.schedule": ("inverse", "cosine"),
-    "train.negatives": ("matched", "none"),
+    "train.slices": ("all", "hemorrhage"),
+    "train.negatives": ("matched", "one_slice", "none"),
     "train.validation_negatives": ("matched", "none"),
+    "predict.tune": ("none", "threshold", "all"),
 }
 AT_LEAST = {
     "seed": 0,
@@ -145,6 +161,7 @@ AT_LEAST = {
     "predict.opening_px": 0,
     "predict.slices_per_step": 1,
     "evaluate.slice_rule_mm2": 0,
+    "evaluate.slice_rule_px": 0,
 }
 
 
@@ -163,9 +180,19 @@ def check(config: ml_collections.ConfigDict) -> None:
         (c.patch.side % 2**c.model.depth == 0, "patch.side", f"a multiple of 2 ** {c.model.depth} (model.depth)"),
         (0 <= c.model.dropout < 1, "model.dropout", "0 or more, below 1"),
         (c.augment.zoom < 1, "augment.zoom", "below 1"),
+        (
+            c.train.slices == "all" or c.train.negatives != "one_slice",
+            "train.negatives",
+            "'matched' or 'none' where config.train.slices is 'hemorrhage'",
+        ),
         (c.train.learning_rate > 0, "train.learning_rate", "more than 0"),
         (0 < c.predict.threshold < 1, "predict.threshold", "between 0 and 1"),
         (all(_is_share(share) for share in c.predict.thresholds), "predict.thresholds", "numbers between 0 and 1"),
+        (_are(_is_share, c.predict.tune_thresholds), "predict.tune_thresholds", "one or more numbers between 0 and 1"),
+    ]
+    kernels = ("predict.tune_closing_px", "predict.tune_opening_px")
+    rules += [
+        (_are(_is_side, fields[name]), name, "one or more whole numbers of pixels, 0 for none") for name in kernels
     ]
     for good, name, expected in rules:
         _require(good, name, fields[name], expected)
@@ -182,6 +209,14 @@ def _is_number(value: object) -> bool:
 
 def _is_share(value: object) -> bool:
     return _is_number(value) and 0 < value < 1
+
+
+def _is_side(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _are(accepts: Callable[[object], bool], values: tuple) -> bool:
+    return len(values) > 0 and all(accepts(value) for value in values)
 
 
 def _is_window(pair: object) -> bool:

@@ -84,6 +84,15 @@ def test_flat_names_and_differences():
         ("fold", 5),
         ("compare_with", ("unet",)),
         ("augment.zoom", 1.0),
+        ("train.slices", "none"),
+        ("train.validation_negatives", "one_slice"),
+        ("predict.tune", "threshold_only"),
+        ("predict.tune_thresholds", ()),
+        ("predict.tune_thresholds", (0.5, 1.0)),
+        ("predict.tune_closing_px", ()),
+        ("predict.tune_opening_px", (3, -1)),
+        ("predict.tune_opening_px", (2.5,)),
+        ("evaluate.slice_rule_px", -1),
     ],
 )
 def test_values_that_no_run_can_have(field, value):
@@ -91,6 +100,22 @@ def test_values_that_no_run_can_have(field, value):
     made.update_from_flattened_dict({field: value})
     with pytest.raises(InputError, match=rf"^config\.{field} is .*; expected"):
         config.check(made)
+
+
+def test_a_hemorrhage_free_slice_is_not_drawn_from_slices_with_a_hemorrhage():
+    made = config.default()
+    made.train.slices, made.train.negatives = "hemorrhage", "one_slice"
+    with pytest.raises(InputError, match=r"config\.train\.negatives is 'one_slice'; expected .*config\.train\.slices"):
+        config.check(made)
+
+
+@pytest.mark.parametrize("name", ["paper_full_slice", "paper_patches", "paper_patches_nifti"])
+def test_the_papers_patches_cover_its_slices_evenly(name):
+    made = read(ROOT / "configs" / f"{name}.py")
+    side = made.grid.side or 512
+    rows = (side - made.patch.side) / made.patch.stride + 1
+    assert rows**2 == (1 if name == "paper_full_slice" else 49)
+    assert made.patch.side % 2**made.model.depth == 0
 
 
 @pytest.mark.parametrize(

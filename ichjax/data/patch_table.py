@@ -1,6 +1,7 @@
 """Which patches there are, and which of them an epoch visits, in which order (paper, section 4)."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,9 @@ from ichjax.data.cache import CachedScan
 from ichjax.errors import InputError
 
 AIR_HU = -500  # a patch whose voxels all lie below it shows air alone and teaches nothing
-NEGATIVES = ("matched", "none")
+NEGATIVES = ("matched", "one_slice", "none")
+SLICES = ("all", "hemorrhage")
+ONE_SLICE = 1  # sets the draw of those slices apart from that of an epoch
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,6 +36,16 @@ class PatchTable:
 
     def __len__(self) -> int:
         return len(self.scan)
+
+    @functools.cached_property
+    def slice_number(self) -> np.ndarray:
+        """int64 [N]: the patch's slice, counted through all scans."""
+        return np.unique(np.stack([self.scan, self.slice]), axis=1, return_inverse=True)[1].ravel()
+
+    @functools.cached_property
+    def bleeding_slice(self) -> np.ndarray:
+        """bool [N]: whether the patch's slice has a hemorrhage anywhere (the patches cover it whole)."""
+        return (np.bincount(self.slice_number, self.positive) > 0)[self.slice_number]
 
 
 def patch_table(scans: Sequence[CachedScan], *, side: int, stride: int) -> PatchTable:
@@ -75,8 +88,10 @@ class Epochs:
 
     Every positive patch is visited once an epoch. With `negatives` 'matched' as many negative patches (all, where
     there are fewer) are drawn anew each epoch, without replacement, from those that show more than air: the paper's
-    undersampling of non-hemorrhage data to the level of hemorrhage data. With 'none' there are positive patches
-    only, as in the authors' code for the NIfTI release.
+    undersampling of non-hemorrhage data to the level of hemorrhage data. With 'one_slice' they are all patches, air
+    included, of one random hemorrhage-free slice of each subject that has one, the same in every epoch: the authors'
+    code for the JPEG release. With 'none' there are positive patches only, as in their code for the NIfTI release.
+    With `slices` 'hemorrhage' no negative patch is drawn from a slice without a hemorrhage (experiment 2).
     """
 
     table: PatchTable
@@ -84,10 +99,15 @@ class Epochs:
     seed: int
     fold: int
     limit: int = 0
+    slices: str = "all"
 
     def __post_init__(self):
         if self.negatives not in NEGATIVES:
             raise InputError(f"negatives is {self.negatives!r}; expected one of {', '.join(NEGATIVES)}")
+        if self.slices not in SLICES:
+            raise InputError(f"slices is {self.slices!r}; expected one of {', '.join(SLICES)}")
+        if self.negatives == "one_slice" and self.slices != "all":
+            raise InputError("negatives 'one_slice' come from slices without a hemorrhage; expected slices 'all'")
         if not self.table.positive.any():
             raise InputError(f"fold {self.fold}: no patch with a hemorrhage to learn from; expected at least one")
 
@@ -95,11 +115,27 @@ class Epochs:
     def examples(self) -> int:
         """Number of examples in an epoch."""
         positive = int(self.table.positive.sum())
-        every = positive + (min(positive, self._pool().size) if self.negatives == "matched" else 0)
+        drawn = {"matched": min(positive, self._pool.size), "one_slice": self._pool.size, "none": 0}
+        every = positive + drawn[self.negatives]
         return min(every, self.limit) if self.limit else every
 
+    @functools.cached_property
     def _pool(self) -> np.ndarray:
-        return np.flatnonzero(~self.table.positive & ~self.table.air)
+        """Rows of the table from which negative patches are drawn."""
+        table = self.table
+        if self.negatives == "one_slice":
+            return self._one_slice_each()
+        wanted = ~table.positive & ~table.air
+        return np.flatnonzero(wanted & table.bleeding_slice if self.slices == "hemorrhage" else wanted)
+
+    def _one_slice_each(self) -> np.ndarray:
+        """Rows of one random hemorrhage-free slice of each scan; a scan without such a slice has none."""
+        table, free = self.table, ~self.table.bleeding_slice
+        rng = np.random.default_rng([self.seed, self.fold, 0, ONE_SLICE])
+        numbers, rows = np.unique(table.slice_number[free], return_index=True)
+        scan = table.scan[free][rows]  # whose each of these slices is
+        chosen = [rng.choice(numbers[scan == one]) for one in np.unique(scan)]
+        return np.flatnonzero(np.isin(table.slice_number, chosen))
 
     def steps(self, batch_size: int) -> int:
         """Number of whole batches in an epoch; what does not fill one is left to another epoch's order.
@@ -119,9 +155,10 @@ class Epochs:
         rng = np.random.default_rng([self.seed, self.fold, epoch])
         rows = np.flatnonzero(self.table.positive)
         if self.negatives == "matched":
-            pool = self._pool()
-            drawn = rng.choice(pool, size=min(rows.size, pool.size), replace=False)
+            drawn = rng.choice(self._pool, size=min(rows.size, self._pool.size), replace=False)
             rows = np.concatenate([rows, drawn])
+        elif self.negatives == "one_slice":
+            rows = np.concatenate([rows, self._pool])
         return rng.permutation(rows)[: self.examples]
 
     def fixed(self) -> np.ndarray:

@@ -36,7 +36,8 @@ def common_grid(scans: Sequence[CachedScan], *, side: int = 0, border: int = 0) 
       scans: at least one.
       side: pixels along a slice of the grid; 0 for the scans' own matrix, the commonest where they differ.
       border: pixels that the grid leaves out at each edge of the image: 512 pixels become 640 as in the data set's
-        first release by side 640 and border 5.
+        first release by side 640 and border 5. A scan whose matrix is `side` already has lost its border: as it is
+        read from that release.
 
     Returns:
       The grid, its pixel size the median over the scans.
@@ -49,11 +50,15 @@ def common_grid(scans: Sequence[CachedScan], *, side: int = 0, border: int = 0) 
     (height, width), _ = Counter(scan.volume.shape[1:] for scan in scans).most_common(1)[0]
     rows, columns = (side, side) if side else (height, width)
     whole = (rows + 2 * border, columns + 2 * border) if side else (height, width)
-    fields_mm = [
-        [mm * pixels for mm, pixels in zip(scan.volume.pixel_mm, scan.volume.shape[1:], strict=True)] for scan in scans
-    ]
-    row_mm, column_mm = np.median(np.array(fields_mm) / whole, axis=0)
+    row_mm, column_mm = np.median([_on_matrix(scan.volume, (rows, columns), whole) for scan in scans], axis=0)
     return Geometry(rows, columns, float(row_mm), float(column_mm))
+
+
+def _on_matrix(volume: Volume, inner: tuple[int, int], whole: tuple[int, int]) -> np.ndarray:
+    """float64 [2], pixel size in mm once a scan's slices have the `whole` matrix, of which `inner` is kept."""
+    if volume.shape[1:] == inner:
+        return np.array(volume.pixel_mm)
+    return np.array(volume.pixel_mm) * volume.shape[1:] / whole
 
 
 def own_grid(volume: Volume) -> Geometry:

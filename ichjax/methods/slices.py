@@ -47,6 +47,9 @@ class SlicePredictor:
         side: int,
         stride: int,
         slices_per_step: int = 1,
+        corner_pixel: bool = False,
+        min_max_stretch: bool = False,
+        quantize_8bit: bool = False,
         devices: list | None = None,
     ):
         """Args: as in `config.patch` and `config.predict`; `devices` defaults to all there are."""
@@ -54,6 +57,7 @@ class SlicePredictor:
         self._mesh = Mesh(np.array(devices), ("data",))
         self._slices_per_step = slices_per_step
         self._model, self._windows, self._side, self._stride = model, windows, side, stride
+        self._corner_pixel, self._stretch, self._quantize = corner_pixel, min_max_stretch, quantize_8bit
         self._program = jax.jit(self._predict)
 
     @property
@@ -127,5 +131,10 @@ class SlicePredictor:
         """HU [N, H, W] to probability [N, H, W], through patches and back."""
         cut = patches.extract(slices, side=self._side, stride=self._stride)
         images = hu_ops.windows(cut.reshape(-1, self._side, self._side), self._windows)
-        probability = nn.sigmoid(self._model.apply({"params": weights}, images))
-        return patches.stitch(probability.reshape(cut.shape), stride=self._stride)
+        if self._corner_pixel:
+            images = hu_ops.mark_corner(images)
+        probability = nn.sigmoid(self._model.apply({"params": weights}, images)).reshape(cut.shape)
+        if self._stretch:
+            probability = patches.min_max_stretch(probability)
+        stitch = patches.stitch_8bit if self._quantize else patches.stitch
+        return stitch(probability, stride=self._stride)

@@ -51,6 +51,9 @@ class UNetMethod:
             side=config.patch.side,
             stride=config.patch.stride,
             slices_per_step=predict.slices_per_step,
+            corner_pixel=config.patch.corner_pixel,
+            min_max_stretch=predict.min_max_stretch,
+            quantize_8bit=predict.quantize_8bit,
         )
 
     def fit(

@@ -5,12 +5,15 @@ nearest upsampling, a 2 x 2 convolution with ReLU, the skip connection, two 3 x 
 convolution to two maps with ReLU, a 1 x 1 convolution. 24 convolutions, 31,031,685 parameters, no normalisation.
 """
 
+import functools
 import math
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
+import numpy as np
 
 PRIOR_LOGIT = -4.0  # where the plain head starts: 2 % of the pixels of a training patch are hemorrhage
 GROUPS = 4  # of channels at most, where `norm` is 'group'
@@ -144,3 +147,72 @@ def drop(x: jax.Array, keys: jax.Array | None, rate: float, *, salt: int) -> jax
 def count_parameters(params) -> int:
     """Number of scalars in a tree of arrays."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def from_config(config: ml_collections.ConfigDict) -> UNet:
+    """The network that the fields of `config.model` name."""
+    return UNet(**{**config.model.to_dict(), "dtype": jnp.dtype(config.model.dtype)})
+
+
+def layer_table(config: ml_collections.ConfigDict) -> list[dict]:
+    """The network layer by layer, as the paper's figure 3, taken from the module as it is called and not by hand.
+
+    Args:
+      config: its `model`, `patch.side` and `windows` count.
+
+    Returns:
+      One dict for each layer that has parameters, in the order in which they are called: 'name', 'kernel' ('3 x 3',
+      '' for a normalisation), 'output_shape' [H, W, C], 'parameters', and 'receptive_field_px', the side of the
+      largest square of the patch's pixels that a pixel of its output can depend on, were the patch large enough
+      (through convolutions: group normalisation looks at the whole patch, and is left out of it).
+    """
+    rows = []
+
+    def record(layer, args, kwargs, context):
+        output = layer(*args, **kwargs)
+        if context.module.path and context.method_name == "__call__":
+            shape = [int(size) for size in output.shape[1:]]
+            rows.append(
+                {
+                    "name": context.module.name,
+                    "kernel": " x ".join(map(str, getattr(context.module, "kernel_size", ()))),
+                    "output_shape": shape,
+                }
+            )
+        return output
+
+    images = jax.ShapeDtypeStruct((1, config.patch.side, config.patch.side, len(config.windows)), jnp.float32)
+    with nn.intercept_methods(record):
+        params = jax.eval_shape(from_config(config).init, jax.random.key(0), images)["params"]
+    fields = _receptive_fields([config.patch.side, *(row["output_shape"][0] for row in rows)], rows, config.model.depth)
+    counts = {name: count_parameters(tree) for name, tree in params.items()}
+    return [
+        {**row, "parameters": counts[row["name"]], "receptive_field_px": field}
+        for row, field in zip(rows, fields, strict=True)
+    ]
+
+
+def _receptive_fields(sides: list[int], rows: list[dict], depth: int) -> list[int]:
+    """Follows the first and the last pixel that each pixel of a long line depends on through the layers.
+
+    A layer whose output is half as long as the one's before it follows a pooling, one twice as long an upsampling. A
+    skip connection adds nothing to what comes up beside it, which has seen all of its pixels and more.
+    """
+    first = last = np.arange(64 * 2**depth)  # longer than any field, so that the middle of it sees no end
+    fields = []
+    for before, side, row in zip(sides[:-1], sides[1:], rows, strict=True):
+        if side < before:
+            first, last = np.minimum(first[::2], first[1::2]), np.maximum(last[::2], last[1::2])
+        elif side > before:
+            first, last = np.repeat(first, 2), np.repeat(last, 2)
+        kernel = int(row["kernel"].split()[0]) if row["kernel"] else 1
+        reach = range(-((kernel - 1) // 2), kernel // 2 + 1)
+        first = functools.reduce(np.minimum, (_shifted(first, by) for by in reach))
+        last = functools.reduce(np.maximum, (_shifted(last, by) for by in reach))
+        fields.append(int((last - first + 1).max()))
+    return fields
+
+
+def _shifted(line: np.ndarray, by: int) -> np.ndarray:
+    """line[i + by] at place i, the ends repeated."""
+    return line[np.clip(np.arange(len(line)) + by, 0, len(line) - 1)]

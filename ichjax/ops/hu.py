@@ -27,6 +27,12 @@ def windows(hu: jax.Array, levels_and_widths: tuple[tuple[float, float], ...]) -
     return jnp.stack([window(hu, level=level, width=width) for level, width in levels_and_widths], axis=-1)
 
 
+def mark_corner(images: jax.Array) -> jax.Array:
+    """Sets the last pixel of each windowed patch to the top of the window, as the authors' JPEG code does to keep
+    the grey levels of a saved patch: float [..., P, P, C] of 0 to 1 to the same."""
+    return images.at[..., -1, -1, :].set(1.0)
+
+
 def grey_levels(hu: jax.Array, *, level: float = BRAIN[0], width: float = BRAIN[1]) -> jax.Array:
     """Maps HU to the 8-bit grey levels of the paper's images: [...] to int32 [...], 0 to 255, rounded."""
     # One product, by 2.125 for the brain window, which is exact: halves round alike on every device.

@@ -47,6 +47,30 @@ def extract(slices: jax.Array, *, side: int, stride: int) -> jax.Array:
     return board.reshape(count, rows, columns, side, side, *rest)
 
 
+def min_max_stretch(probability: jax.Array) -> jax.Array:
+    """Stretches each patch so that its own lowest value becomes 0 and its highest 1, as the authors' JPEG code did
+    in saving patches as images: even an empty patch then has a 'certain' pixel. A constant patch becomes 0.
+
+    Args:
+      probability: float32 [..., P, P].
+
+    Returns:
+      float32 [..., P, P].
+    """
+    lowest = probability.min(axis=(-2, -1), keepdims=True)
+    spread = probability.max(axis=(-2, -1), keepdims=True) - lowest
+    return (probability - lowest) / jnp.where(spread > 0, spread, 1.0)
+
+
+def stitch_8bit(patches: jax.Array, *, stride: int) -> jax.Array:
+    """Stitches as the authors' code does, through 8-bit images: each probability truncated to 0 to 255, averaged
+    where patches overlap, truncated again.
+
+    Args, returns: as `stitch`, but multiples of 1/256, so that above t means above 256 t levels, as they compare.
+    """
+    return jnp.floor(stitch(jnp.floor(patches * 255.0), stride=stride)) / 256.0
+
+
 def stitch(patches: jax.Array, *, stride: int) -> jax.Array:
     """Puts patches back at their places and averages where they overlap (paper, section 3.2).
 

@@ -51,8 +51,9 @@ def train_fold(
         a checkpoint that cannot be read.
     """
     # --- data
-    reader, epochs = _examples(config, train, config.train.negatives, fold, limit=config.train.examples_per_epoch)
-    valid_reader, valid_epochs = _examples(config, valid, config.train.validation_negatives, fold, limit=0)
+    limit, slices = config.train.examples_per_epoch, config.train.slices
+    reader, epochs = _examples(config, train, config.train.negatives, fold, limit=limit, slices=slices)
+    valid_reader, valid_epochs = _examples(config, valid, config.train.validation_negatives, fold)
     valid_rows = valid_epochs.fixed()
     steps = epochs.steps(config.train.batch_size)
 
@@ -120,17 +121,19 @@ def _programs(config: ml_collections.FrozenConfigDict, total_steps: int) -> tupl
     model = make_model(config)
     ranges = AffineRange(**config.augment.to_dict())
     loss = {name: config.train[name] for name in ("dice_weight", "positive_weight")}
-    settings = StepSettings(config.windows, ranges, config.seed, **loss)
+    settings = StepSettings(config.windows, ranges, config.seed, **loss, corner_pixel=config.patch.corner_pixel)
     make_step = functools.partial(make_train_step, model, make_optimizer(schedule), settings)
     train_step = parallel.compile_step(make_step, mode=config.parallel, mesh=mesh)
     return mesh, schedule, train_step, jax.jit(make_validation_step(model, settings))
 
 
-def _examples(config, scans, negatives: str, fold: int, *, limit: int) -> tuple[loader.PatchReader, Epochs]:
+def _examples(
+    config, scans, negatives: str, fold: int, *, limit: int = 0, slices: str = "all"
+) -> tuple[loader.PatchReader, Epochs]:
     if not scans:
         raise InputError(f"fold {fold}: no scan could be read for training or validation")
     table = patch_table(scans, side=config.patch.side, stride=config.patch.stride)
-    return loader.PatchReader(scans, table), Epochs(table, negatives, config.seed, fold, limit)
+    return loader.PatchReader(scans, table), Epochs(table, negatives, config.seed, fold, limit, slices)
 
 
 def _measure_step(train_step, state: TrainState, config, mesh) -> float:

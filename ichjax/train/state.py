@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from ichjax.models.unet import UNet
+from ichjax.models import unet
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -21,9 +21,9 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: optax.OptState
 
 
-def make_model(config: ml_collections.ConfigDict) -> UNet:
+def make_model(config: ml_collections.ConfigDict) -> unet.UNet:
     """The network that a configuration names."""
-    return UNet(**{**config.model.to_dict(), "dtype": jnp.dtype(config.model.dtype)})
+    return unet.from_config(config)
 
 
 def make_schedule(config: ml_collections.ConfigDict, total_steps: int) -> optax.Schedule:

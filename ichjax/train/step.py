@@ -14,13 +14,15 @@ from ichjax.train.state import TrainState
 
 class StepSettings(NamedTuple):
     """What a step needs beside the network: intensity windows, augmentation ranges, seed, how much soft Dice loss is
-    added to the cross-entropy (none in the paper), and the weight of a hemorrhage's pixels in it (1 in the paper)."""
+    added to the cross-entropy (none in the paper), the weight of a hemorrhage's pixels in it (1 in the paper), and
+    whether every patch's last pixel is set to the top of the window (as the authors' JPEG code does)."""
 
     windows: tuple[tuple[float, float], ...]
     ranges: augment.AffineRange
     seed: int
     dice_weight: float = 0.0
     positive_weight: float = 1.0
+    corner_pixel: bool = False
 
 
 def example_keys(seed: int, fold: jax.Array, step: jax.Array, index: jax.Array) -> jax.Array:
@@ -49,7 +51,7 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
         keys = example_keys(settings.seed, state.fold, state.step, batch["index"])
-        images = hu.windows(batch["image"], settings.windows)
+        images = _images(batch, settings)
         warp_keys, dropout_keys = jnp.unstack(jax.vmap(lambda key: jax.random.split(key, 2))(keys), axis=1)
         images, masks = augment.augment(warp_keys, images, batch["mask"].astype(jnp.float32), settings.ranges)
         loss, gradient = jax.value_and_grad(loss_of)(state.params, images, masks, dropout_keys)
@@ -63,6 +65,12 @@ def make_train_step(
     return train_step
 
 
+def _images(batch: dict, settings: StepSettings) -> jax.Array:
+    """What the network sees of a batch: float32 [B, P, P, C]."""
+    images = hu.windows(batch["image"], settings.windows)
+    return hu.mark_corner(images) if settings.corner_pixel else images
+
+
 def make_validation_step(model: nn.Module, settings: StepSettings) -> Callable:
     """Returns validation_step(params, batch) -> sums that add up exactly over batches, padding left out.
 
@@ -73,7 +81,7 @@ def make_validation_step(model: nn.Module, settings: StepSettings) -> Callable:
     def validation_step(params: dict, batch: dict) -> dict:
         weight = batch["weight"]
         truth = batch["mask"].astype(jnp.float32)
-        logits = model.apply({"params": params}, hu.windows(batch["image"], settings.windows))
+        logits = model.apply({"params": params}, _images(batch, settings))
         probability = nn.sigmoid(logits)
         intersection, union = losses.soft_overlap(probability, truth)
         mask = (probability > 0.5).astype(jnp.float32)

@@ -93,6 +93,54 @@ def test_order_depends_on_seed_fold_and_epoch_and_on_nothing_else(table, seed, f
         assert (Epochs(table, "matched", *other[:2]).order(other[2]) != order).any()
 
 
+def slices_of(table, rows):
+    return {(int(table.scan[row]), int(table.slice[row])) for row in rows}
+
+
+def test_one_hemorrhage_free_slice_of_each_subject_air_included_the_same_each_epoch(table):
+    bleeding = slices_of(table, np.flatnonzero(table.positive))
+    positive, chosen = set(np.flatnonzero(table.positive)), set()
+    for seed, fold in itertools.product(range(4), range(3)):
+        epochs = Epochs(table, "one_slice", seed, fold)
+        order = epochs.order(0)
+        assert len(order) == len(set(order)) == epochs.examples
+        assert set(epochs.order(5)) == set(order)
+        assert (epochs.order(5) != order).any()
+        assert positive < set(order)
+        drawn = slices_of(table, set(order) - positive)
+        assert not drawn & bleeding
+        assert sorted(scan for scan, _ in drawn) == [0, 1, 2]
+        whole = {row for row in range(len(table)) if slices_of(table, [row]) <= drawn}
+        assert set(order) == positive | whole
+        assert table.air[sorted(whole)].any()
+        chosen.add(frozenset(drawn))
+    assert len(chosen) > 4  # seed and fold decide which
+
+
+def test_a_subject_that_bleeds_everywhere_gives_no_slice():
+    mask = np.zeros((2, 8, 8), np.uint8)
+    mask[:, 0, 0] = 1
+    table = patch_table([scan_of(np.zeros((2, 8, 8), np.int16), mask)], side=4, stride=4)
+    epochs = Epochs(table, "one_slice", 0, 0)
+    assert epochs.examples == 2
+    assert sorted(epochs.order(0)) == np.flatnonzero(table.positive).tolist()
+
+
+@given(boards(), st.integers(0, 99))
+def test_slices_with_a_hemorrhage_alone(board, seed):
+    scans, side, stride = board
+    table = patch_table(scans, side=side, stride=stride)
+    inside = [bool(scans[s].mask[d].any()) for s, d in zip(table.scan, table.slice, strict=True)]
+    np.testing.assert_array_equal(table.bleeding_slice, inside)
+    if table.positive.any():
+        epochs = Epochs(table, "matched", seed, 0, slices="hemorrhage")
+        order = epochs.order(1)
+        assert len(order) == epochs.examples
+        assert table.bleeding_slice[order].all()
+        pool = (~table.positive & ~table.air & inside).sum()
+        assert (~table.positive[order]).sum() == min(pool, table.positive.sum())
+
+
 def test_fewer_negatives_than_positives_are_all_drawn():
     mask = np.ones((1, 4, 12), np.uint8)
     mask[0, :, 8:] = 0
@@ -114,5 +162,10 @@ def test_what_cannot_be_trained_on_is_said():
     empty = patch_table([scan_of(np.zeros((1, 8, 8), np.int16), np.zeros((1, 8, 8), np.uint8))], side=4, stride=4)
     with pytest.raises(InputError, match="fold 1: no patch with a hemorrhage"):
         Epochs(empty, "matched", 0, 1)
-    with pytest.raises(InputError, match="'all'; expected one of matched, none"):
+    with pytest.raises(InputError, match="'all'; expected one of matched, one_slice, none"):
         Epochs(empty, "all", 0, 1)
+    full = patch_table([scan_of(np.zeros((1, 8, 8), np.int16), np.ones((1, 8, 8), np.uint8))], side=4, stride=4)
+    with pytest.raises(InputError, match="'some'; expected one of all, hemorrhage"):
+        Epochs(full, "none", 0, 1, slices="some")
+    with pytest.raises(InputError, match="expected slices 'all'"):
+        Epochs(full, "one_slice", 0, 1, slices="hemorrhage")

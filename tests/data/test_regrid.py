@@ -69,6 +69,15 @@ def test_the_first_releases_640_pixels(scan):
     np.testing.assert_allclose(grid, (640, 640, 6.0 * 512 / 650, 6.0 * 512 / 650))
 
 
+def test_slices_that_have_lost_their_border_already_stay_as_they_are(scan):
+    """As scans of the first release are read: 640 of the 650 pixels."""
+    small = resized(scan, (40, 40))
+    assert regrid.common_grid([small], side=40, border=5) == (40, 40, 6.0, 6.0)
+    assert regrid.on_grid(small, regrid.common_grid([small], side=40, border=5)) is small
+    grid = regrid.common_grid([scan], side=40, border=5)  # with its border on, it is resampled to 50 pixels
+    np.testing.assert_allclose(grid, (40, 40, 6.0 * 32 / 50, 6.0 * 32 / 50))
+
+
 def test_the_commonest_matrix_is_the_grid_and_others_are_brought_to_it(scan):
     odd = resized(scan, (40, 36))
     grid = regrid.common_grid([scan, odd, scan])

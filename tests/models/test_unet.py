@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ichjax import config
 from ichjax.models import unet
 
 
@@ -35,6 +36,58 @@ def test_logits_are_float32_of_the_images_size(norm, dtype):
     chex.assert_shape(logits, (3, 16, 24))
     chex.assert_type(logits, jnp.float32)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+
+
+def test_the_layer_table_is_the_papers_network():
+    table = unet.layer_table(config.default())
+    assert len(table) == 24
+    assert sum(row["parameters"] for row in table) == 31_031_685
+    rows = {row["name"]: row for row in table}
+    assert rows["encoder1_conv1"] == {
+        "name": "encoder1_conv1", "kernel": "3 x 3", "output_shape": [160, 160, 64], "parameters": 640,
+        "receptive_field_px": 3,
+    }  # fmt: skip
+    assert rows["bottleneck_conv2"]["output_shape"] == [10, 10, 1024]
+    assert rows["bottleneck_conv2"]["parameters"] == 9 * 1024 * 1024 + 1024
+    assert rows["bottleneck_conv2"]["receptive_field_px"] == 140  # 4 x 3 x 3 twice a level, 2 x 2 poolings: by hand
+    assert (rows["up4"]["kernel"], rows["logit"]["output_shape"]) == ("2 x 2", [160, 160, 1])
+
+
+@pytest.mark.parametrize("norm", ["none", "group"])
+def test_the_layer_table_adds_up_for_any_network(tiny_config, norm):
+    made = tiny_config(**{"model.norm": norm, "windows": ((40.0, 120.0), (60.0, 60.0))})
+    model = unet.from_config(made)
+    table = unet.layer_table(made)
+    images = jnp.zeros((1, 16, 16, 2))
+    params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+    assert sum(row["parameters"] for row in table) == unet.count_parameters(params)
+    assert {row["name"] for row in table} == set(params)
+    assert table[-1]["output_shape"] == [16, 16, 1]
+
+
+@pytest.mark.parametrize(("depth", "head"), [(1, "paper"), (2, "plain"), (3, "plain")])
+def test_the_receptive_field_is_as_far_as_gradients_reach(tiny_config, depth, head):
+    """Positive weights throughout: no dependence cancels, and the field's side is what has a gradient."""
+    made = tiny_config(**{"model.depth": depth, "model.norm": "none", "model.base_width": 1, "model.head": head})
+    model, side = unet.from_config(made), 32 * 2**depth
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, side, side, 1)))["params"]
+    params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 1.0 / math.prod(leaf.shape[:-1])), shapes)
+
+    # A sum over the window of a pooling instead of its maximum, whose gradient goes to one pixel only.
+    def soft(x):
+        return x.reshape(len(x), x.shape[1] // 2, 2, x.shape[2] // 2, 2, -1).mean(axis=(2, 4))
+
+    def at(image, row):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(unet, "halve", soft)
+            return model.apply({"params": params}, image)[0, row, side // 2]
+
+    gradient = jax.jit(jax.grad(at))
+    reached = []
+    for row in range(side // 2, side // 2 + 2**depth):
+        rows = np.flatnonzero(np.asarray(gradient(jnp.ones((1, side, side, 1)), row))[0].any(axis=(1, 2)))
+        reached.append(rows[-1] - rows[0] + 1)
+    assert unet.layer_table(made)[-1]["receptive_field_px"] == max(reached)
 
 
 def conv(x, kernel, bias):
