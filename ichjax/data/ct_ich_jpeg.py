@@ -50,7 +50,7 @@ def read_dataset(root: pathlib.Path) -> Dataset:
     folders, notes = _numbered_folders(root / SCANS)
     if not folders:
         raise InputError(f"{root}: no subject in {SCANS}/; expected folders such as 049/ with {BRAIN}/14.jpg")
-    masks = {number: folder / BRAIN for number, folder in folders.items() if _numbered(folder / BRAIN, MASK)}
+    masks = {number: folder / BRAIN for number, folder in folders.items() if _has_mask(folder / BRAIN)}
     subject_table = ct_ich.find_table(root, ct_ich.SUBJECT_TABLES[::-1])
     subjects, table_notes = ct_ich.tabled_subjects(folders, masks, slice_table, subject_table, layout="jpeg")
     return Dataset(root, subjects, (*notes, *table_notes))
@@ -71,6 +71,10 @@ def _numbered_folders(place: pathlib.Path) -> tuple[dict[int, pathlib.Path], lis
         else:
             folders[int(entry.name)] = entry
     return folders, notes + ([f"{place.name}/: entries left out that are no folder NNN: {odd}"] if odd else [])
+
+
+def _has_mask(brain: pathlib.Path) -> bool:
+    return brain.is_dir() and any(MASK.fullmatch(path.name) for path in brain.iterdir())
 
 
 def _numbered(folder: pathlib.Path, pattern: re.Pattern) -> dict[int, pathlib.Path]:

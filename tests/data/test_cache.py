@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ichjax.data import cache, ct_ich
+from ichjax.data import cache, ct_ich, layouts, phantom
 from ichjax.errors import InputError
 
 
@@ -49,6 +49,32 @@ def test_a_scan_comes_back_as_it_was_read_the_first_time_and_the_second(subjects
             check_equal(cached, ct_ich.load_scan(subject))
     # Each round unpacks all three here, to compare with; the cache itself did so in the first round alone.
     assert len(reads) == 3 + 3 + 3
+
+
+@pytest.fixture(params=["jpeg", "own"])
+def phantom_subject(request, tmp_path, monkeypatch):
+    """A phantom with a hemorrhage in one of the other layouts, and an empty cache."""
+    monkeypatch.setenv("ICHJAX_CACHE", str(tmp_path / "cache"))
+    phantom.write_dataset(tmp_path / "data", subjects=1, seed=3, layout=request.param, workers=1, progress=False)
+    return layouts.read_dataset(tmp_path / "data").subjects[0]
+
+
+def test_any_layout_is_cached_and_every_file_of_it_counts(phantom_subject):
+    """What is nominal stays so; one other byte in any file (brain, bone, mask) is another entry."""
+    for _ in range(2):
+        check_equal(cache.open_scan(phantom_subject), layouts.load_scan(phantom_subject))
+    assert cache.open_scan(phantom_subject).volume.nominal_spacing == (phantom_subject.layout == "jpeg")
+    files = layouts.files(phantom_subject)
+    digests = {cache._digest(phantom_subject)}
+    for path in files:
+        before = path.read_bytes()
+        path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+        digests.add(cache._digest(phantom_subject))
+        path.write_bytes(before)
+    assert len(digests) == 1 + len(files)
+    if phantom_subject.layout == "jpeg":
+        files[0].rename(files[0].with_name("99.jpg"))  # the same bytes on another slice
+        assert cache._digest(phantom_subject) not in digests
 
 
 def test_voxels_are_mapped_and_cannot_be_written(subjects):

@@ -317,3 +317,20 @@ def test_an_array_of_another_shape_is_refused():
     scan = volume.from_file_grid(head_hu(), np.diag([-1, -1, 5, 1.0]), name="thing.nii")
     with pytest.raises(ValueError, match=r"thing\.nii"):
         scan.to_file_grid(np.zeros((4, 6, 5), np.uint8))
+
+
+def test_a_nominal_spacing_is_told(tmp_path):
+    """True only where the source says so; a NIfTI's spacing is its own."""
+    array = np.zeros((4, 5, 6), np.int16)
+    affine = np.diag([-0.33, -0.33, 5, 1.0])
+    assert volume.from_file_grid(array, affine, name="x", nominal_spacing=True).nominal_spacing
+    assert not volume.from_file_grid(array, affine, name="x").nominal_spacing
+
+
+@pytest.mark.parametrize(("order", "slice_mm"), [((0, 1, 2), 5), ((2, 0, 1), 5), ((0, 1, 2), -5), ((2, 0, 1), -5)])
+def test_slices_stored_from_the_head_down(tmp_path, order, slice_mm):
+    affine = np.diag([-0.5, 0.5, slice_mm, 1.0])[:, [*order, 3]]
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), affine), tmp_path / "x.nii")
+    assert volume.runs_to_feet(tmp_path / "x.nii") == (slice_mm < 0)
+    (tmp_path / "y.nii").write_bytes(b"no image")
+    assert not volume.runs_to_feet(tmp_path / "y.nii")

@@ -1,0 +1,111 @@
+"""A data set is recognised by what lies in its folder, and is the same whatever its layout."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from ichjax.data import ct_ich, layouts, phantom
+from ichjax.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """The same two phantoms, with and without a hemorrhage, in each layout; made once, as that takes longest."""
+    base = tmp_path_factory.mktemp("sets")
+    made = [phantom.make_subject(number, seed=3) for number in (50, 51)]
+    for layout, writer in phantom.WRITERS.items():
+        (base / layout).mkdir()
+        for subject in made:
+            writer.write_scan(base / layout, subject)
+        rows = [row for subject in made for row in writer.slice_rows(subject)]
+        writer.write_tables(base / layout, rows, [writer.subject_row(s) for s in made], footer="Synthetic data")
+    return {layout: layouts.read_dataset(base / layout) for layout in phantom.WRITERS}
+
+
+def test_each_layout_is_recognised_and_holds_the_same_subjects(sets):
+    told = {
+        layout: [(s.number, s.name, s.age_years, s.sex, s.subtypes, s.labelled_hemorrhage) for s in data.subjects]
+        for layout, data in sets.items()
+    }
+    assert told["nifti"] == told["jpeg"] == told["own"]
+    assert {subject.labelled_hemorrhage for subject in sets["nifti"].subjects} == {True, False}
+    for layout, data in sets.items():
+        assert {subject.layout for subject in data.subjects} == {layout}
+
+
+def test_scans_are_the_same_but_for_what_a_layout_loses(sets):
+    for nifti, jpeg, own in zip(*(sets[layout].subjects for layout in ("nifti", "jpeg", "own")), strict=True):
+        a, b, c = (layouts.load_scan(subject) for subject in (nifti, jpeg, own))
+        np.testing.assert_array_equal(a.volume.hu, c.volume.hu, strict=True)
+        np.testing.assert_array_equal(a.mask, c.mask, strict=True)
+        np.testing.assert_allclose(a.volume.affine, c.volume.affine, atol=1e-4)
+        for other in (b, c):
+            np.testing.assert_array_equal(a.slice_labels, other.slice_labels, strict=True)
+        # 214.5 mm over 650 pixels: the nominal pixels are the phantom's true ones here, unlike the slice distance.
+        area_mm2 = [scan.mask.sum() * np.prod(scan.volume.pixel_mm) for scan in (a, b)]
+        assert area_mm2[1] == pytest.approx(area_mm2[0], rel=0.02)
+        assert [scan.volume.nominal_spacing for scan in (a, b, c)] == [False, True, False]
+
+
+def test_files_are_all_that_is_read(sets):
+    for layout, data in sets.items():
+        bleeding = next(subject for subject in data.subjects if subject.labelled_hemorrhage)
+        found = layouts.files(bleeding)
+        assert all(path.is_file() for path in found)
+        slices = len(layouts.load_scan(bleeding).volume.hu)
+        masks = int(layouts.load_scan(bleeding).mask.any(axis=(1, 2)).sum())
+        assert len(set(found)) == len(found) == (2 * slices + masks if layout == "jpeg" else 2)
+
+
+def test_the_nifti_reader_alone_still_reads_its_layout(tiny_root):
+    ours, theirs = layouts.read_dataset(tiny_root), ct_ich.read_dataset(tiny_root)
+    assert ours.notes == theirs.notes
+    assert [s.number for s in ours.subjects] == [s.number for s in theirs.subjects]
+
+
+def test_a_folder_that_holds_two_releases_says_which_is_read(tiny_root, tmp_path):
+    root = tmp_path / "both"
+    shutil.copytree(tiny_root, root)
+    (root / "Patients_CT/049/brain").mkdir(parents=True)
+    data = layouts.read_dataset(root)
+    assert data.notes[0] == "the folder holds ct_scans/ and Patients_CT/; ct_scans/ is read"
+    assert {subject.layout for subject in data.subjects} == {"nifti"}
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda root: None, ["no such folder"]),
+        (lambda root: root.mkdir(), ["is empty"]),
+        (lambda root: root.write_text("x"), ["is a file"]),
+        (
+            lambda root: [(root / name).mkdir(parents=True) for name in ("scans", "masks", *"abcdefgh")],
+            ["holds none of ct_scans/, Patients_CT/, images/", "found a, b, c, d, e, f, g, h and 2 more"],
+        ),
+        (lambda root: (root / "deep/Patients_CT").mkdir(parents=True), ["one folder down, in deep/"]),
+        (lambda root: (root / "deep/images").mkdir(parents=True), ["one folder down, in deep/"]),
+    ],
+)
+def test_an_unknown_root_is_answered_with_what_was_looked_for(tmp_path, make, words):
+    root = tmp_path / "data"
+    make(root)
+    with pytest.raises(InputError) as caught:
+        layouts.read_dataset(root)
+    message = str(caught.value)
+    assert message.startswith(f"{root}: ")
+    for word in (*words, "ct_scans/ and masks/ with files such as 049.nii", "049/brain/14.jpg", "images/ and masks/"):
+        assert word in message
+
+
+@pytest.mark.parametrize(("folder", "message"), [("ct_scans", "lacks masks/"), ("Patients_CT", "lacks hemorrhage_d")])
+def test_a_data_set_that_is_not_whole_is_answered_by_its_own_layout(tmp_path, folder, message):
+    (tmp_path / folder).mkdir()
+    with pytest.raises(InputError, match=message):
+        layouts.read_dataset(tmp_path)
+
+
+def test_an_unknown_layout_of_phantoms_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no layout of a data set is called 'png'; expected one of nifti, jpeg, own"):
+        phantom.write_dataset(tmp_path / "x", subjects=1, layout="png")
+    assert not (tmp_path / "x").exists()

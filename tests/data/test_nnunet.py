@@ -1,0 +1,140 @@
+"""What nnU-Net would find: its folder layout, the same voxels, the same folds, and nothing that identifies."""
+
+import dataclasses
+import gzip
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from ichjax.data import layouts, nnunet, splits
+from ichjax.errors import InputError
+
+
+@pytest.fixture
+def data(tiny_root, tmp_path):
+    """A copy of the tiny data set, with a name and a remark in a header, and its stratified folds."""
+    root = tmp_path / "data"
+    shutil.copytree(tiny_root, root)
+    stored = nib.load(root / "ct_scans/049.nii")
+    image = nib.Nifti1Image(np.asanyarray(stored.dataobj).copy(), stored.affine, stored.header)
+    image.header["descrip"], image.header["db_name"] = b"Jane Smith 1970", b"JaneSmith"
+    nib.save(image, root / "ct_scans/049.nii")
+    dataset = layouts.read_dataset(root)
+    return dataset, splits.stratified_splits(dataset.subjects, folds=3, seed=0)
+
+
+def write(data, output, **options):
+    return nnunet.write_nnunet(*data, output, progress=False, **options)
+
+
+def test_the_layout(data, tmp_path):
+    place, problems = write(data, tmp_path / "raw")
+    assert (place, problems) == (tmp_path / "raw/Dataset501_ICH", {})
+    cases = [f"{number:03d}" for number in range(49, 58)]
+    assert sorted(path.name for path in place.iterdir()) == [
+        "dataset.json",
+        "imagesTr",
+        "labelsTr",
+        "splits_final.json",
+    ]
+    assert sorted(path.name for path in (place / "imagesTr").iterdir()) == [f"{case}_0000.nii.gz" for case in cases]
+    assert sorted(path.name for path in (place / "labelsTr").iterdir()) == [f"{case}.nii.gz" for case in cases]
+    assert json.loads((place / "dataset.json").read_text()) == {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, "hemorrhage": 1},
+        "numTraining": 9,
+        "file_ending": ".nii.gz",
+    }
+
+
+def test_the_voxels_lie_as_in_the_source(data, tmp_path):
+    place, _ = write(data, tmp_path / "raw", dataset_id=7, name="HEAD-CT_2")
+    assert place.name == "Dataset007_HEAD-CT_2"
+    for subject in data[0].subjects:
+        source = nib.load(subject.scan_path)
+        image = nib.load(place / f"imagesTr/{subject.number:03d}_0000.nii.gz")
+        label = nib.load(place / f"labelsTr/{subject.number:03d}.nii.gz")
+        assert (image.get_data_dtype(), label.get_data_dtype()) == (np.int16, np.uint8)
+        np.testing.assert_array_equal(np.asanyarray(image.dataobj), np.asanyarray(source.dataobj))
+        for written in (image, label):
+            np.testing.assert_allclose(written.affine, source.affine, atol=1e-6)
+        mask = np.zeros(source.shape, np.uint8)
+        if subject.mask_path:
+            mask = np.asanyarray(nib.load(subject.mask_path).dataobj)
+        np.testing.assert_array_equal(np.asanyarray(label.dataobj), mask)
+
+
+def test_the_splits_are_ours_with_test_as_val(data, tmp_path):
+    place, _ = write(data, tmp_path / "raw")
+    written = json.loads((place / "splits_final.json").read_text())
+    assert len(written) == 3
+    for part, fold in zip(written, data[1].folds, strict=True):
+        assert sorted(map(int, part["val"])) == sorted(fold.test)
+        assert sorted(map(int, part["train"])) == sorted(fold.train + fold.validation)
+        assert set(part) == {"train", "val"}
+    cases = {path.name.removesuffix(".nii.gz") for path in (place / "labelsTr").iterdir()}
+    assert all(set(part["train"] + part["val"]) == cases for part in written)
+
+
+def test_headers_hold_nothing_that_identifies(data, tmp_path):
+    place, _ = write(data, tmp_path / "raw")
+    for path in place.rglob("*.nii.gz"):
+        header = gzip.decompress(path.read_bytes())[:352]
+        assert b"Smith" not in header
+        for start, stop in ((14, 32), (148, 252), (328, 344)):  # db_name, descrip and aux_file, intent_name
+            assert set(header[start:stop]) == {0}
+
+
+def test_what_cannot_be_read_is_left_out_of_everything(data, tmp_path):
+    dataset, folds = data
+    dataset.subjects[4].scan_path.write_bytes(b"no image")  # subject 53
+    place, problems = write(data, tmp_path / "raw")
+    assert list(problems) == [53]
+    assert "ct_scans/053.nii (subject 53): not a readable NIfTI" in problems[53]
+    assert json.loads((place / "dataset.json").read_text())["numTraining"] == 8
+    assert not list(place.rglob("053*"))
+    for part, fold in zip(json.loads((place / "splits_final.json").read_text()), folds.folds, strict=True):
+        assert set(map(int, part["train"] + part["val"])) == {n for n in range(49, 58) if n != 53}
+        assert sorted(map(int, part["val"])) == sorted(set(fold.test) - {53})
+
+
+def test_nothing_that_is_there_is_touched(data, tmp_path):
+    (tmp_path / "raw").mkdir()
+    write(data, tmp_path / "raw")  # an empty folder will do
+    before = {path: path.read_bytes() for path in (tmp_path / "raw").rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match="raw: is not an empty folder"):
+        write(data, tmp_path / "raw", dataset_id=502)
+    assert before == {path: path.read_bytes() for path in (tmp_path / "raw").rglob("*") if path.is_file()}
+    (tmp_path / "file").write_text("")
+    for taken in (tmp_path / "file", tmp_path / "file/raw"):
+        with pytest.raises(InputError, match=r"is not an empty folder|cannot be written \(Not a directory\)"):
+            write(data, taken)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dataset_id": 0}, "the data set's id is 0; nnU-Net expects a number from 1 to 999"),
+        ({"dataset_id": 1000}, "id is 1000"),
+        ({"name": "a/b"}, "name is 'a/b'; expected letters"),
+        ({"name": ""}, "name is ''"),
+    ],
+)
+def test_bad_requests_write_nothing(data, tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        write(data, tmp_path / "raw", **options)
+    assert not (tmp_path / "raw").exists()
+
+
+def test_folds_of_other_subjects_and_a_set_that_cannot_be_read_are_refused(data, tmp_path):
+    dataset, folds = data
+    fewer = dataclasses.replace(dataset, subjects=dataset.subjects[1:])
+    with pytest.raises(InputError, match="holds unknown subjects 49"):
+        write((fewer, folds), tmp_path / "raw")
+    for subject in dataset.subjects:
+        subject.scan_path.write_bytes(b"no image")
+    with pytest.raises(InputError, match="none of its 9 scans can be read"):
+        write(data, tmp_path / "raw")
