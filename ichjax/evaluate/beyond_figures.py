@@ -174,7 +174,8 @@ def dice_by_diameter(part: Mapping) -> Figure:
     axes.set(xlim=(0, 1.05 * max([line, *(p[0] for p in points)])), ylim=(-0.05, 1.02))
     name_axes(axes, "largest in-plane diameter of the hemorrhage (mm)", "Dice of the slice")
     sides = [
-        f"{name} {line:g} mm: {side['slices']} slices, Dice {_text(side['dice'])}, called {_text(side['detected'], 100)}"
+        f"{name} {line:g} mm: {side['slices']} slices, Dice {_text(side['dice'])}, "
+        f"called positive {_text(side['detected'], 100)}"
         for name, side in (("below", part["below"]), ("from", part["above"]))
     ]
     axes.set_title("\n".join(sides), fontsize=9, color=INK, loc="left")
@@ -195,11 +196,11 @@ def false_positives_to_bone(part: Mapping) -> Figure:
     share, brain = np.array(part["share"], dtype=float), np.array(part["share_of_brain"], dtype=float)
     place = np.arange(len(share))
     axes.bar(place - 0.2, 100 * share, 0.38, color=RED, label="false-positive voxels")
-    axes.bar(place + 0.2, 100 * brain, 0.38, color="#56b4e9", hatch="//", edgecolor="white", label="voxels of the brain")
-    ends = [*edges[1:], None]
-    names = [f"{a:g} to {b:g}" if b is not None and np.isfinite(b) else f"over {a:g}"
-             for a, b in zip(edges, ends, strict=True)]  # fmt: skip
-    axes.set_xticks(place, names[: len(share)])
+    axes.bar(place + 0.2, 100 * brain, 0.38, color=BLUE, hatch="//", edgecolor="white", label="voxels of the brain")
+    ends = [*edges[1:], None][: len(share)]  # the last bin may be open
+    open_or_not = zip(edges, ends, strict=False)
+    names = [f"over {a:g}" if b is None or not np.isfinite(b) else f"{a:g} to {b:g}" for a, b in open_or_not]
+    axes.set_xticks(place, names)
     axes.grid(False, axis="x")
     name_axes(axes, "distance to the inner table of the skull (mm)", "share (%)")
     axes.legend(**SMALL)

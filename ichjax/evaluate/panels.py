@@ -72,6 +72,7 @@ def show_slice(
     height, width = image.shape
     shown = axes.imshow(image, cmap=cmap, vmin=limits[0], vmax=limits[1], aspect=pixel_mm[0] / pixel_mm[1],
                         interpolation="nearest", extent=(0, width, height, 0))  # fmt: skip
+    axes.set_anchor("N")  # titles of a row in one line, whatever the slices' proportions
     for name, mask in (masks or {}).items():
         sheet.draw_outline(axes, mask, 0, 0, name, width_points=1.3)
     if title:

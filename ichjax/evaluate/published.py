@@ -74,7 +74,7 @@ OTHERS_ON_CT_ICH = (
         "trust": "Folds by scan, positive slices pooled ('pooled' here): the best honest anchor.",
     },
     {"name": "YOLO-SAM 2024", "dice": 0.629, "std": None, "trust": "Its protocol could not be verified."},
-    {"name": "DDANet 2024", "dice": 0.712, "std": None, "trust": "Folds over slices, so subjects leak: not comparable."},
+    {"name": "DDANet 2024", "dice": 0.712, "std": None, "trust": "Folds over slices: subjects leak, not comparable."},
     {
         "name": "SAMIHS 2023",
         "dice": None,
