@@ -35,7 +35,7 @@ class Side:
         folder = "/".join(parts[-3:] if len(parts) > 3 and parts[-2] == "baselines" else parts[-1:])
         name = "".join(c if c.isprintable() else "?" for c in f"{self.run.name}, {folder}")
         half = NAME_LENGTH // 2 - 2
-        return name if len(name) <= NAME_LENGTH else f"{name[:half]} .. {name[-half:]}"
+        return name if len(name) <= NAME_LENGTH else f"{name[:half].rstrip()} .. {name[-half:].lstrip()}"
 
     def numbers(self, key: str) -> set[int]:
         """Subject numbers under a key of results.json; empty where it is not there."""
