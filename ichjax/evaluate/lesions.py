@@ -71,7 +71,8 @@ def find(
         values = probability[box][prediction]
         scores[1:] = scipy.ndimage.maximum(values, inside, np.arange(1, n_predicted + 1)) / 255.0
     both = truth & prediction
-    pairs, voxels = np.unique(np.stack([true_labels[both], labels[both]]), axis=1, return_counts=True)
+    pairs, voxels = np.unique(true_labels[both].astype(np.int64) * (n_predicted + 1) + labels[both], return_counts=True)
+    pairs = np.stack(np.divmod(pairs, n_predicted + 1))
     predicted_ml = _volumes_ml(labels, prediction, ml, n_predicted)
     false_positive = np.bincount(pairs[1], minlength=n_predicted + 1) == 0
     predicted = [
