@@ -24,7 +24,8 @@ def write_nnunet(
     dataset_id: int = 501,
     name: str = "ICH",
     progress: bool = True,
-) -> tuple[pathlib.Path, dict[int, str]]:
+    say=print,
+) -> dict[int, str]:
     """Writes a data set in the raw layout of nnU-Net v2 (its documentation/dataset_format.md).
 
     OUTPUT/DatasetIII_NAME/ gets imagesTr/NNN_0000.nii.gz (HU, int16), labelsTr/NNN.nii.gz (uint8, 0 and 1), both on
@@ -43,10 +44,10 @@ def write_nnunet(
       dataset_id: from 1 to 999.
       name: letters, digits, '_' and '-'.
       progress: whether to show a progress bar (on a terminal only).
+      say: prints a line: what was left out, and where the data set is.
 
     Returns:
-      (the folder DatasetIII_NAME; {subject number: one sentence} for those left out, of the splits too, because they
-      could not be read).
+      {subject number: one sentence} for those left out, of the splits too, because they could not be read.
 
     Raises:
       InputError: the output folder is not empty or cannot be written, the id or the name is none, the folds are of
@@ -72,7 +73,11 @@ def write_nnunet(
         _write_description(len(written), place / "dataset.json")
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror or error})") from error
-    return place, problems
+    for problem in problems.values():
+        say(f"left out: {problem}")
+    say(f"{place}: {len(written)} cases for nnU-Net")
+    say(f"before training, copy splits_final.json to nnUNet_preprocessed/{place.name}/")
+    return problems
 
 
 def case_name(number: int) -> str:

@@ -26,8 +26,10 @@ def data(tiny_root, tmp_path):
     return dataset, splits.stratified_splits(dataset.subjects, folds=3, seed=0)
 
 
-def write(data, output, **options):
-    return nnunet.write_nnunet(*data, output, progress=False, **options)
+def write(data, output, lines=None, **options):
+    """(the folder that was written, the problems)."""
+    problems = nnunet.write_nnunet(*data, output, progress=False, say=(lines or []).append, **options)
+    return next(output.iterdir()), problems
 
 
 def test_the_layout(data, tmp_path):
@@ -91,8 +93,14 @@ def test_headers_hold_nothing_that_identifies(data, tmp_path):
 def test_what_cannot_be_read_is_left_out_of_everything(data, tmp_path):
     dataset, folds = data
     dataset.subjects[4].scan_path.write_bytes(b"no image")  # subject 53
-    place, problems = write(data, tmp_path / "raw")
+    lines = ["said:"]
+    place, problems = write(data, tmp_path / "raw", lines)
     assert list(problems) == [53]
+    assert lines[1:] == [
+        f"left out: {problems[53]}",
+        f"{place}: 8 cases for nnU-Net",
+        "before training, copy splits_final.json to nnUNet_preprocessed/Dataset501_ICH/",
+    ]
     assert "ct_scans/053.nii (subject 53): not a readable NIfTI" in problems[53]
     assert json.loads((place / "dataset.json").read_text())["numTraining"] == 8
     assert not list(place.rglob("053*"))
