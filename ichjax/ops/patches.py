@@ -58,8 +58,11 @@ def min_max_stretch(probability: jax.Array) -> jax.Array:
       float32 [..., P, P].
     """
     lowest = probability.min(axis=(-2, -1), keepdims=True)
-    spread = probability.max(axis=(-2, -1), keepdims=True) - lowest
-    return (probability - lowest) / jnp.where(spread > 0, spread, 1.0)
+    highest = probability.max(axis=(-2, -1), keepdims=True)
+    spread = highest - lowest
+    stretched = jnp.minimum((probability - lowest) / jnp.where(spread > 0, spread, 1.0), 1.0)
+    # A compiler may divide by multiplying with 1 / spread: the highest must be 1 all the same, or 8 bits cut it to 254.
+    return jnp.where((probability == highest) & (spread > 0), 1.0, stretched)
 
 
 def stitch_8bit(patches: jax.Array, *, stride: int) -> jax.Array:

@@ -44,18 +44,20 @@ def hu_of(depth, shape=GRID[:2], seed=0):
     return np.random.default_rng(seed).integers(-40, 130, (depth, *shape)).astype(np.int16)
 
 
-def loop(hu, weights):
-    """Patch by patch in NumPy: float64 mean of what the patches that cover a pixel say."""
+def loop(hu, weights, *, corner=False, saved=lambda p: p):
+    """Patch by patch in NumPy: float64 mean of what the patches that cover a pixel say, each as it is `saved`."""
     kernel, bias = (np.asarray(weights["Conv_0"][name], np.float64) for name in ("kernel", "bias"))
     total, count = np.zeros(hu.shape), np.zeros(hu.shape)
     for d in range(len(hu)):
         for top in range(0, hu.shape[1] - 15, 8):
             for left in range(0, hu.shape[2] - 15, 8):
                 at = np.s_[d, top : top + 16, left : left + 16]
-                image = np.pad(np.clip((hu[at] + 20) / 120, 0, 1), 1)
+                image = np.clip((hu[at] + 20) / 120, 0, 1)
+                image[-1, -1] = 1.0 if corner else image[-1, -1]
+                image = np.pad(image, 1)
                 view = np.lib.stride_tricks.sliding_window_view(image, (3, 3))
                 logit = (view * kernel[:, :, 0, 0]).sum(axis=(2, 3)) + bias[0]
-                total[at] += 1 / (1 + np.exp(-logit))
+                total[at] += saved(1 / (1 + np.exp(-logit)))
                 count[at] += 1
     return total / count
 
@@ -65,6 +67,40 @@ def test_it_equals_a_loop_over_patches(one, weights):
     found = one(weights, hu, GRID, GRID)
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, loop(hu, weights), atol=1e-5)
+
+
+def stretched(p):
+    return (p - p.min()) / (p.max() - p.min())
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"corner_pixel": True}, lambda *a: loop(*a, corner=True)),
+        ({"min_max_stretch": True}, lambda *a: loop(*a, saved=stretched)),
+        (
+            {"corner_pixel": True, "min_max_stretch": True},
+            lambda *a: loop(*a, corner=True, saved=stretched),
+        ),
+    ],
+    ids=["corner", "stretch", "both"],
+)
+def test_the_oddities_of_the_authors_code_equal_a_loop_and_change_something(one, weights, fields, expected):
+    hu = hu_of(2)
+    found = SlicePredictor(Local(), **PATCH, **fields, devices=jax.devices()[:1])(weights, hu, GRID, GRID)
+    np.testing.assert_allclose(found, expected(hu, weights), atol=1e-5)
+    assert float(abs(found - one(weights, hu, GRID, GRID)).max()) > 0.01
+
+
+def test_8_bits_on_the_way_differ_by_less_than_two_levels_downward(one, weights):
+    hu = hu_of(2)
+    exact = np.asarray(one(weights, hu, GRID, GRID))
+    found = np.asarray(
+        SlicePredictor(Local(), **PATCH, quantize_8bit=True, devices=jax.devices()[:1])(weights, hu, GRID, GRID)
+    )
+    np.testing.assert_array_equal(found * 256, np.floor(found * 256))
+    assert (found * 256 <= exact * 255 + 1e-3).all()
+    assert (found * 256 > exact * 255 - 2).all()
 
 
 def test_a_slice_does_not_depend_on_depth_or_on_padding_and_few_programs_are_made(one, weights):

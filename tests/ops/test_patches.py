@@ -53,6 +53,35 @@ def test_extract_and_stitch_agree_with_loops(grid, seed):
     np.testing.assert_array_equal(whole, slices.astype(np.float32))  # integers: the mean of equals is exact
 
 
+def test_each_patch_is_stretched_to_its_own_0_and_1():
+    cut = np.random.default_rng(0).uniform(0.2, 0.7, (2, 3, 2, 4, 4)).astype(np.float32)
+    cut[1, 2, 0] = 0.3  # constant: nothing to stretch
+    found = np.asarray(jax.jit(patches.min_max_stretch)(cut))
+    for place in np.ndindex(2, 3, 2):
+        patch = cut[place].astype(np.float64)
+        expected = (patch - patch.min()) / max(patch.max() - patch.min(), 1e-9)
+        np.testing.assert_allclose(found[place], expected, atol=1e-6)
+    assert not found[1, 2, 0].any()
+    assert ((found.max(axis=(-2, -1)) == 1.0).sum(), (found.min(axis=(-2, -1)) == 0.0).sum()) == (11, 12)
+
+
+@pytest.mark.parametrize(("side", "stride"), [(4, 4), (4, 2)])
+@pytest.mark.parametrize("threshold", [0.5, 0.6, 0.9])
+def test_through_8_bits_as_the_authors_compare(side, stride, threshold):
+    """Saved as trunc(255 p), summed and averaged in integers, truncated; positive above 256 t."""
+    rng = np.random.default_rng(0)
+    cut = rng.uniform(threshold - 0.02, threshold + 0.02, (2, 3, 4, side, side)).astype(np.float32)
+    saved = np.floor(cut.astype(np.float64) * 255.0).astype(np.int64)
+    height, width = 2 * stride + side, 3 * stride + side
+    mean, times = stitch_by_loops(saved, stride, height, width)
+    levels = np.rint(mean * times).astype(np.int64) // times.astype(np.int64)
+    found = np.asarray(jax.jit(patches.stitch_8bit, static_argnames="stride")(cut, stride=stride))
+    np.testing.assert_array_equal(found * 256.0, levels)
+    positive = found > np.float32(threshold)
+    np.testing.assert_array_equal(positive, levels > 256 * threshold)
+    assert 0 < positive.mean() < 1
+
+
 @pytest.mark.parametrize(("size", "side", "stride"), [(640, 160, 80), (512, 128, 64), (256, 64, 32)])
 def test_the_papers_grids_hold_49_patches_and_1_2_or_4_predictions(size, side, stride):
     assert patches.grid_shape(size, size, side=side, stride=stride) == (7, 7)

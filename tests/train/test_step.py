@@ -161,6 +161,22 @@ def test_validation_sums_merge_exactly_and_leave_padding_out():
     assert 0 < merged["validation_dice"] < 1
 
 
+def test_the_corner_pixel_is_seen_in_training_and_validation():
+    """The same as the last pixel of every patch at the top of both windows; its mask stays."""
+    state, _ = made(STILL, 0.0)
+    bright = batch_of(0)
+    bright["image"][:, -1, -1] = 3000
+    plain, odd = (steps.StepSettings(WINDOWS, STILL, 3, corner_pixel=corner) for corner in (False, True))
+    train = [jax.jit(steps.make_train_step(Tiny(0.0), optax.adam(1e-2), s)) for s in (plain, odd)]
+    validate = [jax.jit(steps.make_validation_step(Tiny(), s)) for s in (plain, odd)]
+    assert float(train[1](state, batch_of(0))[1]["loss"]) == float(train[0](state, bright)[1]["loss"])
+    assert float(train[1](state, batch_of(0))[1]["loss"]) != float(train[0](state, batch_of(0))[1]["loss"])
+    close(validate[1](state.params, batch_of(0)), validate[0](state.params, bright), 0)
+    assert float(validate[1](state.params, batch_of(0))["loss"]) != float(
+        validate[0](state.params, batch_of(0))["loss"]
+    )
+
+
 def test_a_constant_output_is_told_from_one_that_varies_between_batches():
     sums = {"examples": 1, "loss": 1, "intersection": 0, "union": 1, "overlap": 0, "area": 1}
     constant = [{**sums, "lowest": 0.25, "highest": 0.25}] * 2
