@@ -13,8 +13,10 @@ from ichjax.evaluate.surface import bounding_box
 
 BONE_HU = 150  # above every soft tissue and blood clot, below the skull even in an infant
 COARSE_MM = 1.7  # the grid on which the ring of bone is closed and filled
-CLOSING_MM = 3.4  # gaps in the skull (sutures, canals, thin bone that partial volume hides) up to twice this
-LEAST_CM2 = 2.0  # smaller spaces between bones hold no brain
+CLOSING_MM = 3.4  # gaps in the skull (canals, thin bone that partial volume hides) up to twice this are closed,
+WIDE_CLOSING_MM = 10.0  # and up to twice this (an infant's sutures and fontanelles) in the vault, where it is open
+VAULT_CM2 = 20.0  # no space below the skull base is as large
+LEAST_CM2 = 3.0  # smaller spaces between bones hold no brain
 TISSUE_HU = (-10.0, 110.0)  # mean of a space that may be brain: not a sinus (air) or an orbit (fat)
 BINS = 15
 LEAST_LEVEL = 3  # of 255: p > 0.01
@@ -36,18 +38,28 @@ def intracranial(volume: Volume) -> np.ndarray:
     bone = volume.hu > min(BONE_HU, volume.hu_range[1] - 1)
     inside = np.zeros(volume.shape, bool)
     box = (slice(None), *bounding_box(bone)[1:])
-    bone = bone[box]
-    if not bone.size:
+    if not bone[box].size:
         return inside
-    space = _filled_ring(bone, volume.pixel_mm) & ~bone
+    inside[box] = _spaces(bone[box], volume.hu[box], volume.pixel_mm, CLOSING_MM)
+    area_cm2 = inside.sum(axis=(1, 2)) * np.prod(volume.pixel_mm) / 100
+    # Above the first large space all slices should have one. A wide closing below would fill the face.
+    above = np.maximum.accumulate(area_cm2 >= VAULT_CM2)
+    again = (np.flatnonzero(above & (area_cm2 < LEAST_CM2) & bone.any(axis=(1, 2))), *box[1:])
+    if len(again[0]):
+        inside[again] = _spaces(bone[again], volume.hu[again], volume.pixel_mm, WIDE_CLOSING_MM)
+    return inside
+
+
+def _spaces(bone: np.ndarray, hu: np.ndarray, pixel_mm: tuple[float, float], closing_mm: float) -> np.ndarray:
+    """bool [D, H, W]: what bone encloses in each slice, where it is large and has the HU of a brain."""
+    space = _filled_ring(bone, pixel_mm, closing_mm) & ~bone
     labels, n = scipy.ndimage.label(space, _in_plane(1))
     where = labels[space]
     pixels = np.bincount(where, minlength=n + 1)
-    mean_hu = np.bincount(where, weights=volume.hu[box][space], minlength=n + 1) / np.maximum(pixels, 1)
-    kept = pixels * np.prod(volume.pixel_mm) >= LEAST_CM2 * 100
+    mean_hu = np.bincount(where, weights=hu[space], minlength=n + 1) / np.maximum(pixels, 1)
+    kept = pixels * np.prod(pixel_mm) >= LEAST_CM2 * 100
     kept &= (mean_hu >= TISSUE_HU[0]) & (mean_hu <= TISSUE_HU[1])
-    inside[box] = _filled(kept[labels])
-    return inside
+    return _filled(kept[labels])
 
 
 def _in_plane(rank: int) -> np.ndarray:
@@ -64,11 +76,11 @@ def _filled(mask: np.ndarray) -> np.ndarray:
     return ~joined[labels[:, 1:-1, 1:-1]]
 
 
-def _filled_ring(bone: np.ndarray, pixel_mm: tuple[float, float]) -> np.ndarray:
+def _filled_ring(bone: np.ndarray, pixel_mm: tuple[float, float], closing_mm: float) -> np.ndarray:
     """bool [D, H, W]: what the closed bone encloses, less its outermost rim; found on a coarse grid."""
     steps = [max(1, round(COARSE_MM / side)) for side in pixel_mm]
     depth, *sides = bone.shape
-    radius = max(1, round(CLOSING_MM / (steps[0] * pixel_mm[0])))
+    radius = max(1, round(closing_mm / (steps[0] * pixel_mm[0])))
     # Room around it: closing must not meet the edge of the array.
     room = [(radius * step, radius * step + -side % step) for side, step in zip(sides, steps, strict=True)]
     blocks = np.pad(bone, ((0, 0), *room))

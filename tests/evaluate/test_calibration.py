@@ -36,6 +36,18 @@ def test_thin_skull_of_an_infant():
     assert got.sum() > 0.97 * inside.sum()
 
 
+def test_open_sutures_in_the_vault_and_an_open_face():
+    """A gap of 12 mm is closed above a slice that has a brain, and not below it."""
+    hu, inside = head(thickness=4.0, depth=3)
+    for d in (0, 2):
+        hu[d, 54:66] = np.where(hu[d, 54:66] > 100, 40, hu[d, 54:66])
+    got = calibration.intracranial(scan(hu))
+    assert not got[0].any()
+    np.testing.assert_array_equal(got[1], inside[1])
+    assert (got[2] & inside[2]).sum() > 0.97 * inside[2].sum()
+    assert (got[2] & ~inside[2]).sum() < 12 * 8  # what lies in the gaps themselves
+
+
 def test_ring_with_a_gap_calcification_sinus_and_open_slice():
     hu, inside = head(thickness=8, depth=3)
     hu[:, 58:62, :20] = np.where(hu[:, 58:62, :20] > 100, 40, hu[:, 58:62, :20])  # a suture of 4 mm
