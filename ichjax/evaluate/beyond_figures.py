@@ -34,7 +34,7 @@ def draw(beyond: Mapping) -> dict[str, Figure | None]:
     curves = {"slices": beyond.get("slice_roc"), "scans": beyond.get("scan_roc")}
     makers = {
         "froc": (froc, beyond.get("froc"), "curve"),
-        "bland_altman": (bland_altman, beyond.get("volume_agreement"), "points"),
+        "bland_altman": (bland_altman, beyond.get("volume_agreement"), "limits_ml"),
         "reliability": (reliability, beyond.get("calibration"), "bins"),
         "lesion_size": (lesion_size, beyond.get("lesion_size"), "points"),
         "dice_by_diameter": (dice_by_diameter, beyond.get("diameter"), "points"),
@@ -42,6 +42,9 @@ def draw(beyond: Mapping) -> dict[str, Figure | None]:
             false_positives_to_bone, beyond.get("false_positives_to_bone"), "share",
         ),
     }  # fmt: skip
+    bone = beyond.get("false_positives_to_bone")
+    if bone and not sum(bone["share"]):  # no false positive
+        makers.pop("false_positives_to_bone")
     drawn = {"roc_pr": roc_pr(curves) if any(curves.values()) else None}
     return drawn | {name: make(part) if part and part[key] else None for name, (make, part, key) in makers.items()}
 
@@ -108,7 +111,7 @@ def bland_altman(part: Mapping) -> Figure:
 
 
 def reliability(part: Mapping) -> Figure:
-    """Observed frequency against predicted probability, and how many voxels each bin holds."""
+    """Observed frequency against predicted probability, and how many pixels each bin holds."""
     figure, (axes, counts) = chart(8.4, 3.9, columns=2)
     bins = [b for b in part["bins"] if b["n"]]
     axes.plot([0, 1], [0, 1], color=GRAY, linewidth=1, linestyle=":", label="perfect")
@@ -127,7 +130,7 @@ def reliability(part: Mapping) -> Figure:
     counts.set_yscale("log")
     counts.set_xlim(-0.02, 1.02)
     counts.grid(False, axis="x")
-    name_axes(counts, "predicted probability", "voxels", "Voxels in each bin")
+    name_axes(counts, "predicted probability", "pixels", "Pixels in each bin")
     return figure
 
 
@@ -190,13 +193,13 @@ def _text(value: float | None, factor: int = 1) -> str:
 
 
 def false_positives_to_bone(part: Mapping) -> Figure:
-    """Share of false-positive voxels by their distance to the inner table, beside the share of the brain there."""
+    """Share of false positives by their distance to the inner table, beside that of all intracranial pixels."""
     figure, (axes,) = chart(6.8, 3.9)
     edges = part["edges_mm"]
     share, brain = np.array(part["share"], dtype=float), np.array(part["share_of_brain"], dtype=float)
     place = np.arange(len(share))
-    axes.bar(place - 0.2, 100 * share, 0.38, color=RED, label="false-positive voxels")
-    axes.bar(place + 0.2, 100 * brain, 0.38, color=BLUE, hatch="//", edgecolor="white", label="voxels of the brain")
+    axes.bar(place - 0.2, 100 * share, 0.38, color=RED, label="false-positive pixels")
+    axes.bar(place + 0.2, 100 * brain, 0.38, color=BLUE, hatch="//", edgecolor="white", label="intracranial space")
     ends = [*edges[1:], None][: len(share)]  # the last bin may be open
     open_or_not = zip(edges, ends, strict=False)
     names = [f"over {a:g}" if b is None or not np.isfinite(b) else f"{a:g} to {b:g}" for a, b in open_or_not]

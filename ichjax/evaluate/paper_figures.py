@@ -102,13 +102,14 @@ def choose_samples(slices: Sequence[Slice]) -> dict[str, Slice | None]:
 
 
 def choose_extremes(slices: Sequence[Slice], each: int = EACH) -> tuple[list[Slice], list[Slice]]:
-    """(worst, best) slices by Dice, worst first and best first, one a subject and none in both.
+    """(worst, best) slices by Dice, worst first and best first, one a subject: of the lower and of the upper half.
 
     Where several have the same Dice, as all that were missed have, the one with the largest hemorrhage counts.
     """
-    best = _one_a_subject(sorted(slices, key=lambda s: (-s.dice, -s.truth_px)))[:each]
-    left = [s for s in slices if s not in best]
-    return _one_a_subject(sorted(left, key=lambda s: (s.dice, -s.truth_px)))[:each], best
+    ordered = sorted(slices, key=lambda s: (s.dice, -s.truth_px))
+    lower, upper = ordered[: len(ordered) // 2], ordered[len(ordered) // 2 :]
+    best = sorted(upper, key=lambda s: (-s.dice, -s.truth_px))
+    return _one_a_subject(lower)[:each], _one_a_subject(best)[:each]
 
 
 def _one_a_subject(slices: Sequence[Slice]) -> list[Slice]:

@@ -62,13 +62,15 @@ def _froc(part, image):
         image("froc", "Free-response curve", "Share of lesions found against false positives a scan."),
         words(
             f"A lesion is a connected component of the truth: {part['found']} of {part['lesions']} are found at the "
-            f"reported threshold, with {part['false_positives']} false ones; the share found is {at} false positives "
-            "a scan."
+            f"end of the curve, with {part['false_positives']} false ones; the share found is {at} false positives a "
+            "scan."
         ),
     ]
 
 
 def _volumes(part, image):
+    if part["limits_ml"] is None:
+        return [words(f"{part['n']} scan: too few for limits of agreement.")]
     low, high = part["limits_ml"]
     return [
         image("bland_altman", "Bland-Altman plot", "Predicted less true volume of each scan against their mean."),
@@ -118,17 +120,21 @@ def _diameter(part, image):
     ]
 
 
-def _bone(_, image):
+def _bone(part, image):
+    if not sum(part["share"]):
+        return [words("No false positive lies inside the skull.")]
     return [
-        image("false_positives_to_bone", "False positives by distance to bone", "Beside the share of the brain there."),
+        image("false_positives_to_bone", "False positives by distance to bone", "Beside the intracranial space there."),
         words(
-            "The paper found false positives 'more prevalent near the bones': they are where their share exceeds "
-            "the brain's own share at that distance to the inner table of the skull."
+            "The paper found false positives 'more prevalent near the bones': they are, where their share "
+            "exceeds that of the intracranial space at the same distance to the inner table of the skull."
         ),
     ]
 
 
 def _seams(part, _):
+    if part["across"] is None or part["elsewhere"] is None:
+        return [words("No pair of pixels across a seam and elsewhere to compare.")]
     return [
         words(
             f"Mean step of the probability between neighbouring pixels: {part['across']:.4f} across the seams of "

@@ -90,7 +90,7 @@ def _beside(run: Run) -> list[dict]:
     groups = ["Dice by subject", "SD", "Subjects", "Dice by slice", "Slices", "Paper"]
     return [
         heading("Table 6: over subjects"),
-        table(["Method", "", *(h for s in SCORES for h in (s.capitalize(), "paper"))], six, paper=(3, 5, 7, 9)),
+        table(["Method", "", *(h for s in SCORES for h in (s.capitalize(), "paper"))], six, left=2, paper=(3, 5, 7, 9)),
         words(
             "Jaccard and Dice are means over a subject's slices with a hemorrhage; sensitivity and specificity are "
             "rates over a subject's slices, for the subjects that have slices of the kind. SD divides by n. The "

@@ -1,0 +1,142 @@
+import copy
+import html.parser
+import shutil
+
+import numpy as np
+import pytest
+
+from ichjax.evaluate import beyond_figures, cases, paper_figures, report_paper, workdir
+from ichjax.evaluate.beyond import beyond
+from ichjax.evaluate.scan_details import scan_details
+
+LAYERS = [
+    {"name": "encoder1_conv1", "kernel": (3, 3), "output_shape": (160, 160, 64), "parameters": 36928,
+     "receptive field": 3},
+]  # fmt: skip
+
+
+class Reader(html.parser.HTMLParser):
+    """Tables as rows of text, images, all text, and whether tags are closed in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows, self.images, self.text, self.open = [], [], "", []
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "img":
+            self.images.append(dict(attrs))
+            return
+        self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+        if self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
+
+
+def read(section):
+    reader = Reader()
+    reader.feed(section["html"])
+    assert reader.open == []
+    return reader
+
+
+@pytest.fixture(scope="module")
+def run(made, tmp_path_factory):
+    """The made run with what lies beyond the paper, scored from its masks, and its figures drawn."""
+    path = tmp_path_factory.mktemp("report") / "run"
+    shutil.copytree(made.workdir, path)
+    run = workdir.read_run(path)
+    dataset = cases.open_dataset(run)
+    details = []
+    for number in made.truth:
+        case = cases.load_case(run, dataset, number)
+        probability = case.prediction.astype(np.uint8) * 204
+        details.append(scan_details(case.truth, case.prediction, probability, case.volume, seams=(8, 4)))
+    run.results["beyond"] = beyond(details)
+    paper_figures.write_paper_figures(run)
+    beyond_figures.write_beyond_figures(run)
+    return run
+
+
+def test_the_sections(run):
+    sections = {s["id"]: s for s in report_paper.sections(run, layers=LAYERS)}
+    assert [s["title"] for s in sections.values()] == [
+        "Beside the paper", "Figures of the paper", "Beyond the paper", "Conventions",
+    ]  # fmt: skip
+    beside = read(sections["paper-tables"])
+    mean = next(row for row in beside.rows if row[:2] == ["U-Net", "mean"])
+    # PROTOCOL, Table 6.
+    assert mean[3::2] == ["0.218", "0.315", "97.3 %", "50.4 %"]
+    assert mean[4] == f"{run.results['conventions']['paper']['dice']['mean']:.3f}"
+    assert ["DDANet 2024", "0.712", "-", "Folds over slices: subjects leak, not comparable."] in beside.rows
+
+
+def test_images_are_in_the_page(run):
+    sections = report_paper.sections(run, layers=LAYERS)
+    figures = read(sections[1])
+    assert [i["alt"] for i in figures.images] == ["Figure 2", "Figure S1", "Figure 5"]
+    assert "Figure 4: not drawn" in figures.text  # no probabilities there
+    assert ["encoder1_conv1", "3 x 3", "160 x 160 x 64", "36,928", "3"] in figures.rows
+    for section in sections:
+        assert all(i["src"].startswith("data:image/png;base64,") for i in read(section).images)
+        assert "http" not in section["html"]
+
+
+def test_beyond_says_the_infinite_distances_and_a_sentence_each(run):
+    section = read(report_paper.sections(run)[2])
+    surface = run.results["beyond"]["surface"]
+    row = next(row for row in section.rows if row[0].startswith("HD95"))
+    # Subject 52 bleeds and has an empty prediction.
+    assert surface["hd95_mm"]["infinite"] == 1
+    assert row[-1] == "1"
+    for heading in ("Lesions", "Volumes", "Calibration", "Size of the lesion", "Diameter", "Seams between patches"):
+        assert heading in section.text
+    assert f"area under the ROC curve {run.results['beyond']['slice_roc']['area']:.3f}" in section.text
+
+
+def test_every_convention_stands_beside_an_empty_mask(run):
+    section = read(report_paper.sections(run)[-1])
+    rows = {row[0].split(" ")[0]: row for row in section.rows[1:]}
+    assert set(rows) == set(run.results["conventions"])
+    assert rows["paper"][4] == "0.000"
+    assert all(row[5].endswith(".") for row in rows.values())
+    assert "(inflated: a demonstration)" in rows["all_slices"][0]
+    assert float(rows["all_slices"][4]) > 0
+
+
+def test_without_beyond_and_figures_the_rest_stands(made, tmp_path):
+    run = workdir.read_run(made.workdir)
+    bare = workdir.Run(tmp_path, {}, {}, {run.name: run.results}, {}, [], run.finished)
+    sections = report_paper.sections(bare)
+    assert [s["id"] for s in sections] == ["paper-tables", "paper-figures", "conventions"]
+    assert sections[1]["html"].count("not drawn") == 4
+
+
+def test_what_data_hold_is_escaped(run, made):
+    results = copy.deepcopy(run.results)
+    results["by_subtype"] = {made.nasty: next(iter(results["by_subtype"].values()))}
+    nasty = workdir.Run(run.path, {}, {}, {made.nasty: results}, {}, [], run.finished)
+    for section in report_paper.sections(nasty, layers=[{"name": made.nasty}]):
+        assert "<script" not in section["html"]
+
+
+def test_parts_that_cannot_be_measured_are_said(run):
+    poor = copy.deepcopy(run.results)
+    poor["beyond"]["volume_agreement"] |= {"limits_ml": None, "sd_ml": None, "n": 1}
+    poor["beyond"]["seams"] = {"across": None, "elsewhere": 0.1, "n_across": 0, "n_elsewhere": 9}
+    poor["beyond"]["false_positives_to_bone"]["share"] = [0.0]
+    poor["beyond"]["slice_roc"] = None
+    bare = workdir.Run(run.path, {}, {}, {"U-Net": poor}, {}, [], run.finished)
+    text = read(report_paper.sections(bare)[2]).text
+    assert "too few for limits of agreement" in text
+    assert "No pair of pixels" in text
+    assert "No false positive lies inside the skull" in text
+    assert "Detection of slices" not in text
