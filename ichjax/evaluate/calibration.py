@@ -13,8 +13,8 @@ from ichjax.evaluate.surface import bounding_box
 
 BONE_HU = 150  # above every soft tissue and blood clot, below the skull even in an infant
 COARSE_MM = 1.7  # the grid on which the ring of bone is closed and filled
-CLOSING_MM = 3.4  # gaps in the skull (canals, thin bone that partial volume hides) up to twice this are closed,
-WIDE_CLOSING_MM = 10.0  # and up to twice this (an infant's sutures and fontanelles) in the vault, where it is open
+CLOSING_MM = 3.4  # radius of the disk that closes gaps in the ring: canals, bone thinned by partial volume
+WIDE_CLOSING_MM = 15.0  # the same in the vault, where the sutures and fontanelles of an infant leave it open
 VAULT_CM2 = 20.0  # no space below the skull base is as large
 LEAST_CM2 = 3.0  # smaller spaces between bones hold no brain
 TISSUE_HU = (-10.0, 110.0)  # mean of a space that may be brain: not a sinus (air) or an orbit (fat)
