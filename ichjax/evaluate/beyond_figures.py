@@ -55,7 +55,7 @@ def roc_pr(curves: Mapping[str, Mapping | None]) -> Figure:
     Args:
       curves: {what is detected: 'slice_roc' or 'scan_roc' of results['beyond']}, one at least not None.
     """
-    figure, (roc, precision) = chart(9.0, 4.1, columns=2)
+    figure, (roc, precision) = chart(8.4, 5.7, columns=2)
     roc.plot([0, 1], [0, 1], color=GRAY, linewidth=1, linestyle=":", label="chance")
     for (name, curve), color, dashes in zip(curves.items(), (BLUE, RED), ("-", "--"), strict=True):
         if not curve:
@@ -71,8 +71,7 @@ def roc_pr(curves: Mapping[str, Mapping | None]) -> Figure:
     for axes in (roc, precision):
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
         axes.set_aspect("equal")
-    roc.legend(loc="lower right", **SMALL)
-    precision.legend(loc="lower left", **SMALL)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), **SMALL)  # below, where no curve can be
     return figure
 
 
@@ -80,7 +79,7 @@ def froc(part: Mapping) -> Figure:
     """Free-response curve: lesions found against false positives a scan, with the figures at 0.5, 1, 2 and 4."""
     figure, (axes,) = chart(5.6, 3.9)
     points = np.array(sorted(part["curve"]), dtype=float)
-    axes.plot(*points.T, color=BLUE, linewidth=1.6, drawstyle="steps-post", marker="o", markersize=3)
+    axes.plot(*points.T, color=BLUE, linewidth=1.6, drawstyle="steps-post")
     found = [(float(at), value) for at, value in part["at"].items() if value is not None]
     for at, value in found:
         axes.plot(at, value, "D", color=RED, markersize=6, markeredgecolor="white")
@@ -158,7 +157,7 @@ def lesion_size(part: Mapping) -> Figure:
     axes.set(xlim=(left, right), ylim=(-0.05, 1.0))
     name_axes(axes, "volume of the lesion (mL)", "Dice of the lesion")
     axes.set_title("Above each bin: lesions found / all", fontsize=9.5, color=INK, loc="left", pad=18)
-    axes.legend(loc="upper left", **SMALL)
+    below(figure)
     return figure
 
 
@@ -182,7 +181,7 @@ def dice_by_diameter(part: Mapping) -> Figure:
         for name, side in (("below", part["below"]), ("from", part["above"]))
     ]
     axes.set_title("\n".join(sides), fontsize=9, color=INK, loc="left")
-    axes.legend(loc="lower right", **SMALL)
+    below(figure)
     return figure
 
 
@@ -206,8 +205,13 @@ def false_positives_to_bone(part: Mapping) -> Figure:
     axes.set_xticks(place, names)
     axes.grid(False, axis="x")
     name_axes(axes, "distance to the inner table of the skull (mm)", "share (%)")
-    axes.legend(**SMALL)
+    below(figure)
     return figure
+
+
+def below(figure: Figure) -> None:
+    """Puts the legend below the axes, where it cannot hide data."""
+    figure.legend(loc="outside lower center", ncols=3, **SMALL)
 
 
 def plain_numbers(axis) -> None:

@@ -126,8 +126,8 @@ def _bone(part, image):
     return [
         image("false_positives_to_bone", "False positives by distance to bone", "Beside the intracranial space there."),
         words(
-            "The paper found false positives 'more prevalent near the bones': they are, where their share "
-            "exceeds that of the intracranial space at the same distance to the inner table of the skull."
+            "The paper found false positives 'more prevalent near the bones': here that holds where "
+            "their share exceeds that of the intracranial space at the same distance to the inner table of the skull."
         ),
     ]
 

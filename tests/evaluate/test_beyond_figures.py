@@ -75,7 +75,7 @@ NAMES = {
 
 def texts(figure):
     """Every text of a figure, legends included."""
-    found = []
+    found = [t.get_text() for legend in figure.legends for t in legend.get_texts()]
     for axes in figure.axes:
         found += [t.get_text() for t in axes.texts] + [axes.get_title(loc) for loc in ("left", "center")]
         found += [axes.get_xlabel(), axes.get_ylabel()]
