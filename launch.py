@@ -14,15 +14,22 @@ COMMANDS = {
     "train": "train one fold (--config.fold=0)",
     "predict": "masks of any head CTs, with a trained run",
     "report": "score a run again, without predicting, and write its report",
+    "evaluate": "score a folder of masks or probabilities, whoever made them",
+    "compare": "two runs, subject by subject",
     "stats": "the paper's Tables 4 and 5, of any data set",
     "phantom": "write a synthetic data set",
+    "prepare": "write a data set in nnU-Net's layout, with the same folds",
 }
-WITH_CONFIG = ("crossval", "train", "stats")
+WITH_CONFIG = ("crossval", "train", "evaluate", "stats", "prepare")
+WITHOUT_FILE = ("evaluate", "stats")  # the defaults do where no configuration is named
 USAGE = {
     "predict": "--workdir=RUN --input PATH [PATH ...] --output=DIR",
     "report": "--workdir=RUN",
-    "stats": "--config=configs/NAME.py [--config.data.root=DIR]",
-    "phantom": "--output=DIR [--preset=demo] [--subjects=15] [--seed=0]",
+    "evaluate": "--predictions=DIR --config.data.root=DIR [--workdir=NEW]",
+    "compare": "RUN_A RUN_B [--output=DIR]",
+    "stats": "--config.data.root=DIR",
+    "phantom": "--output=DIR [--layout=nifti] [--preset=demo] [--subjects=15]",
+    "prepare": "--to=nnunet --config=configs/NAME.py --output=DIR",
 }
 EXIT = """\
 Exit status: 0 done; 1 a defect of ichjax; 2 the input or the command is wrong,
@@ -39,6 +46,19 @@ last part of the path given. The run is the work directory of train or crossval;
 its finished folds are averaged.
 
 """
+EVALUATED = """\
+PREDICTIONS holds one .nii or .nii.gz file a subject, its number in the name, on
+the scan's grid in any axis order: masks (0 and 1, 0 and 255, or a few labels) or
+probabilities (floats in [0, 1], or 8 bits). A missing, surplus or misaligned
+file is named, and the others are scored.
+
+"""
+PREPARED = """\
+nnU-Net's split k tests on fold k: its 'val' is our test part, its 'train' our
+training and validation parts, so its masks can be scored here by `evaluate`.
+
+"""
+ABOUT = {"predict": PREDICTED, "evaluate": EVALUATED, "prepare": PREPARED}
 # Of the place that a user named for output, not of ichjax.
 USERS_PLACE = {errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS}
 
@@ -105,7 +125,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     parts = {}
     for name, text in COMMANDS.items():
         rest = USAGE.get(name, "--config=configs/NAME.py --workdir=RUN [--config.FIELD=VALUE ...]")
-        about = FIELDS if name in WITH_CONFIG else PREDICTED if name == "predict" else ""
+        about = ABOUT.get(name, "") + (FIELDS if name in WITH_CONFIG else "")
         parts[name] = commands.add_parser(
             name,
             usage=f"python launch.py {name} {rest}",
@@ -120,7 +140,19 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     add = parts["predict"].add_argument
     add("--input", metavar="PATH", nargs="+", help="NIfTI files, or folders of NIfTI or of DICOM files", **path)
     add("--output", metavar="DIR", help="where each scan gets a folder", **path)
+    add = parts["evaluate"].add_argument
+    add("--predictions", metavar="DIR", help="a folder of NIfTI masks or probabilities", **path)
+    add("--workdir", metavar="NEW", type=pathlib.Path, help="a new folder for tables, figures and report")
+    add("--name", default="masks", help="what to call whoever made them (default 'masks')")
+    add = parts["compare"].add_argument
+    add("run_a", metavar="RUN_A", type=pathlib.Path, help="a work directory, or its baselines/NAME")
+    add("run_b", metavar="RUN_B", type=pathlib.Path, help="another, scored on the same subjects")
+    add("--output", metavar="DIR", type=pathlib.Path, help="gets compare.csv, compare.json and compare.png")
+    add = parts["prepare"].add_argument
+    add("--to", choices=("nnunet",), required=True, help="the layout")
+    add("--output", metavar="DIR", help="a new folder", **path)
     add = parts["phantom"].add_argument
+    add("--layout", default="nifti", choices=("nifti", "jpeg", "own"), help="of the files (default nifti)")
     add("--output", metavar="DIR", help="the data set's folder; a new one", **path)
     add("--preset", default="demo", help="demo (256 x 256, seconds) or calibrated (512 x 512, like the real set)")
     add("--subjects", type=int, default=15, metavar="N", help="how many (default 15)")
@@ -132,7 +164,9 @@ def run(arguments: argparse.Namespace, config_flags: list[str]) -> int:
     """Carries out a parsed command."""
     from ichjax import commands
 
-    config = commands.read_config(config_flags) if arguments.command in WITH_CONFIG else None
+    config = None
+    if arguments.command in WITH_CONFIG:
+        config = commands.read_config(config_flags, need_file=arguments.command not in WITHOUT_FILE)
     return getattr(commands, arguments.command)(arguments, config)
 
 

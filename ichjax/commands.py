@@ -15,19 +15,23 @@ from ichjax import config as configs
 from ichjax.errors import InputError
 
 
-def read_config(words: list[str]) -> ml_collections.ConfigDict:
+def read_config(words: list[str], *, need_file: bool = True) -> ml_collections.ConfigDict:
     """Reads --config=FILE and the --config.FIELD=VALUE that override it.
+
+    Args:
+      words: the flags.
+      need_file: whether a file must be named; else the defaults stand in for it.
 
     Raises:
       InputError: no file is named, it is not there or not a configuration, a field is unknown or of another type.
     """
     named = [word for word in words if word.startswith("--config=")]
-    if not named:
+    if not named and need_file:
         raise InputError("no configuration named; expected --config=configs/NAME.py")
-    path = named[-1].removeprefix("--config=")
-    if not pathlib.Path(path).is_file():
+    path = named[-1].removeprefix("--config=") if named else None
+    if path is not None and not pathlib.Path(path).is_file():
         raise InputError(f"{path}: no such configuration; expected a file such as configs/demo.py")
-    config = _load(path)
+    config = configs.default() if path is None else _load(path)
     known = configs.flatten(config)
     overrides = [word for word in words if word not in named]
     for word in overrides:
@@ -108,17 +112,44 @@ def report(arguments: argparse.Namespace, config: None) -> int:
     return 0
 
 
+def evaluate(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
+    """Scores of a folder of masks; 2 where a file is missing, surplus or cannot be scored."""
+    from ichjax import score_folder
+
+    configs.check(config)
+    problems = score_folder.evaluate(arguments.predictions, config, arguments.workdir, name=arguments.name)
+    return 2 if problems else 0
+
+
+def compare(arguments: argparse.Namespace, config: None) -> int:
+    """Two runs, subject by subject."""
+    from ichjax.evaluate import compare
+
+    print(compare.compare(arguments.run_a, arguments.run_b, arguments.output))
+    return 0
+
+
+def prepare(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
+    """A data set in nnU-Net's layout; 2 where a scan could not be read."""
+    from ichjax import run
+    from ichjax.data import nnunet
+
+    configs.check(config)
+    dataset = run.open_dataset(config)
+    return 2 if nnunet.write_nnunet(dataset, run.make_folds(config, dataset), arguments.output) else 0
+
+
 def stats(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
     """Tables 4 and 5 of a data set; 2 where a scan could not be read."""
     from ichjax import run
-    from ichjax.data import ct_ich
+    from ichjax.data import layouts
     from ichjax.evaluate import cohort
 
     dataset = run.open_dataset(config)
     records, problems = [], []
     for subject in dataset.subjects:
         try:
-            records.append(cohort.record(ct_ich.load_scan(subject)))
+            records.append(cohort.record(layouts.load_scan(subject)))
         except InputError as error:
             problems.append(str(error))
     for problem in problems:
@@ -134,6 +165,7 @@ def phantom(arguments: argparse.Namespace, config: None) -> int:
 
     if arguments.output.is_dir() and any(arguments.output.iterdir()):
         raise InputError(f"{arguments.output}: is not empty; expected a new folder for the synthetic data set")
-    phantom.write_dataset(arguments.output, subjects=arguments.subjects, seed=arguments.seed, preset=arguments.preset)
+    recipe = {"subjects": arguments.subjects, "seed": arguments.seed, "preset": arguments.preset}
+    phantom.write_dataset(arguments.output, layout=arguments.layout, **recipe)
     print(f"{arguments.subjects} synthetic head CTs: {arguments.output}")
     return 0

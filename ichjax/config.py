@@ -28,6 +28,7 @@ def default() -> ml_collections.ConfigDict:
     config.phantom.preset = "calibrated"  # 512 x 512, 31 to 58 slices; or 'demo': 256 x 256, fewer, made in seconds
     config.phantom.subjects = 25
     config.phantom.seed = 0
+    config.phantom.layout = "nifti"  # of its files: nifti, jpeg (as releases 1.0.0 to 1.2.0) or own
 
     config.windows = ((40.0, 120.0),)  # HU level and width of each input channel; the brain window
     config.grid = ml_collections.ConfigDict()  # what the network sees; masks and scores stay on the scan's own
@@ -125,6 +126,7 @@ def flatten(config: ml_collections.ConfigDict, prefix: str = "") -> dict:
 
 
 CHOICES = {
+    "phantom.layout": ("nifti", "jpeg", "own"),
     "parallel": ("jit", "pmap", "shard_map"),
     "data.splits": ("paper", "stratified"),
     "model.norm": ("none", "group"),

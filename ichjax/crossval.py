@@ -1,25 +1,17 @@
 """Cross-validation by subject: every fold trained, tested, scored, then the tables, the figures and the report."""
 
-import functools
 import pathlib
 from collections.abc import Iterable, Sequence
 
-import jax
-import jax.numpy as jnp
 import ml_collections
-import numpy as np
 
-from ichjax import run
+from ichjax import run, score, tune
 from ichjax.data.cache import CachedScan
 from ichjax.data.splits import Fold
-from ichjax.data.volume import write_nifti
 from ichjax.errors import InputError
-from ichjax.evaluate import csv_tables, figures, protocol, report, tables
-from ichjax.evaluate.workdir import read_run
+from ichjax.evaluate.publish import publish
 from ichjax.files import read_json, write_json
 from ichjax.methods import base
-from ichjax.methods.slices import pad_depth
-from ichjax.ops import metrics
 from ichjax.train.log import say
 
 
@@ -63,16 +55,6 @@ def method_folder(workdir: pathlib.Path, config: ml_collections.ConfigDict, name
     return workdir if name == config.method else workdir / "baselines" / name
 
 
-def publish(workdir: pathlib.Path) -> None:
-    """Writes tables, figures and the report from what a work directory holds, and prints the summary."""
-    csv_tables.write_tables(workdir)
-    figures.write_figures(workdir)
-    path = report.write_report(workdir)
-    say("")
-    say(tables.summary_text(read_run(workdir).methods))
-    say(f"\nreport: {path}")
-
-
 def _fit(method: base.Method, experiment: run.Experiment, fold: Fold, place: pathlib.Path):
     train, valid = experiment.part(fold.train), experiment.part(fold.validation)
     folder = place / f"fold_{fold.index}"
@@ -92,46 +74,44 @@ def _run_fold(method: base.Method, experiment: run.Experiment, fold: Fold, place
         say(f"fold {fold.index}: finished before")
         return
     params = _fit(method, experiment, fold, place)
+    post = _post(method, params, experiment, fold, path.with_name("post.json"))
     method.announce(params, [scan.volume for scan in scans], f"fold {fold.index}: predicting {len(scans)} scans")
-    rows = done + [_test(method, params, scan, fold.index, place) for scan in scans]
-    write_json(path, {**run.provenance(experiment.config), "chosen": method.chosen(params), "subjects": rows})
-
-
-def _test(method: base.Method, params, scan: CachedScan, fold: int, place: pathlib.Path) -> dict:
-    """Predicts one scan, writes its mask and probability, and returns its counts, JSON-ready."""
-    volume, post = scan.volume, method.post
-    probability = pad_depth(method.predict(params, volume).probability, 0.0)
-    truth = pad_depth(np.asarray(scan.mask), 0)
-    thresholds = np.array(post.all_thresholds, np.float32)
-    main = post.all_thresholds.index(post.threshold)
-    counts, mask, eight_bits = jax.device_get(
-        _score(probability, truth, thresholds, main=main, closing=post.closing_px, opening=post.opening_px)
+    rows = done + [_test(method, params, post, scan, fold.index, place, experiment.config) for scan in scans]
+    chosen = method.chosen(params)
+    if post != method.post:
+        chosen |= {name: getattr(post, name) for name in ("threshold", "closing_px", "opening_px")}
+    write_json(
+        path, {**run.provenance(experiment.config), "chosen": chosen, "chosen_on": post.chosen_on, "subjects": rows}
     )
-    depth = len(volume.hu)
-    for name, array in (("predictions", mask), ("probabilities", eight_bits)):
-        (place / name).mkdir(exist_ok=True)
-        write_nifti(place / name / f"{scan.number:03d}.nii.gz", array[:depth], volume)
-    truth_px, predicted_px, overlap_px = (count[..., :depth].tolist() for count in counts)
-    return {
-        "subject": scan.number,
-        "fold": fold,
-        "truth_px": truth_px,
-        "predicted_px": predicted_px,
-        "overlap_px": overlap_px,
-        "pixel_ml": volume.pixel_ml.tolist(),
-        "pixel_mm2": volume.pixel_mm[0] * volume.pixel_mm[1],
-        "slice_labels": scan.slice_labels.astype(int).tolist(),
-        "age_years": scan.subject.age_years,
-        "sex": scan.subject.sex,
-    }
 
 
-@functools.partial(jax.jit, static_argnames=("main", "closing", "opening"))
-def _score(probability, truth, thresholds, *, main: int, closing: int, opening: int):
-    """Counts at every threshold, the mask at the reported one, and the probability in 8 bits: one program."""
-    counts = metrics.score(probability, truth > 0, thresholds, closing=closing, opening=opening)
-    mask = metrics.masks_at(probability, thresholds[main : main + 1], closing=closing, opening=opening)[0]
-    return counts, mask.astype(jnp.uint8), jnp.round(probability * 255.0).astype(jnp.uint8)
+def _post(method: base.Method, params, experiment: run.Experiment, fold: Fold, path: pathlib.Path) -> base.PostProcess:
+    """The fold's threshold and kernels: the method's own, or tuned on the fold's validation scans and kept."""
+    if experiment.config.predict.tune == "none":
+        return method.post
+    if path.is_file():
+        return base.PostProcess(**{**read_json(path), "thresholds": method.post.thresholds})
+    post = tune.tune(method, params, experiment.part(fold.validation), experiment.config)
+    write_json(path, post._asdict())
+    say(
+        f"fold {fold.index}: threshold {post.threshold:g}, closing {post.closing_px}, opening {post.opening_px} px; "
+        f"{post.chosen_on}"
+    )
+    return post
+
+
+def _test(method, params, post: base.PostProcess, scan: CachedScan, fold: int, place: pathlib.Path, config) -> dict:
+    """Predicts one scan, writes its mask and probability, and returns its row of counts and details."""
+    return score.score_scan(
+        scan,
+        method.predict(params, scan.volume).probability,
+        post,
+        thresholds=tune.counted_thresholds(method.post, config),
+        fold=fold,
+        place=place,
+        rule_mm2=config.evaluate.slice_rule_mm2,
+        seams=None if config.grid.side else (config.patch.side, config.patch.stride),
+    )
 
 
 def write_results(
@@ -153,34 +133,19 @@ def write_results(
     rows = [row for record in records for row in record["subjects"]]
     if not rows:
         raise InputError(f"{place}: no fold has been tested; expected fold_K/scores.json from `crossval`")
-    post = method.post
     chosen = [record["chosen"] for record in records]
-    results = protocol.results(
-        [_counts(row) for row in rows],
-        thresholds=post.all_thresholds,
-        main=post.all_thresholds.index(post.threshold),
-        chosen_on=post.chosen_on,
+    results = score.results(
+        config,
+        rows,
+        thresholds=tune.counted_thresholds(method.post, config),
+        chosen_on=records[-1]["chosen_on"],
         chosen=[c["thresholds"] for c in chosen] if all("thresholds" in c for c in chosen) else None,
-        slice_rule_mm2=config.evaluate.slice_rule_mm2,
-        leave_out=config.data.leave_out,
-        seed=config.seed,
     )
     origin = {key: records[-1][key] for key in ("config_digest", "versions", "devices")}
     results = {"method": name, **origin, **results, "chosen_by_fold": chosen}
-    results["left_out_unreadable"] = sorted(set(unreadable) - {row["subject"] for row in rows})
-    write_json(place / "results.json", results)
-
-
-def _counts(row: dict) -> protocol.SubjectCounts:
-    arrays = ("truth_px", "predicted_px", "overlap_px")
-    return protocol.SubjectCounts(
-        **{
-            **row,
-            **{name: np.array(row[name], np.int64) for name in arrays},
-            "pixel_ml": np.array(row["pixel_ml"]),
-            "slice_labels": np.array(row["slice_labels"], bool).reshape(-1, 5),
-        }
-    )
+    if layers := getattr(method, "layers", None):
+        results["layers"] = layers()
+    score.write(place / "results.json", results, unreadable=unreadable, rows=rows)
 
 
 def rebuild(workdir: pathlib.Path) -> None:

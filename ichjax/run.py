@@ -12,7 +12,7 @@ import ml_collections
 
 from ichjax import __version__
 from ichjax import config as configs
-from ichjax.data import cache, ct_ich, ct_ich_tables, source, splits
+from ichjax.data import cache, ct_ich, ct_ich_tables, layouts, source, splits
 from ichjax.errors import InputError
 from ichjax.files import read_json, write_json, write_text
 from ichjax.train.log import say
@@ -46,7 +46,7 @@ class Experiment:
 
 def open_dataset(config: ml_collections.ConfigDict) -> ct_ich.Dataset:
     """The data set that a configuration names; makes the synthetic one if need be."""
-    return ct_ich.read_dataset(source.dataset_root(config.data.root, **config.phantom, say=say))
+    return layouts.read_dataset(source.dataset_root(config.data.root, **config.phantom, say=say))
 
 
 def open_experiment(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Experiment:
@@ -72,7 +72,7 @@ def open_experiment(config: ml_collections.ConfigDict, workdir: pathlib.Path) ->
         raise InputError(f"{dataset.root}: none of its {len(dataset.subjects)} scans can be read")
     workdir.mkdir(parents=True, exist_ok=True)
     splits.write(folds, workdir / "splits.json")
-    write_json(workdir / "config.json", _on_record(config, dataset))
+    write_json(workdir / "config.json", on_record(config, dataset))
     notes = gather([*dataset.notes, *(note for scan in scans for note in scan.notes), *folds.notes])
     write_text(workdir / "notes.txt", "".join(f"{note}\n" for note in notes))
     for note in notes[:NOTES_SHOWN]:
@@ -103,6 +103,12 @@ def _folds(config, dataset: ct_ich.Dataset, path: pathlib.Path, begun: bool) -> 
                 f"{path}: holds {len(folds.folds)} folds; expected {config.data.folds} (config.data.folds)"
             )
         return folds
+    return make_folds(config, dataset)
+
+
+def make_folds(config: ml_collections.ConfigDict, dataset: ct_ich.Dataset) -> splits.Splits:
+    """The folds of a configuration's data set; InputError where a fold would have no hemorrhage."""
+    numbers = [subject.number for subject in dataset.subjects]
     if config.data.splits == "stratified":
         return splits.stratified_splits(dataset.subjects, folds=config.data.folds, seed=config.seed)
     folds = splits.paper_splits(numbers, folds=config.data.folds)
@@ -110,7 +116,7 @@ def _folds(config, dataset: ct_ich.Dataset, path: pathlib.Path, begun: bool) -> 
     return folds
 
 
-def _on_record(config: ml_collections.ConfigDict, dataset: ct_ich.Dataset) -> dict:
+def on_record(config: ml_collections.ConfigDict, dataset: ct_ich.Dataset) -> dict:
     """config.json: the configuration, and the data set's folder made absolute, so that `report` finds the scans."""
     fields = configs.to_dict(config)
     fields["data"]["root"] = str(dataset.root.resolve())

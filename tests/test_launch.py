@@ -52,8 +52,8 @@ def test_an_unknown_command_is_answered_with_the_nearest(capsys, wrong, near):
 
 
 def test_commands_to_come_are_unknown(capsys):
-    for name in ("evaluate", "export", "convert"):
-        assert "The commands: crossval, train, predict, report, stats, phantom" in refused(capsys, name)
+    for name in ("export", "convert"):
+        assert "The commands: crossval, train, predict, report, evaluate, compare" in refused(capsys, name)
 
 
 def test_configurations_and_commands_that_do_not_fit(capsys):

@@ -72,7 +72,7 @@ def read_slice_table(path: pathlib.Path) -> tuple[dict[int, SliceRows], tuple[st
     contradicted = []
     for row in rows:
         cell = row.cells["SliceNumber"]
-        number = _integer(cell)
+        number = whole_number(cell)
         if number is None or not 1 <= number <= LARGEST_SLICE_NUMBER:
             raise InputError(
                 f"{path.name}, line {row.line}: subject {row.subject} has the SliceNumber '{cell}'; "
@@ -124,7 +124,7 @@ def read_subject_table(path: pathlib.Path) -> tuple[dict[int, SubjectRow], tuple
     for row in rows:
         if row.subject in found:
             raise InputError(f"{path.name}, line {row.line}: subject {row.subject} stands in the table twice")
-        age, sex = _age(row.cells["Age"]), SEXES.get(row.cells["Gender"].lower())
+        age, sex = age_years(row.cells["Age"]), SEXES.get(row.cells["Gender"].lower())
         for what, value, cell in (("age", age, "Age"), ("sex", sex, "Gender")):
             if value is None and row.cells[cell]:
                 notes.append(f"{path.name}: the {what} of subject {row.subject} cannot be read; taken as unknown")
@@ -146,13 +146,13 @@ def ranges(numbers: Iterable[int]) -> str:
 
 def _read_rows(path: pathlib.Path, wanted: dict[str, Sequence[str]]) -> tuple[list[_Row], list[str]]:
     """The rows of subjects, with the cells named in `wanted` (name -> headers that mean it), and notes."""
-    table = _cells(path)
+    table = read_cells(path)
     columns, first = _header(table, {"subject": ("Patient Number",), **wanted}, path)
     body = [
         (line, [cells[i] if i < len(cells) else "" for i in columns.values()]) for line, cells in table[first:]
     ]
     rows = [(line, dict(zip(columns, cells, strict=True))) for line, cells in body]
-    numbers = [_integer(cells["subject"]) for _, cells in rows]
+    numbers = [whole_number(cells["subject"]) for _, cells in rows]
     last = max((i for i, number in enumerate(numbers) if number is not None), default=-1)
     for (line, cells), number in zip(rows, numbers, strict=True):
         # Below the last subject stand totals and remarks, with no number; anywhere else, that is a damaged row.
@@ -169,7 +169,7 @@ def _read_rows(path: pathlib.Path, wanted: dict[str, Sequence[str]]) -> tuple[li
     return [_Row(line, number, cells) for (line, cells), number in kept], notes
 
 
-def _cells(path: pathlib.Path) -> list[tuple[int, list[str]]]:
+def read_cells(path: pathlib.Path) -> list[tuple[int, list[str]]]:
     """(line in the file, stripped cells) of every row that is not blank."""
     try:
         raw = path.read_bytes()
@@ -224,7 +224,7 @@ def _plain(cell: str) -> str:
     return re.sub(r"[^a-z]", "", cell.lower())
 
 
-def _integer(cell: str) -> int | None:
+def whole_number(cell: str) -> int | None:
     """The whole number of a cell, None if it is none; '49.0' is one (a spreadsheet's doing)."""
     return int(float(cell)) if re.fullmatch(r"\d{1,9}(\.0*)?", cell, re.ASCII) else None
 
@@ -232,7 +232,7 @@ def _integer(cell: str) -> int | None:
 def _flag(row: _Row, name: str, path: pathlib.Path) -> bool:
     """A flag is 1, or empty (some copies write 0)."""
     cell = row.cells[name]
-    number = _integer(cell)
+    number = whole_number(cell)
     if cell and number not in (0, 1):
         raise InputError(
             f"{path.name}, line {row.line}: subject {row.subject} has '{cell}' in the column of "
@@ -241,7 +241,7 @@ def _flag(row: _Row, name: str, path: pathlib.Path) -> bool:
     return number == 1
 
 
-def _age(cell: str) -> float | None:
+def age_years(cell: str) -> float | None:
     """Age in years; can be a fraction (0.0027 is a day). None where it is no age."""
     try:
         age = float(cell)

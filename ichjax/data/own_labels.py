@@ -42,7 +42,7 @@ def read(path: pathlib.Path) -> tuple[dict[str, Person], list[str]]:
     Raises:
       InputError: the file cannot be read, has no column id, or has a cell that is not what its column holds.
     """
-    rows = tables._cells(path)
+    rows = tables.read_cells(path)
     columns = _columns(rows, path)
     found: dict[str, list[tuple[int, dict[str, str]]]] = {}
     for line, cells in rows[1:]:
@@ -71,7 +71,7 @@ def _person(lines: list[tuple[int, dict[str, str]]], path: pathlib.Path, notes: 
     for line, row in lines:
         flags = [_flag(row.get(name, ""), name, line, path) for name in SUBTYPES]
         cell = row.get("slice", "")
-        number = tables._integer(cell)
+        number = tables.whole_number(cell)
         if not cell:
             whole |= flags
         elif number is None or not 1 <= number <= tables.LARGEST_SLICE_NUMBER:
@@ -83,7 +83,7 @@ def _person(lines: list[tuple[int, dict[str, str]]], path: pathlib.Path, notes: 
     labels = np.zeros((max(slices, default=0), len(SUBTYPES)), bool)
     for number, flags in slices.items():
         labels[number - 1] = flags
-    age = _one([tables._age(row.get("age_years", "")) for _, row in lines])
+    age = _one([tables.age_years(row.get("age_years", "")) for _, row in lines])
     sex = _one([tables.SEXES.get(row.get("sex", "").lower()) for _, row in lines])
     for what, value, column in (("age", age, "age_years"), ("sex", sex, "sex")):
         if value is None and any(row.get(column) for _, row in lines):
@@ -98,7 +98,7 @@ def _one(values: list):
 
 
 def _flag(cell: str, name: str, line: int, path: pathlib.Path) -> bool:
-    number = tables._integer(cell)
+    number = tables.whole_number(cell)
     if cell and number not in (0, 1):
         raise InputError(f"{path.name}, line {line}: '{cell}' in the column {name}; expected 1, 0 or nothing")
     return number == 1

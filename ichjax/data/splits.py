@@ -127,8 +127,8 @@ def _spread_subtypes(positive: list[Subject], quotas: list[int], rng: np.random.
     tests: list[list[Subject]] = [[] for _ in quotas]
     while left:
         counts = {name: sum(name in subject.subtypes for subject in left) for name in SUBTYPES}
-        rarest = min((name for name in SUBTYPES if counts[name]), key=counts.__getitem__)
-        for subject in [subject for subject in left if rarest in subject.subtypes]:
+        rarest = min((name for name in SUBTYPES if counts[name]), key=counts.__getitem__, default=None)
+        for subject in [s for s in left if rarest is None or rarest in s.subtypes]:  # None: no label tells
             tests[_neediest(tests, quotas, rarest, tie)].append(subject)
             left.remove(subject)
     return [[subject.number for subject in test] for test in tests]

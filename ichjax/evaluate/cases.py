@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from ichjax.data import ct_ich
+from ichjax.data import ct_ich, layouts
 from ichjax.data import volume as volumes
 from ichjax.errors import InputError
 from ichjax.evaluate.workdir import Run
@@ -43,7 +43,7 @@ def open_dataset(run: Run) -> ct_ich.Dataset:
     root = run.config.get("data", {}).get("root")
     if not root:
         raise InputError("config.json names no data set (data.root); expected the folder that was scored")
-    return ct_ich.read_dataset(pathlib.Path(root))
+    return layouts.read_dataset(pathlib.Path(root))
 
 
 def load_case(run: Run, dataset: ct_ich.Dataset, number: int) -> Case:
@@ -56,7 +56,7 @@ def load_case(run: Run, dataset: ct_ich.Dataset, number: int) -> Case:
     subject = next((s for s in dataset.subjects if s.number == number), None)
     if subject is None:
         raise InputError(f"subject {number}: not in the data set any more; expected the one that was scored")
-    scan = ct_ich.load_scan(subject)
+    scan = layouts.load_scan(subject)
     name = f"predictions/{number:03d}.nii.gz"
     array, affine = volumes.load_array(run.path / name, name=name)
     prediction = volumes.from_file_grid(array, affine, name=name)

@@ -69,6 +69,8 @@ def _choose(run: Run, dataset: Dataset, slices: Sequence) -> list[Patch]:
         except InputError as error:
             logging.warning("the figure of patches leaves out subject %d: %s", s.subject, error)
             continue
+        if not cut:  # the patch is larger than the slice: these masks come from elsewhere
+            continue
         with_truth.append(max(cut, key=lambda p: p.truth.sum()))
         without += [p for p in cut if not p.truth.any()]
     without.sort(key=lambda p: -float(p.probability.mean()))

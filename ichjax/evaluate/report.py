@@ -9,7 +9,17 @@ import markupsafe
 from matplotlib.figure import Figure
 
 from ichjax.errors import InputError
-from ichjax.evaluate import cases, figures, outlines, published, report_rows, statistics, tables, viewer
+from ichjax.evaluate import (
+    cases,
+    figures,
+    outlines,
+    published,
+    report_paper,
+    report_rows,
+    statistics,
+    tables,
+    viewer,
+)
 from ichjax.evaluate.protocol import CONVENTIONS
 from ichjax.evaluate.workdir import Run, choose_subjects, collapsed_folds, read_run
 from ichjax.files import write_text
@@ -69,6 +79,10 @@ def render(run: Run) -> str:
         published=published,
         viewers=shown,
         missing=missing,
+        sections=[
+            {**section, "html": markupsafe.Markup(section["html"])}
+            for section in report_paper.sections(run, layers=run.results.get("layers", ()))
+        ],
         settings=report_rows.flatten(run.config),
         limits=report_rows.limits(run, synthetic=synthetic),
     )

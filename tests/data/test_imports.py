@@ -25,10 +25,13 @@ MAY_IMPORT = {
     "methods": BASE | FIT,
     "evaluate": BASE | HOST | {"ops"},
     "run": BASE | FIT | {"config", "evaluate"},
-    "crossval": BASE | FIT | {"config", "evaluate", "run"},
+    "score": BASE | FIT | {"config", "evaluate"},
+    "tune": BASE | FIT | {"config"},
+    "crossval": BASE | FIT | {"config", "evaluate", "run", "score", "tune"},
+    "score_folder": BASE | FIT | {"config", "evaluate", "run", "score"},
     "predict": BASE | FIT | {"config", "evaluate", "run"},
     "export": BASE | FIT | {"config", "evaluate", "run"},
-    "commands": BASE | FIT | {"config", "evaluate", "run", "crossval", "predict", "export"},
+    "commands": BASE | FIT | {"config", "evaluate", "run", "crossval", "score_folder", "predict", "export"},
 }
 
 

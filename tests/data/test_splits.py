@@ -269,3 +269,11 @@ def test_check_takes_numbers_in_any_order():
     leaking = dataclasses.replace(made.folds[3], train=made.folds[3].train + made.folds[3].test[:1])
     with pytest.raises(InputError, match="leak"):
         splits.check(dataclasses.replace(made, folds=(*made.folds[:3], leaking, made.folds[4])), NIFTI_75)
+
+
+def test_subjects_whose_sub_types_nobody_labelled_are_spread_all_the_same():
+    unlabelled = [dataclasses.replace(subject(100 + i), hemorrhage=i % 2 == 0) for i in range(30)]
+    made = splits.stratified_splits(unlabelled, folds=5, seed=0)
+    bleeding = {s.number for s in unlabelled if s.labelled_hemorrhage}
+    assert [len(fold.test) for fold in made.folds] == [6] * 5
+    assert [len(bleeding & set(fold.test)) for fold in made.folds] == [3] * 5

@@ -1,0 +1,22 @@
+"""Everything that is drawn and written from a work directory's records: tables, figures, report, and the summary."""
+
+import pathlib
+
+from ichjax.evaluate import beyond_figures, csv_tables, figures, paper_figures, paper_tables, report, tables
+from ichjax.evaluate.workdir import read_run
+
+
+def publish(workdir: pathlib.Path) -> None:
+    """Writes tables, figures and the report from what a work directory holds, and prints the summary.
+
+    Raises:
+      InputError: as `workdir.read_run`.
+    """
+    run = read_run(workdir)
+    csv_tables.write_tables(workdir)
+    paper_tables.write_paper_tables(run)
+    figures.write_figures(workdir)
+    paper_figures.write_paper_figures(run)
+    beyond_figures.write_beyond_figures(run)
+    path = report.write_report(workdir)
+    print(f"\n{tables.summary_text(run.methods)}\n\nreport: {path}", flush=True)

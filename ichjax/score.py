@@ -1,0 +1,142 @@
+"""From a scan's probability or mask to its row of counts and details, and from all rows to results.json."""
+
+import functools
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from ichjax.data.cache import CachedScan
+from ichjax.data.volume import write_nifti
+from ichjax.errors import InputError
+from ichjax.evaluate import protocol
+from ichjax.evaluate.beyond import beyond
+from ichjax.evaluate.scan_details import scan_details
+from ichjax.files import write_json
+from ichjax.methods.base import PostProcess
+from ichjax.methods.slices import pad_depth
+from ichjax.ops import metrics
+
+
+def score_scan(
+    scan: CachedScan,
+    probability: np.ndarray | jax.Array,
+    post: PostProcess,
+    *,
+    thresholds: Sequence[float],
+    fold: int | None,
+    place: pathlib.Path,
+    rule_mm2: float,
+    seams: tuple[int, int] | None = None,
+) -> dict:
+    """Scores one scan at all thresholds, and writes its mask and its probability in 8 bits on the scan's grid.
+
+    Args:
+      scan: with its truth.
+      probability: float32 [D, H, W] in [0, 1] on the scan's grid.
+      post: the reported threshold, closing and opening.
+      thresholds: those at which pixels are counted, `post.threshold` among them; the same for all scans of a run.
+      fold: in whose test part the scan is; None where there are no folds.
+      place: gets predictions/NNN.nii.gz and probabilities/NNN.nii.gz.
+      rule_mm2: a slice is called positive above this predicted area.
+      seams: (side, stride) of patches in the scan's pixels, to look for seams between them; None for none.
+
+    Returns:
+      A row ready for JSON: the fields of `protocol.SubjectCounts`, and 'details' (`scan_details`).
+    """
+    volume, depth = scan.volume, len(scan.volume.hu)
+    truth = pad_depth(np.asarray(scan.mask), 0)
+    main = tuple(thresholds).index(post.threshold)
+    kernels = {"closing": post.closing_px, "opening": post.opening_px}
+    counts, mask, eight_bits = jax.device_get(
+        _score(pad_depth(probability, 0.0), truth, np.array(thresholds, np.float32), main=main, **kernels)
+    )
+    mask, eight_bits = mask[:depth], eight_bits[:depth]
+    for name, array in (("predictions", mask), ("probabilities", eight_bits)):
+        (place / name).mkdir(parents=True, exist_ok=True)
+        write_nifti(place / name / f"{scan.number:03d}.nii.gz", array, volume)
+    truth_px, predicted_px, overlap_px = (count[..., :depth].tolist() for count in counts)
+    return {
+        "subject": scan.number,
+        "fold": fold,
+        "truth_px": truth_px,
+        "predicted_px": predicted_px,
+        "overlap_px": overlap_px,
+        "pixel_ml": volume.pixel_ml.tolist(),
+        "pixel_mm2": volume.pixel_mm[0] * volume.pixel_mm[1],
+        "slice_labels": scan.slice_labels.astype(int).tolist(),
+        "age_years": scan.subject.age_years,
+        "sex": scan.subject.sex,
+        "main": main,
+        "details": scan_details(truth[:depth], mask, eight_bits, volume, rule_mm2=rule_mm2, seams=seams),
+    }
+
+
+@functools.partial(jax.jit, static_argnames=("main", "closing", "opening"))
+def _score(probability, truth, thresholds, *, main: int, closing: int, opening: int):
+    """Counts at every threshold, the mask at the reported one, and the probability in 8 bits: one program."""
+    counts = metrics.score(probability, truth > 0, thresholds, closing=closing, opening=opening)
+    mask = metrics.masks_at(probability, thresholds[main : main + 1], closing=closing, opening=opening)[0]
+    return counts, mask.astype(jnp.uint8), jnp.round(probability * 255.0).astype(jnp.uint8)
+
+
+def results(
+    config: ml_collections.ConfigDict,
+    rows: Sequence[Mapping],
+    *,
+    thresholds: Sequence[float],
+    chosen_on: str,
+    chosen: object = None,
+) -> dict:
+    """Every score of a set of scans: `protocol.results`, and 'beyond' (`beyond.beyond`).
+
+    Args:
+      config: of the run; its slice rule, the subjects left out, the seed.
+      rows: of `score_scan`, each subject once, all at the same thresholds.
+      thresholds: those of the rows.
+      chosen_on, chosen: see `protocol.results`.
+
+    Raises:
+      InputError: the rows are of an older version.
+    """
+    if any("main" not in row for row in rows):
+        raise InputError("scores.json is of an older version of ichjax; expected this one's: delete fold_K/scores.json")
+    main = {row["fold"]: row["main"] for row in rows}
+    same = len(set(main.values())) == 1
+    table = protocol.results(
+        [_counts(row) for row in rows],
+        thresholds=thresholds,
+        main=next(iter(main.values())) if same else main,
+        chosen_on=chosen_on,
+        chosen=chosen,
+        slice_rule_mm2=config.evaluate.slice_rule_mm2,
+        slice_rule_px=config.evaluate.slice_rule_px or None,
+        leave_out=config.data.leave_out,
+        seed=config.seed,
+    )
+    called = None
+    if config.evaluate.slice_rule_px:
+        called = [[px > config.evaluate.slice_rule_px for px in row["predicted_px"][row["main"]]] for row in rows]
+    table["beyond"] = beyond([row["details"] for row in rows], called=called, seed=config.seed)
+    return table
+
+
+def write(path: pathlib.Path, results: Mapping, *, unreadable: Iterable[int], rows: Sequence[Mapping]) -> None:
+    """Writes results.json; 'left_out_unreadable' holds the subjects that could not be read and have no row."""
+    left_out = sorted(set(unreadable) - {row["subject"] for row in rows})
+    write_json(path, {**results, "left_out_unreadable": left_out})
+
+
+def _counts(row: Mapping) -> protocol.SubjectCounts:
+    arrays = ("truth_px", "predicted_px", "overlap_px")
+    return protocol.SubjectCounts(
+        **{
+            **{name: value for name, value in row.items() if name not in ("details", "main")},
+            **{name: np.array(row[name], np.int64) for name in arrays},
+            "pixel_ml": np.array(row["pixel_ml"]),
+            "slice_labels": np.array(row["slice_labels"], bool).reshape(-1, 5),
+        }
+    )

@@ -1,0 +1,193 @@
+"""Scores a folder of masks or probabilities, whoever made them, by the same rules as a run of ours."""
+
+import pathlib
+import re
+import tempfile
+from collections.abc import Sequence
+
+import ml_collections
+import numpy as np
+from tqdm import tqdm
+
+from ichjax import run, score
+from ichjax.data import cache
+from ichjax.data import volume as volumes
+from ichjax.data.subjects import Subject
+from ichjax.data.ct_ich_tables import ranges
+from ichjax.data.volume import Volume
+from ichjax.errors import InputError
+from ichjax.evaluate import tables
+from ichjax.evaluate.publish import publish
+from ichjax.evaluate.workdir import read_run
+from ichjax.files import write_json, write_text
+from ichjax.methods.base import PostProcess
+from ichjax.train.log import say
+
+NIFTI = re.compile(r"\.nii(\.gz)?$")
+MOST_LABELS = 20  # an integer file with more than these is no mask of several labels
+SCALE = 32767  # probabilities pass through int16 on their way to the scan's orientation
+
+
+def evaluate(
+    predictions: pathlib.Path, config: ml_collections.ConfigDict, workdir: pathlib.Path | None, *, name: str
+) -> list[str]:
+    """The `evaluate` command: scores NIfTI masks or probabilities against a data set, and reports as a run does.
+
+    A file belongs to the subject whose number (or name) is in its name. It must lie on the scan's grid, in whatever
+    axis order. A file that cannot be scored costs no other subject its score.
+
+    Args:
+      predictions: a folder of .nii or .nii.gz files.
+      config: its data set, thresholds, slice rule and subjects left out.
+      workdir: a new folder for results, tables, figures and report; None only prints the table.
+      name: what to call whoever made the masks.
+
+    Returns:
+      One sentence for each thing that is missing, surplus or could not be scored.
+
+    Raises:
+      InputError: no file belongs to a subject, none could be scored, or the folders are not usable.
+    """
+    if workdir is None:
+        with tempfile.TemporaryDirectory() as place:
+            return _evaluate(predictions, config, pathlib.Path(place), name, published=False)
+    if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+        raise InputError(f"{workdir}: is not empty; expected a new folder for the results")
+    return _evaluate(predictions, config, workdir, name, published=True)
+
+
+def _evaluate(predictions, config, place: pathlib.Path, name: str, *, published: bool) -> list[str]:
+    dataset = run.open_dataset(config)
+    files, problems = find_files(predictions, dataset.subjects)
+    post = PostProcess(config.predict.threshold, config.predict.thresholds, 0, 0, "fixed beforehand")
+    rows, notes, kinds = [], list(dataset.notes), set()
+    for subject in tqdm([s for s in dataset.subjects if s.number in files], desc="scoring", disable=None):
+        try:
+            scan = cache.open_scan(subject)
+            kind, probability = load_prediction(files[subject.number], scan.volume)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        rule = {"rule_mm2": config.evaluate.slice_rule_mm2}
+        rows.append(
+            score.score_scan(
+                scan, probability, post, thresholds=post.all_thresholds, fold=None, place=place, **rule
+            )
+        )
+        kinds.add(kind)
+        notes += scan.notes
+    for problem in problems:
+        say(f"left out: {problem}")
+    if not rows:
+        raise InputError(f"{predictions}: none of its files could be scored")
+    thresholds = post.all_thresholds
+    if kinds == {"mask"}:  # the same at every threshold: one is enough
+        rows, thresholds = [_at_one_threshold(row) for row in rows], (post.threshold,)
+    results = score.results(config, rows, thresholds=thresholds, chosen_on="fixed beforehand")
+    origin = run.provenance(config)
+    seen = {row["subject"] for row in rows}
+    score.write(
+        place / "results.json",
+        {"method": name, **origin, "scored": sorted(kinds), **results},
+        unreadable=[s.number for s in dataset.subjects if s.number not in seen],
+        rows=rows,
+    )
+    write_json(place / "config.json", run.on_record(config, dataset))
+    write_text(place / "notes.txt", "".join(f"{note}\n" for note in run.gather([*notes, *problems])))
+    if published:
+        publish(place)
+    else:
+        say("")
+        say(tables.summary_text(read_run(place).methods))
+    return problems
+
+
+def _at_one_threshold(row: dict) -> dict:
+    one = {name: [row[name][row["main"]]] for name in ("predicted_px", "overlap_px")}
+    return {**row, **one, "main": 0}
+
+
+def find_files(folder: pathlib.Path, subjects: Sequence[Subject]) -> tuple[dict[int, pathlib.Path], list[str]]:
+    """Which file is whose.
+
+    A file is a subject's when its name, without the ending, is the subject's name, or when exactly one number in it
+    is a subject's number ('ICH_0049', '049').
+
+    Args:
+      folder: of .nii and .nii.gz files; anything else in it is passed over.
+      subjects: of the data set.
+
+    Returns:
+      ({number: file}, one sentence for each kind of thing that does not match).
+
+    Raises:
+      InputError: the folder is missing, holds no NIfTI file, or none that belongs to a subject.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected NIfTI masks or probabilities, one a subject")
+    files = sorted(path for path in folder.iterdir() if path.is_file() and NIFTI.search(path.name))
+    if not files:
+        raise InputError(f"{folder}: holds no .nii or .nii.gz file; expected masks or probabilities, one a subject")
+    names = {str(subject.name): subject.number for subject in subjects}
+    numbers = set(names.values())
+    claims: dict[int, list[pathlib.Path]] = {}
+    surplus = []
+    for path in files:
+        stem = NIFTI.sub("", path.name)
+        found = {int(digits) for digits in re.findall(r"[0-9]+", stem) if len(digits) < 10} & numbers
+        owner = names.get(stem) or (found.pop() if len(found) == 1 else None)
+        surplus += [path.name] if owner is None else []
+        if owner is not None:
+            claims.setdefault(owner, []).append(path)
+    if not claims:
+        raise InputError(
+            f"{folder}: none of its {len(files)} files belongs to a subject of the data set ({files[0].name}); "
+            f"expected a subject's number in each name: {ranges(numbers)}"
+        )
+    problems = []
+    for number, paths in sorted(claims.items()):
+        if len(paths) > 1:
+            problems.append(f"subject {number}: {len(paths)} files ({', '.join(p.name for p in paths)}); expected one")
+    if missing := numbers - set(claims):
+        problems.append(f"subjects {ranges(missing)}: no file in the folder of predictions")
+    if surplus:
+        shown = ", ".join(surplus[:5]) + (f" and {len(surplus) - 5} more" if len(surplus) > 5 else "")
+        problems.append(f"files that belong to no single subject of the data set: {shown}")
+    return {number: paths[0] for number, paths in claims.items() if len(paths) == 1}, problems
+
+
+def load_prediction(path: pathlib.Path, volume: Volume) -> tuple[str, np.ndarray]:
+    """Reads a mask or a probability on a scan's grid, in the scan's orientation.
+
+    Masks hold 0 and 1, 0 and 255, or a few labels (merged); probabilities are floats in [0, 1], or 8 bits where 255
+    is 1.
+
+    Returns:
+      ('mask' or 'probability', float32 [D, H, W] in [0, 1]).
+
+    Raises:
+      InputError: not readable, values that are neither, or another grid than the scan's.
+    """
+    array, affine = volumes.load_array(path, name=path.name)
+    kind, values = _interpret(array, path.name)
+    turned = volumes.from_file_grid(np.rint(values * SCALE).astype(np.int16), affine, name=path.name)
+    volumes.check_same_grid(turned, volume)
+    return kind, turned.hu.astype(np.float32) / SCALE
+
+
+def _interpret(array: np.ndarray, name: str) -> tuple[str, np.ndarray]:
+    """('mask' or 'probability', values in [0, 1])."""
+    low, high = float(array.min()), float(array.max())
+    whole = array.dtype.kind in "iu" or bool((array == np.rint(array)).all())
+    if low >= 0 and high <= 1:
+        return ("mask" if whole else "probability"), array.astype(np.float32)
+    if whole and low >= 0:
+        if high <= MOST_LABELS or (high == 255 and not ((array > 0) & (array < 255)).any()):
+            return "mask", (array > 0).astype(np.float32)
+        if array.dtype == np.uint8:
+            return "probability", array.astype(np.float32) / 255.0
+    raise InputError(
+        f"{name}: values lie in {low:g} to {high:g}; expected a mask (0 and 1, 0 and 255, or a few labels) or "
+        f"probabilities in [0, 1]"
+    )

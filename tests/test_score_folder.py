@@ -1,0 +1,174 @@
+"""`evaluate`: masks and probabilities made elsewhere, scored as a run's own are; and files that cannot be."""
+
+import contextlib
+import io
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import launch
+from ichjax.errors import InputError
+
+pytestmark = pytest.mark.xdist_group("score_folder")
+
+
+def call(*words):
+    """(exit status, all that was printed)."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        status = launch.main([str(word) for word in words])
+    assert "Traceback" not in said.getvalue()
+    assert "defect" not in said.getvalue(), said.getvalue()
+    return status, said.getvalue()
+
+
+def evaluate(folder, root, *words):
+    return call("evaluate", f"--predictions={folder}", f"--config.data.root={root}", *words)
+
+
+def results_of(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.fixture
+def truth(tiny_root, tmp_path):
+    """A folder with each subject's own truth as its prediction, in files named as others name them."""
+    folder = tmp_path / "made_elsewhere"
+    folder.mkdir()
+    for number in range(49, 58):
+        scan = nib.load(tiny_root / "ct_scans" / f"{number:03d}.nii")
+        path = tiny_root / "masks" / f"{number:03d}.nii"
+        mask = np.asarray(nib.load(path).dataobj) if path.exists() else np.zeros(scan.shape)
+        nib.save(nib.Nifti1Image(mask.astype(np.uint8), scan.affine), folder / f"ICH_{number:04d}.nii.gz")
+    return folder
+
+
+def save(path, array, like):
+    nib.save(nib.Nifti1Image(array, nib.load(like).affine), path)
+
+
+def array_of(path):
+    return np.asarray(nib.load(path).dataobj)
+
+
+def test_the_truth_itself_scores_one_in_every_convention(truth, tiny_root, tmp_path):
+    status, said = evaluate(truth, tiny_root, f"--workdir={tmp_path / 'out'}", "--name=oracle")
+    assert status == 0, said
+    results = results_of(tmp_path / "out")
+    assert results["method"] == "oracle"
+    for convention in ("paper", "pooled", "volume", "challenge", "all_slices"):
+        assert results["conventions"][convention]["dice"]["mean"] == pytest.approx(1.0)
+    assert results["hemorrhage_free"]["false_positive_ml"] == 0.0
+    assert [row["threshold"] for row in results["slice_detection"]] == [0.5]  # a mask is the same at all of them
+    assert {row["fold"] for row in results["subjects"]} == {None}
+    for name in ("report.html", "tables/summary.csv", "predictions/049.nii.gz", "config.json"):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+    assert "oracle" in said
+
+
+def test_without_a_work_directory_it_only_prints(truth, tiny_root, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    status, said = evaluate(truth, tiny_root)
+    assert status == 0
+    assert "1.000" in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_runs_own_masks_score_as_the_run_did(tiny_threshold_run, tiny_root, tmp_path):
+    status, _ = evaluate(tiny_threshold_run / "predictions", tiny_root, f"--workdir={tmp_path / 'out'}")
+    assert status == 0
+    run, again = results_of(tiny_threshold_run), results_of(tmp_path / "out")
+    dice = {row["subject"]: row["dice"] for row in run["subjects"]}
+    assert {row["subject"]: row["dice"] for row in again["subjects"]} == dice
+    assert again["beyond"]["surface"] == run["beyond"]["surface"]
+
+
+@pytest.mark.parametrize("kind", ["0 and 255", "labels", "float mask", "other axes", "probability", "8 bits"])
+def test_what_others_write_is_understood(truth, tiny_root, tmp_path, kind):
+    for path in truth.iterdir():
+        mask = array_of(path)
+        affine = nib.load(path).affine
+        if kind == "0 and 255":
+            mask = (mask * 255).astype(np.int16)
+        elif kind == "labels":
+            mask = mask * 4
+        elif kind == "float mask":
+            mask = mask.astype(np.float32)
+        elif kind == "other axes":
+            mask, affine = mask.transpose(2, 0, 1)[::-1], affine @ np.array(
+                [[0, 1, 0, 0], [0, 0, 1, 0], [-1, 0, 0, mask.shape[2] - 1], [0, 0, 0, 1.0]]
+            )
+        elif kind == "probability":
+            mask = (mask * 0.7 + 0.1).astype(np.float32)
+        else:
+            mask = (mask * 150 + 40).astype(np.uint8)
+        nib.save(nib.Nifti1Image(mask, affine), path)
+    status, said = evaluate(truth, tiny_root, f"--workdir={tmp_path / 'out'}")
+    assert status == 0, said
+    results = results_of(tmp_path / "out")
+    assert results["conventions"]["volume"]["dice"]["mean"] == pytest.approx(1.0)
+    probability = kind in ("probability", "8 bits")
+    assert results["scored"] == ["probability" if probability else "mask"]
+    assert len(results["slice_detection"]) == (5 if probability else 1)
+
+
+def test_each_bad_file_is_named_and_the_others_are_scored(truth, tiny_root, tmp_path):
+    like = truth / "ICH_0049.nii.gz"
+    mask = array_of(like)
+    save(truth / "ICH_0049.nii.gz", np.full(mask.shape, 1.5, np.float32), like)
+    save(truth / "ICH_0050.nii.gz", np.where(mask > 0, np.nan, 0.0).astype(np.float32), like)
+    save(truth / "ICH_0051.nii.gz", mask[:-1], like)
+    moved = nib.load(like).affine.copy()
+    moved[2, 3] += 40
+    nib.save(nib.Nifti1Image(mask, moved), truth / "ICH_0052.nii.gz")
+    (truth / "ICH_0053.nii.gz").write_bytes(b"no NIfTI at all")
+    (truth / "ICH_0054.nii.gz").unlink()
+    save(truth / "ICH_0077.nii.gz", mask, like)
+    shutil.copy(truth / "ICH_0056.nii.gz", truth / "56.nii.gz")
+    status, said = evaluate(truth, tiny_root, f"--workdir={tmp_path / 'out'}")
+    assert status == 2
+    for sentence in (
+        "ICH_0049.nii.gz: values lie in 1.5 to 1.5; expected a mask",
+        "ICH_0050.nii.gz: holds voxels that are not finite",
+        "ICH_0051.nii.gz: the mask's shape is",
+        "ICH_0052.nii.gz: lies up to 40.00 mm away",
+        "ICH_0053.nii.gz: not a readable NIfTI",
+        "subjects 54: no file in the folder of predictions",
+        "files that belong to no single subject of the data set: ICH_0077.nii.gz",
+        "subject 56: 2 files (56.nii.gz, ICH_0056.nii.gz); expected one",
+    ):
+        assert f"left out: {sentence}" in said
+    results = results_of(tmp_path / "out")
+    assert [row["subject"] for row in results["subjects"]] == [55, 57]
+    assert results["left_out_unreadable"] == [49, 50, 51, 52, 53, 54, 56]
+
+
+def test_folders_that_cannot_be(truth, tiny_root, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "strangers").mkdir()
+    shutil.copy(truth / "ICH_0049.nii.gz", tmp_path / "strangers" / "patient_12.nii.gz")
+    for folder, sentence in (
+        ("nowhere", "no such folder"),
+        ("empty", "holds no .nii or .nii.gz file"),
+        ("strangers", "none of its 1 files belongs to a subject of the data set (patient_12.nii.gz)"),
+    ):
+        status, said = evaluate(tmp_path / folder, tiny_root)
+        assert status == 2
+        assert sentence in said
+        assert said.count("\n") == 1
+    status, said = evaluate(truth, tiny_root, f"--workdir={truth}")
+    assert status == 2
+    assert "is not empty; expected a new folder" in said
+
+
+def test_the_loader_says_what_it_expects(tiny_root, tmp_path):
+    from ichjax.data import cache, ct_ich
+    from ichjax.score_folder import load_prediction
+
+    scan = cache.open_scan(ct_ich.read_dataset(tiny_root).subjects[0])
+    save(tmp_path / "049.nii", np.full((32, 32, 4), -1, np.int16), tiny_root / "ct_scans" / "049.nii")
+    with pytest.raises(InputError, match=r"049\.nii: values lie in -1 to -1; expected a mask"):
+        load_prediction(tmp_path / "049.nii", scan.volume)
