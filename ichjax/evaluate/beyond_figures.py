@@ -55,7 +55,7 @@ def roc_pr(curves: Mapping[str, Mapping | None]) -> Figure:
     Args:
       curves: {what is detected: 'slice_roc' or 'scan_roc' of results['beyond']}, one at least not None.
     """
-    figure, (roc, precision) = chart(8.4, 5.7, columns=2)
+    figure, (roc, precision) = chart(8.4, 5.1, columns=2)
     roc.plot([0, 1], [0, 1], color=GRAY, linewidth=1, linestyle=":", label="chance")
     for (name, curve), color, dashes in zip(curves.items(), (BLUE, RED), ("-", "--"), strict=True):
         if not curve:
@@ -70,7 +70,7 @@ def roc_pr(curves: Mapping[str, Mapping | None]) -> Figure:
     name_axes(precision, "recall (sensitivity)", "precision", "Precision and recall")
     for axes in (roc, precision):
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
-        axes.set_aspect("equal")
+        axes.set_aspect("equal", anchor="N")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), **SMALL)  # below, where no curve can be
     return figure
 

@@ -40,7 +40,7 @@ def board(rows: int, columns: int, *, cell_inches: tuple[float, float]) -> tuple
     width, height = columns * cell_inches[0], rows * cell_inches[1] + 0.4
     figure = Figure(figsize=(width, height), facecolor=sheet.PAPER, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04, rect=(0, 0.36 / height, 1, 1 - 0.36 / height))
+    figure.get_layout_engine().set(w_pad=0.04, h_pad=0.06, rect=(0, 0.36 / height, 1, 1 - 0.36 / height))
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.ravel():
         axes.set_axis_off()

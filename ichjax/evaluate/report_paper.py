@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import jinja2
+import markupsafe
 
 from ichjax.evaluate import published, report_beyond
 from ichjax.evaluate.paper_tables import DIFFERENCE, RATES, SCORES, dice_by_age, dice_by_subtype, table6, table7
@@ -40,8 +41,8 @@ def sections(run: Run, *, layers: Sequence[Mapping] = ()) -> list[dict]:
         order; () for none.
 
     Returns:
-      [{'id', 'title', 'html'}], escaped: 'paper-tables', 'paper-figures', 'beyond' (only where results.json has
-      it) and 'conventions'.
+      [{'id', 'title', 'html'}], the HTML escaped already, as `markupsafe.Markup`: 'paper-tables', 'paper-figures',
+      'beyond' (only where results.json has it) and 'conventions'.
     """
     parts = [
         ("paper-tables", "Beside the paper", _beside(run)),
@@ -56,7 +57,10 @@ def sections(run: Run, *, layers: Sequence[Mapping] = ()) -> list[dict]:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     template = environment.get_template("report_paper.html.j2")
-    return [{"id": name, "title": title, "html": template.render(blocks=blocks)} for name, title, blocks in parts]
+    return [
+        {"id": name, "title": title, "html": markupsafe.Markup(template.render(blocks=blocks))}
+        for name, title, blocks in parts
+    ]
 
 
 def _image(run: Run, name: str, alt: str, caption: str) -> dict:

@@ -72,6 +72,11 @@ def test_without_probabilities_the_other_figures_stand(run, caplog):
     assert "probabilities/" in caplog.text
 
 
+def test_a_patch_larger_than_the_slice_leaves_out_figure_4(run):
+    run.config["patch"] = {"side": 160, "stride": 80}
+    assert [p.name for p in paper_figures.write_paper_figures(run)] == FILES[:3]
+
+
 def test_a_damaged_prediction_leaves_out_its_subject(run, caplog):
     (run.path / "predictions" / "049.nii.gz").write_bytes(b"not a scan")
     assert len(paper_figures.write_paper_figures(run)) == 4

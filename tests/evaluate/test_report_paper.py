@@ -2,6 +2,7 @@ import copy
 import html.parser
 import shutil
 
+import markupsafe
 import numpy as np
 import pytest
 
@@ -126,6 +127,7 @@ def test_what_data_hold_is_escaped(run, made):
     nasty = workdir.Run(run.path, {}, {}, {made.nasty: results}, {}, [], run.finished)
     for section in report_paper.sections(nasty, layers=[{"name": made.nasty}]):
         assert "<script" not in section["html"]
+        assert section["html"] == markupsafe.escape(section["html"])  # ready for the page: not escaped once more
 
 
 def test_parts_that_cannot_be_measured_are_said(run):
