@@ -111,6 +111,34 @@ def test_a_network_on_another_grid_answers_on_the_scans_own(config, scans, tmp_p
     assert method.predict(params, scans[0].volume).probability.shape == scans[0].volume.shape
 
 
+def test_whole_slices_with_a_hemorrhage_as_in_the_second_experiment(tiny_config, scans, tmp_path):
+    """configs/paper_full_slice.py, made small: one patch a slice, and the border cut off."""
+    fields = {"model.base_width": 2, "model.depth": 2, "model.norm": "none", "model.head": "paper", "train.epochs": 1}
+    fields |= {"grid.side": 24, "grid.border": 4, "patch.side": 24, "patch.stride": 24, "train.batch_size": 4}
+    config = tiny_config(**fields, **{"train.slices": "hemorrhage", "train.negatives": "none"})
+    method = base.make("unet", config)
+    params = method.fit(scans[:3], scans[3:], workdir=tmp_path, fold=0)
+    assert params.grid == (24, 24, 6.0, 6.0)
+    row = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert row["step"] == 5 // 4  # of the training scans' slices 2 + 3 have a hemorrhage
+    probability = np.asarray(method.predict(params, scans[0].volume).probability)
+    assert probability.shape == (4, 32, 32)
+    assert not probability[:, :4].any()  # the border
+    assert not probability[:, :, -4:].any()
+
+
+def test_the_oddities_are_the_configurations(fitted, config, scans):
+    method, params, _ = fitted
+    plain = np.asarray(method.predict(params, scans[0].volume).probability)
+    for field in ("patch.corner_pixel", "predict.min_max_stretch", "predict.quantize_8bit"):
+        odd = config.copy_and_resolve_references()
+        odd.update_from_flattened_dict({field: True})
+        found = np.asarray(base.make("unet", odd).predict(params, scans[0].volume).probability)
+        assert (found != plain).any(), field
+        assert found.min() >= 0.0
+        assert found.max() <= 1.0
+
+
 def test_what_cannot_be_read_is_said(fitted, tmp_path):
     method, _, folder = fitted
     with pytest.raises(InputError, match=r"no finished fold; expected model.json and weights/"):

@@ -152,6 +152,31 @@ def test_a_loss_that_is_not_finite_names_the_epoch(train, tmp_path, monkeypatch)
     assert [row["epoch"] for row in rows_of(tmp_path)] == [1]
 
 
+@pytest.mark.parametrize(
+    ("fields", "negatives"),
+    [
+        ({"train.negatives": "one_slice"}, 3 * 9),  # all 9 patches of a slice of each of three subjects
+        ({"train.negatives": "none", "train.validation_negatives": "matched"}, 0),
+        ({"train.slices": "hemorrhage"}, 5 * 9 - 26),  # of the five slices with one, the patches without any of it
+    ],
+)
+def test_the_authors_choices_of_patches_are_what_is_trained_on(parts, train, tmp_path, monkeypatch, fields, negatives):
+    tables, made = [], loop._examples
+
+    def note(*arguments, **options):
+        tables.append(made(*arguments, **options)[1])
+        return made(*arguments, **options)
+
+    monkeypatch.setattr(loop, "_examples", note)
+    train(tmp_path, **{"train.epochs": 1, **fields})
+    epochs = tables[0]
+    order, positive = epochs.order(0), np.flatnonzero(epochs.table.positive)
+    assert len(order) == len(positive) + negatives
+    assert set(positive) <= set(order)
+    assert tables[1].slices == "all"
+    assert rows_of(tmp_path)[0]["step"] == len(order) // 8
+
+
 def test_what_cannot_be_trained_is_said(parts, tiny_config, tmp_path):
     train, valid = parts
     with pytest.raises(InputError, match="fold 0: no scan could be read"):
