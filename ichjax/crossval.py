@@ -74,7 +74,7 @@ def _run_fold(method: base.Method, experiment: run.Experiment, fold: Fold, place
         say(f"fold {fold.index}: finished before")
         return
     params = _fit(method, experiment, fold, place)
-    post = _post(method, params, experiment, fold, path.with_name("post.json"))
+    post = _post(method, params, experiment, fold, path.parent)
     method.announce(params, [scan.volume for scan in scans], f"fold {fold.index}: predicting {len(scans)} scans")
     rows = done + [_test(method, params, post, scan, fold.index, place, experiment.config) for scan in scans]
     chosen = method.chosen(params)
@@ -85,14 +85,14 @@ def _run_fold(method: base.Method, experiment: run.Experiment, fold: Fold, place
     )
 
 
-def _post(method: base.Method, params, experiment: run.Experiment, fold: Fold, path: pathlib.Path) -> base.PostProcess:
+def _post(method, params, experiment: run.Experiment, fold: Fold, folder: pathlib.Path) -> base.PostProcess:
     """The fold's threshold and kernels: the method's own, or tuned on the fold's validation scans and kept."""
     if experiment.config.predict.tune == "none":
         return method.post
-    if path.is_file():
-        return base.PostProcess(**{**read_json(path), "thresholds": method.post.thresholds})
+    if (folder / "post.json").is_file():
+        return tune.read(folder, method.post)
     post = tune.tune(method, params, experiment.part(fold.validation), experiment.config)
-    write_json(path, post._asdict())
+    tune.write(folder, post)
     say(
         f"fold {fold.index}: threshold {post.threshold:g}, closing {post.closing_px}, opening {post.opening_px} px; "
         f"{post.chosen_on}"
@@ -109,7 +109,7 @@ def _test(method, params, post: base.PostProcess, scan: CachedScan, fold: int, p
         thresholds=tune.counted_thresholds(method.post, config),
         fold=fold,
         place=place,
-        rule_mm2=config.evaluate.slice_rule_mm2,
+        config=config,
         seams=None if config.grid.side else (config.patch.side, config.patch.stride),
     )
 
@@ -138,7 +138,7 @@ def write_results(
         config,
         rows,
         thresholds=tune.counted_thresholds(method.post, config),
-        chosen_on=records[-1]["chosen_on"],
+        chosen_on=records[-1].get("chosen_on", ""),
         chosen=[c["thresholds"] for c in chosen] if all("thresholds" in c for c in chosen) else None,
     )
     origin = {key: records[-1][key] for key in ("config_digest", "versions", "devices")}

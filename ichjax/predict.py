@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ichjax import run
+from ichjax import run, tune
 from ichjax.data import dicom, regrid
 from ichjax.data import volume as volumes
 from ichjax.data.volume import Volume
@@ -34,6 +34,7 @@ class TrainedRun:
     params: tuple
     folds: tuple[int, ...]
     digest: str
+    post: base.PostProcess
 
 
 def load_run(workdir: pathlib.Path) -> TrainedRun:
@@ -49,13 +50,14 @@ def load_run(workdir: pathlib.Path) -> TrainedRun:
         raise InputError(f"{workdir}: no fold is trained; expected fold_0/model.json from `train` or `crossval`")
     params = tuple(method.load(folder) for folder in finished)
     folds = tuple(run.fold_number(folder) for folder in finished)
-    return TrainedRun(method, params, folds, run.provenance(config)["config_digest"])
+    posts = [tune.read(folder, method.post) for folder in finished]
+    return TrainedRun(method, params, folds, run.provenance(config)["config_digest"], tune.combined(posts))
 
 
 def predict_volume(trained: TrainedRun, volume: Volume) -> tuple[np.ndarray, np.ndarray]:
     """The mask uint8 [D, H, W] and the probability float32 [D, H, W] of a scan, averaged over the run's folds."""
     total = sum(trained.method.predict(params, volume).probability for params in trained.params)
-    post = trained.method.post
+    post = trained.post
     scale = _kernel_scale(trained, volume)
     probability, mask = _finish(
         pad_depth(total / len(trained.params), 0.0),  # so that few programs are compiled
@@ -209,8 +211,8 @@ def _predict_one(trained: TrainedRun, source: Source, volume: Volume, folder: pa
         "positions_mm": np.round(volume.positions_mm, 3).tolist(),
         "pixel_mm": volume.pixel_mm,
         "geometry": _geometry(volume),
-        "threshold": trained.method.post.threshold,
-        "threshold_chosen_on": trained.method.post.chosen_on,
+        "threshold": trained.post.threshold,
+        "threshold_chosen_on": trained.post.chosen_on,
         "folds": list(trained.folds),
         "config_digest": trained.digest,
         "use": "research use only",

@@ -29,7 +29,7 @@ def score_scan(
     thresholds: Sequence[float],
     fold: int | None,
     place: pathlib.Path,
-    rule_mm2: float,
+    config: ml_collections.ConfigDict,
     seams: tuple[int, int] | None = None,
 ) -> dict:
     """Scores one scan at all thresholds, and writes its mask and its probability in 8 bits on the scan's grid.
@@ -41,13 +41,16 @@ def score_scan(
       thresholds: those at which pixels are counted, `post.threshold` among them; the same for all scans of a run.
       fold: in whose test part the scan is; None where there are no folds.
       place: gets predictions/NNN.nii.gz and probabilities/NNN.nii.gz.
-      rule_mm2: a slice is called positive above this predicted area.
+      config: its `evaluate`: the area rule by which a slice is called positive.
       seams: (side, stride) of patches in the scan's pixels, to look for seams between them; None for none.
 
     Returns:
       A row ready for JSON: the fields of `protocol.SubjectCounts`, and 'details' (`scan_details`).
     """
     volume, depth = scan.volume, len(scan.volume.hu)
+    pixel_mm2 = volume.pixel_mm[0] * volume.pixel_mm[1]
+    rule_px = config.evaluate.slice_rule_px
+    rule_mm2 = rule_px * pixel_mm2 if rule_px else config.evaluate.slice_rule_mm2
     truth = pad_depth(np.asarray(scan.mask), 0)
     main = tuple(thresholds).index(post.threshold)
     kernels = {"closing": post.closing_px, "opening": post.opening_px}
@@ -66,11 +69,12 @@ def score_scan(
         "predicted_px": predicted_px,
         "overlap_px": overlap_px,
         "pixel_ml": volume.pixel_ml.tolist(),
-        "pixel_mm2": volume.pixel_mm[0] * volume.pixel_mm[1],
+        "pixel_mm2": pixel_mm2,
         "slice_labels": scan.slice_labels.astype(int).tolist(),
         "age_years": scan.subject.age_years,
         "sex": scan.subject.sex,
         "main": main,
+        "nominal_spacing": volume.nominal_spacing,
         "details": scan_details(truth[:depth], mask, eight_bits, volume, rule_mm2=rule_mm2, seams=seams),
     }
 
@@ -121,6 +125,7 @@ def results(
     if config.evaluate.slice_rule_px:
         called = [[px > config.evaluate.slice_rule_px for px in row["predicted_px"][row["main"]]] for row in rows]
     table["beyond"] = beyond([row["details"] for row in rows], called=called, seed=config.seed)
+    table["nominal_spacing"] = any(row["nominal_spacing"] for row in rows)
     return table
 
 
@@ -134,7 +139,7 @@ def _counts(row: Mapping) -> protocol.SubjectCounts:
     arrays = ("truth_px", "predicted_px", "overlap_px")
     return protocol.SubjectCounts(
         **{
-            **{name: value for name, value in row.items() if name not in ("details", "main")},
+            **{name: value for name, value in row.items() if name not in ("details", "main", "nominal_spacing")},
             **{name: np.array(row[name], np.int64) for name in arrays},
             "pixel_ml": np.array(row["pixel_ml"]),
             "slice_labels": np.array(row["slice_labels"], bool).reshape(-1, 5),

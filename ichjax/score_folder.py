@@ -12,8 +12,8 @@ from tqdm import tqdm
 from ichjax import run, score
 from ichjax.data import cache
 from ichjax.data import volume as volumes
-from ichjax.data.subjects import Subject
 from ichjax.data.ct_ich_tables import ranges
+from ichjax.data.subjects import Subject
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.evaluate import tables
@@ -68,12 +68,8 @@ def _evaluate(predictions, config, place: pathlib.Path, name: str, *, published:
         except InputError as error:
             problems.append(str(error))
             continue
-        rule = {"rule_mm2": config.evaluate.slice_rule_mm2}
-        rows.append(
-            score.score_scan(
-                scan, probability, post, thresholds=post.all_thresholds, fold=None, place=place, **rule
-            )
-        )
+        where = {"fold": None, "place": place, "config": config}
+        rows.append(score.score_scan(scan, probability, post, thresholds=post.all_thresholds, **where))
         kinds.add(kind)
         notes += scan.notes
     for problem in problems:

@@ -1,6 +1,7 @@
 """Threshold and post-processing chosen on a fold's validation subjects, never on those it is tested on."""
 
 import functools
+import pathlib
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from ichjax.data.cache import CachedScan
 from ichjax.errors import InputError
+from ichjax.files import read_json, write_json
 from ichjax.methods.base import Method, PostProcess
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import metrics
@@ -64,6 +66,17 @@ def tune(
     pair, threshold = min(candidates.tolist(), key=distance)
     closing, opening = pairs[pair]
     return post._replace(threshold=thresholds[threshold], closing_px=closing, opening_px=opening, chosen_on=CHOSEN_ON)
+
+
+def read(folder: pathlib.Path, post: PostProcess) -> PostProcess:
+    """What `write` left in a fold's folder; where nothing was tuned, the method's own `post`."""
+    path = folder / "post.json"
+    return PostProcess(**{**read_json(path), "thresholds": post.thresholds}) if path.is_file() else post
+
+
+def write(folder: pathlib.Path, post: PostProcess) -> None:
+    """Keeps what was tuned on a fold's validation scans."""
+    write_json(folder / "post.json", post._asdict())
 
 
 def counted_thresholds(post: PostProcess, config: ml_collections.ConfigDict) -> tuple[float, ...]:

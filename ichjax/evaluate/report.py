@@ -79,10 +79,7 @@ def render(run: Run) -> str:
         published=published,
         viewers=shown,
         missing=missing,
-        sections=[
-            {**section, "html": markupsafe.Markup(section["html"])}
-            for section in report_paper.sections(run, layers=run.results.get("layers", ()))
-        ],
+        sections=report_paper.sections(run, layers=run.results.get("layers", ())),
         settings=report_rows.flatten(run.config),
         limits=report_rows.limits(run, synthetic=synthetic),
     )

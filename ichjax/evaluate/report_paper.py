@@ -25,7 +25,7 @@ FIGURES = (
     ),
     ("figure5_slices", "Figure 5", "The best and the worst slices by Dice, with the outlines of truth and prediction."),
 )
-LAYER_COLUMNS = ("name", "kernel", "output shape", "parameters", "receptive field")
+LAYER_COLUMNS = ("name", "kernel", "output shape", "parameters", "receptive field px")
 INFLATED = "all_slices"
 
 

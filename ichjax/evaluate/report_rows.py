@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ichjax.evaluate import published, statistics
+from ichjax.evaluate import published, statistics, tables
 from ichjax.evaluate.workdir import Run
 
 RATES = ("sensitivity", "specificity", "accuracy")
@@ -111,6 +111,8 @@ def limits(run: Run, *, synthetic: bool | None) -> list[str]:
     results = run.results
     free, odd = results["hemorrhage_free"], results["disagreements"]
     sentences = []
+    if results.get("nominal_spacing"):
+        sentences.append(tables.NOMINAL)
     if synthetic:
         sentences.append(
             "The scans are synthetic. They were made to be hard in the ways the real task is hard, but no figure "

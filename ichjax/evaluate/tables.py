@@ -10,6 +10,7 @@ from ichjax.evaluate.workdir import collapsed_folds
 
 EMPTY_MASK = "An empty mask"
 PAPER = "Paper"
+NOMINAL = "Nominal: the images carry no spacing; every mm, mm2 and mL here assumes 0.33 x 0.33 x 5 mm."
 WIDTH = 96  # of the lines of text below the terminal's table
 AGE_NAMES = {"under_18": "under 18 years", "18_and_over": "18 years and over", "unknown": "age unknown"}
 
@@ -158,6 +159,8 @@ def _remarks(methods: Mapping[str, Mapping], rows: Mapping[str, dict[str, Figure
             f"{name}: {figure.n} subjects with a hemorrhage, {results['hemorrhage_free']['n']} without. "
             f"95 % intervals (bootstrap over subjects): {sure}. {threshold_text(results)}"
         )
+    if any(results.get("nominal_spacing") for results in methods.values()):
+        remarks.append(NOMINAL)
     if any(name.startswith(f"{PAPER}: ") for name in rows):
         remarks.append(f"{PAPER}: {published.SOURCE}; {published.DATA}. Not the subjects scored here.")
     return [textwrap.fill(remark, WIDTH, subsequent_indent="    ") for remark in remarks]

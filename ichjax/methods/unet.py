@@ -19,6 +19,7 @@ from ichjax.errors import InputError
 from ichjax.files import write_json
 from ichjax.methods.base import PostProcess, Prediction
 from ichjax.methods.slices import SlicePredictor
+from ichjax.models.unet import layer_table
 from ichjax.ops.patches import grid_shape
 from ichjax.train.log import duration, say
 from ichjax.train.loop import train_fold
@@ -128,6 +129,10 @@ class UNetMethod:
     def chosen(self, params: UNetParams) -> dict:
         """The best epoch and its validation Jaccard."""
         return dict(params.chosen)
+
+    def layers(self) -> list[dict]:
+        """The network layer by layer (paper, figure 3), for the report."""
+        return layer_table(self.config)
 
     def announce(self, params: UNetParams, volumes: Sequence[Volume], what: str) -> None:
         """Says how long predicting `volumes` will take, measured on the first of them."""

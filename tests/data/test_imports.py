@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "tune": BASE | FIT | {"config"},
     "crossval": BASE | FIT | {"config", "evaluate", "run", "score", "tune"},
     "score_folder": BASE | FIT | {"config", "evaluate", "run", "score"},
-    "predict": BASE | FIT | {"config", "evaluate", "run"},
+    "predict": BASE | FIT | {"config", "evaluate", "run", "tune"},
     "export": BASE | FIT | {"config", "evaluate", "run"},
     "commands": BASE | FIT | {"config", "evaluate", "run", "crossval", "score_folder", "predict", "export"},
 }

@@ -85,7 +85,7 @@ def test_every_score_agrees_with_its_definition_and_scipy(compared):
 def test_the_text_is_a_table_with_its_conventions(compared):
     _, _, text, out = compared
     lines = text.splitlines()
-    assert max(map(len, lines)) <= 98
+    assert max(len(line) for line in lines if str(out) not in line) <= 98
     assert lines[:3] == [
         "A: U-Net, first (config abc123)",
         "B: U-Net, second (config abc123)",

@@ -12,7 +12,7 @@ from ichjax.evaluate.scan_details import scan_details
 
 LAYERS = [
     {"name": "encoder1_conv1", "kernel": (3, 3), "output_shape": (160, 160, 64), "parameters": 36928,
-     "receptive field": 3},
+     "receptive field px": 3},
 ]  # fmt: skip
 
 
