@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import ml_collections
 
-from ichjax import run, score, tune
+from ichjax import leak, run, score, tune
+from ichjax.data import slice_split
 from ichjax.data.cache import CachedScan
 from ichjax.data.splits import Fold
 from ichjax.errors import InputError
@@ -17,6 +18,8 @@ from ichjax.train.log import say
 
 def train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> run.Experiment:
     """Trains the fold `config.fold` of `config.method`; see `run.open_experiment` for what it raises."""
+    if config.data.splits == "slice_split":
+        raise InputError("config.data.splits is 'slice_split', which only `crossval` demonstrates; expected another")
     method = base.make(config.method, config)
     experiment = run.open_experiment(config, workdir)
     _fit(method, experiment, experiment.folds.folds[config.fold], workdir)
@@ -42,9 +45,12 @@ def crossval(
         place = method_folder(workdir, config, name)
         place.mkdir(parents=True, exist_ok=True)
         say(f"== {base.METHODS[name]}: {len(experiment.folds.folds)} folds, {len(experiment.scans)} subjects ==")
-        for fold in experiment.folds.folds:
-            if folds is None or fold.index in folds:
-                _run_fold(method, experiment, fold, place)
+        if config.data.splits == "slice_split":
+            leak.run_folds(method, experiment, place)
+        else:
+            for fold in experiment.folds.folds:
+                if folds is None or fold.index in folds:
+                    _run_fold(method, experiment, fold, place)
         write_results(config, name, method, place, unreadable=experiment.problems)
     publish(workdir)
     return experiment
@@ -143,6 +149,8 @@ def write_results(
     )
     origin = {key: records[-1][key] for key in ("config_digest", "versions", "devices")}
     results = {"method": name, **origin, **results, "chosen_by_fold": chosen}
+    if config.data.splits == "slice_split":
+        results["invalid"] = slice_split.INVALID
     if layers := getattr(method, "layers", None):
         results["layers"] = layers()
     score.write(place / "results.json", results, unreadable=unreadable, rows=rows)

@@ -12,7 +12,7 @@ import ml_collections
 
 from ichjax import __version__
 from ichjax import config as configs
-from ichjax.data import cache, ct_ich, ct_ich_tables, layouts, source, splits
+from ichjax.data import cache, ct_ich, ct_ich_tables, layouts, slice_split, source, splits
 from ichjax.errors import InputError
 from ichjax.files import read_json, write_json, write_text
 from ichjax.train.log import say
@@ -28,14 +28,14 @@ class Experiment:
     Attributes:
       config: as given.
       dataset: subjects and notes.
-      folds: all folds.
+      folds: all folds; `slice_split.LeakingSplits` where config.data.splits is 'slice_split'.
       scans: {subject number: scan} of those that could be read.
       problems: {subject number: one sentence} of those that could not.
     """
 
     config: ml_collections.ConfigDict
     dataset: ct_ich.Dataset
-    folds: splits.Splits
+    folds: splits.Splits | slice_split.LeakingSplits
     scans: dict[int, cache.CachedScan]
     problems: dict[int, str]
 
@@ -64,14 +64,20 @@ def open_experiment(config: ml_collections.ConfigDict, workdir: pathlib.Path) ->
     if begun:
         _require_same(config, workdir)
     dataset = open_dataset(config)
-    folds = _folds(config, dataset, workdir / "splits.json", begun)
+    leaking = config.data.splits == "slice_split"
+    folds = None if leaking else _folds(config, dataset, workdir / "splits.json", begun)
     scans, problems = cache.open_scans(dataset.subjects)
     for problem in problems.values():
         say(f"left out: {problem}")
     if not scans:
         raise InputError(f"{dataset.root}: none of its {len(dataset.subjects)} scans can be read")
     workdir.mkdir(parents=True, exist_ok=True)
-    splits.write(folds, workdir / "splits.json")
+    if leaking:
+        depths = {scan.number: len(scan.mask) for scan in scans}
+        folds = slice_split.leaking_slices(depths, folds=config.data.folds, seed=config.seed)
+        write_json(workdir / "splits.json", {"order": "slice_split", "seed": folds.seed, "notes": list(folds.notes)})
+    else:
+        splits.write(folds, workdir / "splits.json")
     write_json(workdir / "config.json", on_record(config, dataset))
     notes = gather([*dataset.notes, *(note for scan in scans for note in scan.notes), *folds.notes])
     write_text(workdir / "notes.txt", "".join(f"{note}\n" for note in notes))
@@ -109,6 +115,8 @@ def _folds(config, dataset: ct_ich.Dataset, path: pathlib.Path, begun: bool) -> 
 def make_folds(config: ml_collections.ConfigDict, dataset: ct_ich.Dataset) -> splits.Splits:
     """The folds of a configuration's data set; InputError where a fold would have no hemorrhage."""
     numbers = [subject.number for subject in dataset.subjects]
+    if config.data.splits == "slice_split":
+        raise InputError("config.data.splits is 'slice_split', which only `crossval` demonstrates; expected another")
     if config.data.splits == "stratified":
         return splits.stratified_splits(dataset.subjects, folds=config.data.folds, seed=config.seed)
     folds = splits.paper_splits(numbers, folds=config.data.folds)

@@ -285,3 +285,47 @@ def test_nothing_is_chosen_on_the_test_subjects(finished, tiny_root, tiny_config
     for part in ("test", "train"):
         changed = train_fold_0(tmp_path / part, tiny_root, splits, part, config, config_file)
         assert (learned(changed, "threshold", config) == before) == (part == "test")
+
+
+def test_a_split_over_slices_runs_and_is_marked_as_invalid_wherever_it_appears(tiny_config, config_file, tmp_path):
+    fields = {"method": "threshold", "compare_with": (), "data.splits": "slice_split"}
+    path = config_file(tmp_path, tiny_config(**fields))
+    words = ["crossval", f"--config={path}", f"--workdir={tmp_path / 'run'}"]
+    status, said = call(*words)
+    assert status == 0, said
+    assert "WARNING: INVALID split 'slice_split'" in said
+    results = results_of(tmp_path / "run")
+    assert results["invalid"].startswith("INVALID")
+    assert [row["subject"] for row in results["subjects"]] == [*range(49, 58)]  # each once, whole
+    assert [row["slices"] for row in results["subjects"]] == [4] * 9
+    for name in ("tables/summary.csv", "tables/table6.csv", "tables/subjects.csv", "report.html", "notes.txt"):
+        assert "INVALID" in (tmp_path / "run" / name).read_text()
+    before = (tmp_path / "run" / "results.json").read_text()
+    assert call(*words)[0] == call("report", f"--workdir={tmp_path / 'run'}")[0] == 0
+    assert (tmp_path / "run" / "results.json").read_text() == before
+    for other in (["train", f"--workdir={tmp_path / 't'}"], ["prepare", "--to=nnunet", f"--output={tmp_path / 'o'}"]):
+        status, said = call(*other, f"--config={path}")
+        assert status == 2
+        assert "which only `crossval` demonstrates" in said
+
+
+def test_thresholds_tuned_on_validation_subjects(tiny_config, config_file, tmp_path):
+    fields = {**SMALL, "compare_with": (), "predict.tune": "threshold", "predict.tune_thresholds": (0.05, 0.5, 0.95)}
+    path = config_file(tmp_path, tiny_config(**fields))
+    run = tmp_path / "run"
+    status, said = call("crossval", f"--config={path}", f"--workdir={run}")
+    assert status == 0, said
+    results = results_of(run)
+    assert "validation subjects of each fold" in results["thresholds"]["chosen_on"]
+    posts = [json.loads((run / f"fold_{fold}" / "post.json").read_text()) for fold in range(3)]
+    assert {post["threshold"] for post in posts} <= {0.05, 0.5, 0.95}
+    assert [fold["threshold"] for fold in results["chosen_by_fold"]] == [post["threshold"] for post in posts]
+    folds = json.loads((run / "splits.json").read_text())["folds"]
+    for fold, post in zip(folds, posts, strict=True):  # the masks on disk are those of the fold's own threshold
+        for number in fold["test"]:
+            probability = np.asarray(nib.load(run / "probabilities" / f"{number:03d}.nii.gz").dataobj)
+            row = next(row for row in results["subjects"] if row["subject"] == number)
+            mask = np.asarray(nib.load(run / "predictions" / f"{number:03d}.nii.gz").dataobj)
+            assert (row["predicted_ml"] > 0) == mask.any()
+            if post["threshold"] == 0.95 and probability.max() < 240:
+                assert not mask.any()

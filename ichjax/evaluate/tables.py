@@ -143,7 +143,7 @@ def footnotes() -> dict[str, int]:
 
 def _remarks(methods: Mapping[str, Mapping], rows: Mapping[str, dict[str, Figure]]) -> list[str]:
     """How sure the figures are and what they rest on, a paragraph each."""
-    remarks = []
+    remarks = list(dict.fromkeys(results["invalid"] + "." for results in methods.values() if results.get("invalid")))
     for name, results in methods.items():
         collapsed = ", ".join(map(str, collapsed_folds(results)))
         if collapsed:

@@ -61,7 +61,8 @@ def read_run(workdir: pathlib.Path | str) -> Run:
         results = _read_json(file)
         if "conventions" not in results:
             raise InputError(f"{file}: holds no 'conventions'; expected the results of a crossval")
-        methods[_unused(display_name(results.get("method", file.parent.name)), methods)] = results
+        name = display_name(results.get("method", file.parent.name))
+        methods[_unused(f"{name}, INVALID split" if results.get("invalid") else name, methods)] = results
     return Run(
         path=path,
         config=_read_json(path / "config.json", missing={}),

@@ -1,0 +1,64 @@
+"""Cross-validation over slices instead of subjects: INVALID, run only to show how much a leak lifts a score."""
+
+import pathlib
+
+import numpy as np
+
+from ichjax import run, score
+from ichjax.data.cache import CachedScan
+from ichjax.data.slice_split import take_slices
+from ichjax.errors import InputError
+from ichjax.files import write_json
+from ichjax.methods import base
+from ichjax.train.log import say
+
+
+def run_folds(method: base.Method, experiment: run.Experiment, place: pathlib.Path) -> None:
+    """Trains every leaking fold, then predicts each scan once, slice by slice by the fold that tests the slice.
+
+    The last fold's scores.json holds all subjects, since each is tested in parts by all folds.
+
+    Args:
+      method: to be fitted.
+      experiment: whose `folds` are `slice_split.LeakingSplits`.
+      place: the method's folder.
+
+    Raises:
+      InputError: thresholds are to be tuned, which this demonstration does not do.
+    """
+    config, folds = experiment.config, experiment.folds.folds
+    if config.predict.tune != "none":
+        raise InputError(f"config.predict.tune is {config.predict.tune!r}; expected 'none' with the split over slices")
+    say(f"WARNING: {experiment.folds.notes[0]}")
+    folders = [place / f"fold_{fold.index}" for fold in folds]
+    if (folders[-1] / "scores.json").is_file():
+        say("finished before")
+        return
+    params = []
+    for fold, folder in zip(folds, folders, strict=True):
+        folder.mkdir(parents=True, exist_ok=True)
+        train, valid = (_part(experiment, part) for part in (fold.train, fold.validation))
+        params.append(method.fit(train, valid, workdir=folder, fold=fold.index))
+    scans = list(experiment.scans.values())
+    method.announce(params[0], [scan.volume for scan in scans] * len(folds), f"predicting {len(scans)} scans")
+    options = {"thresholds": method.post.all_thresholds, "fold": None, "place": place, "config": config}
+    rows = [score.score_scan(scan, _probability(method, params, folds, scan), method.post, **options) for scan in scans]
+    for fold, folder in zip(folds, folders, strict=True):
+        record = {"chosen": method.chosen(params[fold.index]), "chosen_on": method.post.chosen_on}
+        record["subjects"] = rows if fold is folds[-1] else []
+        write_json(folder / "scores.json", {**run.provenance(config), **record})
+
+
+def _part(experiment: run.Experiment, part: dict[int, np.ndarray]) -> list[CachedScan]:
+    return [take_slices(experiment.scans[number], slices) for number, slices in part.items() if len(slices)]
+
+
+def _probability(method: base.Method, params: list, folds, scan: CachedScan) -> np.ndarray:
+    """float32 [D, H, W], each slice from the fold that tests it."""
+    probability = np.zeros(scan.mask.shape, np.float32)
+    for fold in folds:
+        slices = fold.test[scan.number]
+        if len(slices):
+            predicted = method.predict(params[fold.index], scan.volume).probability
+            probability[slices] = np.asarray(predicted)[slices]
+    return probability
