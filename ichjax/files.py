@@ -1,7 +1,10 @@
 """Files that a reader sees whole or not at all."""
 
+import csv
+import io
 import json
 import pathlib
+from collections.abc import Mapping, Sequence
 
 from ichjax.errors import InputError
 
@@ -16,6 +19,16 @@ def write_text(path: pathlib.Path, text: str) -> None:
     aside = path.with_name("." + path.name)
     aside.write_text(text, encoding="utf-8")
     aside.replace(path)
+
+
+def write_csv(path: pathlib.Path, records: Sequence[Mapping]) -> pathlib.Path:
+    """Writes records that all have the same keys, at least one, as CSV: a line each, None as an empty cell."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    write_text(path, text.getvalue())
+    return path
 
 
 def read_json(path: pathlib.Path) -> dict:

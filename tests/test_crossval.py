@@ -63,7 +63,7 @@ def test_every_promised_file_is_there(finished, tiny_root):
         assert {"loss", "validation_jaccard", "learning_rate", "examples_per_second", "wait_share"} <= set(rows[0])
         assert list((run / f"fold_{fold}" / "checkpoints").iterdir())
         assert list((run / f"fold_{fold}" / "events").glob("events.out.tfevents*"))
-    for name in ("summary", "subjects", "slice_detection", "by_subtype", "by_age"):
+    for name in ("summary", "subjects", "table6", "table7", "dice_by_subtype", "dice_by_age", "thresholds"):
         assert len(list(csv.reader((run / "tables" / f"{name}.csv").read_text().splitlines()))) > 1
     assert {"curves.png", "dice_by_subject.png"} <= {path.name for path in (run / "figures").iterdir()}
     for place in (run, run / "baselines" / "threshold"):

@@ -7,8 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from ichjax.evaluate.figures import INK, save
-from ichjax.evaluate.panels import BLUE, GRAY, GREEN, RED, chart, name_axes
+from ichjax.evaluate.panels import BLUE, GRAY, GREEN, INK, RED, chart, name_axes, save
 from ichjax.evaluate.workdir import Run
 
 SMALL = {"fontsize": 8, "frameon": False, "labelcolor": INK}

@@ -1,8 +1,6 @@
 """Two runs compared on the subjects they share: paired differences, their intervals and tests, a table and a figure."""
 
-import csv
 import dataclasses
-import io
 import pathlib
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +11,10 @@ from ichjax.errors import InputError
 from ichjax.evaluate import compare_sides, statistics
 from ichjax.evaluate.compare_figure import Pairs, draw
 from ichjax.evaluate.compare_sides import Side
-from ichjax.evaluate.figures import save
+from ichjax.evaluate.panels import save
 from ichjax.evaluate.protocol import CONVENTIONS
 from ichjax.evaluate.tables import WIDTH
-from ichjax.files import write_json, write_text
+from ichjax.files import write_csv, write_json
 
 FILES = ("compare.csv", "compare.json", "compare.png")
 
@@ -218,15 +216,11 @@ def _content(a: Side, b: Side, shared: Sequence[int], rows: Sequence[Row], notes
 
 def _write(folder: pathlib.Path, a: Side, b: Side, rows: Sequence[Row], content: Mapping) -> None:
     """Writes the three files; InputError where the folder cannot be written."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(content["scores"][0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(content["scores"])
     figure = draw([row.pairs for row in rows if row.score.in_figure], a.name, b.name)
     table, record, picture = (folder / name for name in FILES)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(table, text.getvalue())
+        write_csv(table, content["scores"])
         write_json(record, content)
         save(figure, picture)
     except OSError as error:

@@ -4,17 +4,16 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ichjax.evaluate.figures import GRID, INK
+from ichjax.evaluate.panels import BLUE, GRAY, GRID, INK, RED, plain, white
 
 # Okabe and Ito's palette, a marker with each: (what it means, colour, marker).
-B_BETTER = ("B is better", "#0072b2", "o")
-A_BETTER = ("A is better", "#d55e00", "^")
-ALIKE = ("equal", "#7b8794", "s")
+B_BETTER = ("B is better", BLUE, "o")
+A_BETTER = ("A is better", RED, "^")
+ALIKE = ("equal", GRAY, "s")
 WIDTH_IN, ROW_IN = 10.5, 3.5
 TITLE = {"fontsize": 9.5, "color": INK, "loc": "left"}
 MOST_LABELS = 82  # subjects of the whole data set: as many numbers as fit under the axis
@@ -60,8 +59,7 @@ def draw(scores: Sequence[Pairs], name_a: str, name_b: str) -> Figure:
     scores = [pairs for pairs in scores if len(pairs.subjects)]
     if not scores:
         raise ValueError("no score that both runs have for any subject")
-    figure = Figure(figsize=(WIDTH_IN, 1.0 + ROW_IN * len(scores)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = white(WIDTH_IN, 1.0 + ROW_IN * len(scores))
     head, *rows = figure.subfigures(1 + len(scores), 1, height_ratios=[1.0, *[ROW_IN] * len(scores)])
     _heading(head, name_a, name_b)
     for row, pairs in zip(rows, scores, strict=True):
@@ -94,7 +92,7 @@ def _marks(axes, x: np.ndarray, y: np.ndarray, pairs: Pairs) -> None:
 def _against(axes, pairs: Pairs) -> None:
     """A dot a subject; the diagonal is where both are alike."""
     top = 1.0 if not pairs.unit else max(1.08 * float(max(pairs.a.max(), pairs.b.max())), 1e-3)
-    axes.plot([0, top], [0, top], color="#7b8794", linewidth=1.0, zorder=2)
+    axes.plot([0, top], [0, top], color=GRAY, linewidth=1.0, zorder=2)
     _marks(axes, pairs.a, pairs.b, pairs)
     axes.set_xlim(-0.03 * top, 1.02 * top)
     axes.set_ylim(-0.03 * top, 1.02 * top)
@@ -104,7 +102,7 @@ def _against(axes, pairs: Pairs) -> None:
     axes.set_xlabel(f"A: {pairs.axis}", fontsize=9, color=INK)
     axes.set_ylabel(f"B: {pairs.axis}", fontsize=9, color=INK)
     axes.set_title(f"{pairs.title}: {'higher' if pairs.higher_is_better else 'lower'} is better", **TITLE)
-    _plain(axes)
+    plain(axes)
 
 
 def _differences(axes, pairs: Pairs) -> None:
@@ -116,7 +114,7 @@ def _differences(axes, pairs: Pairs) -> None:
     mean, interval = pairs.difference["mean"], pairs.difference["ci95"]
     if interval is not None:
         axes.axhspan(*interval, color=GRID, zorder=0, linewidth=0)
-    axes.axhline(0, color="#7b8794", linewidth=1.0, zorder=1)
+    axes.axhline(0, color=GRAY, linewidth=1.0, zorder=1)
     axes.axhline(mean, color=INK, linewidth=1.2, linestyle="--", zorder=2)
     axes.vlines(place, 0, difference, color="#b8c0c9", linewidth=1.0, zorder=2)
     _marks(axes, place, difference, pairs)
@@ -126,7 +124,7 @@ def _differences(axes, pairs: Pairs) -> None:
     axes.set_xlabel(f"subject, from low to high (n = {len(order)})", fontsize=9, color=INK)
     axes.set_ylabel(f"B - A: {pairs.axis}", fontsize=9, color=INK)
     axes.set_title(_sentence(pairs), **TITLE)
-    _plain(axes)
+    plain(axes)
     labelled = len(order) <= MOST_LABELS
     axes.set_xticks(range(len(order)) if labelled else [], pairs.subjects[order] if labelled else [], rotation=90)
     axes.tick_params(axis="x", labelsize=float(np.clip(400 / len(order), 5.0, 8.0)))
@@ -142,12 +140,3 @@ def _sentence(pairs: Pairs) -> str:
         return f"{text}; fewer than 8 subjects: no interval"
     low, high = pairs.difference["ci95"]
     return f"{text}, 95 % interval {low:+.{digits}f} to {high:+.{digits}f}{unit}"
-
-
-def _plain(axes) -> None:
-    """Takes away what carries no data."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#7b8794")
-    axes.grid(True, color=GRID, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=INK, labelsize=8)

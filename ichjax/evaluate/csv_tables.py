@@ -1,47 +1,36 @@
 """The tables of a work directory as CSV: a record a line, its convention in words, the paper's figures beside ours."""
 
-import csv
-import io
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from ichjax.evaluate import published
+from ichjax.evaluate import paper_tables, published
 from ichjax.evaluate.protocol import CONVENTIONS
 from ichjax.evaluate.tables import PAPER
-from ichjax.evaluate.workdir import read_run
-from ichjax.files import write_text
+from ichjax.evaluate.workdir import Run
+from ichjax.files import write_csv
 
 
-def write_tables(workdir: pathlib.Path | str) -> list[pathlib.Path]:
-    """Writes the tables of a work directory as CSV into tables/, each number with its convention in words.
+def write_tables(run: Run) -> list[pathlib.Path]:
+    """Writes the tables of a run as CSV into tables/, each number with its convention in words.
+
+    Rates are fractions; an empty cell is a figure that does not exist.
 
     Returns:
-      The files: summary, subjects, slice_detection, by_subtype and by_age.
-
-    Raises:
-      InputError: as `workdir.read_run`.
+      The files: summary, subjects, table6, table7, dice_by_subtype, dice_by_age, and thresholds where a method chose
+      grey levels.
     """
-    run = read_run(workdir)
     folder = run.path / "tables"
     folder.mkdir(exist_ok=True)
-    makers = {
-        "summary": summary_records,
-        "subjects": subject_records,
-        "slice_detection": detection_records,
-        "by_subtype": lambda methods: group_records(methods, "by_subtype", published.DICE_BY_SUBTYPE),
-        "by_age": lambda methods: group_records(methods, "by_age", published.DICE_BY_AGE),
+    tables = {
+        "summary": summary_records(run.methods),
+        "subjects": subject_records(run.methods),
+        "table6": paper_tables.table6(run.methods),
+        "table7": paper_tables.table7(run.methods),
+        "dice_by_subtype": paper_tables.dice_by_subtype(run.methods),
+        "dice_by_age": paper_tables.dice_by_age(run.methods),
+        "thresholds": paper_tables.grey_levels(run.methods),
     }
-    return [_write_csv(folder / f"{name}.csv", make(run.methods)) for name, make in makers.items()]
-
-
-def _write_csv(path: pathlib.Path, records: Sequence[Mapping]) -> pathlib.Path:
-    """One row a record; None is an empty cell."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(records[0]) if records else ["method"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    write_text(path, text.getvalue())
-    return path
+    return [write_csv(folder / f"{name}.csv", records) for name, records in tables.items() if records]
 
 
 def _spread(figures: Mapping) -> dict:
@@ -88,45 +77,3 @@ def subject_records(methods: Mapping[str, Mapping]) -> list[dict]:
         for name, results in methods.items()
         for subject in results["subjects"]
     ]
-
-
-def detection_records(methods: Mapping[str, Mapping]) -> list[dict]:
-    """A record for each method, threshold and convention, then the paper's Table 7."""
-    rates = ("sensitivity", "specificity", "accuracy")
-    records = []
-    for name, results in methods.items():
-        for row in results["slice_detection"]:
-            for convention, figures in (("slice_detection", row), ("slice_detection_pooled", row["pooled"])):
-                records.append(
-                    {
-                        "method": name,
-                        "threshold": row["threshold"],
-                        "convention": convention,
-                        **{rate: figures[rate] for rate in rates},
-                        "in_words": CONVENTIONS[convention],
-                    }
-                )
-    words = "As the paper prints it; its convention cannot be told from the text."
-    for row in published.SLICE_DETECTION:
-        records.append({"method": f"{PAPER}: U-Net", "convention": "", **row, "in_words": words})
-    return records
-
-
-def group_records(methods: Mapping[str, Mapping], key: str, paper: Mapping[str, float]) -> list[dict]:
-    """Dice by sub-type or by age: a record for each method, group and unit, then the paper's.
-
-    Args:
-      methods: {name to print: results.json}.
-      key: 'by_subtype' or 'by_age'.
-      paper: {group: the paper's Dice}.
-    """
-    records = []
-    for name, results in methods.items():
-        for group, units in results[key].items():
-            for unit in ("subjects", "slices"):
-                words = f"{CONVENTIONS[key]} Mean over {unit}."
-                records.append({"method": name, "group": group, **_spread(units[unit]), "in_words": words})
-    for group, dice in paper.items():
-        words = "As the paper prints it; the mean is likely over subjects."
-        records.append({"method": f"{PAPER}: U-Net", "group": group, **_spread({"mean": dice}), "in_words": words})
-    return records

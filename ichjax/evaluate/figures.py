@@ -1,40 +1,22 @@
 """Figures: curves of training, Dice of each subject, and a scan's slices with outlines."""
 
-import io
 import logging
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.evaluate import cases, sheet
+from ichjax.evaluate.panels import INK, chart, plain, save, white
 from ichjax.evaluate.workdir import choose_subjects, read_run
 
 # Okabe and Ito's palette, in an order whose neighbours differ most; a marker goes with each colour.
 METHOD_STYLES = (("#0072b2", "o"), ("#d55e00", "^"), ("#009e73", "s"), ("#cc79a7", "D"), ("#000000", "v"))
-GRID = "#d9dde2"
-INK = "#1d2733"
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _plain(axes) -> None:
-    """Takes away what carries no data."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#7b8794")
-    axes.grid(True, color=GRID, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=INK, labelsize=8)
 
 
 def curves(metrics: Mapping[int, Sequence[Mapping]]) -> Figure:
@@ -43,7 +25,7 @@ def curves(metrics: Mapping[int, Sequence[Mapping]]) -> Figure:
     Args:
       metrics: {fold: records of the epochs}, at least one fold; a value that is missing or None leaves a gap.
     """
-    figure = _figure(1.2 + 2.1 * max(len(metrics), 2), 4.2)
+    figure = white(1.2 + 2.1 * max(len(metrics), 2), 4.2)
     grid = figure.subplots(2, len(metrics), sharex=True, sharey="row", squeeze=False)
     for column, (fold, records) in enumerate(metrics.items()):
         epochs = _series(records, "epoch")
@@ -61,7 +43,7 @@ def curves(metrics: Mapping[int, Sequence[Mapping]]) -> Figure:
         jaccard.set_xlabel("epoch", fontsize=8, color=INK)
         jaccard.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         for axes in (loss, jaccard):
-            _plain(axes)
+            plain(axes)
     grid[0, 0].set_ylabel("loss", fontsize=8, color=INK)
     grid[1, 0].set_ylabel("validation Jaccard", fontsize=8, color=INK)
     grid[1, 0].set_ylim(bottom=0)
@@ -84,8 +66,7 @@ def dice_by_subject(methods: Mapping[str, Mapping]) -> Figure:
     first = next(iter(methods.values()))
     order = [s["subject"] for s in sorted(_scored(first), key=lambda s: s["dice"])]
     place = {number: n for n, number in enumerate(order)}
-    figure = _figure(max(5.0, 2.4 + 0.22 * len(order)), 3.4)
-    axes = figure.subplots()
+    figure, (axes,) = chart(max(5.0, 2.4 + 0.22 * len(order)), 3.4)
     for n, (name, results) in enumerate(methods.items()):
         color, marker = METHOD_STYLES[n % len(METHOD_STYLES)]
         aside = 0.24 * (n / max(len(methods) - 1, 1) - 0.5)  # so that equal scores don't hide each other
@@ -108,7 +89,6 @@ def dice_by_subject(methods: Mapping[str, Mapping]) -> Figure:
     axes.set_xticks(range(len(order)), order, rotation=90)
     axes.set_xlabel("subject", fontsize=8, color=INK)
     axes.set_ylabel("Dice (paper's convention)", fontsize=8, color=INK)
-    _plain(axes)
     axes.grid(False, axis="x")
     axes.legend(fontsize=8, frameon=False, loc="upper left")
     return figure
@@ -138,22 +118,6 @@ def overlay_sheet(
       ValueError: a mask does not lie on the scan.
     """
     save(sheet.draw(volume, prediction_mask, truth=truth, title=title), path)
-
-
-def save(figure: Figure, path: pathlib.Path | str) -> pathlib.Path:
-    """Writes a figure as PNG, aside and then renamed."""
-    path = pathlib.Path(path)
-    aside = path.with_name("." + path.name)
-    aside.write_bytes(png(figure))
-    aside.replace(path)
-    return path
-
-
-def png(figure: Figure, *, dpi: int = 130) -> bytes:
-    """A figure as PNG; the same figure gives the same bytes, whatever the time."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def write_figures(workdir: pathlib.Path | str) -> list[pathlib.Path]:

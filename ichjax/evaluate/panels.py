@@ -1,30 +1,65 @@
-"""What the figures share: plain axes on white, and slices on black with their outlines and a line that says them."""
+"""What the figures share: plain axes on white, slices on black with their outlines, and how a figure becomes a PNG."""
 
+import io
+import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import PIL.Image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ichjax.evaluate import sheet
-from ichjax.evaluate.figures import GRID, INK
 
+INK, GRID = "#1d2733", "#d9dde2"
 BLUE, RED, GREEN, GRAY = "#0072b2", "#d55e00", "#009e73", "#7b8794"  # Okabe and Ito's, and a gray
 
 
-def chart(width_inches: float, height_inches: float, *, columns: int = 1) -> tuple[Figure, Sequence]:
-    """A white figure and its axes in one row, with nothing on them that carries no data."""
+def white(width_inches: float, height_inches: float) -> Figure:
+    """An empty white figure that lays itself out."""
     figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
     FigureCanvasAgg(figure)
+    return figure
+
+
+def plain(axes) -> None:
+    """Takes away what carries no data."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GRAY)
+    axes.grid(True, color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=INK, labelsize=8)
+
+
+def chart(width_inches: float, height_inches: float, *, columns: int = 1) -> tuple[Figure, Sequence]:
+    """A white figure and its plain axes in one row."""
+    figure = white(width_inches, height_inches)
     row = figure.subplots(1, columns, squeeze=False)[0]
     for axes in row:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(GRAY)
-        axes.grid(True, color=GRID, linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.tick_params(colors=INK, labelsize=8)
+        plain(axes)
     return figure, row
+
+
+def save(figure: Figure, path: pathlib.Path | str) -> pathlib.Path:
+    """Writes a figure as PNG, aside and then renamed."""
+    path = pathlib.Path(path)
+    aside = path.with_name("." + path.name)
+    aside.write_bytes(png(figure))
+    aside.replace(path)
+    return path
+
+
+def png(figure: Figure, *, dpi: int = 130) -> bytes:
+    """A figure as PNG; the same figure gives the same bytes, whatever the time.
+
+    The pixels are those of `figure.savefig`, which draws a figure that lays itself out twice.
+    """
+    figure.set_dpi(dpi)
+    figure.canvas.draw()
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB").save(buffer, format="png")
+    return buffer.getvalue()
 
 
 def name_axes(axes, x: str, y: str, title: str = "") -> None:

@@ -12,7 +12,7 @@ from ichjax.data.ct_ich import SUBTYPES, Dataset
 from ichjax.data.subjects import file_order, labels_on_slices
 from ichjax.errors import InputError
 from ichjax.evaluate import cases, overlap, panels, paper_figures_patches
-from ichjax.evaluate.figures import save
+from ichjax.evaluate.panels import save
 from ichjax.evaluate.workdir import Run
 
 BONE_WINDOW_HU = (-900, 2300)  # level 700, width 3200

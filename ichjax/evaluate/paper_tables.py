@@ -1,48 +1,14 @@
 """The paper's tables of results, in its own shape, each figure beside the published one."""
 
-import csv
-import io
-import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from ichjax.evaluate import published
-from ichjax.evaluate.workdir import Run
-from ichjax.files import write_text
+from ichjax.evaluate.protocol import CONVENTIONS
 
 SCORES = ("jaccard", "dice", "sensitivity", "specificity")
 RATES = ("sensitivity", "specificity", "accuracy")
 STATISTICS = {"min": "minimum", "max": "maximum", "std": "SD", "mean": "mean"}  # in the order of the paper's Table 6
 DIFFERENCE = "difference"  # the last record of the table by age
-
-
-def write_paper_tables(run: Run) -> list[pathlib.Path]:
-    """Writes table6.csv, table7.csv, dice_by_subtype.csv, dice_by_age.csv and thresholds.csv into tables/.
-
-    Rates are fractions; an empty cell is a figure that does not exist. thresholds.csv is left out where no method
-    chose grey levels.
-
-    Returns:
-      The files written.
-    """
-    folder = run.path / "tables"
-    folder.mkdir(exist_ok=True)
-    tables = {
-        "table6": table6(run.methods),
-        "table7": table7(run.methods),
-        "dice_by_subtype": dice_by_subtype(run.methods),
-        "dice_by_age": dice_by_age(run.methods),
-        "thresholds": grey_levels(run.methods),
-    }
-    return [_write(folder / f"{name}.csv", records) for name, records in tables.items() if records]
-
-
-def _write(path: pathlib.Path, records: Sequence[Mapping]) -> pathlib.Path:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    write_text(path, text.getvalue())
-    return path
 
 
 def table6(methods: Mapping[str, Mapping]) -> list[dict]:
@@ -54,8 +20,8 @@ def table6(methods: Mapping[str, Mapping]) -> list[dict]:
       methods: {name to print: results.json}.
 
     Returns:
-      [{'method', 'statistic', then each of `SCORES`, 'n_...' (subjects it rests on) and 'paper_...'}]; fractions,
-      None where a figure does not exist.
+      [{'method', 'statistic', then each of `SCORES`, 'n_...' (subjects it rests on) and 'paper_...', 'in_words'}];
+      fractions, None where a figure does not exist.
     """
     records = []
     for name, results in methods.items():
@@ -67,7 +33,10 @@ def table6(methods: Mapping[str, Mapping]) -> list[dict]:
             record |= {score: ours[score][statistic] for score in SCORES}
             record |= {f"n_{score}": ours[score]["n"] for score in SCORES}
             record |= {f"paper_{score}": paper.get(score, {}).get(statistic) for score in SCORES}
-            records.append(record)
+            in_words = (
+                f"Jaccard, Dice: {CONVENTIONS['paper']} Sensitivity, specificity: {CONVENTIONS['slice_detection']}"
+            )
+            records.append({**record, "in_words": in_words})
     return records
 
 
@@ -79,7 +48,7 @@ def table7(methods: Mapping[str, Mapping]) -> list[dict]:
 
     Returns:
       [{'method', 'threshold', then each of `RATES` as the mean over subjects, 'pooled_...' over all slices and
-      'paper_...'}]; fractions. The paper's stand beside a U-Net only.
+      'paper_...', 'in_words'}]; fractions. The paper's stand beside a U-Net only.
     """
     paper = {row["threshold"]: row for row in published.SLICE_DETECTION}
     records = []
@@ -90,26 +59,33 @@ def table7(methods: Mapping[str, Mapping]) -> list[dict]:
             record |= {rate: row[rate] for rate in RATES}
             record |= {f"pooled_{rate}": row["pooled"][rate] for rate in RATES}
             record |= {f"paper_{rate}": theirs.get(rate) for rate in RATES}
-            records.append(record)
+            in_words = f"{CONVENTIONS['slice_detection']} Pooled: {CONVENTIONS['slice_detection_pooled']}"
+            records.append({**record, "in_words": in_words})
     return records
 
 
 def _of_groups(methods: Mapping[str, Mapping], key: str, column: str, paper: Mapping[str, float]) -> list[dict]:
     """A record for each method and group; the paper's Dice stands beside a U-Net only."""
-    return [
-        {
-            "method": name,
-            column: group,
-            "dice": units["subjects"]["mean"],
-            "std": units["subjects"]["std"],
-            "subjects": units["subjects"]["n"],
-            "dice_by_slice": units["slices"]["mean"],
-            "slices": units["slices"]["n"],
-            "paper_dice": paper.get(group) if results.get("method") == "unet" else None,
-        }
-        for name, results in methods.items()
-        for group, units in results[key].items()
-    ]
+    records = []
+    for name, results in methods.items():
+        for group, units in results[key].items():
+            low, high = units["subjects"]["ci95"] or (None, None)
+            records.append(
+                {
+                    "method": name,
+                    column: group,
+                    "dice": units["subjects"]["mean"],
+                    "std": units["subjects"]["std"],
+                    "ci95_low": low,
+                    "ci95_high": high,
+                    "subjects": units["subjects"]["n"],
+                    "dice_by_slice": units["slices"]["mean"],
+                    "slices": units["slices"]["n"],
+                    "paper_dice": paper.get(group) if results.get("method") == "unet" else None,
+                    "in_words": f"{CONVENTIONS[key]} Mean over subjects, and by slice over all of them.",
+                }
+            )
+    return records
 
 
 def dice_by_subtype(methods: Mapping[str, Mapping]) -> list[dict]:
@@ -119,8 +95,9 @@ def dice_by_subtype(methods: Mapping[str, Mapping]) -> list[dict]:
       methods: {name to print: results.json}.
 
     Returns:
-      [{'method', 'subtype', 'dice', 'std', 'subjects', 'dice_by_slice', 'slices', 'paper_dice', 'paper_subjects',
-      'paper_slices'}]: 'dice' is the mean over subjects, likely the paper's unit.
+      [{'method', 'subtype', 'dice', 'std', 'ci95_low', 'ci95_high', 'subjects', 'dice_by_slice', 'slices',
+      'paper_dice', 'in_words', 'paper_subjects', 'paper_slices'}]: 'dice' is the mean over subjects, likely the
+      paper's unit.
     """
     records = _of_groups(methods, "by_subtype", "subtype", published.DICE_BY_SUBTYPE)
     subjects, slices = published.COHORT["by_subtype"], published.SLICES["by_subtype"]
@@ -136,15 +113,13 @@ def dice_by_age(methods: Mapping[str, Mapping]) -> list[dict]:
       methods: {name to print: results.json}.
 
     Returns:
-      As `dice_by_subtype` with 'age_group', and 'ci95_low', 'ci95_high', 'mann_whitney_p'. A method with
-      'by_age_test' has one more record, `DIFFERENCE` (under 18 less 18 and over), beside the paper's own difference.
+      As `dice_by_subtype` with 'age_group', and 'mann_whitney_p'. A method with 'by_age_test' has one more record,
+      `DIFFERENCE` (under 18 less 18 and over), beside the paper's own difference.
     """
     records = []
     for name, results in methods.items():
         groups = _of_groups({name: results}, "by_age", "age_group", published.DICE_BY_AGE)
-        for record, units in zip(groups, results["by_age"].values(), strict=True):
-            low, high = units["subjects"]["ci95"] or (None, None)
-            records.append({**record, "ci95_low": low, "ci95_high": high, "mann_whitney_p": None})
+        records += [{**record, "mann_whitney_p": None} for record in groups]
         test = results.get("by_age_test")
         if test:
             records.append(_difference(name, test, of_unet=results.get("method") == "unet"))
@@ -159,12 +134,13 @@ def _difference(name: str, test: Mapping, *, of_unet: bool) -> dict:
         "age_group": DIFFERENCE,
         "dice": test["difference"],
         "std": None,
+        "ci95_low": low,
+        "ci95_high": high,
         "subjects": test["n"],
         "dice_by_slice": None,
         "slices": None,
         "paper_dice": round(paper["under_18"] - paper["18_and_over"], 3) if of_unet else None,
-        "ci95_low": low,
-        "ci95_high": high,
+        "in_words": "Mean Dice under 18 years less mean Dice from 18 on; Mann-Whitney U test, two-sided.",
         "mann_whitney_p": test["mann_whitney_p"],
     }
 

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from ichjax.evaluate import beyond_figures, csv_tables, figures, paper_figures, paper_tables, report, tables
+from ichjax.evaluate import beyond_figures, csv_tables, figures, paper_figures, report, tables
 from ichjax.evaluate.workdir import read_run
 
 
@@ -13,8 +13,7 @@ def publish(workdir: pathlib.Path) -> None:
       InputError: as `workdir.read_run`.
     """
     run = read_run(workdir)
-    csv_tables.write_tables(workdir)
-    paper_tables.write_paper_tables(run)
+    csv_tables.write_tables(run)
     figures.write_figures(workdir)
     paper_figures.write_paper_figures(run)
     beyond_figures.write_beyond_figures(run)

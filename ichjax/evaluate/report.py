@@ -1,19 +1,17 @@
 """The report: one HTML file with everything about a run, that works offline."""
 
-import base64
 import logging
 import pathlib
 
 import jinja2
 import markupsafe
-from matplotlib.figure import Figure
 
 from ichjax.errors import InputError
 from ichjax.evaluate import (
     cases,
-    figures,
     outlines,
     published,
+    report_blocks,
     report_paper,
     report_rows,
     statistics,
@@ -25,11 +23,22 @@ from ichjax.evaluate.workdir import Run, choose_subjects, collapsed_folds, read_
 from ichjax.files import write_text
 
 FOLDER = pathlib.Path(__file__).parent
+CURVES = (
+    "Loss and validation Jaccard of each fold over the epochs",
+    "Loss of training and validation, and validation Jaccard, over the epochs of each fold. The dot is the best "
+    "epoch, which was tested; it was chosen on the validation subjects.",
+)
+DOTS = (
+    "Dice of each subject, sorted, by method",
+    "Dice of each subject with a hemorrhage, in the paper's convention, sorted by the first method; lines are the "
+    "means.",
+)
 
 
 def write_report(workdir: pathlib.Path | str) -> pathlib.Path:
     """Writes report.html into a work directory, from what lies there and the data set that config.json names.
 
+    The figures in figures/ become part of it, so draw them first; it says which of them is not there.
     Where the data set, or a file of a subject, is gone or damaged, the viewer says so and the rest stands.
 
     Raises:
@@ -74,8 +83,9 @@ def render(run: Run) -> str:
         least_subjects=statistics.LEAST_SUBJECTS,
         folds=report_rows.fold_rows(run),
         subjects=report_rows.subject_rows(run.methods),
-        curves=_data_uri(figures.curves(run.metrics)) if run.metrics else None,
-        dots=_data_uri(figures.dice_by_subject(run.methods)),
+        age_sentences=report_rows.age_sentences(run.methods),
+        curves=report_blocks.picture(run.path, "curves", *CURVES) if run.metrics else None,
+        dots=report_blocks.picture(run.path, "dice_by_subject", *DOTS),
         published=published,
         viewers=shown,
         missing=missing,
@@ -87,10 +97,6 @@ def render(run: Run) -> str:
 
 def _verbatim(name: str) -> markupsafe.Markup:
     return markupsafe.Markup((FOLDER / name).read_text(encoding="utf-8"))
-
-
-def _data_uri(figure: Figure) -> str:
-    return f"data:image/png;base64,{base64.b64encode(figures.png(figure)).decode('ascii')}"
 
 
 def _look(run: Run) -> tuple[list[dict], list[str]]:

@@ -93,9 +93,7 @@ def _calibration(part, image):
 
 
 def _size(part, image):
-    rows = [
-        [_range(b["low_ml"], b["high_ml"]), b["n"], b["found"], write_number(b["dice"])] for b in part["bins"]
-    ]
+    rows = [[_range(b["low_ml"], b["high_ml"]), b["n"], b["found"], write_number(b["dice"])] for b in part["bins"]]
     return [
         image("lesion_size", "Dice by size of the lesion", "Dice of each lesion against its volume."),
         table(["Volume, mL", "Lesions", "Found", "Mean Dice"], rows),

@@ -1,5 +1,7 @@
 """What the added sections of the report are made of: headings, sentences and tables, as plain records."""
 
+import base64
+import pathlib
 from collections.abc import Sequence
 
 
@@ -32,3 +34,19 @@ def table(
     """
     chosen = range(left, len(head)) if numbers is None else numbers
     return {"kind": "table", "head": list(head), "rows": rows, "numbers": list(chosen), "paper": list(paper)}
+
+
+def picture(workdir: pathlib.Path, name: str, alt: str, caption: str) -> dict:
+    """A drawn figure of a work directory as a data URI, or the sentence that it is not there.
+
+    Args:
+      workdir: figures/ in it is looked at.
+      name: of the file, without '.png'.
+      alt: what stands for the picture where it cannot be seen.
+      caption: below it.
+    """
+    path = workdir / "figures" / f"{name}.png"
+    if not path.is_file():
+        return words(f"{alt}: not drawn, for what it shows is not there (data set, probabilities or scores).")
+    uri = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+    return {"kind": "figure", "uri": uri, "alt": alt, "caption": caption}

@@ -1,6 +1,6 @@
 """Sections of the report: the paper's tables and figures, what lies beyond them, and the conventions of scoring."""
 
-import base64
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -8,9 +8,9 @@ import jinja2
 import markupsafe
 
 from ichjax.evaluate import published, report_beyond
-from ichjax.evaluate.paper_tables import DIFFERENCE, RATES, SCORES, dice_by_age, dice_by_subtype, table6, table7
-from ichjax.evaluate.report_blocks import heading, table, words
-from ichjax.evaluate.tables import AGE_NAMES, write_number
+from ichjax.evaluate.paper_tables import SCORES, table6
+from ichjax.evaluate.report_blocks import heading, picture, table, words
+from ichjax.evaluate.tables import write_number
 from ichjax.evaluate.workdir import Run
 
 FOLDER = pathlib.Path(__file__).parent
@@ -50,8 +50,8 @@ def sections(run: Run, *, layers: Sequence[Mapping] = ()) -> list[dict]:
     ]
     beyond = run.results.get("beyond")
     if beyond:
-        parts.append(("beyond", "Beyond the paper", report_beyond.blocks(beyond, lambda *a: _image(run, *a))))
-    parts.append(("conventions", "Conventions", _conventions(run.results)))
+        parts.append(("beyond", "Beyond the paper", report_beyond.blocks(beyond, functools.partial(picture, run.path))))
+    parts.append(("conventions", "Conventions", _conventions(run.methods)))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -63,35 +63,15 @@ def sections(run: Run, *, layers: Sequence[Mapping] = ()) -> list[dict]:
     ]
 
 
-def _image(run: Run, name: str, alt: str, caption: str) -> dict:
-    """A figure as a data URI, or the sentence that it is not there."""
-    path = run.path / "figures" / f"{name}.png"
-    if not path.is_file():
-        return words(f"{alt}: not drawn, for what it shows is not there (data set, probabilities or scores).")
-    uri = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
-    return {"kind": "figure", "uri": uri, "alt": alt, "caption": caption}
-
-
 def _beside(run: Run) -> list[dict]:
-    methods = run.methods
-    percent = {"sensitivity": "%", "specificity": "%", "accuracy": "%"}
+    percent = {"sensitivity": "%", "specificity": "%"}
     six = [
         [r["method"], r["statistic"]]
         + [write_number(r[f"{who}{s}"], percent.get(s, "")) for s in SCORES for who in ("", "paper_")]
-        for r in table6(methods)
+        for r in table6(run.methods)
     ]
-    seven = [
-        [r["method"], f"{r['threshold']:g}"]
-        + [write_number(r[f"{who}{s}"], "%") for s in RATES for who in ("", "pooled_", "paper_")]
-        for r in table7(methods)
-    ]
-    subtype = [[r["method"], r["subtype"], *_group(r), write_number(r["paper_dice"])] for r in dice_by_subtype(methods)]
-    by_age = [r for r in dice_by_age(methods) if r["age_group"] != DIFFERENCE]
-    ages = [
-        [r["method"], AGE_NAMES.get(r["age_group"], r["age_group"]), *_group(r), write_number(r["paper_dice"])]
-        for r in by_age
-    ]
-    groups = ["Dice by subject", "SD", "Subjects", "Dice by slice", "Slices", "Paper"]
+    others = [[o["name"], write_number(o["dice"]), write_number(o["std"]), o["trust"]] for o in
+              published.OTHERS_ON_CT_ICH]  # fmt: skip
     return [
         heading("Table 6: over subjects"),
         table(["Method", "", *(h for s in SCORES for h in (s.capitalize(), "paper"))], six, left=2, paper=(3, 5, 7, 9)),
@@ -100,46 +80,9 @@ def _beside(run: Run) -> list[dict]:
             "rates over a subject's slices, for the subjects that have slices of the kind. SD divides by n. The "
             f"paper: {published.SOURCE}; {published.DATA}; other subjects, so a difference is no test."
         ),
-        heading("Table 7: slices called positive, by threshold"),
-        table(
-            ["Method", "Threshold", *(h for r in RATES for h in (r.capitalize(), "pooled", "paper"))],
-            seven,
-            paper=(4, 7, 10),
-        ),
-        words(
-            "First the mean over subjects, then all slices pooled, then the paper's, whose accuracies follow from "
-            "neither."
-        ),
-        heading("Dice by sub-type"),
-        table(["Method", "Sub-type", *groups], subtype, left=2, paper=(7,)),
-        heading("Dice by age"),
-        table(["Method", "Age", *groups], ages, left=2, paper=(7,)),
-        *(words(_age_sentence(name, r["by_age_test"])) for name, r in methods.items() if r.get("by_age_test")),
         heading("Other published figures on the same data set"),
-        table(
-            ["Method", "Dice", "SD", "How far to trust it"],
-            [[o["name"], write_number(o["dice"]), write_number(o["std"]), o["trust"]] for o in
-             published.OTHERS_ON_CT_ICH],
-            numbers=(1, 2),
-        ),
-    ]  # fmt: skip
-
-
-def _group(record: Mapping) -> list:
-    return [
-        write_number(record["dice"]), write_number(record["std"]), record["subjects"],
-        write_number(record["dice_by_slice"]), record["slices"],
-    ]  # fmt: skip
-
-
-def _age_sentence(name: str, test: Mapping) -> str:
-    if test["difference"] is None:
-        return f"{name}: no difference between the ages, for one group is empty."
-    interval, p = test["ci95"], test["mann_whitney_p"]
-    sure = f"95 % interval {interval[0]:.3f} to {interval[1]:.3f}" if interval else "too few subjects for an interval"
-    tested = f"; Mann-Whitney p = {p:.3f}" if p is not None else ""
-    words_of_it = f"{name}: Dice under 18 years less Dice from 18 on"
-    return f"{words_of_it} {test['difference']:+.3f} ({sure}{tested}; n = {test['n']})."
+        table(["Method", "Dice", "SD", "How far to trust it"], others, numbers=(1, 2)),
+    ]
 
 
 def _figures(run: Run, layers: Sequence[Mapping]) -> list[dict]:
@@ -147,7 +90,7 @@ def _figures(run: Run, layers: Sequence[Mapping]) -> list[dict]:
     for name, title, caption in FIGURES:
         blocks.append(heading(title))
         if name:
-            blocks.append(_image(run, name, title, caption))
+            blocks.append(picture(run.path, name, title, caption))
         elif layers:
             rows = [[_layer_cell(layer, c) for c in LAYER_COLUMNS] for layer in layers]
             blocks += [table([c.capitalize() for c in LAYER_COLUMNS], rows), words(caption)]
@@ -163,24 +106,28 @@ def _layer_cell(layer: Mapping, column: str) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _conventions(results: Mapping) -> list[dict]:
-    in_words, empty = results.get("conventions_in_words", {}), results["empty_mask_would_score"]
-    rows = []
-    for name, scores in results["conventions"].items():
-        dice, jaccard = scores["dice"], scores["jaccard"]
-        unit = f"{dice['n']} {dice['unit']}"
-        of_empty = empty.get(name)
-        title = f"{name} (inflated: a demonstration)" if name == INFLATED else name
-        rows.append(
-            [title, write_number(dice["mean"]), write_number(jaccard["mean"]), unit,
-             write_number(of_empty), in_words.get(name, "")]
-        )  # fmt: skip
-    head = ["Convention", "Dice", "Jaccard", "Mean over", "Dice of an empty mask", "In words"]
+def _conventions(methods: Mapping[str, Mapping]) -> list[dict]:
+    rows = [
+        [name, f"{convention} (inflated: a demonstration)" if convention == INFLATED else convention]
+        + [
+            cell
+            for score in ("dice", "jaccard")
+            for cell in (write_number(scores[score]["mean"]), _range(scores[score]))
+        ]
+        + [f"{scores['dice']['n']} {scores['dice']['unit']}"]
+        + [write_number(results["empty_mask_would_score"].get(convention))]
+        for name, results in methods.items()
+        for convention, scores in results["conventions"].items()
+    ]
+    head = ["Method", "Convention", "Dice", "95 %", "Jaccard", "95 %", "Mean over", "Dice of an empty mask"]
+    first = next(iter(methods.values()))
+    in_words, shown = first.get("conventions_in_words", {}), first["conventions"]
     blocks = [
         words("The same masks, scored in every way that is in use: how much the choice alone moves the number."),
-        table(head, rows, numbers=(1, 2, 3, 4)),
+        table(head, rows, left=2),
+        table(["Convention", "In words"], [[name, in_words.get(name, "")] for name in shown], left=2),
     ]
-    if INFLATED in results["conventions"]:
+    if INFLATED in shown:
         blocks.append(
             words(
                 f"'{INFLATED}' gives every slice without a hemorrhage and without a prediction the score 1: it is "
@@ -188,11 +135,17 @@ def _conventions(results: Mapping) -> list[dict]:
                 warning=True,
             )
         )
-    if empty.get("challenge_all_scans") is not None:
+    all_scans = first["empty_mask_would_score"].get("challenge_all_scans")
+    if all_scans is not None:
         blocks.append(
             words(
-                "With the hemorrhage-free scans let in, an empty mask would score "
-                f"{write_number(empty['challenge_all_scans'])} in 'challenge'."
+                f"With the hemorrhage-free scans let in, an empty mask would score {write_number(all_scans)} in "
+                "'challenge'."
             )
         )
     return blocks
+
+
+def _range(figures: Mapping) -> str:
+    low, high = figures["ci95"] or (None, None)
+    return "-" if low is None else f"{low:.3f} to {high:.3f}"

@@ -52,6 +52,21 @@ def group_rows(methods: Mapping[str, Mapping], key: str, paper: Mapping[str, flo
     ]
 
 
+def age_sentences(methods: Mapping[str, Mapping]) -> list[str]:
+    """What the test of the age difference says, a sentence a method that has one."""
+    return [_age_sentence(name, r["by_age_test"]) for name, r in methods.items() if r.get("by_age_test")]
+
+
+def _age_sentence(name: str, test: Mapping) -> str:
+    if test["difference"] is None:
+        return f"{name}: no difference between the ages, for one group is empty."
+    interval, p = test["ci95"], test["mann_whitney_p"]
+    sure = f"95 % interval {interval[0]:.3f} to {interval[1]:.3f}" if interval else "too few subjects for an interval"
+    tested = f"; Mann-Whitney p = {p:.3f}" if p is not None else ""
+    words_of_it = f"{name}: Dice under 18 years less Dice from 18 on"
+    return f"{words_of_it} {test['difference']:+.3f} ({sure}{tested}; n = {test['n']})."
+
+
 def fold_rows(run: Run) -> list[dict]:
     """A row for each fold: {'fold', 'parts' ({'train' | 'validation' | 'test': {'n', 'positive', 'numbers'}})}."""
     positive = {s["subject"] for s in run.results["subjects"] if s["positive_slices"]}

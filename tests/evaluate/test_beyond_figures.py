@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from sklearn import metrics
 
-from ichjax.evaluate import beyond_figures, figures, workdir
+from ichjax.evaluate import beyond_figures, panels, workdir
 
 
 def detection(positive, scores):
@@ -141,6 +141,6 @@ def test_the_curve_is_the_data(beyond):
 
 
 def test_the_same_figure_is_the_same_bytes(beyond):
-    a, b = (figures.png(beyond_figures.froc(beyond["froc"])) for _ in range(2))
+    a, b = (panels.png(beyond_figures.froc(beyond["froc"])) for _ in range(2))
     assert a == b
     assert Image.open(io.BytesIO(a)).size

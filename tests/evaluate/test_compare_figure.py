@@ -2,7 +2,7 @@ import matplotlib._pylab_helpers
 import numpy as np
 import pytest
 
-from ichjax.evaluate import compare_figure, figures, statistics
+from ichjax.evaluate import compare_figure, panels, statistics
 
 
 def pairs(a, b, title="Dice", unit="", higher_is_better=True):
@@ -92,10 +92,10 @@ def test_scores_without_a_pair_are_left_out():
 
 def test_all_equal_and_all_zero():
     for value in (0.0, 0.4):
-        figures.png(compare_figure.draw([pairs(np.full(9, value), np.full(9, value), unit="mL")], "a", "b"))
+        panels.png(compare_figure.draw([pairs(np.full(9, value), np.full(9, value), unit="mL")], "a", "b"))
 
 
 def test_the_same_pairs_give_the_same_bytes_and_leave_no_window():
-    one, two = (figures.png(compare_figure.draw([pairs(*many(9))], "a", "b")) for _ in range(2))
+    one, two = (panels.png(compare_figure.draw([pairs(*many(9))], "a", "b")) for _ in range(2))
     assert one == two
     assert not matplotlib._pylab_helpers.Gcf.get_all_fig_managers()

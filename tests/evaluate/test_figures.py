@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ichjax.data import volume as volumes
-from ichjax.evaluate import cases, figures, outlines, sheet, workdir
+from ichjax.evaluate import cases, figures, outlines, panels, sheet, workdir
 
 
 def pixels(path):
@@ -109,12 +109,12 @@ def test_write_figures_without_the_data(made, tmp_path, caplog):
 
 
 def test_figures_of_next_to_nothing(made):
-    figures.png(figures.curves({0: [{"epoch": 1, "loss": None}]}))
+    panels.png(figures.curves({0: [{"epoch": 1, "loss": None}]}))
     nothing = {**made.results, "subjects": [s for s in made.results["subjects"] if s["dice"] is None]}
     nothing["conventions"] = {"paper": {"dice": {"mean": None}}}
-    assert Image.open(io.BytesIO(figures.png(figures.dice_by_subject({"None": nothing})))).size
+    assert Image.open(io.BytesIO(panels.png(figures.dice_by_subject({"None": nothing})))).size
 
 
 def test_the_same_figure_is_the_same_bytes(made):
     run = workdir.read_run(made.workdir)
-    assert figures.png(figures.curves(run.metrics)) == figures.png(figures.curves(run.metrics))
+    assert panels.png(figures.curves(run.metrics)) == panels.png(figures.curves(run.metrics))

@@ -10,7 +10,7 @@ from ichjax.evaluate.protocol import CONVENTIONS
 @pytest.fixture(scope="module")
 def written(made, tmp_path_factory):
     """The CSV files of the work directory, each as a list of rows."""
-    files = csv_tables.write_tables(made.workdir)
+    files = csv_tables.write_tables(workdir.read_run(made.workdir))
     return {file.stem: list(csv.DictReader(file.read_text(encoding="utf-8").splitlines())) for file in files}
 
 
@@ -49,12 +49,13 @@ def test_subjects_hold_every_subject_of_every_method(made, written):
 
 
 def test_detection_and_groups(made, written):
-    row = only(written["slice_detection"], method="U-Net", threshold="0.9", convention="slice_detection_pooled")
-    assert number(row["specificity"]) == made.results["slice_detection"][1]["pooled"]["specificity"]
-    assert number(only(written["slice_detection"], method="Paper: U-Net", threshold="0.8")["accuracy"]) == 0.825
-    row = only(written["by_subtype"], method="Threshold", group="SDH", unit="slices")
-    assert row["n"] == "5"
-    assert only(written["by_age"], method="Paper: U-Net", group="under_18")["mean"] == "0.321"
+    row = only(written["table7"], method="U-Net", threshold="0.9")
+    assert number(row["pooled_specificity"]) == made.results["slice_detection"][1]["pooled"]["specificity"]
+    assert number(row["paper_accuracy"]) == 0.87
+    assert only(written["dice_by_subtype"], method="Threshold", subtype="SDH")["slices"] == "5"
+    assert only(written["dice_by_age"], method="U-Net", age_group="18_and_over")["paper_dice"] == "0.309"
+    for name in ("table6", "table7", "dice_by_subtype", "dice_by_age"):
+        assert all(row["in_words"].endswith((".", "over all of them.", "two-sided.")) for row in written[name])
 
 
 def test_the_terminal_s_table(made):
