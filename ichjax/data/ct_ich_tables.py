@@ -94,9 +94,7 @@ def read_slice_table(path: pathlib.Path) -> tuple[dict[int, SliceRows], tuple[st
     return found, tuple(notes)
 
 
-def _by_slice(
-    slices: dict[int, tuple[list[bool], bool]], subject: int, path: pathlib.Path, notes: list
-) -> SliceRows:
+def _by_slice(slices: dict[int, tuple[list[bool], bool]], subject: int, path: pathlib.Path, notes: list) -> SliceRows:
     """One subject's rows as arrays; adds a note where a SliceNumber is left out."""
     count = max(slices)
     labels, fracture = np.zeros((count, len(SUBTYPES)), bool), np.zeros(count, bool)
@@ -148,9 +146,7 @@ def _read_rows(path: pathlib.Path, wanted: dict[str, Sequence[str]]) -> tuple[li
     """The rows of subjects, with the cells named in `wanted` (name -> headers that mean it), and notes."""
     table = read_cells(path)
     columns, first = _header(table, {"subject": ("Patient Number",), **wanted}, path)
-    body = [
-        (line, [cells[i] if i < len(cells) else "" for i in columns.values()]) for line, cells in table[first:]
-    ]
+    body = [(line, [cells[i] if i < len(cells) else "" for i in columns.values()]) for line, cells in table[first:]]
     rows = [(line, dict(zip(columns, cells, strict=True))) for line, cells in body]
     numbers = [whole_number(cells["subject"]) for _, cells in rows]
     last = max((i for i, number in enumerate(numbers) if number is not None), default=-1)

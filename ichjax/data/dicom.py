@@ -173,9 +173,7 @@ def _sorted_by_position(frames: Sequence[Frame], axes: np.ndarray) -> tuple[list
     order = np.argsort(along, kind="stable")
     for i in np.flatnonzero(np.diff(along[order]) < SAME_PLACE_MM):
         one, other = (frames[order[k]].path.name for k in (i, i + 1))
-        raise InputError(
-            f"{one} and {other} lie at the same position along the slice normal; expected each slice once"
-        )
+        raise InputError(f"{one} and {other} lie at the same position along the slice normal; expected each slice once")
     return [frames[i] for i in order], positions[order]
 
 
@@ -200,9 +198,7 @@ def _read_hu(frames: Sequence[Frame], *, rows: int, columns: int) -> np.ndarray:
         pixels = decode(path)
         pixels = pixels[None] if pixels.ndim == 2 else pixels
         if pixels.shape[1:] != (rows, columns) or len(pixels) <= max(frames[place].index for place in places):
-            raise InputError(
-                f"{path.name}: the pixel data has the shape {pixels.shape}; expected {rows} x {columns}"
-            )
+            raise InputError(f"{path.name}: the pixel data has the shape {pixels.shape}; expected {rows} x {columns}")
         for place in places:
             hu[:, :, place] = to_hu(pixels[frames[place].index], frames[place]).T
     return hu

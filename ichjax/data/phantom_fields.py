@@ -55,8 +55,7 @@ class Grid:
         first = np.floor(index.min(axis=0) - pad).astype(int)
         last = np.ceil(index.max(axis=0) + pad).astype(int) + 1
         return tuple(
-            slice(int(np.clip(a, 0, n)), int(np.clip(b, 0, n)))
-            for a, b, n in zip(first, last, self.shape, strict=True)
+            slice(int(np.clip(a, 0, n)), int(np.clip(b, 0, n))) for a, b, n in zip(first, last, self.shape, strict=True)
         )
 
     def at(self, box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -126,9 +125,7 @@ def spline_matrix(points: int, knots: int, step: float) -> scipy.sparse.csr_matr
     place = np.arange(points) / step + 1
     base = np.floor(place).astype(int)
     t = place - base
-    weights = np.stack(
-        [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1
-    ) / 6.0
+    weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1) / 6.0
     columns = np.clip(base[:, None] + np.arange(-1, 3), 0, knots - 1)
     rows = np.repeat(np.arange(points), 4)
     data = (weights.ravel().astype(np.float32), (rows, columns.ravel()))

@@ -147,9 +147,7 @@ def intraparenchymal(rng: np.random.Generator, grid: pf.Grid, wall, *, side, tra
     field += 0.13 * radius * pf.noise(rng, grid.shape, grid.step_mm, 4.5)
     field = np.maximum(field, wall + np.float32(2.0 if trauma else 4.0))
     hu, swirl = blood_hu(rng, sizes, chronic=chronic)
-    return Lesion(
-        IPH, field.astype(np.float32), hu, swirl, edema_mm=rng.uniform(2, 6), edema_hu=rng.uniform(10, 15)
-    )
+    return Lesion(IPH, field.astype(np.float32), hu, swirl, edema_mm=rng.uniform(2, 6), edema_hu=rng.uniform(10, 15))
 
 
 def intraventricular(rng: np.random.Generator, grid: pf.Grid, brain: Brain, *, sizes: Sizes, chronic: bool) -> Lesion:

@@ -119,9 +119,7 @@ def _pushing_bleeds(rng: np.random.Generator, grid, wall, plan: Plan, *, site, s
             )
         elif name == "IPH":
             lesions.append(
-                pl.intraparenchymal(
-                    rng, grid, wall, side=here, trauma=trauma, sizes=sizes, chronic=plan.chronic
-                )
+                pl.intraparenchymal(rng, grid, wall, side=here, trauma=trauma, sizes=sizes, chronic=plan.chronic)
             )
     return lesions
 

@@ -71,9 +71,7 @@ def paper_splits(numbers: Iterable[int], *, folds: int = 5) -> Splits:
     for index in range(folds):
         start, stop = index * size, len(order) if index == folds - 1 else (index + 1) * size
         rest = order[:start] + order[stop:]
-        made.append(
-            Fold(index, train=tuple(rest[size:]), validation=tuple(rest[:size]), test=tuple(order[start:stop]))
-        )
+        made.append(Fold(index, train=tuple(rest[size:]), validation=tuple(rest[:size]), test=tuple(order[start:stop])))
     shared = f"{folds - 1} of {folds} folds share one validation block, as in the authors' code"
     splits = Splits("paper", None, tuple(made), (shared,))
     check(splits, numbers)

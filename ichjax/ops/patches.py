@@ -20,9 +20,7 @@ def grid_shape(height: int, width: int, *, side: int, stride: int) -> tuple[int,
     if side <= 0 or stride <= 0 or side % stride:
         raise InputError(f"patch side {side} and stride {stride}: the side must be a whole number of strides")
     if min(height, width) < side or (height - side) % stride or (width - side) % stride:
-        raise InputError(
-            f"patches of side {side} at stride {stride} do not cover a slice of {height} x {width} evenly"
-        )
+        raise InputError(f"patches of side {side} at stride {stride} do not cover a slice of {height} x {width} evenly")
     return (height - side) // stride + 1, (width - side) // stride + 1
 
 
