@@ -1,5 +1,6 @@
 """Figures of what the paper does not measure, drawn from results['beyond']."""
 
+import functools
 import pathlib
 from collections.abc import Mapping
 
@@ -8,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from ichjax.evaluate.panels import BLUE, GRAY, GREEN, INK, RED, chart, name_axes, save
+from ichjax.evaluate.units import MEASURED, Units, units_of
 from ichjax.evaluate.workdir import Run
 
 SMALL = {"fontsize": 8, "frameon": False, "labelcolor": INK}
@@ -21,24 +23,25 @@ def write_beyond_figures(run: Run) -> list[pathlib.Path]:
       The files written, of roc_pr, froc, bland_altman, reliability, lesion_size, dice_by_diameter and
       false_positives_to_bone (.png).
     """
-    drawn = {name: figure for name, figure in draw(run.results.get("beyond") or {}).items() if figure is not None}
+    figures = draw(run.results.get("beyond") or {}, units_of(run.results))
+    drawn = {name: figure for name, figure in figures.items() if figure is not None}
     folder = run.path / "figures"
     if drawn:
         folder.mkdir(exist_ok=True)
     return [save(figure, folder / f"{name}.png") for name, figure in drawn.items()]
 
 
-def draw(beyond: Mapping) -> dict[str, Figure | None]:
-    """{name of the file: figure}, None for what cannot be drawn."""
+def draw(beyond: Mapping, units: Units = MEASURED) -> dict[str, Figure | None]:
+    """{name of the file: figure}, None for what cannot be drawn; `units`: what to write behind mm and mL."""
     curves = {"slices": beyond.get("slice_roc"), "scans": beyond.get("scan_roc")}
     makers = {
         "froc": (froc, beyond.get("froc"), "curve"),
-        "bland_altman": (bland_altman, beyond.get("volume_agreement"), "limits_ml"),
+        "bland_altman": (functools.partial(bland_altman, units=units), beyond.get("volume_agreement"), "limits_ml"),
         "reliability": (reliability, beyond.get("calibration"), "bins"),
-        "lesion_size": (lesion_size, beyond.get("lesion_size"), "points"),
-        "dice_by_diameter": (dice_by_diameter, beyond.get("diameter"), "points"),
+        "lesion_size": (functools.partial(lesion_size, units=units), beyond.get("lesion_size"), "points"),
+        "dice_by_diameter": (functools.partial(dice_by_diameter, units=units), beyond.get("diameter"), "points"),
         "false_positives_to_bone": (
-            false_positives_to_bone, beyond.get("false_positives_to_bone"), "share",
+            functools.partial(false_positives_to_bone, units=units), beyond.get("false_positives_to_bone"), "share",
         ),
     }  # fmt: skip
     bone = beyond.get("false_positives_to_bone")
@@ -89,7 +92,7 @@ def froc(part: Mapping) -> Figure:
     return figure
 
 
-def bland_altman(part: Mapping) -> Figure:
+def bland_altman(part: Mapping, units: Units = MEASURED) -> Figure:
     """Volumes: predicted less true against their mean, with bias and limits of agreement."""
     figure, (axes,) = chart(6.8, 3.9)
     truth, predicted = np.array(part["points"], dtype=float).T
@@ -99,12 +102,14 @@ def bland_altman(part: Mapping) -> Figure:
     lines = ((high, "upper limit", "--"), (part["bias_ml"], "bias", "-"), (low, "lower limit", "--"))
     for value, name, dashes in lines:
         axes.axhline(value, color=RED, linewidth=1.3, linestyle=dashes)
-        axes.text(1.01, value, f"{name} {value:+.1f} mL", va="center", transform=axes.get_yaxis_transform(), **NOTE)
+        axes.text(
+            1.01, value, f"{name} {value:+.1f} {units.ml}", va="center", transform=axes.get_yaxis_transform(), **NOTE
+        )
     axes.axhline(0, color=GRAY, linewidth=0.8)
     differences = predicted - truth
     axes.set_ylim(min(low, differences.min()) - 0.1 * span, max(high, differences.max()) + 0.1 * span)
     title = f"{part['n']} scans, concordance {part['concordance']:.3f}" if part["concordance"] is not None else ""
-    name_axes(axes, "mean of true and predicted volume (mL)", "predicted - true volume (mL)", title)
+    name_axes(axes, f"mean of true and predicted volume ({units.ml})", f"predicted - true volume ({units.ml})", title)
     return figure
 
 
@@ -132,7 +137,7 @@ def reliability(part: Mapping) -> Figure:
     return figure
 
 
-def lesion_size(part: Mapping) -> Figure:
+def lesion_size(part: Mapping, units: Units = MEASURED) -> Figure:
     """Dice of each lesion against its volume; the step is the mean of each bin."""
     figure, (axes,) = chart(6.4, 4.1)
     ml, dice = np.array(part["points"], dtype=float).T
@@ -154,13 +159,13 @@ def lesion_size(part: Mapping) -> Figure:
         axes.axvline(high, color=GRAY, linewidth=0.6, linestyle=":")
         first = False
     axes.set(xlim=(left, right), ylim=(-0.05, 1.0))
-    name_axes(axes, "volume of the lesion (mL)", "Dice of the lesion")
+    name_axes(axes, f"volume of the lesion ({units.ml})", "Dice of the lesion")
     axes.set_title("Above each bin: lesions found / all", fontsize=9.5, color=INK, loc="left", pad=18)
     below(figure)
     return figure
 
 
-def dice_by_diameter(part: Mapping) -> Figure:
+def dice_by_diameter(part: Mapping, units: Units = MEASURED) -> Figure:
     """Dice of each slice against the largest in-plane diameter of its hemorrhage, with the paper's line."""
     figure, (axes,) = chart(6.8, 4.1)
     points = part["points"]
@@ -173,9 +178,9 @@ def dice_by_diameter(part: Mapping) -> Figure:
     line = part["line_mm"]
     axes.axvline(line, color=INK, linewidth=1.2, linestyle="--")
     axes.set(xlim=(0, 1.05 * max([line, *(p[0] for p in points)])), ylim=(-0.05, 1.02))
-    name_axes(axes, "largest in-plane diameter of the hemorrhage (mm)", "Dice of the slice")
+    name_axes(axes, f"largest in-plane diameter of the hemorrhage ({units.mm})", "Dice of the slice")
     sides = [
-        f"{name} {line:g} mm: {side['slices']} slices, Dice {_text(side['dice'])}, "
+        f"{name} {line:g} {units.mm}: {side['slices']} slices, Dice {_text(side['dice'])}, "
         f"called positive {_text(side['detected'], 100)}"
         for name, side in (("below", part["below"]), ("from", part["above"]))
     ]
@@ -190,7 +195,7 @@ def _text(value: float | None, factor: int = 1) -> str:
     return f"{100 * value:.0f} %" if factor == 100 else f"{value:.2f}"
 
 
-def false_positives_to_bone(part: Mapping) -> Figure:
+def false_positives_to_bone(part: Mapping, units: Units = MEASURED) -> Figure:
     """Share of false positives by their distance to the inner table, beside that of all intracranial pixels."""
     figure, (axes,) = chart(6.8, 3.9)
     edges = part["edges_mm"]
@@ -203,7 +208,7 @@ def false_positives_to_bone(part: Mapping) -> Figure:
     names = [f"over {a:g}" if b is None or not np.isfinite(b) else f"{a:g} to {b:g}" for a, b in open_or_not]
     axes.set_xticks(place, names)
     axes.grid(False, axis="x")
-    name_axes(axes, "distance to the inner table of the skull (mm)", "share (%)")
+    name_axes(axes, f"distance to the inner table of the skull ({units.mm})", "share (%)")
     below(figure)
     return figure
 

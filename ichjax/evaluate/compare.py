@@ -14,6 +14,7 @@ from ichjax.evaluate.compare_sides import Side
 from ichjax.evaluate.panels import save
 from ichjax.evaluate.protocol import CONVENTIONS
 from ichjax.evaluate.tables import WIDTH
+from ichjax.evaluate.units import Units, units_of
 from ichjax.files import write_csv, write_json
 
 FILES = ("compare.csv", "compare.json", "compare.png")
@@ -91,7 +92,8 @@ def compare(run_a: pathlib.Path | str, run_b: pathlib.Path | str, output: pathli
     """
     a, b = compare_sides.read_side("A", run_a), compare_sides.read_side("B", run_b)
     shared = compare_sides.shared_subjects(a, b)
-    pairs = [_pairs(score, a, b, shared) for score in SCORES]
+    units = units_of(a.run.results, b.run.results)
+    pairs = [_pairs(score, a, b, shared, units) for score in SCORES]
     holm = statistics.holm([p.difference["wilcoxon_p"] for p in pairs])
     rows = [Row(*row) for row in zip(SCORES, pairs, holm, strict=True)]
     notes = compare_sides.notes(a, b, shared)
@@ -103,7 +105,7 @@ def compare(run_a: pathlib.Path | str, run_b: pathlib.Path | str, output: pathli
     return "\n".join(lines)
 
 
-def _pairs(score: Score, a: Side, b: Side, shared: Sequence[int]) -> Pairs:
+def _pairs(score: Score, a: Side, b: Side, shared: Sequence[int], units: Units) -> Pairs:
     """The score of each shared subject that has it in both runs."""
     left_out = a.numbers("left_out_of_paper") | b.numbers("left_out_of_paper") if score.as_paper else set()
     kept = np.array([n for n in shared if n not in left_out], dtype=np.int64)
@@ -111,7 +113,7 @@ def _pairs(score: Score, a: Side, b: Side, shared: Sequence[int]) -> Pairs:
     exists = ~(np.isnan(of_a) | np.isnan(of_b))
     of_a, of_b = of_a[exists], of_b[exists]
     difference = statistics.paired_difference(of_a, of_b)
-    return Pairs(score.title, score.unit, score.higher_is_better, kept[exists], of_a, of_b, difference)
+    return Pairs(score.title, units.of(score.unit), score.higher_is_better, kept[exists], of_a, of_b, difference)
 
 
 def _heading(a: Side, b: Side, shared: Sequence[int]) -> list[str]:
@@ -175,7 +177,7 @@ def _record(row: Row) -> dict:
     bca_low, bca_high = figures["ci95_bca"] or (None, None)
     return {
         "score": row.score.key,
-        "unit": row.score.unit,
+        "unit": row.pairs.unit,
         "n": figures["n"],
         "mean_a": float(pairs.a.mean()) if len(pairs.a) else None,
         "mean_b": float(pairs.b.mean()) if len(pairs.b) else None,

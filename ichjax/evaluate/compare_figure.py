@@ -25,7 +25,7 @@ class Pairs:
 
     Attributes:
       title: what it is, without its unit.
-      unit: 'mL' or nothing.
+      unit: 'mL', 'nominal mL' or nothing.
       higher_is_better: which way is good.
       subjects: int [N], their numbers in the data set.
       a, b: float [N], all finite.

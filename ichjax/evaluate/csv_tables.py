@@ -37,17 +37,31 @@ def _spread(figures: Mapping) -> dict:
     """A `statistics.summary`, or the part of one that the paper prints, as cells."""
     low, high = figures.get("ci95") or (None, None)
     cells = {key: figures.get(key) for key in ("mean", "std", "min", "max")}
-    return {**cells, "ci95_low": low, "ci95_high": high, "n": figures.get("n"), "unit": figures.get("unit")}
+    bca_low, bca_high = figures.get("ci95_bca") or (None, None)
+    cells |= {"ci95_low": low, "ci95_high": high, "ci95_bca_low": bca_low, "ci95_bca_high": bca_high}
+    return {**cells, "n": figures.get("n"), "unit": figures.get("unit")}
+
+
+def _spacing(results: Mapping) -> str:
+    """What every mm and mL rests on."""
+    return "nominal" if results.get("nominal_spacing") else "measured"
 
 
 def summary_records(methods: Mapping[str, Mapping]) -> list[dict]:
     """A record for each method, score and convention, then the paper's."""
     records = []
 
-    def add(method: str, score: str, convention: str, figures: Mapping) -> None:
+    def add(method: str, score: str, convention: str, figures: Mapping, spacing: str = "") -> None:
         words = CONVENTIONS[convention]
         records.append(
-            {"method": method, "score": score, "convention": convention, **_spread(figures), "in_words": words}
+            {
+                "method": method,
+                "score": score,
+                "convention": convention,
+                **_spread(figures),
+                "spacing": spacing,
+                "in_words": words,
+            }
         )
 
     for name, results in methods.items():
@@ -62,7 +76,8 @@ def summary_records(methods: Mapping[str, Mapping]) -> list[dict]:
         free = results["hemorrhage_free"]
         for score in ("false_alarm_rate", "false_positive_ml"):
             figures = {"mean": free[score], "ci95": free.get(f"{score}_ci95"), "max": free.get(f"{score}_max")}
-            add(name, score, score, {**figures, "n": free["n"], "unit": "subjects"})
+            spacing = _spacing(results) if score.endswith("_ml") else ""
+            add(name, score, score, {**figures, "n": free["n"], "unit": "subjects"}, spacing)
     for name, results in methods.items():
         for score, figures in published.BY_METHOD.get(results.get("method"), {}).items():
             convention = "paper" if score in ("dice", "jaccard") else "slice_detection"
@@ -73,7 +88,7 @@ def summary_records(methods: Mapping[str, Mapping]) -> list[dict]:
 def subject_records(methods: Mapping[str, Mapping]) -> list[dict]:
     """A record for each method and subject."""
     return [
-        {"method": name, **subject, "subtypes": " ".join(subject["subtypes"])}
+        {"method": name, **subject, "subtypes": " ".join(subject["subtypes"]), "spacing": _spacing(results)}
         for name, results in methods.items()
         for subject in results["subjects"]
     ]

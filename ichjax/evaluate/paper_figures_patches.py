@@ -11,6 +11,7 @@ from ichjax.data import volume as volumes
 from ichjax.data.ct_ich import Dataset
 from ichjax.errors import InputError
 from ichjax.evaluate import cases, panels, sheet
+from ichjax.evaluate.units import units
 from ichjax.evaluate.workdir import Run
 
 WITH, WITHOUT = 5, 1  # patches with a hemorrhage, and without
@@ -28,6 +29,7 @@ class Patch:
       truth: bool [h, w].
       probability: float32 [h, w], 0 to 1.
       pixel_mm: (row, column) spacing.
+      nominal_spacing: whether it is.
     """
 
     subject: int
@@ -36,6 +38,7 @@ class Patch:
     truth: np.ndarray
     probability: np.ndarray
     pixel_mm: tuple[float, float]
+    nominal_spacing: bool = False
 
 
 def draw(run: Run, dataset: Dataset, slices: Sequence) -> Figure | None:
@@ -92,7 +95,8 @@ def _cut(run: Run, dataset: Dataset, s) -> list[Patch]:
         hu.shape, grid_side=grid.get("side", 0), border=grid.get("border", 0),
         side=run.config["patch"]["side"], stride=run.config["patch"]["stride"],
     )  # fmt: skip
-    return [Patch(s.subject, s.index, hu[b], truth[b], probability[b], case.volume.pixel_mm) for b in boxes]
+    spacing = (case.volume.pixel_mm, case.volume.nominal_spacing)
+    return [Patch(s.subject, s.index, hu[b], truth[b], probability[b], *spacing) for b in boxes]
 
 
 def patch_boxes(
@@ -129,7 +133,8 @@ def draw_patches(patches: Sequence[Patch]) -> Figure:
     figure, grid = panels.board(3, len(patches), cell_inches=(2.1, 2.2))
     for p, (plain, outlined, coloured) in zip(patches, grid.T, strict=True):
         gray = cases.brain_window(p.hu)
-        what = f"{p.truth.sum() * p.pixel_mm[0] * p.pixel_mm[1]:.0f} mm2" if p.truth.any() else "no hemorrhage"
+        area_mm2 = p.truth.sum() * p.pixel_mm[0] * p.pixel_mm[1]
+        what = f"{area_mm2:.0f} {units(p.nominal_spacing).mm2}" if p.truth.any() else "no hemorrhage"
         panels.show_slice(plain, gray, p.pixel_mm, title=f"Subject {p.subject}, slice {p.index + 1}\n{what}")
         panels.show_slice(outlined, gray, p.pixel_mm, {"truth": p.truth})
         image = panels.show_slice(

@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("viewer-data").textContent);
-  const millilitres = (value) => `${value.toFixed(2)} mL`;
+  const millilitres = (value) => `${value.toFixed(2)} ${document.body.dataset.ml}`;
 
   for (const root of document.querySelectorAll(".viewer")) {
     const scan = data[Number(root.dataset.viewer)];

@@ -16,6 +16,7 @@ from ichjax.evaluate import (
     report_rows,
     statistics,
     tables,
+    units,
     viewer,
 )
 from ichjax.evaluate.protocol import CONVENTIONS
@@ -86,6 +87,7 @@ def render(run: Run) -> str:
         age_sentences=report_rows.age_sentences(run.methods),
         curves=report_blocks.picture(run.path, "curves", *CURVES) if run.metrics else None,
         dots=report_blocks.picture(run.path, "dice_by_subject", *DOTS),
+        units=units.units_of(*run.methods.values()),
         published=published,
         viewers=shown,
         missing=missing,

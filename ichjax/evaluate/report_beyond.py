@@ -4,35 +4,37 @@ from collections.abc import Callable, Mapping
 
 from ichjax.evaluate.report_blocks import heading, table, words
 from ichjax.evaluate.tables import write_number
+from ichjax.evaluate.units import MEASURED, Units
 
 
-def blocks(beyond: Mapping, image: Callable[[str, str, str], dict]) -> list[dict]:
+def blocks(beyond: Mapping, image: Callable[[str, str, str], dict], units: Units = MEASURED) -> list[dict]:
     """The blocks of the section; a part that results.json does not have is left out.
 
     Args:
       beyond: results['beyond'].
       image: (name of the file, alternative text, caption) to a block.
+      units: what to write behind mm and mL.
     """
     made = []
     for key, title, make in PARTS:
         part = beyond.get(key)
         if part:
-            made += [heading(title), *make(part, image)]
+            made += [heading(title), *make(part, image, units)]
     return made
 
 
-def _surface(part, _):
+def _surface(part, _, units):
     dice, distance = part["dice"], part["hd95_mm"]
     rows = [
-        [f"Surface Dice at {part['tolerance_mm']:g} mm", *(write_number(dice[k]) for k in ("mean", "std")), "-",
+        [f"Surface Dice at {part['tolerance_mm']:g} {units.mm}", *(write_number(dice[k]) for k in ("mean", "std")), "-",
          dice["n"], "-"],
-        ["HD95, mm, finite values", *(_mm(distance[k]) for k in ("mean", "std", "median")), distance["n"],
+        [f"HD95, {units.mm}, finite values", *(_mm(distance[k]) for k in ("mean", "std", "median")), distance["n"],
          distance["infinite"]],
     ]  # fmt: skip
     return [
         table(["Score", "Mean", "SD", "Median", "Scans", "Infinite"], rows),
         words(
-            f"Surface Dice is the share of both surfaces that lies within {part['tolerance_mm']:g} mm of the other; "
+            f"Surface Dice is the share of both surfaces within {part['tolerance_mm']:g} {units.mm} of the other; "
             "HD95 is the larger of the two directed 95th percentiles of the distance between them, infinite where "
             "one mask is empty: those are counted, not averaged."
         ),
@@ -44,7 +46,7 @@ def _mm(value):
 
 
 def _roc(what):
-    def make(part, _):
+    def make(part, *_):
         return [
             words(
                 f"{what}: area under the ROC curve {part['area']:.3f}, average precision "
@@ -56,7 +58,7 @@ def _roc(what):
     return make
 
 
-def _froc(part, image):
+def _froc(part, image, _):
     at = ", ".join(f"{write_number(v)} at {k}" for k, v in part["at"].items())
     return [
         image("froc", "Free-response curve", "Share of lesions found against false positives a scan."),
@@ -68,21 +70,21 @@ def _froc(part, image):
     ]
 
 
-def _volumes(part, image):
+def _volumes(part, image, units):
     if part["limits_ml"] is None:
         return [words(f"{part['n']} scan: too few for limits of agreement.")]
     low, high = part["limits_ml"]
     return [
         image("bland_altman", "Bland-Altman plot", "Predicted less true volume of each scan against their mean."),
         words(
-            f"Predicted volumes differ from the true ones by {part['bias_ml']:+.2f} mL on average (SD "
-            f"{part['sd_ml']:.2f}); 95 % of scans are expected between {low:+.2f} and {high:+.2f} mL (n = "
+            f"Predicted volumes differ from the true ones by {part['bias_ml']:+.2f} {units.ml} on average (SD "
+            f"{part['sd_ml']:.2f}); 95 % of scans are expected between {low:+.2f} and {high:+.2f} {units.ml} (n = "
             f"{part['n']}). Concordance {write_number(part['concordance'])}: 1 is perfect agreement."
         ),
     ]
 
 
-def _calibration(part, image):
+def _calibration(part, image, _):
     return [
         image("reliability", "Reliability diagram", "Predicted probability against the share that is hemorrhage."),
         words(
@@ -92,11 +94,11 @@ def _calibration(part, image):
     ]
 
 
-def _size(part, image):
+def _size(part, image, units):
     rows = [[_range(b["low_ml"], b["high_ml"]), b["n"], b["found"], write_number(b["dice"])] for b in part["bins"]]
     return [
         image("lesion_size", "Dice by size of the lesion", "Dice of each lesion against its volume."),
-        table(["Volume, mL", "Lesions", "Found", "Mean Dice"], rows),
+        table([f"Volume, {units.ml}", "Lesions", "Found", "Mean Dice"], rows),
         words("Small lesions are the hard ones: a mean over all hides how many of them are missed."),
     ]
 
@@ -105,11 +107,11 @@ def _range(low, high):
     return f"over {low:g}" if high is None or high == float("inf") else f"{low or 0:g} to {high:g}"
 
 
-def _diameter(part, image):
+def _diameter(part, image, units):
     line = part["line_mm"]
     rows = [
         [name, side["slices"], write_number(side["dice"]), write_number(side["detected"], "%")]
-        for name, side in ((f"below {line:g} mm", part["below"]), (f"from {line:g} mm", part["above"]))
+        for name, side in ((f"below {line:g} {units.mm}", part["below"]), (f"from {line:g} {units.mm}", part["above"]))
     ]
     return [
         image("dice_by_diameter", "Dice by diameter", "Dice of each slice against the diameter of its hemorrhage."),
@@ -118,7 +120,7 @@ def _diameter(part, image):
     ]
 
 
-def _bone(part, image):
+def _bone(part, image, _):
     if not sum(part["share"]):
         return [words("No false positive lies inside the skull.")]
     return [
@@ -130,7 +132,7 @@ def _bone(part, image):
     ]
 
 
-def _seams(part, _):
+def _seams(part, *_):
     if part["across"] is None or part["elsewhere"] is None:
         return [words("No pair of pixels across a seam and elsewhere to compare.")]
     return [
@@ -142,14 +144,14 @@ def _seams(part, _):
     ]
 
 
-def _curves(_, image):
+def _curves(image):
     caption = "ROC and precision-recall curves of the detection of slices and of scans."
     return [image("roc_pr", "ROC and precision-recall curves", caption)]
 
 
 PARTS = (
     ("surface", "Distance between the surfaces", _surface),
-    ("slice_roc", "Detection of slices", lambda part, image: [*_curves(part, image), *_roc("Slices")(part, image)]),
+    ("slice_roc", "Detection of slices", lambda part, image, _: [*_curves(image), *_roc("Slices")(part)]),
     ("scan_roc", "Detection of scans", _roc("Scans")),
     ("froc", "Lesions", _froc),
     ("volume_agreement", "Volumes", _volumes),

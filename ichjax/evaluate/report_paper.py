@@ -11,6 +11,7 @@ from ichjax.evaluate import published, report_beyond
 from ichjax.evaluate.paper_tables import SCORES, table6
 from ichjax.evaluate.report_blocks import heading, picture, table, words
 from ichjax.evaluate.tables import write_number
+from ichjax.evaluate.units import units_of
 from ichjax.evaluate.workdir import Run
 
 FOLDER = pathlib.Path(__file__).parent
@@ -50,7 +51,13 @@ def sections(run: Run, *, layers: Sequence[Mapping] = ()) -> list[dict]:
     ]
     beyond = run.results.get("beyond")
     if beyond:
-        parts.append(("beyond", "Beyond the paper", report_beyond.blocks(beyond, functools.partial(picture, run.path))))
+        parts.append(
+            (
+                "beyond",
+                "Beyond the paper",
+                report_beyond.blocks(beyond, functools.partial(picture, run.path), units_of(run.results)),
+            )
+        )
     parts.append(("conventions", "Conventions", _conventions(run.methods)))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, undefined=jinja2.StrictUndefined,

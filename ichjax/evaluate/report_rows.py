@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from ichjax.evaluate import published, statistics, tables
+from ichjax.evaluate import published, statistics
+from ichjax.evaluate.units import IN_WORDS
 from ichjax.evaluate.workdir import Run
 
 RATES = ("sensitivity", "specificity", "accuracy")
@@ -127,7 +128,7 @@ def limits(run: Run, *, synthetic: bool | None) -> list[str]:
     free, odd = results["hemorrhage_free"], results["disagreements"]
     sentences = []
     if results.get("nominal_spacing"):
-        sentences.append(tables.NOMINAL)
+        sentences.append(IN_WORDS)
     if synthetic:
         sentences.append(
             "The scans are synthetic. They were made to be hard in the ways the real task is hard, but no figure "

@@ -11,6 +11,7 @@ from matplotlib.patheffects import withStroke
 
 from ichjax.data.volume import Volume
 from ichjax.evaluate import cases, outlines
+from ichjax.evaluate.units import units
 
 MOST_SLICES = 64
 WIDTH_INCHES = 15.0
@@ -56,7 +57,7 @@ def draw(volume: Volume, prediction: np.ndarray, *, truth: np.ndarray | None = N
         _label(axes, x, y, number=int(d) + 1, width=width - GAP_PX, height=height - GAP_PX)
         for name, mask in masks.items():
             draw_outline(axes, mask[d][box], x, y, name)
-    _scale_bar(axes, volume.pixel_mm[1], height - GAP_PX)
+    _scale_bar(axes, volume, height - GAP_PX)
     _words(figure, title, caption(len(shown), volume.shape[0]), list(masks))
     return figure
 
@@ -140,12 +141,19 @@ def _label(axes, x: int, y: int, *, number: int, width: int, height: int) -> Non
     axes.text(x + 0.98 * width, y + 0.5 * height, "L", ha="right", va="center", **small)
 
 
-def _scale_bar(axes, column_mm: float, height: int) -> None:
+def _scale_bar(axes, volume: Volume, height: int) -> None:
     """A bar of `BAR_MM` in the lower left corner of the first slice."""
-    length = BAR_MM / column_mm
+    length = BAR_MM / volume.pixel_mm[1]
     y = 0.965 * height
     axes.plot([4, 4 + length], [y, y], color=INK, linewidth=2, solid_capstyle="butt")
-    axes.text(4 + length / 2, y - 0.015 * height, f"{BAR_MM} mm", ha="center", va="bottom", **LABEL)
+    axes.text(
+        4 + length / 2,
+        y - 0.015 * height,
+        f"{BAR_MM} {units(volume.nominal_spacing).mm}",
+        ha="center",
+        va="bottom",
+        **LABEL,
+    )
 
 
 def _words(figure: Figure, title: str, text: str, names: list[str]) -> None:

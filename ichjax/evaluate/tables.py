@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from ichjax.evaluate import published
 from ichjax.evaluate.protocol import CONVENTIONS
+from ichjax.evaluate.units import IN_WORDS, units_of
 from ichjax.evaluate.workdir import collapsed_folds
 
 EMPTY_MASK = "An empty mask"
 PAPER = "Paper"
-NOMINAL = "Nominal: the images carry no spacing; every mm, mm2 and mL here assumes 0.33 x 0.33 x 5 mm."
 WIDTH = 96  # of the lines of text below the terminal's table
 AGE_NAMES = {"under_18": "under 18 years", "18_and_over": "18 years and over", "unknown": "age unknown"}
 
@@ -99,12 +99,12 @@ def _figures(results: Mapping) -> dict[str, Figure]:
 
 
 def write_number(value: float | None, unit: str = "") -> str:
-    """'0.315', '97.3 %', '2.04 mL'; '-' where there is no figure."""
+    """'0.315', '97.3 %', '2.04 mL', '2.04 nominal mL'; '-' where there is no figure."""
     if value is None:
         return "-"
     if unit == "%":
         return f"{100 * value:.1f} %"
-    return f"{value:.2f} mL" if unit == "mL" else f"{value:.3f}"
+    return f"{value:.2f} {unit}" if unit else f"{value:.3f}"
 
 
 def write_interval(figure: Figure, unit: str = "") -> str:
@@ -121,13 +121,13 @@ def summary_text(methods: Mapping[str, Mapping]) -> str:
     Args:
       methods: {name to print: results.json}.
     """
-    rows = summary(methods)
+    rows, units = summary(methods), units_of(*methods.values())
     marks = footnotes()
     table = [["Method", *(line.strip() for line in heads)] for heads in zip(*(c.heads for c in COLUMNS), strict=True)]
     table[1][0] = ""
     table.append(["", *(f"[{marks[c.convention]}]" for c in COLUMNS)])
     for name, figures in rows:
-        cells = [write_number(figures[c.key].value, c.unit) if c.key in figures else "" for c in COLUMNS]
+        cells = [write_number(figures[c.key].value, units.of(c.unit)) if c.key in figures else "" for c in COLUMNS]
         table.append([name, *cells])
     widths = [max(len(line[n]) for line in table) for n in range(len(table[0]))]
     lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in table]
@@ -160,7 +160,7 @@ def _remarks(methods: Mapping[str, Mapping], rows: Mapping[str, dict[str, Figure
             f"95 % intervals (bootstrap over subjects): {sure}. {threshold_text(results)}"
         )
     if any(results.get("nominal_spacing") for results in methods.values()):
-        remarks.append(NOMINAL)
+        remarks.append(IN_WORDS)
     if any(name.startswith(f"{PAPER}: ") for name in rows):
         remarks.append(f"{PAPER}: {published.SOURCE}; {published.DATA}. Not the subjects scored here.")
     return [textwrap.fill(remark, WIDTH, subsequent_indent="    ") for remark in remarks]
@@ -175,7 +175,7 @@ def threshold_text(results: Mapping) -> str:
     else:
         value = f"s by fold {value}" if isinstance(value, list) else f" {value}"
     rule = results.get("slice_rule_px")
-    area = f"{results['slice_rule_mm2']:g} mm2" if rule is None else f"{rule} pixels"
+    area = f"{results['slice_rule_mm2']:g} {units_of(results).mm2}" if rule is None else f"{rule} pixels"
     return (
         f"Threshold{value}, {'' if chosen_on.startswith('fixed') else 'chosen on '}{chosen_on}. "
         + (f"By fold: {'; '.join(by_fold)}. " if by_fold else "")

@@ -1,0 +1,88 @@
+"""Where the spacing is nominal, no length, area or volume of ours stands without the word."""
+
+import copy
+import csv
+import dataclasses
+import re
+import shutil
+
+import matplotlib.text
+import numpy as np
+import pytest
+
+from ichjax.evaluate import beyond_figures, cases, compare, csv_tables, report, sheet, tables, units, workdir
+from ichjax.evaluate.beyond import beyond
+from ichjax.evaluate.scan_details import scan_details
+from ichjax.files import read_json, write_json
+
+BARE = re.compile(r"(?<!nominal )\bm(?:L|m2?)\b")
+OF_THE_PAPER = re.compile(r"The paper scored 0 on two subjects[^.]*\.|Spacing, mm and mL are nominal")
+
+
+@pytest.fixture(scope="module")
+def nominal(made, tmp_path_factory):
+    """The made run with every score, as if its images had carried no spacing."""
+    path = tmp_path_factory.mktemp("nominal") / "run"
+    shutil.copytree(made.workdir, path)
+    run = workdir.read_run(path)
+    dataset = cases.open_dataset(run)
+    shown = [cases.load_case(run, dataset, number) for number in made.truth]
+    details = [scan_details(c.truth, c.prediction, c.prediction.astype(np.uint8) * 204, c.volume) for c in shown]
+    for place in (path, *(path / "baselines").iterdir()):
+        file = place / "results.json"
+        write_json(file, {**read_json(file), "nominal_spacing": True, "beyond": beyond(details)})
+    return workdir.read_run(path)
+
+
+def bare(text: str) -> list[str]:
+    """Units without the word, with what stands around them; what is said of the paper, and the word's own
+    explanation, are no figures of ours."""
+    text = OF_THE_PAPER.sub("", " ".join(text.split()).replace(units.IN_WORDS, ""))
+    return [text[max(m.start() - 30, 0) : m.end() + 10] for m in BARE.finditer(text)]
+
+
+def test_in_the_terminal_and_in_a_comparison(nominal):
+    text = tables.summary_text(nominal.methods)
+    assert "nominal mL" in text
+    assert "43.6 nominal mm2" in text
+    assert bare(text) == []
+    compared = compare.compare(nominal.path, nominal.path)
+    assert "Volume error, nominal mL" in compared
+    assert bare(compared) == []
+
+
+def test_in_the_report(nominal):
+    page = re.sub(r"<(style|script).*?</\1>", "", report.render(nominal), flags=re.S)
+    page = re.sub(r"<[^>]*>", " ", page)
+    assert "Truth, nominal mL" in page
+    assert "Surface Dice at 2 nominal mm" in page
+    assert bare(page) == []
+
+
+def test_in_the_figures(nominal):
+    for figure in beyond_figures.draw(nominal.results["beyond"], units.units_of(nominal.results)).values():
+        if figure is not None:
+            assert bare(" ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))) == []
+    measured = beyond_figures.bland_altman(nominal.results["beyond"]["volume_agreement"])
+    assert bare(" ".join(text.get_text() for text in measured.findobj(matplotlib.text.Text)))
+
+
+def test_on_the_scale_bar(nominal):
+    case = cases.load_case(nominal, cases.open_dataset(nominal), 49)
+    said = {}
+    for flag in (False, True):
+        figure = sheet.draw(dataclasses.replace(case.volume, nominal_spacing=flag), case.prediction)
+        said[flag] = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
+    assert "50 mm" in said[False]
+    assert "50 nominal mm" in said[True]
+
+
+def test_in_the_tables(nominal):
+    for file in csv_tables.write_tables(nominal):
+        rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
+        if any(name.endswith("_ml") for name in rows[0]) or file.stem == "summary":
+            of_volumes = [row for row in rows if file.stem == "subjects" or row["score"].endswith("_ml")]
+            assert of_volumes
+            assert {row["spacing"] for row in of_volumes} == {"nominal"}
+    measured = copy.deepcopy(nominal.results) | {"nominal_spacing": False}
+    assert {r["spacing"] for r in csv_tables.subject_records({"U-Net": measured})} == {"measured"}
