@@ -3,7 +3,8 @@
 import pathlib
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import ml_collections
 import numpy as np
@@ -61,17 +62,18 @@ def _evaluate(predictions, config, place: pathlib.Path, name: str, *, published:
     files, problems = find_files(predictions, dataset.subjects)
     post = PostProcess(config.predict.threshold, config.predict.thresholds, 0, 0, "fixed beforehand")
     rows, notes, kinds = [], list(dataset.notes), set()
-    for subject in tqdm([s for s in dataset.subjects if s.number in files], desc="scoring", disable=None):
+    subjects = [subject for subject in dataset.subjects if subject.number in files]
+    where = {"fold": None, "place": place if published else None, "config": config}
+    reads = _one_ahead(lambda subject: _read(subject, files[subject.number]), subjects)
+    for read in tqdm(reads, desc="scoring", total=len(subjects), disable=None):
         try:
-            scan = cache.open_scan(subject)
-            kind, probability = load_prediction(files[subject.number], scan.volume)
+            scan, kind, probability = read()
         except InputError as error:
             problems.append(str(error))
-            continue
-        where = {"fold": None, "place": place, "config": config}
-        rows.append(score.score_scan(scan, probability, post, thresholds=post.all_thresholds, **where))
-        kinds.add(kind)
-        notes += scan.notes
+        else:
+            rows.append(score.score_scan(scan, probability, post, thresholds=post.all_thresholds, **where))
+            kinds.add(kind)
+            notes += scan.notes
     for problem in problems:
         say(f"left out: {problem}")
     if not rows:
@@ -96,6 +98,25 @@ def _evaluate(predictions, config, place: pathlib.Path, name: str, *, published:
         say("")
         say(tables.summary_text(read_run(place).methods))
     return problems
+
+
+def _read(subject: Subject, path: pathlib.Path) -> tuple[cache.CachedScan, str, np.ndarray]:
+    scan = cache.open_scan(subject)
+    return scan, *load_prediction(path, scan.volume)
+
+
+def _one_ahead(read: Callable, items: Sequence) -> Iterator[Callable]:
+    """For each item a function that gives what `read` made of it, or raises what `read` raised.
+
+    A thread reads the next item, and no more, while the caller works on the present one.
+    """
+    with ThreadPoolExecutor(1) as reader:
+        ahead = [reader.submit(read, item) for item in items[:1]]
+        for i in range(len(items)):
+            present = ahead.pop()
+            present.exception()  # waits: two reads would hold one scan more
+            ahead += [reader.submit(read, item) for item in items[i + 1 : i + 2]]
+            yield present.result
 
 
 def _at_one_threshold(row: dict) -> dict:
@@ -166,23 +187,28 @@ def load_prediction(path: pathlib.Path, volume: Volume) -> tuple[str, np.ndarray
       InputError: not readable, values that are neither, or another grid than the scan's.
     """
     array, affine = volumes.load_array(path, name=path.name)
-    kind, values = _interpret(array, path.name)
-    turned = volumes.from_file_grid(np.rint(values * SCALE).astype(np.int16), affine, name=path.name)
+    kind, to_share = _interpret(array, path.name)
+    to_int16 = lambda values: np.rint(to_share(values) * SCALE).astype(np.int16)  # noqa: E731
+    if array.dtype == np.uint8:  # of 256 levels, each is converted once
+        turned = volumes.from_file_grid(array, affine, name=path.name)
+        volumes.check_same_grid(turned, volume)
+        return kind, (to_int16(np.arange(256, dtype=np.uint8)).astype(np.float32) / SCALE)[turned.hu]
+    turned = volumes.from_file_grid(to_int16(array), affine, name=path.name)
     volumes.check_same_grid(turned, volume)
     return kind, turned.hu.astype(np.float32) / SCALE
 
 
-def _interpret(array: np.ndarray, name: str) -> tuple[str, np.ndarray]:
-    """('mask' or 'probability', values in [0, 1])."""
+def _interpret(array: np.ndarray, name: str) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
+    """('mask' or 'probability', what turns its values into float32 in [0, 1])."""
     low, high = float(array.min()), float(array.max())
     whole = array.dtype.kind in "iu" or bool((array == np.rint(array)).all())
     if low >= 0 and high <= 1:
-        return ("mask" if whole else "probability"), array.astype(np.float32)
+        return ("mask" if whole else "probability"), lambda values: values.astype(np.float32)
     if whole and low >= 0:
         if high <= MOST_LABELS or (high == 255 and not ((array > 0) & (array < 255)).any()):
-            return "mask", (array > 0).astype(np.float32)
+            return "mask", lambda values: (values > 0).astype(np.float32)
         if array.dtype == np.uint8:
-            return "probability", array.astype(np.float32) / 255.0
+            return "probability", lambda values: values.astype(np.float32) / 255.0
     raise InputError(
         f"{name}: values lie in {low:g} to {high:g}; expected a mask (0 and 1, 0 and 255, or a few labels) or "
         f"probabilities in [0, 1]"

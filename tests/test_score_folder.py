@@ -4,12 +4,14 @@ import contextlib
 import io
 import json
 import shutil
+import threading
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 import launch
+from ichjax import score_folder
 from ichjax.errors import InputError
 
 pytestmark = pytest.mark.xdist_group("score_folder")
@@ -77,7 +79,8 @@ def test_without_a_work_directory_it_only_prints(truth, tiny_root, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_runs_own_masks_score_as_the_run_did(tiny_threshold_run, tiny_root, tmp_path):
+def test_a_runs_own_masks_score_as_the_run_did(tiny_threshold_run, tiny_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(score_folder, "publish", lambda place: None)
     status, _ = evaluate(tiny_threshold_run / "predictions", tiny_root, f"--workdir={tmp_path / 'out'}")
     assert status == 0
     run, again = results_of(tiny_threshold_run), results_of(tmp_path / "out")
@@ -87,7 +90,8 @@ def test_a_runs_own_masks_score_as_the_run_did(tiny_threshold_run, tiny_root, tm
 
 
 @pytest.mark.parametrize("kind", ["0 and 255", "labels", "float mask", "other axes", "probability", "8 bits"])
-def test_what_others_write_is_understood(truth, tiny_root, tmp_path, kind):
+def test_what_others_write_is_understood(truth, tiny_root, tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(score_folder, "publish", lambda place: None)  # drawing takes most of the time
     for path in truth.iterdir():
         mask = array_of(path)
         affine = nib.load(path).affine
@@ -98,8 +102,9 @@ def test_what_others_write_is_understood(truth, tiny_root, tmp_path, kind):
         elif kind == "float mask":
             mask = mask.astype(np.float32)
         elif kind == "other axes":
-            mask, affine = mask.transpose(2, 0, 1)[::-1], affine @ np.array(
-                [[0, 1, 0, 0], [0, 0, 1, 0], [-1, 0, 0, mask.shape[2] - 1], [0, 0, 0, 1.0]]
+            mask, affine = (
+                mask.transpose(2, 0, 1)[::-1],
+                affine @ np.array([[0, 1, 0, 0], [0, 0, 1, 0], [-1, 0, 0, mask.shape[2] - 1], [0, 0, 0, 1.0]]),
             )
         elif kind == "probability":
             mask = (mask * 0.7 + 0.1).astype(np.float32)
@@ -166,9 +171,60 @@ def test_folders_that_cannot_be(truth, tiny_root, tmp_path):
 
 def test_the_loader_says_what_it_expects(tiny_root, tmp_path):
     from ichjax.data import cache, ct_ich
-    from ichjax.score_folder import load_prediction
 
     scan = cache.open_scan(ct_ich.read_dataset(tiny_root).subjects[0])
     save(tmp_path / "049.nii", np.full((32, 32, 4), -1, np.int16), tiny_root / "ct_scans" / "049.nii")
     with pytest.raises(InputError, match=r"049\.nii: values lie in -1 to -1; expected a mask"):
-        load_prediction(tmp_path / "049.nii", scan.volume)
+        score_folder.load_prediction(tmp_path / "049.nii", scan.volume)
+
+
+def test_the_next_is_read_while_one_is_worked_on_and_no_more():
+    begun, second_begun = [], threading.Event()
+
+    def read(item):
+        begun.append(item)
+        if item == 1:
+            second_begun.set()
+        if item == 2:
+            raise InputError("two is bad")
+        return item * 10
+
+    got = []
+    for i, result in enumerate(score_folder._one_ahead(read, range(5))):
+        if i == 0:
+            assert second_begun.wait(10)
+        assert len(begun) <= i + 2
+        try:
+            got.append(result())
+        except InputError as error:
+            got.append(str(error))
+    assert got == [0, 10, "two is bad", 30, 40]
+    assert begun == [0, 1, 2, 3, 4]
+    assert list(score_folder._one_ahead(read, [])) == []
+
+
+def test_interrupted_at_the_second_scan_nothing_more_is_read():
+    begun = []
+    reads = score_folder._one_ahead(begun.append, range(5))
+    next(reads), next(reads)
+    reads.close()
+    assert max(begun) <= 2
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_every_level_of_a_prediction_is_read_alike(tiny_root, tmp_path, dtype):
+    """8 bits go through a table: the same as other types of number, through int16 and back."""
+    from ichjax.data import cache, ct_ich
+
+    scan = cache.open_scan(ct_ich.read_dataset(tiny_root).subjects[0])
+    like = tiny_root / "ct_scans" / "049.nii"
+    shape = array_of(like).shape
+    levels = np.arange(np.prod(shape)).reshape(shape) % 256
+    array = (levels / 255.0 if dtype == np.float32 else levels % 7 if dtype == np.int16 else levels).astype(dtype)
+    save(tmp_path / "049.nii", array, like)
+    kind, got = score_folder.load_prediction(tmp_path / "049.nii", scan.volume)
+    share = (array > 0) if dtype == np.int16 else levels.astype(np.float32) / 255
+    assert kind == ("mask" if dtype == np.int16 else "probability")
+    expected = np.rint(share.astype(np.float32) * np.float32(32767)).astype(np.float32) / 32767
+    np.testing.assert_array_equal(scan.volume.to_file_grid(got), expected)
+    assert got.dtype == np.float32

@@ -6,9 +6,9 @@ On the host: the region is found by labelling, and only its box is looked at.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import scipy.ndimage
 
 from ichjax.data.volume import Volume
+from ichjax.evaluate import components
 from ichjax.evaluate.surface import bounding_box
 
 BONE_HU = 150  # above every soft tissue and blood clot, below the skull even in an infant
@@ -53,45 +53,56 @@ def intracranial(volume: Volume) -> np.ndarray:
 def _spaces(bone: np.ndarray, hu: np.ndarray, pixel_mm: tuple[float, float], closing_mm: float) -> np.ndarray:
     """bool [D, H, W]: what bone encloses in each slice, where it is large and has the HU of a brain."""
     space = _filled_ring(bone, pixel_mm, closing_mm) & ~bone
-    labels, n = scipy.ndimage.label(space, _in_plane(1))
-    where = labels[space]
-    pixels = np.bincount(where, minlength=n + 1)
-    mean_hu = np.bincount(where, weights=hu[space], minlength=n + 1) / np.maximum(pixels, 1)
+    found = components.sections(space)
+    where = found.of_pixels()
+    pixels = np.bincount(where, minlength=found.n)
+    mean_hu = np.bincount(where, weights=hu[space], minlength=found.n) / np.maximum(pixels, 1)
     kept = pixels * np.prod(pixel_mm) >= LEAST_CM2 * 100
     kept &= (mean_hu >= TISSUE_HU[0]) & (mean_hu <= TISSUE_HU[1])
-    return _filled(kept[labels])
-
-
-def _in_plane(rank: int) -> np.ndarray:
-    """bool [3, 3, 3]: pixels of one slice are neighbours where they share a side (rank 1) or a corner (2)."""
-    return scipy.ndimage.generate_binary_structure(2, rank)[None] & np.array([False, True, False])[:, None, None]
-
-
-def _filled(mask: np.ndarray) -> np.ndarray:
-    """bool [D, H, W]: the mask with the holes of each slice: what no path over its sides joins to the edge."""
-    outside = np.pad(~mask, ((0, 0), (1, 1), (1, 1)), constant_values=True)
-    labels, n = scipy.ndimage.label(outside, _in_plane(1))
-    joined = np.zeros(n + 1, bool)
-    joined[labels[:, 0, 0]] = True  # the rim that was added is one piece
-    return ~joined[labels[:, 1:-1, 1:-1]]
+    chosen = kept[found.label]
+    return components.filled(components.paint(bone.shape, found.start[chosen], found.stop[chosen]))
 
 
 def _filled_ring(bone: np.ndarray, pixel_mm: tuple[float, float], closing_mm: float) -> np.ndarray:
     """bool [D, H, W]: what the closed bone encloses, less its outermost rim; found on a coarse grid."""
     steps = [max(1, round(COARSE_MM / side)) for side in pixel_mm]
-    depth, *sides = bone.shape
     radius = max(1, round(closing_mm / (steps[0] * pixel_mm[0])))
     # Room around it: closing must not meet the edge of the array.
-    room = [(radius * step, radius * step + -side % step) for side, step in zip(sides, steps, strict=True)]
-    blocks = np.pad(bone, ((0, 0), *room))
-    blocks = blocks.reshape(depth, blocks.shape[1] // steps[0], steps[0], blocks.shape[2] // steps[1], steps[1])
-    coarse = blocks.any(axis=(2, 4))
-    reach = np.hypot(*np.mgrid[-radius : radius + 1, -radius : radius + 1]) <= radius + 0.5
-    closed = scipy.ndimage.binary_closing(coarse, reach[None])
+    coarse = np.pad(_blocks(bone, steps), ((0, 0), (radius, radius), (radius, radius)))
+    reach = np.argwhere(np.hypot(*np.mgrid[-radius : radius + 1, -radius : radius + 1]) <= radius + 0.5) - radius
+    closed = ~_dilated(~_dilated(coarse, reach), reach, outside=True)
     # A block holds skin beside the bone, so the filled region gives up its rim; what it loses inside is bone.
-    filled = scipy.ndimage.binary_erosion(_filled(closed), _in_plane(1))
-    fine = filled.repeat(steps[0], axis=1).repeat(steps[1], axis=2)
-    return fine[:, room[0][0] : room[0][0] + sides[0], room[1][0] : room[1][0] + sides[1]]
+    cross = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)])
+    inner = ~_dilated(~components.filled(closed), cross, outside=True)[:, radius:-radius, radius:-radius]
+    return inner.repeat(steps[0], axis=1).repeat(steps[1], axis=2)[:, : bone.shape[1], : bone.shape[2]]
+
+
+def _blocks(mask: np.ndarray, steps: Sequence[int]) -> np.ndarray:
+    """bool [D, ceil(H / steps[0]), ceil(W / steps[1])]: the blocks of pixels that hold a true one."""
+    for axis, step in enumerate(steps, start=1):
+        short = -mask.shape[axis] % step
+        mask = np.pad(mask, [(0, short if axis == a else 0) for a in range(3)])
+        first = [slice(None)] * axis
+        # Every step-th line, or'ed: a reduction over an axis of so few would take many times as long.
+        mask = np.logical_or.reduce([mask[(*first, slice(i, None, step))] for i in range(step)])
+    return mask
+
+
+def _dilated(mask: np.ndarray, reach: np.ndarray, *, outside: bool = False) -> np.ndarray:
+    """bool [D, H, W]: each slice dilated.
+
+    Args:
+      mask: bool [D, H, W].
+      reach: int [N, 2], steps along rows and columns from a pixel to those that it is spread to, both ways alike.
+      outside: what lies beyond the edge.
+    """
+    height, width = mask.shape[1:]
+    most = int(np.abs(reach).max())
+    wide = np.pad(mask, ((0, 0), (most, most), (most, most)), constant_values=outside)
+    spread = np.zeros_like(mask)
+    for row, column in reach + most:
+        spread |= wide[:, row : row + height, column : column + width]
+    return spread
 
 
 def histogram(probability: np.ndarray, truth: np.ndarray, inside: np.ndarray) -> dict:
@@ -165,13 +176,55 @@ def to_bone(truth: np.ndarray, prediction: np.ndarray, inside: np.ndarray, pixel
     box = bounding_box(inside)
     counts = np.zeros((2, len(BONE_EDGES_MM) - 1), np.int64)
     for region, true, predicted in zip(inside[box], truth[box], prediction[box], strict=True):
-        # The rim counts as bone: what the field of view cuts off has no distance that is known.
-        distance_mm = scipy.ndimage.distance_transform_edt(np.pad(region, 1), sampling=pixel_mm)[1:-1, 1:-1]
+        near = bounding_box(region[None])[1:]
+        region, true, predicted = region[near], true[near], predicted[near]
+        bins = _edges_reached(region, pixel_mm)
         for row, chosen in zip(counts, (region & predicted & ~true, region & ~true), strict=True):
-            bins = np.searchsorted(BONE_EDGES_MM[1:-1], distance_mm[chosen], side="right")
-            row += np.bincount(bins, minlength=len(row))
+            row += np.bincount(bins[chosen], minlength=len(row))
     return {
         "edges_mm": list(BONE_EDGES_MM),
         "predicted_px": counts[0].tolist(),
         "intracranial_px": counts[1].tolist(),
     }
+
+
+def _edges_reached(region: np.ndarray, pixel_mm: tuple[float, float]) -> np.ndarray:
+    """uint8 [H, W]: how many of the inner `BONE_EDGES_MM` the distance to the nearest pixel outside reaches.
+
+    It falls short of an edge where, some rows up or down, a pixel outside is no farther along the row than a disk of
+    that radius is wide there. One sweep over growing numbers of rows answers for all edges, in a quarter of the time
+    of a distance transform. Beyond the array all is outside.
+
+    Args:
+      region: bool [H, W].
+      pixel_mm: between rows and between columns.
+    """
+    widths = [_disk(edge, pixel_mm) for edge in BONE_EDGES_MM[1:-1]]
+    nearest = _along_row(region).clip(max=max(widths[-1]) + 1)
+    nearest = nearest.astype(np.min_scalar_type(nearest.max(initial=0)))  # a byte: the sweep is bound by memory
+    reached, least, height = [region.copy() for _ in widths], nearest, len(region)
+    for rows in range(len(widths[-1])):
+        inside = slice(rows, max(height - rows, rows))  # nearer to the array's end than that, a row is out
+        if rows and inside.start < inside.stop:
+            least = np.minimum(least[1:-1], np.minimum(nearest[: -2 * rows], nearest[2 * rows :]))
+        for enough, width in zip(reached, widths, strict=True):
+            if rows + 1 == len(width):
+                enough[: inside.start], enough[inside.stop :] = False, False
+            if rows + 1 == len(width) or (rows + 1 < len(width) and width[rows] > width[rows + 1]):
+                enough[inside] &= least[: inside.stop - inside.start] > width[rows]
+    return np.sum(reached, axis=0, dtype=np.uint8)
+
+
+def _disk(radius_mm: float, pixel_mm: tuple[float, float]) -> list[int]:
+    """For 0, 1, ... rows from the centre, how many columns from it are less than the radius away."""
+    rows, columns = (np.arange(int(radius_mm / side) + 2) * side for side in pixel_mm)
+    within = np.sqrt(rows[:, None] ** 2 + columns**2) < radius_mm
+    return (within.sum(axis=1)[within[:, 0]] - 1).tolist()
+
+
+def _along_row(region: np.ndarray) -> np.ndarray:
+    """int16 [H, W]: columns to the nearest pixel outside in the same row, 0 outside; beyond the array all is."""
+    column = np.arange(region.shape[1], dtype=np.int16)
+    before = np.maximum.accumulate(np.where(region, np.int16(-1), column), axis=1)
+    behind = np.minimum.accumulate(np.where(region, np.int16(len(column)), column)[:, ::-1], axis=1)[:, ::-1]
+    return np.minimum(column - before, behind - column)

@@ -18,11 +18,12 @@ def slice_scores(probability: np.ndarray, rule_px: int) -> np.ndarray:
     Returns:
       float64 [D] in [0, 1]; 0 where a slice has fewer pixels.
     """
-    depth = len(probability)
-    # One pass over the scan: a histogram of 256 levels for each slice.
-    counts = np.stack([np.bincount(pixels.ravel(), minlength=256) for pixels in probability]).reshape(depth, 256)
-    at_least = counts[:, ::-1].cumsum(axis=1)[:, ::-1]  # pixels of this level or more; falls with the level
-    return np.maximum((at_least >= rule_px).sum(axis=1) - 1, 0) / 255.0
+    levels = np.zeros(len(probability), np.int64)
+    for d, pixels in enumerate(probability):
+        for bit in (128, 64, 32, 16, 8, 4, 2, 1):  # the highest level that at least N pixels reach, by bisection
+            if np.count_nonzero(pixels >= np.uint8(levels[d] + bit)) >= rule_px:
+                levels[d] += bit
+    return levels / 255.0
 
 
 def pixels_above(rule_mm2: float, pixel_mm2: float) -> int:

@@ -63,17 +63,18 @@ def find(
     diameters_mm = np.zeros(len(truth))
     box = bounding_box(truth | prediction)
     truth, prediction, ml = truth[box], prediction[box], np.asarray(pixel_ml, dtype=np.float64)[box[0]]
-    true_labels, n_true = scipy.ndimage.label(truth, neighbours)
-    labels, n_predicted = scipy.ndimage.label(prediction, neighbours)
-    inside = labels[prediction]
+    true_labels, n_true = _labels(truth, neighbours)
+    labels, n_predicted = _labels(prediction, neighbours)
+    lesion, component = true_labels[truth], labels[prediction]  # of each voxel
     scores = np.ones(n_predicted + 1)
     if probability is not None and n_predicted:
-        values = probability[box][prediction]
-        scores[1:] = scipy.ndimage.maximum(values, inside, np.arange(1, n_predicted + 1)) / 255.0
+        levels = np.zeros(n_predicted + 1, np.uint8)
+        np.maximum.at(levels, component, probability[box][prediction])
+        scores[1:] = levels[1:] / 255.0
     both = truth & prediction
     pairs, voxels = np.unique(true_labels[both].astype(np.int64) * (n_predicted + 1) + labels[both], return_counts=True)
     pairs = np.stack(np.divmod(pairs, n_predicted + 1))
-    predicted_ml = _volumes_ml(labels, prediction, ml, n_predicted)
+    predicted_ml = np.bincount(component, weights=_voxels_ml(prediction, ml), minlength=n_predicted + 1)
     false_positive = np.bincount(pairs[1], minlength=n_predicted + 1) == 0
     predicted = [
         {"ml": float(predicted_ml[i]), "score": float(scores[i]), "false_positive": bool(false_positive[i])}
@@ -81,18 +82,24 @@ def find(
     ]
     sections = _sections(truth, pixel_mm, neighbours)
     np.maximum.at(diameters_mm[box[0]], sections[0][:, 0], sections[1])
-    lesions = _found(true_labels[truth], pairs, voxels, np.bincount(inside, minlength=n_predicted + 1), scores)
+    lesions = _found(lesion, pairs, voxels, np.bincount(component, minlength=n_predicted + 1), scores)
     diameter_mm = np.zeros(n_true + 1)
     np.maximum.at(diameter_mm, true_labels[tuple(sections[0].T)], sections[1])
-    true_ml = _volumes_ml(true_labels, truth, ml, n_true)
+    true_ml = np.bincount(lesion, weights=_voxels_ml(truth, ml), minlength=n_true + 1)
     large = np.flatnonzero(true_ml >= LEAST_ML - ROUNDING)
     details = [{"ml": float(true_ml[i]), "diameter_mm": float(diameter_mm[i]), **lesions[i]} for i in large]
     return {"truth": details, "predicted": predicted}, diameters_mm
 
 
-def _volumes_ml(labels: np.ndarray, mask: np.ndarray, pixel_ml: np.ndarray, n: int) -> np.ndarray:
-    """float [n + 1]: volume of each component; 0 of the background."""
-    return np.bincount(labels[mask], weights=pixel_ml[np.nonzero(mask)[0]], minlength=n + 1)
+def _labels(mask: np.ndarray, neighbours: np.ndarray) -> tuple[np.ndarray, int]:
+    """(int32 [D, H, W], the component of each voxel from 1 on, 0 outside; how many there are)."""
+    labels, box = np.zeros(mask.shape, np.int32), bounding_box(mask)
+    return labels, scipy.ndimage.label(mask[box], neighbours, output=labels[box])
+
+
+def _voxels_ml(mask: np.ndarray, pixel_ml: np.ndarray) -> np.ndarray:
+    """float [N]: the volume of each true voxel, in their order."""
+    return np.repeat(pixel_ml, [np.count_nonzero(pixels) for pixels in mask])
 
 
 def _found(
@@ -125,7 +132,7 @@ def _sections(mask: np.ndarray, pixel_mm: tuple[float, float], neighbours: np.nd
     """(int [M, 3] a voxel of each connected section of a slice, float [M] its Feret diameter in mm)."""
     in_plane = neighbours.copy()
     in_plane[[0, 2]] = False
-    labels, n = scipy.ndimage.label(mask, in_plane)
+    labels, n = _labels(mask, in_plane)
     voxels, diameters_mm = np.zeros((n, 3), int), np.zeros(n)
     for i, box in enumerate(scipy.ndimage.find_objects(labels) if n else ()):
         section = labels[box][0] == i + 1

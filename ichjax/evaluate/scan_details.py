@@ -136,12 +136,12 @@ def seam_steps(probability: np.ndarray, side: int, stride: int) -> dict:
     box = bounding_box(probability >= calibration.LEAST_LEVEL)
     # With the pixels around it: the far side of the outermost pairs.
     box = (box[0], *(slice(max(edge.start - 1, 0), edge.stop + 1) for edge in box[1:]))
-    cut = probability[box].astype(np.int16)
+    cut = probability[box]
     total, n = np.zeros(2), np.zeros(2, np.int64)
     for axis in (1, 2):
         low, high = np.moveaxis(cut, axis, 0)[:-1], np.moveaxis(cut, axis, 0)[1:]
         counted = np.maximum(low, high) >= calibration.LEAST_LEVEL
-        step = np.where(counted, np.abs(high - low), 0).sum(axis=(1, 2), dtype=np.int64) / 255.0
+        step = ((np.maximum(low, high) - np.minimum(low, high)) * counted).sum(axis=(1, 2), dtype=np.int64) / 255.0
         pairs = counted.sum(axis=(1, 2))
         starts = np.arange(0, probability.shape[axis] - side + 1, stride)
         edge = np.isin(np.arange(len(step)) + box[axis].start + 1, np.concatenate([starts, starts + side]))

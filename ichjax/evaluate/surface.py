@@ -92,11 +92,11 @@ def _elements(mask: np.ndarray, areas_mm2: np.ndarray) -> tuple[np.ndarray, np.n
     """(int [N, 3] indices of the cells that hold surface, float [N] their areas in mm2)."""
     box = bounding_box(mask)
     inside = np.pad(mask[box], 1).astype(np.uint8)  # outside the scan is outside the mask
-    code = np.zeros(tuple(n - 1 for n in inside.shape), np.uint8)
-    for bit in range(8):
-        corner = tuple(slice(1, None) if not bit >> axis & 1 else slice(None, -1) for axis in (2, 1, 0))
-        code |= inside[corner] << bit
-    cells = np.nonzero((code != 0) & (code != 255))
+    # The lower bits for the corner on the far side of each axis: pairs along it, then pairs of those.
+    code = inside[:, :, 1:] | inside[:, :, :-1] << 1
+    code = code[:, 1:] | code[:, :-1] << 2
+    code = code[1:] | code[:-1] << 4
+    cells = np.nonzero(code + np.uint8(1) > 1)  # neither 0 nor 255, which 1 more makes 0
     return np.stack(cells, axis=1) + [edge.start for edge in box], areas_mm2[code[cells]]
 
 
@@ -109,18 +109,22 @@ def _distances(points: np.ndarray, others: np.ndarray, spacing_mm: np.ndarray) -
     corner = np.minimum(points.min(axis=0), others.min(axis=0))
     points, others = points - corner, others - corner
     shape = np.maximum(points.max(axis=0), others.max(axis=0))[1:] + 1
-    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    height, *place = np.ascontiguousarray(points.T)
+    pixel = np.ravel_multi_index(place, shape)
     nearest_mm2 = np.full(len(points), np.inf)
     for slice_index in np.unique(others[:, 0]):
+        along_mm2 = ((height - slice_index) * spacing_mm[0]) ** 2
+        nearer = np.flatnonzero(along_mm2 < nearest_mm2)  # no point of this slice can be nearer to the rest
         free = np.ones(shape, bool)
         free[tuple(others[others[:, 0] == slice_index, 1:].T)] = False
-        row, column = scipy.ndimage.distance_transform_edt(
+        found = scipy.ndimage.distance_transform_edt(
             free, sampling=spacing_mm[1:], return_distances=False, return_indices=True
         )
+        mm2 = along_mm2[nearer]
         # From whole steps, not from a root: what lies exactly at the tolerance is not lost to rounding.
-        in_plane_mm2 = ((rows - row) * spacing_mm[1]) ** 2 + ((columns - column) * spacing_mm[2]) ** 2
-        along_mm2 = ((points[:, 0] - slice_index) * spacing_mm[0]) ** 2
-        np.minimum(nearest_mm2, along_mm2 + in_plane_mm2[points[:, 1], points[:, 2]], out=nearest_mm2)
+        steps = [line[nearer] - there.ravel()[pixel[nearer]] for line, there in zip(place, found, strict=True)]
+        mm2 += (steps[0] * spacing_mm[1]) ** 2 + (steps[1] * spacing_mm[2]) ** 2
+        nearest_mm2[nearer] = np.minimum(nearest_mm2[nearer], mm2)
     return np.sqrt(nearest_mm2)
 
 
