@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test gates lint clean
+.PHONY: demo test gates experiments lint clean
 
 demo: $(VENV)/.run
 	$(BIN)/python launch.py crossval --config=configs/demo.py --workdir=runs/demo
@@ -15,6 +15,10 @@ test: $(VENV)/.dev
 # The slow gates: is the phantom neither trivial nor hopeless for a small U-Net? Minutes, not seconds.
 gates: $(VENV)/.dev
 	$(BIN)/python -m pytest -m gate
+
+# The paper's three experiments on phantoms in each layout, with narrow networks: every table and figure. Minutes.
+experiments: $(VENV)/.dev
+	$(BIN)/python -m pytest -m experiments -n $(JOBS) --dist loadgroup
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

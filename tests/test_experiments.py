@@ -1,0 +1,298 @@
+"""The paper's three experiments on phantoms in each layout of a data set: one command each, and every table and
+figure that the README promises for it. Minutes: `make experiments`.
+
+Networks are narrow and take one training step, so no score is judged here. All else is the experiment's own: the
+640 x 640 grid, 49 patches a slice, batch sizes, windows, kernels."""
+
+import base64
+import csv
+import dataclasses
+import functools
+import io
+import json
+import math
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import types
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from ichjax import commands, config
+from ichjax.data import phantom
+from ichjax.data.splits import PARTS
+from ichjax.ops.patches import grid_shape
+
+pytestmark = pytest.mark.experiments
+ROOT = pathlib.Path(__file__).parents[1]
+SUBTYPES = ("IVH", "IPH", "SAH", "EDH", "SDH")
+NUMBERS = range(49, 57)
+SEED = 2  # of the phantoms: five of eight bleed, all sub-types, both age groups, in every part of the paper's folds
+FEW = {"side": 512, "slice_mm": 25.0, "slices": ((0, 3), (1, 3.99))}  # the real set's matrix, three slices each
+SHORT = {"data.folds": 3, "train.epochs": 1, "model.base_width": 2}
+EXPERIMENTS = {  # configuration: (what else is shorter, side of the network's grid, patches a slice)
+    "paper_threshold": ({}, None, None),
+    "paper_full_slice": ({"train.examples_per_epoch": 2}, 640, 1),
+    "paper_patches": ({"train.examples_per_epoch": 32}, 640, 49),
+    "paper_patches_nifti": ({"train.examples_per_epoch": 32}, 512, 49),
+}
+CASES = [(name, layout) for layout in ("nifti", "jpeg", "own") for name in EXPERIMENTS]
+CASES = [(name, layout) for name, layout in CASES if layout == "nifti" or name != "paper_patches_nifti"]
+SECTIONS = "summary look detection groups paper-tables paper-figures beyond conventions subjects folds limits run"
+
+
+def launch(*words, shared):
+    """Runs launch.py as a user does, in a process of its own: one device, compiled as it is for a user."""
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    environment |= {"JAX_COMPILATION_CACHE_DIR": str(shared / "compiled"), "ICHJAX_TRACEBACK": "1"}
+    done = subprocess.run(
+        [sys.executable, "launch.py", *map(str, words)], cwd=ROOT, env=environment, capture_output=True, text=True,
+        timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Warning" not in done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A folder that all workers of pytest-xdist share, for compiled programs: they are the same in every layout."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own
+
+
+@pytest.fixture(scope="module")
+def data_set(tmp_path_factory):
+    """data_set(layout): the folder of the phantoms, made once in each layout."""
+
+    @functools.cache
+    def make(layout):
+        root = tmp_path_factory.mktemp("phantoms") / layout
+        with pytest.MonkeyPatch.context() as patch:
+            few = dataclasses.replace(phantom.PRESETS["demo"], name="few", **FEW)
+            patch.setitem(phantom.PRESETS, "few", few)
+            # In this process: those that it would spawn do not know the preset.
+            phantom.write_dataset(root, subjects=len(NUMBERS), seed=SEED, preset="few", layout=layout, workers=1)
+        return root
+
+    return make
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(case, marks=pytest.mark.xdist_group("-".join(case)), id="-".join(case)) for case in CASES],
+)
+def run(request, data_set, shared, tmp_path_factory):
+    """A finished run of an experiment in a layout, made by its one command."""
+    name, layout = request.param
+    shorter, side, patches = EXPERIMENTS[name]
+    fields = SHORT | shorter
+    path, root = tmp_path_factory.mktemp("run") / name, data_set(layout)
+    flags = [f"--config.{field}={value}" for field, value in fields.items()]
+    words = ["crossval", f"--config=configs/{name}.py", f"--workdir={path}", f"--config.data.root={root}", *flags]
+    said = launch(*words, shared=shared)
+    return types.SimpleNamespace(
+        name=name, layout=layout, path=path, root=root, said=said, fields=fields, side=side, patches=patches,
+        results=json.loads((path / "results.json").read_text(), parse_constant=_not_a_number),
+    )  # fmt: skip
+
+
+def _not_a_number(word):
+    raise AssertionError(f"results.json holds {word}")
+
+
+def methods_of(run):
+    """{name to print: its folder} of the methods that ran."""
+    if run.name == "paper_threshold":
+        return {"Threshold": run.path}
+    return {"U-Net": run.path, "Threshold": run.path / "baselines" / "threshold"}
+
+
+def promised(run):
+    """The files that the README's table 'The paper, table by table' names for an experiment."""
+    part = (ROOT / "README.md").read_text().split("## The paper, table by table")[1].split("\n## ")[0]
+    files = set()
+    for _, command, place in re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", part, re.MULTILINE):
+        of_all = command.startswith("any `crossval`") and ("network" not in command or run.name != "paper_threshold")
+        if of_all or f"{run.name}.py" in command:
+            files |= set(re.findall(r"`([\w/]+\.(?:csv|png|json))`", place))
+    return files
+
+
+def rows_of(run, name):
+    """Records of a table; no cell is NaN or infinite."""
+    text = (run.path / "tables" / f"{name}.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    assert rows
+    assert not any(cell.lower() in ("nan", "inf", "-inf") for row in rows for cell in row.values())
+    return rows
+
+
+def array_of(path):
+    return np.asanyarray(nib.load(path).dataobj)
+
+
+def test_every_promised_file_is_there(run):
+    files = promised(run)
+    assert {"tables/table6.csv", "tables/table7.csv", "figures/figure2_samples.png"} <= files
+    assert ("figures/figure4_patches.png" in files) == (run.name != "paper_threshold")
+    assert all((run.path / name).stat().st_size > 100 for name in files)
+    assert run.said.rstrip().endswith(f"report: {run.path / 'report.html'}")
+
+
+def test_only_the_settings_that_shorten_the_run_differ_from_the_experiments(run):
+    theirs = config.to_dict(commands.read_config([f"--config={ROOT / 'configs' / run.name}.py"]))
+    ours = json.loads((run.path / "config.json").read_text())
+    assert ours["data"].pop("synthetic") is True
+    assert ours["data"].pop("root") == str(run.root)
+    del theirs["data"]["root"]
+    differing = {line.split(" ")[0] for line in config.differing_fields(theirs, ours)}
+    assert differing == set(run.fields)
+
+
+def test_tables_have_the_papers_rows_and_figures(run):
+    names = list(methods_of(run))
+    six = rows_of(run, "table6")
+    assert [(row["method"], row["statistic"]) for row in six] == [
+        (name, statistic) for name in names for statistic in ("minimum", "maximum", "SD", "mean")
+    ]
+    for row in six:
+        for score in ("jaccard", "dice", "sensitivity", "specificity"):
+            assert 0 <= float(row[score]) <= 1
+            assert row[f"paper_{score}"] or row["method"] == "Threshold"
+    mean = {"U-Net": ("0.218", "0.315"), "Threshold": ("0.08", "0.135")}
+    assert all((row["paper_jaccard"], row["paper_dice"]) == mean[row["method"]] for row in six[3::4])
+    seven = rows_of(run, "table7")
+    of_unet = [row for row in seven if row["method"] == "U-Net"]
+    assert [float(row["threshold"]) for row in of_unet] == ([0.5, 0.6, 0.7, 0.8, 0.9] if "U-Net" in names else [])
+    assert {row["method"] for row in seven} == set(names)
+    for row in seven:
+        for rate in ("sensitivity", "specificity", "accuracy"):
+            assert 0 <= float(row[rate]) <= 1
+            assert 0 <= float(row[f"pooled_{rate}"]) <= 1
+            assert row[f"paper_{rate}"] or row["method"] == "Threshold"
+    groups = {"subtype": SUBTYPES, "age": ("under_18", "18_and_over", "difference")}
+    for key, wanted in groups.items():
+        rows = rows_of(run, f"dice_by_{key}")
+        column = "age_group" if key == "age" else key
+        assert [(row["method"], row[column]) for row in rows] == [(name, group) for name in names for group in wanted]
+        assert all(int(row["subjects"]) > 0 and math.isfinite(float(row["dice"])) for row in rows)
+
+
+def test_each_fold_has_a_pair_of_grey_levels_in_the_papers_range(run):
+    rows = rows_of(run, "thresholds")
+    assert [int(row["fold"]) for row in rows] == [0, 1, 2]
+    for row in rows:
+        assert (row["method"], row["paper_lower"], row["paper_upper"]) == ("Threshold", "140", "230")
+        assert 100 <= int(row["lower"]) <= 210 <= int(row["upper"]) <= 255
+        assert 0 < float(row["training_jaccard"]) < 1
+
+
+def test_figures_open_and_are_not_blank(run):
+    for path in sorted((run.path / "figures").iterdir()):
+        with Image.open(path) as image:
+            assert min(image.size) > 200, path.name
+            assert np.asarray(image.convert("L")).std() > 5, path.name
+
+
+def test_the_report_holds_each_section_and_its_figures(run):
+    page = (run.path / "report.html").read_text()
+    assert re.findall(r'<section id="([\w-]+)"', page) == SECTIONS.split()
+    sources = re.findall(r'src="(.{30})', page)
+    assert all(source.startswith(("data:image/png;base64,", "data:image/jpeg;base64,")) for source in sources)
+    encoded = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    sizes = [Image.open(io.BytesIO(base64.b64decode(text))).size for text in encoded]
+    assert len(sizes) >= 10
+    assert all(min(size) > 200 for size in sizes)
+    for title in ("Table 6", "Table 7", "Figure 2", "Figure S1", "Figure 3", "Figure 4", "Figure 5"):
+        assert re.search(rf"<h[23]>{title}\b", page)
+    assert "not drawn" not in page or run.name == "paper_threshold"  # it has no patches
+    assert "Synthetic data: no patient was scanned" in page
+    assert ("Spacing, mm and mL are nominal" in page) == (run.layout == "jpeg")
+
+
+def test_results_hold_every_convention_and_every_subject(run):
+    for place in methods_of(run).values():
+        results = json.loads((place / "results.json").read_text(), parse_constant=_not_a_number)
+        assert set(results["conventions"]) == {"paper", "pooled", "volume", "challenge", "all_slices"}
+        for convention, scores in results["conventions"].items():
+            for score in ("dice", "jaccard"):
+                assert 0 <= scores[score]["mean"] <= 1
+            assert results["empty_mask_would_score"][convention] is not None
+        assert sorted(row["subject"] for row in results["subjects"]) == [*NUMBERS]
+        assert {row["fold"] for row in results["subjects"]} == {0, 1, 2}
+        assert results["left_out_unreadable"] == []
+        assert results["nominal_spacing"] is (run.layout == "jpeg")
+        assert results["counts"]["hemorrhage_subjects"] == 5
+    folds = json.loads((run.path / "splits.json").read_text())
+    assert folds["order"] == "paper"
+    assert all(sorted(n for part in PARTS for n in fold[part]) == [*NUMBERS] for fold in folds["folds"])
+
+
+def test_the_network_sees_the_papers_grid_and_patches(run):
+    if run.side is None:
+        assert "layers" not in run.results
+        return
+    cut = json.loads((run.path / "config.json").read_text())["patch"]
+    for fold in range(3):
+        folder = run.path / f"fold_{fold}"
+        grid = json.loads((folder / "model.json").read_text())["grid"]
+        assert (grid["height"], grid["width"]) == (run.side, run.side)
+        assert math.prod(grid_shape(grid["height"], grid["width"], **{k: cut[k] for k in ("side", "stride")})) == (
+            run.patches
+        )
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert [row["epoch"] for row in rows] == [1]
+        assert all(math.isfinite(value) for row in rows for value in row.values())
+    layers = run.results["layers"]
+    assert layers[0]["output_shape"] == [cut["side"], cut["side"], SHORT["model.base_width"]]
+    assert sum(layer["parameters"] > 0 for layer in layers) == 24  # convolutions
+
+
+def scan_grid(run, number):
+    """(shape, affine or None, voxel in mL) of a scan as its files have it: x, y, slice."""
+    if run.layout == "jpeg":
+        slices = [p for p in (run.root / "Patients_CT" / f"{number:03d}" / "brain").glob("*.jpg") if p.stem.isdecimal()]
+        return (640, 640, len(slices)), None, 0.33 * 0.33 * 5 / 1000
+    folder, ending = ("ct_scans", ".nii") if run.layout == "nifti" else ("images", ".nii.gz")
+    image = nib.load(run.root / folder / f"{number:03d}{ending}")
+    return image.shape, image.affine, math.prod(image.header.get_zooms()) / 1000
+
+
+def true_pixels(run, number):
+    """Pixels of hemorrhage, counted in the files by themselves."""
+    if run.layout == "jpeg":
+        files = (run.root / "Patients_CT" / f"{number:03d}" / "brain").glob("*_HGE_Seg.jpg")
+        return sum(int((np.asarray(Image.open(path))[5:-5, 5:-5] > 128).sum()) for path in files)
+    path = run.root / "masks" / (f"{number:03d}.nii" if run.layout == "nifti" else f"{number:03d}.nii.gz")
+    mask = array_of(path) if path.exists() else np.zeros(1)
+    return int((mask > mask.max() / 2).sum())
+
+
+def test_predictions_lie_on_the_scans_own_grid_and_volumes_follow_from_the_files(run):
+    for place in methods_of(run).values():
+        results = json.loads((place / "results.json").read_text())
+        for row in results["subjects"]:
+            shape, affine, voxel_ml = scan_grid(run, row["subject"])
+            for folder in ("predictions", "probabilities"):
+                image = nib.load(place / folder / f"{row['subject']:03d}.nii.gz")
+                assert image.shape == shape
+                assert affine is None or np.allclose(image.affine, affine, atol=1e-4)
+            mask = array_of(place / "predictions" / f"{row['subject']:03d}.nii.gz")
+            assert row["predicted_ml"] == pytest.approx(mask.sum(dtype=int) * voxel_ml, rel=1e-4)
+            assert row["truth_ml"] == pytest.approx(true_pixels(run, row["subject"]) * voxel_ml, rel=1e-4)
+
+
+@pytest.mark.parametrize("layout", ["nifti", "jpeg", "own"])
+def test_tables_4_and_5(layout, data_set, shared):
+    said = launch("stats", f"--config.data.root={data_set(layout)}", shared=shared)
+    assert "Table 4" in said
+    assert "Table 5" in said
+    assert re.search(r"Subjects +8  82\n", said)
+    assert re.search(r"With a hemorrhage, by the labels +5  36\n", said)
+    assert re.search(r"Slices of the scans +24\n", said)
