@@ -1,3 +1,5 @@
+import statistics
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -43,3 +45,15 @@ def test_concordance_is_pearson_times_bias_correction():
         ratio, shift = a.std() / b.std(), (a.mean() - b.mean()) / np.sqrt(a.std() * b.std())
         expected = scipy.stats.pearsonr(a, b).statistic * 2 / (ratio + 1 / ratio + shift**2)
         assert agreement.concordance(a, b) == pytest.approx(expected)
+
+
+def test_limits_agree_with_the_standard_library():
+    """Bias, SD and limits of agreement on 200 random sets, with Python's own `statistics`."""
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        truth, predicted = rng.gamma(1.0, 20.0, (2, int(rng.integers(2, 80)))) * (rng.random() < 0.9)
+        got = agreement.volume_agreement(truth, predicted)
+        differences = (predicted - truth).tolist()
+        bias, sd = statistics.fmean(differences), statistics.stdev(differences)
+        assert (got["bias_ml"], got["sd_ml"]) == (pytest.approx(bias), pytest.approx(sd))
+        assert got["limits_ml"] == pytest.approx([bias - 1.96 * sd, bias + 1.96 * sd])

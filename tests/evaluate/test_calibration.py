@@ -116,6 +116,9 @@ def test_reliability_agrees_with_scikit_learn():
         full = [row for row in table["bins"] if row["n"]]
         np.testing.assert_allclose([row["frequency"] for row in full], frequency)
         np.testing.assert_allclose([row["probability"] for row in full], mean)
+        pixels = np.histogram(probability[inside] / 255.0, 15, (0, 1))[0]
+        error = np.average(np.abs(frequency - mean), weights=pixels[pixels > 0])
+        assert table["expected_calibration_error"] == pytest.approx(error)
 
 
 def test_distance_to_bone_by_hand():
@@ -150,4 +153,22 @@ def test_distance_to_bone_agrees_with_opencv():
         distance = np.stack([cv2.distanceTransform(mask.astype(np.uint8), *precise) for mask in inside])
         for key, chosen in (("predicted_px", prediction & ~truth & inside), ("intracranial_px", inside & ~truth)):
             expected, _ = np.histogram(distance[chosen] * 1.7, [0, 2, 4, 8, 16, 32, np.inf])
+            assert got[key] == expected.tolist()
+
+
+@pytest.mark.parametrize("pixel_mm", [(0.42, 0.42), (3.1, 0.7), (0.6, 2.0), (40.0, 0.1)])
+def test_distance_to_bone_agrees_with_scipy(pixel_mm):
+    """Anisotropic pixels and regions that touch the border, are empty or fill the slice: 75 slices of each spacing."""
+    rng = np.random.default_rng(6)
+    for _ in range(25):
+        shape = (3, *(int(n) for n in rng.integers(1, (30, 90))))
+        inside = scipy.ndimage.gaussian_filter(rng.normal(size=shape), (0, 4, 4)) > rng.choice([-0.06, 0.0, 0.05])
+        inside[rng.integers(3)] = rng.choice([False, True])
+        truth, prediction = rng.random((2, *shape)) < 0.3
+        got = calibration.to_bone(truth, prediction, inside, pixel_mm)
+        around = np.pad(inside, ((0, 0), (1, 1), (1, 1)))
+        distance_mm = np.stack([scipy.ndimage.distance_transform_edt(m, sampling=pixel_mm) for m in around])
+        distance_mm = distance_mm[:, 1:-1, 1:-1]
+        for key, chosen in (("predicted_px", prediction & ~truth & inside), ("intracranial_px", inside & ~truth)):
+            expected, _ = np.histogram(distance_mm[chosen], [0, 2, 4, 8, 16, 32, np.inf])
             assert got[key] == expected.tolist()
