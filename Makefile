@@ -18,7 +18,7 @@ gates: $(VENV)/.dev
 
 # The paper's three experiments on phantoms in each layout, with narrow networks: every table and figure. Minutes.
 experiments: $(VENV)/.dev
-	$(BIN)/python -m pytest -m experiments -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -m experiments -n $(JOBS) --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -82,15 +82,7 @@ def data_set(tmp_path_factory):
     return make
 
 
-def pytest_generate_tests(metafunc):
-    """Gives every test of a run all cases; those of one case stay on one worker of pytest-xdist, which runs it once."""
-    if "run" in metafunc.fixturenames:
-        cases = {"-".join(case): case for case in CASES}
-        marked = [pytest.param(case, id=name, marks=pytest.mark.xdist_group(name)) for name, case in cases.items()]
-        metafunc.parametrize("run", marked, indirect=True, scope="module")
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(params=CASES, ids="-".join)
 def run(request, data_set, shared, tmp_path_factory):
     """A finished run of an experiment in a layout, made by its one command."""
     name, layout = request.param
@@ -139,7 +131,7 @@ def array_of(path):
     return np.asanyarray(nib.load(path).dataobj)
 
 
-def test_every_promised_file_is_there(run):
+def check_every_promised_file_is_there(run):
     files = promised(run)
     assert {"tables/table6.csv", "tables/table7.csv", "figures/figure2_samples.png"} <= files
     assert ("figures/figure4_patches.png" in files) == (run.name != "paper_threshold")
@@ -147,7 +139,7 @@ def test_every_promised_file_is_there(run):
     assert run.said.rstrip().endswith(f"report: {run.path / 'report.html'}")
 
 
-def test_only_the_settings_that_shorten_the_run_differ_from_the_experiments(run):
+def check_only_the_settings_that_shorten_the_run_differ_from_the_experiments(run):
     theirs = config.to_dict(commands.read_config([f"--config={ROOT / 'configs' / run.name}.py"]))
     ours = json.loads((run.path / "config.json").read_text())
     assert ours["data"].pop("synthetic") is True
@@ -157,7 +149,7 @@ def test_only_the_settings_that_shorten_the_run_differ_from_the_experiments(run)
     assert differing == set(run.fields)
 
 
-def test_tables_have_the_papers_rows_and_figures(run):
+def check_tables_have_the_papers_rows_and_figures(run):
     names = list(methods_of(run))
     six = rows_of(run, "table6")
     assert [(row["method"], row["statistic"]) for row in six] == [
@@ -186,7 +178,7 @@ def test_tables_have_the_papers_rows_and_figures(run):
         assert all(int(row["subjects"]) > 0 and math.isfinite(float(row["dice"])) for row in rows)
 
 
-def test_each_fold_has_a_pair_of_grey_levels_in_the_papers_range(run):
+def check_each_fold_has_a_pair_of_grey_levels_in_the_papers_range(run):
     rows = rows_of(run, "thresholds")
     assert [int(row["fold"]) for row in rows] == [0, 1, 2]
     for row in rows:
@@ -195,14 +187,14 @@ def test_each_fold_has_a_pair_of_grey_levels_in_the_papers_range(run):
         assert 0 < float(row["training_jaccard"]) < 1
 
 
-def test_figures_open_and_are_not_blank(run):
+def check_figures_open_and_are_not_blank(run):
     for path in sorted((run.path / "figures").iterdir()):
         with Image.open(path) as image:
             assert min(image.size) > 200, path.name
             assert np.asarray(image.convert("L")).std() > 5, path.name
 
 
-def test_the_report_holds_each_section_and_its_figures(run):
+def check_the_report_holds_each_section_and_its_figures(run):
     page = (run.path / "report.html").read_text()
     assert re.findall(r'<section id="([\w-]+)"', page) == SECTIONS.split()
     sources = re.findall(r'src="(.{30})', page)
@@ -218,7 +210,7 @@ def test_the_report_holds_each_section_and_its_figures(run):
     assert ("Spacing, mm and mL are nominal" in page) == (run.layout == "jpeg")
 
 
-def test_results_hold_every_convention_and_every_subject(run):
+def check_results_hold_every_convention_and_every_subject(run):
     for place in methods_of(run).values():
         results = json.loads((place / "results.json").read_text(), parse_constant=_not_a_number)
         assert set(results["conventions"]) == {"paper", "pooled", "volume", "challenge", "all_slices"}
@@ -236,7 +228,7 @@ def test_results_hold_every_convention_and_every_subject(run):
     assert all(sorted(n for part in PARTS for n in fold[part]) == [*NUMBERS] for fold in folds["folds"])
 
 
-def test_the_network_sees_the_papers_grid_and_patches(run):
+def check_the_network_sees_the_papers_grid_and_patches(run):
     if run.side is None:
         assert "layers" not in run.results
         return
@@ -275,7 +267,7 @@ def true_pixels(run, number):
     return int((mask > mask.max() / 2).sum())
 
 
-def test_predictions_lie_on_the_scans_own_grid_and_volumes_follow_from_the_files(run):
+def check_predictions_lie_on_the_scans_own_grid_and_volumes_follow_from_the_files(run):
     for place in methods_of(run).values():
         results = json.loads((place / "results.json").read_text())
         for row in results["subjects"]:
@@ -287,6 +279,14 @@ def test_predictions_lie_on_the_scans_own_grid_and_volumes_follow_from_the_files
             mask = array_of(place / "predictions" / f"{row['subject']:03d}.nii.gz")
             assert row["predicted_ml"] == pytest.approx(mask.sum(dtype=int) * voxel_ml, rel=1e-4)
             assert row["truth_ml"] == pytest.approx(true_pixels(run, row["subject"]) * voxel_ml, rel=1e-4)
+
+
+def test_one_command_makes_the_papers_tables_and_figures(run):
+    """One test a case, and not one a check, so that pytest-xdist runs no experiment twice."""
+    checks = [check for name, check in globals().items() if name.startswith("check_")]
+    assert len(checks) == 9
+    for check in checks:
+        check(run)
 
 
 @pytest.mark.parametrize("layout", ["nifti", "jpeg", "own"])
