@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test gates experiments lint clean
+.PHONY: demo test gates experiments faults lint clean
 
 demo: $(VENV)/.run
 	$(BIN)/python launch.py crossval --config=configs/demo.py --workdir=runs/demo
@@ -19,6 +19,10 @@ gates: $(VENV)/.dev
 # The paper's three experiments on phantoms in each layout, with narrow networks: every table and figure. Minutes.
 experiments: $(VENV)/.dev
 	$(BIN)/python -m pytest -m experiments -n $(JOBS) --dist worksteal
+
+# What may befall a training: kills at any moment, damaged checkpoints, full disks, several processes. Minutes.
+faults: $(VENV)/.dev
+	$(BIN)/python -m pytest -m faults -n $(JOBS) --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ import difflib
 import errno
 import os
 import pathlib
+import signal
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own chatter
@@ -65,8 +66,10 @@ USERS_PLACE = {errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENOSPC, errno.ENO
 
 def main(argv: list[str]) -> int:
     """Runs one command; returns its exit status."""
-    from ichjax.errors import InputError
+    from ichjax.errors import InputError, Interrupted
 
+    # Preemption leaves as Ctrl-C does; while it trains, a fold saves first (`train.interrupt`).
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return run(*parse(argv))
     except SystemExit as leaving:  # argparse, after --help or its own message
@@ -74,6 +77,9 @@ def main(argv: list[str]) -> int:
     except InputError as error:
         print(f"ichjax: {error}", file=sys.stderr)
         return 2
+    except Interrupted as interrupted:
+        print(f"\nichjax: {interrupted}", file=sys.stderr)
+        return 130
     except KeyboardInterrupt:
         print("\nichjax: interrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
         return 130
@@ -137,6 +143,11 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     path = {"type": pathlib.Path, "required": True}
     for name in ("crossval", "train", "predict", "report"):
         parts[name].add_argument("--workdir", metavar="RUN", help="the run's folder", **path)
+    for name in ("crossval", "train"):
+        add = parts[name].add_argument
+        add("--coordinator", metavar="HOST:PORT", help="of process 0, where SLURM, Open MPI or a TPU do not tell")
+        add("--processes", type=int, metavar="N", help="how many there are, on all hosts")
+        add("--process", type=int, metavar="K", help="which one this is, from 0")
     add = parts["predict"].add_argument
     add("--input", metavar="PATH", nargs="+", help="NIfTI files, or folders of NIfTI or of DICOM files", **path)
     add("--output", metavar="DIR", help="where each scan gets a folder", **path)
@@ -167,6 +178,8 @@ def run(arguments: argparse.Namespace, config_flags: list[str]) -> int:
     config = None
     if arguments.command in WITH_CONFIG:
         config = commands.read_config(config_flags, need_file=arguments.command not in WITHOUT_FILE)
+        if config.deterministic:  # before the first device is touched
+            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
     return getattr(commands, arguments.command)(arguments, config)
 
 

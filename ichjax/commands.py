@@ -86,14 +86,18 @@ def _nearest(field: str, known: Iterable[str]) -> str:
 def crossval(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
     """All folds; 2 where a subject had to be left out."""
     from ichjax import crossval
+    from ichjax.train import hosts
 
+    hosts.start(arguments.coordinator, arguments.processes, arguments.process)
     return 2 if crossval.crossval(config, arguments.workdir).problems else 0
 
 
 def train(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
     """One fold; 2 where a subject had to be left out."""
     from ichjax import crossval
+    from ichjax.train import hosts
 
+    hosts.start(arguments.coordinator, arguments.processes, arguments.process)
     return 2 if crossval.train_one(config, arguments.workdir).problems else 0
 
 
@@ -146,16 +150,18 @@ def stats(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> i
     from ichjax.evaluate import cohort
 
     dataset = run.open_dataset(config)
-    records, problems = [], []
+    records, problems, notes = [], [], list(dataset.notes)
     for subject in dataset.subjects:
         try:
-            records.append(cohort.record(layouts.load_scan(subject)))
+            scan = layouts.load_scan(subject)
+            records.append(cohort.record(scan))
+            notes += scan.notes
         except InputError as error:
             problems.append(str(error))
     for problem in problems:
         print(f"left out: {problem}")
     if records:
-        print(cohort.stats_text(records, dataset.notes))
+        print(cohort.stats_text(records, run.gather(notes)))
     return 2 if problems else 0
 
 

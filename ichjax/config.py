@@ -16,7 +16,13 @@ def default() -> ml_collections.ConfigDict:
     config.compare_with = ("threshold",)  # methods run beside it, on the same folds
     config.seed = 0  # of everything that is random in a run
     config.fold = 0  # which one `train` trains
+    config.folds = ()  # which ones `crossval` runs, so that several processes can share them; empty: all
     config.parallel = "jit"  # how a step is spread over devices: jit, pmap or shard_map
+    config.deterministic = False  # of a GPU's kernels only those that give the same bits every time
+    # What a loss or gradient that is not finite does: 'stop' ends the run, 'skip' leaves out that update.
+    config.on_nonfinite = "stop"
+    config.init_from = ""  # a run, or a fold of one, whose weights training starts from where names and shapes fit
+    config.profile_steps = (0, 0)  # steps a to b are traced for TensorBoard or Perfetto; (0, 0): none
 
     config.data = ml_collections.ConfigDict()
     config.data.root = ""  # a data set's folder; empty: a synthetic one is made once and used
@@ -59,6 +65,8 @@ def default() -> ml_collections.ConfigDict:
     config.train.epochs = 150
     config.train.examples_per_epoch = 0  # at most; 0 for every patch with a hemorrhage and its negatives
     config.train.batch_size = 32
+    config.train.accumulate = 1  # parts of a batch that go through the network one after the other
+    config.train.steps_per_dispatch = 1  # updates that the device makes between two looks of the host
     config.train.learning_rate = 1e-5  # of Adam
     config.train.schedule = "inverse"  # Keras' lr / (1 + lr / epochs * step); or 'cosine' down to zero
     config.train.warmup_steps = 0
@@ -99,11 +107,16 @@ def to_dict(config: ml_collections.ConfigDict) -> dict:
 
 
 def digest(config: ml_collections.ConfigDict) -> str:
-    """16 hex digits that name the configuration; every result carries them. Where the data lie, and which single
-    fold is trained, do not count: the same experiment keeps its name on another machine."""
-    fields = to_dict(config)
-    del fields["data"]["root"], fields["fold"]
+    """16 hex digits that name the configuration; every result carries them. Where the data lie, and which folds
+    are trained here, do not count: the same experiment keeps its name on another machine."""
+    fields = without_place(to_dict(config))
     return hashlib.blake2b(json.dumps(fields, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def without_place(fields: dict) -> dict:
+    """A configuration's values without those that may differ from one process of an experiment to another."""
+    kept = {name: value for name, value in fields.items() if name not in ("fold", "folds", "profile_steps")}
+    return {**kept, "data": {name: value for name, value in fields["data"].items() if name != "root"}}
 
 
 def differing_fields(one: dict, other: dict, prefix: str = "") -> list[str]:
@@ -129,6 +142,7 @@ def flatten(config: ml_collections.ConfigDict, prefix: str = "") -> dict:
 
 CHOICES = {
     "phantom.layout": ("nifti", "jpeg", "own"),
+    "on_nonfinite": ("stop", "skip"),
     "parallel": ("jit", "pmap", "shard_map"),
     "data.splits": ("paper", "stratified", "slice_split"),
     "model.norm": ("none", "group"),
@@ -157,6 +171,8 @@ AT_LEAST = {
     "augment.zoom": 0,
     "train.epochs": 1,
     "train.batch_size": 1,
+    "train.accumulate": 1,
+    "train.steps_per_dispatch": 1,
     "train.warmup_steps": 0,
     "train.dice_weight": 0,
     "train.positive_weight": 0,
@@ -179,6 +195,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     rules = [
         (c.method not in c.compare_with, "compare_with", f"other methods than {c.method!r}, which is the main one"),
         (0 <= c.fold < c.data.folds, "fold", f"0 to {c.data.folds - 1}"),
+        (_are_folds(c.folds, c.data.folds), "folds", f"distinct numbers from 0 to {c.data.folds - 1}, or () for all"),
+        (_is_range(c.profile_steps), "profile_steps", "two steps (a, b) with 0 <= a <= b"),
         (c.windows and all(_is_window(pair) for pair in c.windows), "windows", "pairs of HU: level, width above 0"),
         (c.grid.side > 0 or not c.grid.border, "grid.border", "0 unless grid.side is set"),
         (c.patch.side % 2**c.model.depth == 0, "patch.side", f"a multiple of 2 ** {c.model.depth} (model.depth)"),
@@ -217,6 +235,14 @@ def _is_share(value: object) -> bool:
 
 def _is_side(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _are_folds(folds: tuple, count: int) -> bool:
+    return len(set(folds)) == len(folds) and all(_is_side(fold) and fold < count for fold in folds)
+
+
+def _is_range(steps: tuple) -> bool:
+    return len(steps) == 2 and all(map(_is_side, steps)) and steps[0] <= steps[1]
 
 
 def _are(accepts: Callable[[object], bool], values: tuple) -> bool:

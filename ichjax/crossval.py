@@ -1,7 +1,8 @@
 """Cross-validation by subject: every fold trained, tested, scored, then the tables, the figures and the report."""
 
+import contextlib
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import ml_collections
 
@@ -11,8 +12,9 @@ from ichjax.data.cache import CachedScan
 from ichjax.data.splits import Fold
 from ichjax.errors import InputError
 from ichjax.evaluate.publish import publish
-from ichjax.files import read_json, write_json
+from ichjax.files import claim, read_json, write_json
 from ichjax.methods import base
+from ichjax.train import hosts
 from ichjax.train.log import say
 
 
@@ -22,38 +24,54 @@ def train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> run.E
         raise InputError("config.data.splits is 'slice_split', which only `crossval` demonstrates; expected another")
     method = base.make(config.method, config)
     experiment = run.open_experiment(config, workdir)
-    _fit(method, experiment, experiment.folds.folds[config.fold], workdir)
+    with _claim(workdir / f"fold_{config.fold}"):
+        _fit(method, experiment, experiment.folds.folds[config.fold], workdir)
     say(f"fold {config.fold}: trained -> {workdir / f'fold_{config.fold}'}")
     return experiment
 
 
-def crossval(
-    config: ml_collections.ConfigDict, workdir: pathlib.Path, *, folds: Sequence[int] | None = None
-) -> run.Experiment:
+def crossval(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> run.Experiment:
     """Runs the folds of the configuration's method and of those beside it, then writes tables, figures and report.
 
     Folds that are finished are not done again. A subject whose scan cannot be read costs no other its result.
 
     Args:
-      config: of the experiment.
+      config: of the experiment; its `folds` are those to run here, where several processes share the work.
       workdir: where everything goes.
-      folds: indices of the folds to run; None for all of them.
+
+    Raises:
+      InputError: see `run.open_experiment`; or another process is at work on the same fold.
     """
     methods = {name: base.make(name, config) for name in (config.method, *config.compare_with)}
     experiment = run.open_experiment(config, workdir)
     for name, method in methods.items():
         place = method_folder(workdir, config, name)
         place.mkdir(parents=True, exist_ok=True)
+        if config.data.splits == "slice_split" and hosts.count() > 1:
+            raise InputError("config.data.splits is 'slice_split', a demonstration for one process; found several")
         say(f"== {base.METHODS[name]}: {len(experiment.folds.folds)} folds, {len(experiment.scans)} subjects ==")
         if config.data.splits == "slice_split":
             leak.run_folds(method, experiment, place)
         else:
             for fold in experiment.folds.folds:
-                if folds is None or fold.index in folds:
-                    _run_fold(method, experiment, fold, place)
-        write_results(config, name, method, place, unreadable=experiment.problems)
-    publish(workdir)
+                if not config.folds or fold.index in config.folds:
+                    with _claim(place / f"fold_{fold.index}"):
+                        _run_fold(method, experiment, fold, place)
+        if hosts.is_first():
+            write_results(config, name, method, place, unreadable=experiment.problems)
+    if hosts.is_first():
+        publish(workdir)
+    hosts.wait("published")
     return experiment
+
+
+@contextlib.contextmanager
+def _claim(folder: pathlib.Path):
+    """Holds a fold for this run: for all of its processes, by the first."""
+    with claim(folder) if hosts.is_first() else contextlib.nullcontext():
+        hosts.wait(f"{folder.name} is claimed")
+        yield
+        hosts.wait(f"{folder.name} is left")
 
 
 def method_folder(workdir: pathlib.Path, config: ml_collections.ConfigDict, name: str) -> pathlib.Path:
@@ -82,13 +100,31 @@ def _run_fold(method: base.Method, experiment: run.Experiment, fold: Fold, place
     params = _fit(method, experiment, fold, place)
     post = _post(method, params, experiment, fold, path.parent)
     method.announce(params, [scan.volume for scan in scans], f"fold {fold.index}: predicting {len(scans)} scans")
-    rows = done + [_test(method, params, post, scan, fold.index, place, experiment.config) for scan in scans]
+    rows = [_test(method, params, post, scan, fold.index, place, experiment.config) for scan in hosts.share(scans)]
+    rows = done + _gathered(rows, path.parent)
+    if not hosts.is_first():
+        return
     chosen = method.chosen(params)
     if post != method.post:
         chosen |= {name: getattr(post, name) for name in ("threshold", "closing_px", "opening_px")}
     write_json(
         path, {**run.provenance(experiment.config), "chosen": chosen, "chosen_on": post.chosen_on, "subjects": rows}
     )
+
+
+def _gathered(rows: list[dict], folder: pathlib.Path) -> list[dict]:
+    """The rows of all processes, by subject; they pass through the fold's folder, which all see."""
+    if hosts.count() == 1:
+        return rows
+    parts = [folder / f"scores_{number}.json" for number in range(hosts.count())]
+    write_json(parts[hosts.number()], {"subjects": rows})
+    hosts.wait(f"{folder.name} is scored")
+    if not hosts.is_first():
+        return []
+    everyone = [row for part in parts for row in read_json(part)["subjects"]]
+    for part in parts:
+        part.unlink()
+    return sorted(everyone, key=lambda row: row["subject"])
 
 
 def _post(method, params, experiment: run.Experiment, fold: Fold, folder: pathlib.Path) -> base.PostProcess:
@@ -98,7 +134,8 @@ def _post(method, params, experiment: run.Experiment, fold: Fold, folder: pathli
     if (folder / "post.json").is_file():
         return tune.read(folder, method.post)
     post = tune.tune(method, params, experiment.part(fold.validation), experiment.config)
-    tune.write(folder, post)
+    if hosts.is_first():
+        tune.write(folder, post)
     say(
         f"fold {fold.index}: threshold {post.threshold:g}, closing {post.closing_px}, opening {post.opening_px} px; "
         f"{post.chosen_on}"

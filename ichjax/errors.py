@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is one sentence for a person: what was found, where (file, subject, slice), and what was
     expected. The launcher prints it without a traceback.
     """
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the run in good order (exit status 130); the message says what is kept and how to go on."""

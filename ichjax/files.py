@@ -1,12 +1,36 @@
 """Files that a reader sees whole or not at all."""
 
+import contextlib
 import csv
+import fcntl
 import io
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
 from ichjax.errors import InputError
+
+CLAIM = ".claim"  # a file in a folder that a process is at work in
+
+
+@contextlib.contextmanager
+def claim(folder: pathlib.Path):
+    """Holds a folder for this process, so that no other writes into it at the same time.
+
+    The claim ends with the process, however it ends; what is left of it is an empty file.
+
+    Raises:
+      InputError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / CLAIM).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{folder}: another process is working in it; expected it to have ended, or another --workdir"
+            ) from error
+        yield
 
 
 def write_json(path: pathlib.Path, value) -> None:

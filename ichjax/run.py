@@ -14,7 +14,8 @@ from ichjax import __version__
 from ichjax import config as configs
 from ichjax.data import cache, ct_ich, ct_ich_tables, layouts, slice_split, source, splits
 from ichjax.errors import InputError
-from ichjax.files import read_json, write_json, write_text
+from ichjax.files import CLAIM, read_json, write_json, write_text
+from ichjax.train import hosts
 from ichjax.train.log import say
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "nibabel", "pydicom")
@@ -60,13 +61,19 @@ def open_experiment(config: ml_collections.ConfigDict, workdir: pathlib.Path) ->
         another configuration. A single subject's broken scan does not raise: it is told and left out.
     """
     configs.check(config)
-    begun = any(path.is_file() for at in ("", "baselines/*/") for path in workdir.glob(f"{at}fold_*/**/*"))
+    begun = any(
+        path.is_file() and path.name != CLAIM
+        for at in ("", "baselines/*/")
+        for path in workdir.glob(f"{at}fold_*/**/*")
+    )
     if begun:
         _require_same(config, workdir)
-    dataset = open_dataset(config)
+    with hosts.first_before_others("data set"):
+        dataset = open_dataset(config)
     leaking = config.data.splits == "slice_split"
     folds = None if leaking else _folds(config, dataset, workdir / "splits.json", begun)
-    scans, problems = cache.open_scans(dataset.subjects)
+    with hosts.first_before_others("scans"):
+        scans, problems = cache.open_scans(dataset.subjects)
     for problem in problems.values():
         say(f"left out: {problem}")
     if not scans:
@@ -75,17 +82,25 @@ def open_experiment(config: ml_collections.ConfigDict, workdir: pathlib.Path) ->
     if leaking:
         depths = {scan.number: len(scan.mask) for scan in scans}
         folds = slice_split.leaking_slices(depths, folds=config.data.folds, seed=config.seed)
-        write_json(workdir / "splits.json", {"order": "slice_split", "seed": folds.seed, "notes": list(folds.notes)})
-    else:
-        splits.write(folds, workdir / "splits.json")
-    write_json(workdir / "config.json", on_record(config, dataset))
     notes = gather([*dataset.notes, *(note for scan in scans for note in scan.notes), *folds.notes])
-    write_text(workdir / "notes.txt", "".join(f"{note}\n" for note in notes))
+    if hosts.is_first():
+        _put_on_record(config, workdir, dataset, folds, notes)
+    hosts.wait("on record")
     for note in notes[:NOTES_SHOWN]:
         say(f"note: {note}")
     if len(notes) > NOTES_SHOWN:
         say(f"note: {len(notes) - NOTES_SHOWN} more in {workdir / 'notes.txt'}")
     return Experiment(config, dataset, folds, {scan.number: scan for scan in scans}, problems)
+
+
+def _put_on_record(config, workdir: pathlib.Path, dataset: ct_ich.Dataset, folds, notes: list[str]) -> None:
+    """Writes splits.json, config.json and notes.txt."""
+    if config.data.splits == "slice_split":
+        write_json(workdir / "splits.json", {"order": "slice_split", "seed": folds.seed, "notes": list(folds.notes)})
+    else:
+        splits.write(folds, workdir / "splits.json")
+    write_json(workdir / "config.json", on_record(config, dataset))
+    write_text(workdir / "notes.txt", "".join(f"{note}\n" for note in notes))
 
 
 def gather(notes: Iterable[str]) -> list[str]:
@@ -135,9 +150,7 @@ def on_record(config: ml_collections.ConfigDict, dataset: ct_ich.Dataset) -> dic
 def _require_same(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     """Raises InputError where the work directory has another configuration than this one. The data set's folder may
     differ from run to run, as may the single fold that `train` trains."""
-    there, here = (configs.to_dict(c) for c in (load_config(workdir), config))
-    for fields in (there, here):
-        del fields["data"]["root"], fields["fold"]
+    there, here = (configs.without_place(configs.to_dict(c)) for c in (load_config(workdir), config))
     differing = configs.differing_fields(there, here)
     if differing:
         raise InputError(

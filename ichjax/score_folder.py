@@ -78,10 +78,11 @@ def _evaluate(predictions, config, place: pathlib.Path, name: str, *, published:
         say(f"left out: {problem}")
     if not rows:
         raise InputError(f"{predictions}: none of its files could be scored")
-    thresholds = post.all_thresholds
+    thresholds, chosen_on = post.all_thresholds, post.chosen_on
     if kinds == {"mask"}:  # the same at every threshold: one is enough
         rows, thresholds = [_at_one_threshold(row) for row in rows], (post.threshold,)
-    results = score.results(config, rows, thresholds=thresholds, chosen_on="fixed beforehand")
+        chosen_on = "fixed beforehand and without effect: the files are masks"
+    results = score.results(config, rows, thresholds=thresholds, chosen_on=chosen_on)
     origin = run.provenance(config)
     seen = {row["subject"] for row in rows}
     score.write(

@@ -23,7 +23,8 @@ config.model.base_width = 16
 config.train.epochs, config.train.examples_per_epoch = 10, 1200
 config.predict.opening_px = 5
 if __name__ == "__main__":  # phantoms are made in processes of their own, which import this
-    crossval.crossval(config, pathlib.Path(sys.argv[1]), folds=(0,))
+    config.folds = (0,)
+    crossval.crossval(config, pathlib.Path(sys.argv[1]))
 """
 
 

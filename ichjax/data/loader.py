@@ -63,6 +63,8 @@ def training_batches(
     stop_step: int,
     threads: int = 2,
     prefetch: int = 8,
+    group: int = 1,
+    share: np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """Yields the batches of steps `start_step` to `stop_step` - 1, the same ones whenever training is resumed.
 
@@ -73,25 +75,52 @@ def training_batches(
       start_step, stop_step: counted from the beginning of training, over all epochs.
       threads: grain's reading threads; 0 reads in the caller's thread.
       prefetch: batches read ahead.
+      share: int [n], which examples of each batch this process reads; None for all.
+      group: K; above 1, batches come stacked, [K, B, ...], and fewer at the end of an epoch.
     """
     steps = epochs.steps(batch_size)
     order = functools.lru_cache(maxsize=4)(epochs.order)
 
     def batch(step: int) -> Batch:
         place = step % steps
-        return reader.read(order(step // steps)[place * batch_size : (place + 1) * batch_size])
+        rows = order(step // steps)[place * batch_size : (place + 1) * batch_size]
+        return reader.read(rows if share is None else rows[share])
 
-    dataset = grain.MapDataset.range(start_step, stop_step).map(batch)
-    return _iterate(dataset, threads=threads, prefetch=prefetch)
+    if group == 1:
+        return _iterate(grain.MapDataset.range(start_step, stop_step).map(batch), threads=threads, prefetch=prefetch)
+    groups = group_steps(start_step, stop_step, steps=steps, group=group)
+
+    def stacked(number: int) -> Batch:
+        parts = [batch(step) for step in groups[number]]
+        return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+
+    return _iterate(grain.MapDataset.range(len(groups)).map(stacked), threads=threads, prefetch=-(-prefetch // group))
 
 
-def fixed_batches(reader: PatchReader, rows: np.ndarray, *, batch_size: int, threads: int = 2) -> Iterator[Batch]:
-    """Yields `rows` in order, each once; the last batch is padded to `batch_size` with weight 0."""
-    count = -(-len(rows) // batch_size)
-    dataset = grain.MapDataset.range(count).map(
-        lambda i: reader.read(rows[i * batch_size : (i + 1) * batch_size], size=batch_size)
-    )
-    return _iterate(dataset, threads=threads, prefetch=4)
+def group_steps(start_step: int, stop_step: int, *, steps: int, group: int) -> list[range]:
+    """The steps of each dispatch, in order: at most `group`, and none goes over the end of an epoch of `steps`."""
+    groups, step = [], start_step
+    while step < stop_step:
+        end = min(step + group, (step // steps + 1) * steps, stop_step)
+        groups.append(range(step, end))
+        step = end
+    return groups
+
+
+def fixed_batches(
+    reader: PatchReader, rows: np.ndarray, *, batch_size: int, threads: int = 2, share: np.ndarray | None = None
+) -> Iterator[Batch]:
+    """Yields `rows` in order, each once; the last batch is padded to `batch_size` with weight 0.
+
+    Of each batch only `share` is read, rising places in it; None for all.
+    """
+    share = np.arange(batch_size) if share is None else share
+
+    def batch(number: int) -> Batch:
+        of_batch = rows[number * batch_size : (number + 1) * batch_size]
+        return reader.read(of_batch[share[share < len(of_batch)]], size=len(share))
+
+    return _iterate(grain.MapDataset.range(-(-len(rows) // batch_size)).map(batch), threads=threads, prefetch=4)
 
 
 def _iterate(dataset: grain.MapDataset, *, threads: int, prefetch: int) -> Iterator[Batch]:

@@ -101,7 +101,7 @@ def _subject(
         sex=person.sex,
         slice_labels=person.slice_labels,
         slice_fracture=np.zeros(len(person.slice_labels), bool),
-        fracture=False,
+        fracture=None,
         name=name,
         layout="own",
     )

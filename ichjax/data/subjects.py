@@ -23,7 +23,7 @@ class Subject:
       sex: 'M', 'F' or None.
       slice_labels: bool [N, 5], sub-types (SUBTYPES) by SliceNumber; N = 0 where the slice table has no rows.
       slice_fracture: bool [N].
-      fracture: whether the subject table (or, without it, a slice) says there is a skull fracture.
+      fracture: whether the subject table (or, without it, a slice) says there is a skull fracture; None: unknown.
       name: what its files are called; by default its number with three digits.
       layout: 'nifti', 'jpeg' or 'own': how its files are read.
       hemorrhage: whether its mask has any, where no label could say so; None where the labels decide.
@@ -36,7 +36,7 @@ class Subject:
     sex: str | None
     slice_labels: np.ndarray
     slice_fracture: np.ndarray
-    fracture: bool
+    fracture: bool | None
     name: str = ""
     layout: str = "nifti"
     hemorrhage: bool | None = None

@@ -97,7 +97,7 @@ class Volume:
             raise ValueError(f"array of shape {array.shape} does not lie on {self.name}, which is {self.shape}")
         from_file = self.file_orientation
         to_file = orientations.ornt_transform(orientations.axcodes2ornt(AXES), from_file)
-        return np.ascontiguousarray(orientations.apply_orientation(array, to_file))
+        return orientations.apply_orientation(array, to_file)
 
 
 def from_file_grid(

@@ -30,7 +30,7 @@ def cohort_rows(subjects: Sequence[Mapping]) -> list[dict]:
 
     Args:
       subjects: one mapping each with 'subject' (number), 'age_years' (float or None), 'sex' ('M', 'F' or None),
-        'fracture' (bool), 'slice_labels' (bool [N, 5], a row of the table each, columns as `SUBTYPES`),
+        'fracture' (bool or None), 'slice_labels' (bool [N, 5], a row of the table each, columns as `SUBTYPES`),
         'mask_positive' (bool [D], slices whose mask has a pixel) and 'mask_labels' (bool [D, 5], the labels in
         the order of the mask's slices).
 
@@ -69,7 +69,7 @@ def _subject_rows(subjects: Sequence[Mapping], paper: Mapping) -> list[tuple[str
             (f"With {name}", carries[:, column].sum(), paper["by_subtype"][name])
             for column, name in enumerate(SUBTYPES)
         ),
-        ("With a skull fracture", sum(bool(s["fracture"]) for s in subjects), paper["fracture"]),
+        ("With a skull fracture", _fractures(subjects), paper["fracture"]),
     ]
     unknown = len(subjects) - len(ages)
     if unknown:
@@ -77,6 +77,12 @@ def _subject_rows(subjects: Sequence[Mapping], paper: Mapping) -> list[tuple[str
     if set(sexes) - {"M", "F"}:
         rows.append(("Sex unknown", len(sexes) - sexes.count("M") - sexes.count("F"), ""))
     return [(title, item, str(here), str(theirs)) for item, here, theirs in rows]
+
+
+def _fractures(subjects: Sequence[Mapping]) -> int | str:
+    """How many have one; 'unknown' where no subject's record tells."""
+    known = [s["fracture"] for s in subjects if s["fracture"] is not None]
+    return sum(known) if known else "unknown"
 
 
 def _slice_rows(subjects: Sequence[Mapping], paper: Mapping) -> list[tuple[str, str, str, str]]:

@@ -2,6 +2,7 @@
 
 import io
 import pathlib
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.lines import Line2D
 from ichjax.evaluate import sheet
 
 INK, GRID = "#1d2733", "#d9dde2"
+POINTS_A_LETTER = 4.2  # of a caption, on average
 BLUE, RED, GREEN, GRAY = "#0072b2", "#d55e00", "#009e73", "#7b8794"  # Okabe and Ito's, and a gray
 
 
@@ -121,8 +123,10 @@ def say_missing(axes, text: str) -> None:
 
 
 def caption(figure: Figure, text: str, names: Sequence[str] = ()) -> None:
-    """A line below the slices, and what the outlines are, at its right."""
+    """Words below the slices, in two lines where one is too long, and what the outlines are, at their right."""
     tall = figure.get_figheight()
+    room = 72 * figure.get_figwidth() - 100 * len(names)  # points left of the legend
+    text = textwrap.fill(text, max(24, int(room / POINTS_A_LETTER)))
     figure.text(0.01, 0.2 / tall, text, va="center", fontsize=8, color=sheet.INK, parse_math=False)
     if names:
         lines = [

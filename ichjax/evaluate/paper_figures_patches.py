@@ -42,13 +42,16 @@ class Patch:
 
 
 def draw(run: Run, dataset: Dataset, slices: Sequence) -> Figure | None:
-    """Figure 4 of a run, or None where it has no patches or no probabilities (a warning says which).
+    """Figure 4 of a run; None where no network made it, or it has no patches or no probabilities (a warning says
+    which of the two).
 
     Args:
       run: a finished run.
       dataset: its scans.
       slices: `paper_figures.Slice` of every slice with a hemorrhage.
     """
+    if not run.results.get("layers"):
+        return None
     side, stride = (run.config.get("patch", {}).get(key) for key in ("side", "stride"))
     if not side or not stride:
         logging.warning("no figure of patches: config.json names no patch side and stride")

@@ -52,8 +52,8 @@ class SlicePredictor:
         quantize_8bit: bool = False,
         devices: list | None = None,
     ):
-        """Args: as in `config.patch` and `config.predict`; `devices` defaults to all there are."""
-        devices = jax.devices() if devices is None else devices
+        """Args: as in `config.patch` and `config.predict`; `devices` defaults to all that this process has."""
+        devices = jax.local_devices() if devices is None else devices
         self._mesh = Mesh(np.array(devices), ("data",))
         self._slices_per_step = slices_per_step
         self._model, self._windows, self._side, self._stride = model, windows, side, stride

@@ -16,6 +16,7 @@ from ichjax.files import write_json
 from ichjax.methods.base import PostProcess, Prediction
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import thresholds
+from ichjax.train import hosts
 from ichjax.train.log import say
 
 CHUNK = 8  # slices whose histograms are taken at once
@@ -52,7 +53,8 @@ class ThresholdMethod:
             "training_jaccard": float(scores.max()),
         }
         workdir.mkdir(parents=True, exist_ok=True)
-        write_json(workdir / "model.json", params)
+        if hosts.is_first():
+            write_json(workdir / "model.json", params)
         say(
             f"fold {fold}: thresholds {params['lower']} to {params['upper']} (grey levels), training Jaccard "
             f"{params['training_jaccard']:.3f}"

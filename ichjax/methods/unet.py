@@ -21,6 +21,7 @@ from ichjax.methods.base import PostProcess, Prediction
 from ichjax.methods.slices import SlicePredictor
 from ichjax.models.unet import layer_table
 from ichjax.ops.patches import grid_shape
+from ichjax.train import hosts
 from ichjax.train.log import duration, say
 from ichjax.train.loop import train_fold
 from ichjax.train.state import make_model
@@ -78,7 +79,8 @@ class UNetMethod:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(weights, fitted.params, force=True)
         params = UNetParams(self._predictor.place(fitted.params), grid, (float(row_mm), float(column_mm)), chosen)
-        write_json(workdir / "model.json", {"grid": grid._asdict(), "pixel_mm": params.pixel_mm, "chosen": chosen})
+        if hosts.is_first():
+            write_json(workdir / "model.json", {"grid": grid._asdict(), "pixel_mm": params.pixel_mm, "chosen": chosen})
         return params
 
     def predict(self, params: UNetParams, volume: Volume) -> Prediction:
@@ -115,7 +117,7 @@ class UNetMethod:
                 jax.random.key(0),
                 np.zeros((1, self.config.patch.side, self.config.patch.side, len(self.config.windows)), np.float32),
             )["params"]
-            device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+            device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
             like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
             with ocp.StandardCheckpointer() as checkpointer:
                 weights = checkpointer.restore((workdir / "weights").resolve(), like)

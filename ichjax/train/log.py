@@ -4,16 +4,19 @@ import json
 import pathlib
 import sys
 
+import jax
 import tensorboardX
 from tqdm import tqdm
 
 from ichjax.files import write_text
+from ichjax.train import hosts
 
 
 def say(text: str) -> None:
-    """Prints a line, above a progress bar if there is one."""
-    tqdm.write(text, file=sys.stdout)
-    sys.stdout.flush()
+    """Prints a line, above a progress bar if there is one; of several processes the first one speaks."""
+    if hosts.is_first():
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
 
 
 def duration(seconds: float) -> str:
@@ -23,11 +26,22 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def device_memory() -> dict:
+    """{'device_memory_gb': the most that one of this process's devices has held}, where the platform tells it."""
+    stats = [device.memory_stats() for device in jax.local_devices()]
+    peaks = [one["peak_bytes_in_use"] for one in stats if one and "peak_bytes_in_use" in one]
+    return {"device_memory_gb": max(peaks) / 1e9} if peaks else {}
+
+
 class FoldLog:
     """metrics.jsonl and TensorBoard events of one fold, one row an epoch."""
 
     def __init__(self, folder: pathlib.Path, *, epochs_done: int):
-        """Opens the log in `folder`, keeping the rows of the first `epochs_done` epochs."""
+        """Opens the log in `folder`, keeping the rows of the first `epochs_done` epochs; only the first process
+        writes."""
+        self._writes = hosts.is_first()
+        if not self._writes:
+            return
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "metrics.jsonl"
         rows = read_rows(self._path)
@@ -37,6 +51,8 @@ class FoldLog:
 
     def write(self, row: dict) -> None:
         """Appends one epoch's row: numbers by name, with 'epoch' and 'step'."""
+        if not self._writes:
+            return
         with self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         for name, value in row.items():
@@ -45,7 +61,8 @@ class FoldLog:
 
     def close(self) -> None:
         """Writes out the events."""
-        self._events.close()
+        if self._writes:
+            self._events.close()
 
 
 def read_rows(path: pathlib.Path) -> list[dict]:

@@ -1,5 +1,6 @@
 """Training one fold, read from top to bottom."""
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -16,10 +17,11 @@ from tqdm import tqdm
 from ichjax.data import loader
 from ichjax.data.cache import CachedScan
 from ichjax.data.patch_table import Epochs, patch_table
-from ichjax.errors import InputError
+from ichjax.errors import InputError, Interrupted
 from ichjax.models.unet import count_parameters
 from ichjax.ops.augment import AffineRange
-from ichjax.train import checkpoint, log, parallel
+from ichjax.train import checkpoint, epoch, hosts, initial, log, parallel, profile
+from ichjax.train.interrupt import Watch
 from ichjax.train.state import TrainState, create, make_model, make_optimizer, make_schedule
 from ichjax.train.step import StepSettings, make_train_step, make_validation_step, merge
 
@@ -43,74 +45,110 @@ def train_fold(
 ) -> Fitted:
     """Trains the network of `config` on `train` and keeps the epoch with the highest soft Jaccard on `valid`.
 
-    Called again in the same folder, it goes on after the last epoch saved; a finished fold is only read. A
+    Called again in the same folder, it goes on after the last update saved; a finished fold is only read. A
     checkpoint that cannot be read is said and passed over for the one before it.
 
     Raises:
       InputError: no patch with a hemorrhage, fewer patches than a batch, a batch that the devices cannot share,
-        a checkpoint that cannot be read.
+        a checkpoint that cannot be read or written, a loss that is not finite.
+      Interrupted: SIGINT or SIGTERM came; everything up to the update in progress is saved.
     """
     # --- data
     limit, slices = config.train.examples_per_epoch, config.train.slices
     reader, epochs = _examples(config, train, config.train.negatives, fold, limit=limit, slices=slices)
     valid_reader, valid_epochs = _examples(config, valid, config.train.validation_negatives, fold)
     valid_rows = valid_epochs.fixed()
-    steps = epochs.steps(config.train.batch_size)
+    size, group = config.train.batch_size, config.train.steps_per_dispatch
+    steps = epochs.steps(size)
+    end = steps * config.train.epochs
 
     # --- devices, network, step
-    mesh, schedule, train_step, validation_step = _programs(
-        ml_collections.FrozenConfigDict(config), steps * config.train.epochs
-    )
-    parallel.check_batch(config.train.batch_size, mesh)
-    state = parallel.replicate(create(config, fold=fold), mesh)
+    mesh, schedule, train_step, validation_step = _programs(ml_collections.FrozenConfigDict(config), end)
+    parallel.check_batch(size, mesh, config.train.accumulate)
+    state = parallel.replicate(initial.weights(config, create(config, fold=fold), log.say), mesh)
 
     # --- where it stopped
     checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
-    found = checkpoints.restore_newest(state, log.say)
-    done, state, best = found or (0, state, {"epoch": 0, checkpoint.SCORE: -math.inf})
-    if done < config.train.epochs:
+    state, done = checkpoints.restore_newest(state, log.say) or (state, checkpoint.Progress())
+    if done.step < end:
         seconds = _measure_step(train_step, state, config, mesh)
-        rest = (config.train.epochs - done) * steps * seconds
+        again = f"going on after step {done.step:,} of {end:,}, " if done.step else ""
         log.say(
-            f"fold {fold}: {count_parameters(state.params):,} parameters, {len(train)} training and {len(valid)} "
-            f"validation scans, {config.train.epochs - done} epochs of {steps} x {config.train.batch_size} patches "
+            f"fold {fold}: {again}{count_parameters(state.params):,} parameters, {len(train)} training and "
+            f"{len(valid)} validation scans, {config.train.epochs - done.epoch} epochs of {steps} x {size} patches "
             f"on {mesh.size} {jax.devices()[0].platform} device{'s' * (mesh.size > 1)}; {seconds:.3f} s a step "
-            f"measured: about {log.duration(rest * 1.1)}"
+            f"measured: about {log.duration((end - done.step) * seconds * 1.1)}"
         )
 
     # --- epochs
-    fold_log = log.FoldLog(folder, epochs_done=done)
-    reading = {"batch_size": config.train.batch_size, "threads": config.train.read_threads}
-    batches = loader.training_batches(
-        reader, epochs, start_step=done * steps, stop_step=config.train.epochs * steps, **reading
-    )
-    batches = parallel.prefetch(batches, mode=config.parallel, mesh=mesh)
+    fold_log = log.FoldLog(folder, epochs_done=done.epoch)
+    placed = {"mesh": mesh, "mode": config.parallel, "grouped": group > 1}
+    reading = {"batch_size": size, "threads": config.train.read_threads, "share": parallel.rows_here(mesh, size)}
+    batches = loader.training_batches(reader, epochs, start_step=done.step, stop_step=end, group=group, **reading)
+    batches = parallel.prefetch(batches, **placed)
     valid_batches = functools.partial(loader.fixed_batches, valid_reader, valid_rows, **reading)
     place = functools.partial(parallel.place, mode="jit", mesh=mesh)  # for validation, whatever the mode of training
-    try:
-        for epoch in range(done + 1, config.train.epochs + 1):
-            state, row = _train_epoch(train_step, state, batches, steps, f"fold {fold} epoch {epoch}")
+    program = profile.traced(train_step, config.profile_steps, folder / "profile", done.step)
+    checked = epoch.refuse_nonfinite(
+        fold=fold,
+        learning_rate=config.train.learning_rate,
+        examples=lambda step: epochs.order(step // steps)[step % steps * size :][:size],
+        saved=checkpoints.latest,
+    )
+    if config.on_nonfinite == "skip":
+        checked = lambda step, update: None  # noqa: E731
+    hidden = not (sys.stderr.isatty() and hosts.is_first())
+    bar = tqdm(total=end, initial=done.step, desc=f"fold {fold}", unit="step", leave=False, disable=hidden)
+    best, history = done.best, done.history
+    with contextlib.ExitStack() as stack:
+        for closing in (bar.close, fold_log.close, lambda: checkpoints.close()):
+            stack.callback(closing)
+        watch = stack.enter_context(Watch())
+        for number in range(done.epoch + 1, config.train.epochs + 1):
+            now = epoch.Epoch(max(done.step, (number - 1) * steps), list(history))
+            stop, history = number * steps, []
+            state = epoch.run(
+                program, state, batches, now, stop=stop, batch_size=size, watch=watch, bar=bar, checked=checked
+            )
+            if now.step < stop:
+                _leave(checkpoints, checkpoint.Progress(now.step, number - 1, best, now.history), state, watch, fold)
             sums = [validation_step(state.params, place(batch)) for batch in valid_batches()]
-            row |= merge(jax.device_get(sums))
-            row = {"epoch": epoch, "step": epoch * steps, "learning_rate": float(schedule(epoch * steps)), **row}
-            if not math.isfinite(row["loss"] + row["validation_loss"] + row["gradient_norm"]):
+            row = {"epoch": number, "step": stop, "learning_rate": float(schedule(stop)), **now.row()}
+            row |= merge(jax.device_get(sums)) | log.device_memory()
+            if not math.isfinite(row["validation_loss"]):
                 raise InputError(
-                    f"fold {fold} epoch {epoch}: the loss or its gradient is not finite; expected a lower "
-                    f"config.train.learning_rate than {config.train.learning_rate}"
+                    f"fold {fold} epoch {number}: the validation loss is not finite; expected a lower "
+                    f"config.train.learning_rate than {config.train.learning_rate:g}"
                 )
             if row[checkpoint.SCORE] > best[checkpoint.SCORE]:
-                best = {"epoch": epoch, checkpoint.SCORE: row[checkpoint.SCORE]}
+                best = {"epoch": number, "step": stop, checkpoint.SCORE: row[checkpoint.SCORE]}
             fold_log.write(row)
-            checkpoints.save(epoch, state, row, best)
+            checkpoints.save(checkpoint.Progress(stop, number, best), state, row[checkpoint.SCORE])
             _say_epoch(fold, row, config.train.epochs)
-        checkpoints.close()
-        checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
-        if best["epoch"] not in (0, checkpoints.latest()):
-            state, _ = checkpoints.restore(best["epoch"], state)
-    finally:
-        fold_log.close()
-        checkpoints.close()
+            if number < config.train.epochs and watch.leave(0):
+                _leave(checkpoints, None, state, watch, fold)
+        checkpoints.wait()
+        if best["step"] not in (0, checkpoints.latest()):
+            checkpoints.close()
+            checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
+            state, _ = checkpoints.restore(best["step"], state)
     return Fitted(jax.device_get(state.params), best["epoch"], best[checkpoint.SCORE])
+
+
+def _leave(
+    checkpoints: checkpoint.Checkpoints,
+    progress: checkpoint.Progress | None,
+    state: TrainState,
+    watch: Watch,
+    fold: int,
+) -> None:
+    """Saves what is not saved yet, and says how to go on."""
+    if progress is not None and progress.step > checkpoints.latest():
+        checkpoints.save(progress, state)
+    checkpoints.wait()
+    raise Interrupted(
+        f"{watch.asked}: fold {fold} is saved after step {checkpoints.latest():,}; the same command goes on from there"
+    )
 
 
 @functools.lru_cache(maxsize=2)
@@ -120,11 +158,14 @@ def _programs(config: ml_collections.FrozenConfigDict, total_steps: int) -> tupl
     schedule = make_schedule(config, total_steps)
     model = make_model(config)
     ranges = AffineRange(**config.augment.to_dict())
-    loss = {name: config.train[name] for name in ("dice_weight", "positive_weight")}
-    settings = StepSettings(config.windows, ranges, config.seed, **loss, corner_pixel=config.patch.corner_pixel)
+    fields = {name: config.train[name] for name in ("dice_weight", "positive_weight", "accumulate")}
+    fields |= {"corner_pixel": config.patch.corner_pixel, "skip_nonfinite": config.on_nonfinite == "skip"}
+    settings = StepSettings(config.windows, ranges, config.seed, **fields)
     make_step = functools.partial(make_train_step, model, make_optimizer(schedule), settings)
-    train_step = parallel.compile_step(make_step, mode=config.parallel, mesh=mesh)
-    return mesh, schedule, train_step, jax.jit(make_validation_step(model, settings))
+    grouped = config.train.steps_per_dispatch > 1
+    train_step = parallel.compile_step(make_step, mode=config.parallel, mesh=mesh, grouped=grouped)
+    validation_step = jax.jit(make_validation_step(model, settings), out_shardings=parallel.whole(mesh))
+    return mesh, schedule, train_step, validation_step
 
 
 def _examples(
@@ -137,49 +178,31 @@ def _examples(
 
 
 def _measure_step(train_step, state: TrainState, config, mesh) -> float:
-    """Seconds of one step after compiling, on a copy of the state and an empty batch that leave no trace."""
-    size, side = config.train.batch_size, config.patch.side
+    """Seconds of one update after compiling, on a copy of the state and an empty batch that leave no trace."""
+    group, side = config.train.steps_per_dispatch, config.patch.side
+    here = len(parallel.rows_here(mesh, config.train.batch_size))
+    many = (group, here) if group > 1 else (here,)
     empty = {
-        "image": np.zeros((size, side, side), np.int16),
-        "mask": np.zeros((size, side, side), np.uint8),
-        "index": np.zeros(size, np.int32),
-        "weight": np.ones(size, np.float32),
+        "image": np.zeros((*many, side, side), np.int16),
+        "mask": np.zeros((*many, side, side), np.uint8),
+        "index": np.zeros(many, np.int32),
+        "weight": np.ones(many, np.float32),
     }
     copy = jax.tree.map(lambda x: x.copy(), state)
     times = []
     for _ in range(3):
         started = time.perf_counter()
-        copy, _ = train_step(copy, parallel.place(empty, mode=config.parallel, mesh=mesh))
+        copy, _ = train_step(copy, parallel.place(empty, mode=config.parallel, mesh=mesh, grouped=group > 1))
         jax.block_until_ready(copy)
         times.append(time.perf_counter() - started)
-    return min(times[1:])
-
-
-def _train_epoch(train_step, state: TrainState, batches, steps: int, label: str) -> tuple[TrainState, dict]:
-    """One epoch's steps; metrics stay on the device until its end, so that no step waits for the host."""
-    started, waited, history, examples = time.perf_counter(), 0.0, [], 0
-    for _ in tqdm(range(steps), label, leave=False, disable=not sys.stderr.isatty()):
-        asked = time.perf_counter()
-        batch = next(batches)
-        waited += time.perf_counter() - asked
-        state, metrics = train_step(state, batch)
-        history.append(metrics)
-        examples += batch["weight"].size
-    history = jax.device_get(history)
-    seconds = time.perf_counter() - started
-    return state, {
-        "loss": float(np.mean([m["loss"] for m in history])),
-        "gradient_norm": float(np.mean([m["gradient_norm"] for m in history])),
-        "examples_per_second": examples / seconds,
-        "wait_share": waited / seconds,
-        "seconds": seconds,
-    }
+    return min(times[1:]) / group
 
 
 def _say_epoch(fold: int, row: dict, epochs: int) -> None:
+    skipped = f"  {row['skipped']} updates not finite, left out" if row["skipped"] else ""
     dead = "  THE OUTPUT IS CONSTANT: the network died or collapsed" if row["constant_output"] else ""
     log.say(
         f"fold {fold} epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:.4f}  validation loss "
         f"{row['validation_loss']:.4f}  Jaccard {row['validation_jaccard']:.3f}  Dice {row['validation_dice']:.3f}  "
-        f"{row['examples_per_second']:.0f} patches/s  waiting {row['wait_share']:.0%}{dead}"
+        f"{row['examples_per_second']:.0f} patches/s  waiting {row['wait_share']:.0%}{skipped}{dead}"
     )

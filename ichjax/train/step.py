@@ -14,8 +14,9 @@ from ichjax.train.state import TrainState
 
 class StepSettings(NamedTuple):
     """What a step needs beside the network: intensity windows, augmentation ranges, seed, how much soft Dice loss is
-    added to the cross-entropy (none in the paper), the weight of a hemorrhage's pixels in it (1 in the paper), and
-    whether every patch's last pixel is set to the top of the window (as the authors' JPEG code does)."""
+    added to the cross-entropy (none in the paper), the weight of a hemorrhage's pixels in it (1 in the paper),
+    whether every patch's last pixel is set to the top of the window (as the authors' JPEG code does), in how many
+    parts a batch goes through the network, and whether an update that is not finite is left out."""
 
     windows: tuple[tuple[float, float], ...]
     ranges: augment.AffineRange
@@ -23,6 +24,8 @@ class StepSettings(NamedTuple):
     dice_weight: float = 0.0
     positive_weight: float = 1.0
     corner_pixel: bool = False
+    accumulate: int = 1
+    skip_nonfinite: bool = False
 
 
 def example_keys(seed: int, fold: jax.Array, step: jax.Array, index: jax.Array) -> jax.Array:
@@ -35,34 +38,59 @@ def example_keys(seed: int, fold: jax.Array, step: jax.Array, index: jax.Array) 
 def make_train_step(
     model: nn.Module, optimizer: optax.GradientTransformation, settings: StepSettings, *, axis: str | None = None
 ) -> Callable:
-    """Returns train_step(state, batch) -> (state, {'loss', 'gradient_norm'}).
+    """Returns train_step(state, batch) -> (state, {'loss', 'gradient_norm', 'finite'}).
 
     window -> augment -> network -> binary cross-entropy -> gradient -> Adam, on a `loader.Batch`. Under pmap and
     shard_map `axis` names the devices' axis, over which gradient and loss are averaged; under jit it is None, as
-    the batch is global and the compiler reduces over the devices.
+    the batch is global and the compiler reduces over the devices. 'finite' is False where loss or gradient is not;
+    with `skip_nonfinite` parameters and optimizer then stay as they were, and the step counts as made.
     """
 
-    def loss_of(params, images, masks, keys):
-        logits = model.apply({"params": params}, images, dropout_keys=keys)
+    def loss_of(params, batch, state):
+        keys = example_keys(settings.seed, state.fold, state.step, batch["index"])
+        warp_keys, dropout_keys = jnp.unstack(jax.vmap(lambda key: jax.random.split(key, 2))(keys), axis=1)
+        masks = batch["mask"].astype(jnp.float32)
+        images, masks = augment.augment(warp_keys, _images(batch, settings), masks, settings.ranges)
+        logits = model.apply({"params": params}, images, dropout_keys=dropout_keys)
         loss = losses.binary_cross_entropy(logits, masks, settings.positive_weight)
         if settings.dice_weight:
             loss += settings.dice_weight * losses.soft_dice_loss(nn.sigmoid(logits), masks)
         return loss.mean()
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
-        keys = example_keys(settings.seed, state.fold, state.step, batch["index"])
-        images = _images(batch, settings)
-        warp_keys, dropout_keys = jnp.unstack(jax.vmap(lambda key: jax.random.split(key, 2))(keys), axis=1)
-        images, masks = augment.augment(warp_keys, images, batch["mask"].astype(jnp.float32), settings.ranges)
-        loss, gradient = jax.value_and_grad(loss_of)(state.params, images, masks, dropout_keys)
+        loss, gradient = _in_parts(jax.value_and_grad(loss_of), state, batch, settings.accumulate)
         if axis is not None:
             loss, gradient = jax.lax.pmean((loss, gradient), axis)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
+        norm = optax.tree.norm(gradient)
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+        if settings.skip_nonfinite:
+            old, new = (state.params, state.opt_state), (params, opt_state)
+            params, opt_state = jax.tree.map(lambda was, now: jnp.where(finite, now, was), old, new)
+        metrics = {"loss": loss, "gradient_norm": norm, "finite": finite}
         return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
     return train_step
+
+
+def _in_parts(loss_and_gradient: Callable, state: TrainState, batch: dict, parts: int) -> tuple[jax.Array, dict]:
+    """Loss and gradient of a batch, one of `parts` equal parts of it in memory at a time (gradient accumulation).
+
+    A part takes every `parts`-th example, so that on several devices each holds its share of every part and nothing
+    moves between them.
+    """
+    if parts == 1:
+        return loss_and_gradient(state.params, batch, state)
+    split = jax.tree.map(lambda x: x.reshape(len(x) // parts, parts, *x.shape[1:]).swapaxes(0, 1), batch)
+
+    def add(total, part):
+        return jax.tree.map(jnp.add, total, loss_and_gradient(state.params, part, state)), None
+
+    shapes = jax.eval_shape(loss_and_gradient, state.params, jax.tree.map(lambda x: x[0], split), state)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    total, _ = jax.lax.scan(add, zeros, split)
+    return jax.tree.map(lambda x: x / parts, total)
 
 
 def _images(batch: dict, settings: StepSettings) -> jax.Array:

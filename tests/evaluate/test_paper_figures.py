@@ -25,6 +25,7 @@ def run(made, tmp_path):
     (path / "config.json").write_text(json.dumps(config))
     (path / "probabilities").mkdir()
     run = workdir.read_run(path)
+    run.results["layers"] = [{"name": "one"}]  # a network's, so that there is a Figure 4
     dataset = cases.open_dataset(run)
     for number, mask in made.prediction.items():
         scan = cases.load_case(run, dataset, number).volume

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ichjax.errors import InputError
-from ichjax.train.checkpoint import SCORE, Checkpoints
+from ichjax.train.checkpoint import SCORE, UNSCORED, Checkpoints, Progress
 from ichjax.train.state import TrainState
 
 
@@ -19,11 +19,12 @@ def state_of(epoch):
 
 def save_all(folder, scores):
     """Saves an epoch for each score; `best` names the first of the highest, as the loop does."""
-    checkpoints, best = Checkpoints(folder), {"epoch": 0, SCORE: -1.0}
+    checkpoints, best = Checkpoints(folder), Progress().best
     for epoch, score in enumerate(scores, 1):
         if score > best[SCORE]:
-            best = {"epoch": epoch, SCORE: score}
-        checkpoints.save(epoch, state_of(epoch), {SCORE: score}, best)
+            best = {"epoch": epoch, "step": epoch, SCORE: score}
+        checkpoints.save(Progress(epoch, epoch, best), state_of(epoch), score)
+    checkpoints.wait()
     checkpoints.close()
     return best
 
@@ -39,9 +40,10 @@ def test_the_newest_two_and_the_best_are_kept(tmp_path, scores, kept):
     checkpoints = Checkpoints(tmp_path / "c")
     assert checkpoints.latest() == len(scores)
     for epoch in kept:
-        state, said = checkpoints.restore(epoch, state_of(0))
+        state, progress = checkpoints.restore(epoch, state_of(0))
         jax.tree.map(np.testing.assert_array_equal, state, state_of(epoch))
-        assert said == (best if epoch >= best["epoch"] else said)
+        assert (progress.step, progress.epoch) == (epoch, epoch)
+        assert progress.best == (best if epoch >= best["epoch"] else progress.best)
     checkpoints.close()
 
 
@@ -65,13 +67,13 @@ def test_a_damaged_newest_one_is_said_and_the_one_before_it_is_used(tmp_path):
     save_all(tmp_path / "c", (0.3, 0.2, 0.1))
     shutil.rmtree(tmp_path / "c" / "3" / "state")
     checkpoints, said = Checkpoints(tmp_path / "c"), []
-    epoch, state, best = checkpoints.restore_newest(state_of(0), said.append)
-    assert (epoch, best["epoch"]) == (2, 1)
+    state, progress = checkpoints.restore_newest(state_of(0), said.append)
+    assert (progress.epoch, progress.best["epoch"]) == (2, 1)
     jax.tree.map(np.testing.assert_array_equal, state, state_of(2))
     assert len(said) == 1
     assert "3: the checkpoint cannot be read" in said[0]
-    assert said[0].endswith("going on after epoch 2")
-    checkpoints.save(3, state_of(3), {SCORE: 0.1}, best)  # its place is free again
+    assert said[0].endswith("going on after step 2")
+    checkpoints.save(Progress(3, 3, progress.best), state_of(3), 0.1)  # its place is free again
     checkpoints.close()
 
 
@@ -82,4 +84,20 @@ def test_where_none_can_be_read_it_asks_to_delete_the_folder(tmp_path):
     checkpoints = Checkpoints(tmp_path / "c")
     with pytest.raises(InputError, match="delete the fold's folder to train it anew"):
         checkpoints.restore_newest(state_of(0), print)
+    checkpoints.close()
+
+
+def test_within_an_epoch_its_history_is_kept_and_it_is_never_the_best(tmp_path):
+    checkpoints, best = Checkpoints(tmp_path / "c"), {"epoch": 1, "step": 4, SCORE: 0.0}
+    checkpoints.save(Progress(4, 1, best), state_of(1), 0.0)  # as low as a score can be
+    history = [
+        {"loss": 1 / 3, "gradient_norm": 0.1, "finite": True},
+        {"loss": 2.0, "gradient_norm": 0.2, "finite": False},
+    ]
+    for step in (6, 7, 8):
+        checkpoints.save(Progress(step, 1, best, history), state_of(step), UNSCORED)
+    checkpoints.wait()
+    assert sorted(int(path.name) for path in (tmp_path / "c").iterdir() if path.name.isdigit()) == [4, 7, 8]
+    _, progress = checkpoints.restore_newest(state_of(0), print)
+    assert progress == Progress(8, 1, best, history)
     checkpoints.close()

@@ -51,7 +51,7 @@ def test_a_row_an_epoch_and_the_best_of_them(whole):
     assert [row["step"] for row in rows] == [steps, 2 * steps, 3 * steps]
     expected = {
         "epoch", "step", "learning_rate", "loss", "gradient_norm", "examples_per_second", "wait_share", "seconds",
-        "validation_loss", "validation_jaccard", "validation_dice", "constant_output",
+        "validation_loss", "validation_jaccard", "validation_dice", "constant_output", "skipped",
     }  # fmt: skip
     assert all(row.keys() == expected for row in rows)
     assert rows[2]["loss"] < rows[0]["loss"]
@@ -86,7 +86,7 @@ def test_a_run_that_is_killed_and_called_again_ends_with_the_same_bits(train, wh
 
 def test_a_finished_fold_is_only_read(train, whole, monkeypatch, capsys):
     folder, expected = whole
-    monkeypatch.setattr(loop, "_train_epoch", None)
+    monkeypatch.setattr(loop.epoch, "run", None)
     fitted = train(folder, **{"train.epochs": 3})
     jax.tree.map(np.testing.assert_array_equal, fitted.params, expected.params)
     assert fitted.epoch == expected.epoch
@@ -97,13 +97,14 @@ def test_a_finished_fold_is_only_read(train, whole, monkeypatch, capsys):
 def test_a_checkpoint_damaged_inside_costs_its_epoch_and_no_bit(train, whole, tmp_path, capsys):
     folder, expected = whole
     shutil.copytree(folder, tmp_path / "fold")
-    for path in (tmp_path / "fold" / "checkpoints" / "3" / "state").rglob("*"):
+    steps = rows_of(folder)[-1]["step"]
+    for path in (tmp_path / "fold" / "checkpoints" / str(steps) / "state").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     fitted = train(tmp_path / "fold", **{"train.epochs": 3})
     said = capsys.readouterr().out
-    assert "3: the checkpoint cannot be read" in said
-    assert "going on after epoch 2" in said
+    assert f"{steps}: the checkpoint cannot be read" in said
+    assert f"going on after step {steps // 3 * 2}" in said
     jax.tree.map(np.testing.assert_array_equal, fitted.params, expected.params)
     assert [row["epoch"] for row in rows_of(tmp_path / "fold")] == [1, 2, 3]
 
@@ -113,9 +114,9 @@ def test_the_best_epoch_is_what_comes_back_not_the_last(train, tmp_path, monkeyp
     monkeypatch.setattr(loop, "merge", lambda sums: merge(sums) | {checkpoint.SCORE: next(scores)})
     save = checkpoint.Checkpoints.save
 
-    def note(self, epoch, state, *rest):
-        kept[epoch] = jax.device_get(state.params)
-        save(self, epoch, state, *rest)
+    def note(self, progress, state, *rest):
+        kept[progress.epoch] = jax.device_get(state.params)
+        save(self, progress, state, *rest)
 
     monkeypatch.setattr(checkpoint.Checkpoints, "save", note)
     fitted = train(tmp_path, **{"train.epochs": 4})
@@ -147,7 +148,7 @@ def test_a_living_network_is_not_called_dead(whole):
 def test_a_loss_that_is_not_finite_names_the_epoch(train, tmp_path, monkeypatch):
     merge, losses = loop.merge, iter([0.5, math.nan])
     monkeypatch.setattr(loop, "merge", lambda sums: merge(sums) | {"validation_loss": next(losses)})
-    with pytest.raises(InputError, match=r"fold 0 epoch 2: the loss .* not finite; .*learning_rate than 0.003"):
+    with pytest.raises(InputError, match=r"fold 0 epoch 2: the validation loss is not .*learning_rate than 0.003"):
         train(tmp_path)
     assert [row["epoch"] for row in rows_of(tmp_path)] == [1]
 

@@ -1,6 +1,7 @@
 """One step body: jit, pmap and shard_map on 1, 2 and 4 devices give the same parameters for the same batches."""
 
 import functools
+import itertools
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ from ichjax.train import parallel
 from ichjax.train import state as states
 from ichjax.train import step as steps
 
-STEPS = 5
+STEPS = 20
 
 
 def batch_of(seed, side=8, size=8):
@@ -26,29 +27,37 @@ def batch_of(seed, side=8, size=8):
     }
 
 
+def _groups(batches, size):
+    while some := tuple(itertools.islice(batches, size)):
+        yield some
+
+
 @pytest.fixture(scope="module")
 def train(tiny_config):
-    """train(mode, devices): the parameters and losses after a few steps, dropout and augmentation on."""
+    """train(mode, devices, accumulate, group): parameters and losses after some steps, dropout and augmentation on."""
     config = tiny_config(
         **{"patch.side": 8, "model.base_width": 2, "model.depth": 1, "model.dropout": 0.5, "model.norm": "none"}
     )
     start = jax.device_get(states.create(config, fold=0))
     optimizer = states.make_optimizer(states.make_schedule(config, 10))
     settings = steps.StepSettings(config.windows, AffineRange(**config.augment), 0)
-    make_step = functools.partial(steps.make_train_step, states.make_model(config), optimizer, settings)
 
     @functools.cache
-    def compiled(mode, devices):
+    def compiled(mode, devices, accumulate, grouped):
         mesh = parallel.make_mesh(jax.devices()[:devices])
-        return parallel.compile_step(make_step, mode=mode, mesh=mesh), mesh
+        parts = settings._replace(accumulate=accumulate)
+        make_step = functools.partial(steps.make_train_step, states.make_model(config), optimizer, parts)
+        return parallel.compile_step(make_step, mode=mode, mesh=mesh, grouped=grouped), mesh
 
-    def run(mode, devices):
-        step, mesh = compiled(mode, devices)
-        state, losses = parallel.replicate(start, mesh), []
-        for batch in parallel.prefetch(map(batch_of, range(STEPS)), mode=mode, mesh=mesh):
+    def run(mode, devices, accumulate=1, group=1):
+        step, mesh = compiled(mode, devices, accumulate, group > 1)
+        state, losses, batches = parallel.replicate(start, mesh), [], map(batch_of, range(STEPS))
+        if group > 1:
+            batches = (jax.tree.map(lambda *parts: np.stack(parts), *some) for some in _groups(batches, group))
+        for batch in parallel.prefetch(batches, mode=mode, mesh=mesh, grouped=group > 1):
             state, metrics = step(state, batch)
             losses.append(metrics["loss"])
-        return jax.device_get((state.params, losses))
+        return jax.device_get((state.params, np.concatenate([np.atleast_1d(loss) for loss in losses])))
 
     run.start = start
     run.once = functools.cache(run)
@@ -64,6 +73,16 @@ def test_every_way_and_number_of_devices_gives_the_same(train, mode, devices):
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=2e-5), ours, theirs)
     moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), train.start.params, theirs)
     assert min(jax.tree.leaves(moved)) > 1e-3  # against which 2e-5 is rounding: Adam's step is 3e-3
+
+
+@pytest.mark.parametrize(
+    ("mode", "devices", "accumulate", "group"),
+    [("jit", 2, 4, 1), ("jit", 1, 1, 5), ("pmap", 2, 2, 5), ("shard_map", 4, 1, 5)],
+)
+def test_parts_of_a_batch_and_groups_of_steps_change_nothing(train, mode, devices, accumulate, group):
+    (ours, losses), (theirs, losses_there) = train(mode, devices, accumulate, group), train.once("jit", 1)
+    np.testing.assert_allclose(losses, losses_there, rtol=1e-5)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=2e-5), ours, theirs)
 
 
 @pytest.mark.parametrize(("mode", "devices"), [("jit", 4), ("shard_map", 4)])

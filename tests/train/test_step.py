@@ -209,7 +209,9 @@ def test_bfloat16_is_of_the_computation_only(tiny_config):
             assert "bf16" in str(jax.make_jaxpr(step)(state, batch_of(0, 8)))
         after, metrics = step(state, batch_of(0, 8))
         floats = [
-            leaf.dtype for leaf in jax.tree.leaves((after.params, after.opt_state, metrics)) if leaf.dtype != "int32"
+            leaf.dtype
+            for leaf in jax.tree.leaves((after.params, after.opt_state, metrics))
+            if leaf.dtype not in ("int32", "bool")
         ]
         assert set(floats) == {np.dtype("float32")}
         losses[dtype] = float(metrics["loss"])
@@ -238,3 +240,24 @@ def test_learning_rates(tiny_config):
     expected = {0: 0.0, 50: 0.01, 100: 0.02, 550: 0.01, 1000: 0.0}
     for step, rate in expected.items():
         np.testing.assert_allclose(cosine(step), rate, atol=1e-7)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_an_update_that_is_not_finite_is_told_and_left_out_where_asked(skip):
+    model, optimizer = Tiny(0.0), optax.adam(1e-2)
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, SIDE, SIDE, 2)))["params"]
+    state = states.TrainState(jnp.int32(0), jnp.int32(1), params, jax.jit(optimizer.init)(params))
+    settings = steps.StepSettings(WINDOWS, STILL, 3, skip_nonfinite=skip)
+    step = jax.jit(steps.make_train_step(model, optimizer, settings))
+    state, metrics = step(state, batch_of(1))
+    assert bool(metrics["finite"])
+    kernel = state.params["Conv_1"]["kernel"]
+    broken = {**state.params, "Conv_1": {**state.params["Conv_1"], "kernel": kernel.at[0, 0, 0, 0].set(jnp.inf)}}
+    after, metrics = step(state.replace(params=broken), batch_of(2))
+    assert not bool(metrics["finite"])
+    assert int(after.step) == 2
+    if skip:
+        jax.tree.map(np.testing.assert_array_equal, after.params, broken)
+        jax.tree.map(np.testing.assert_array_equal, after.opt_state, state.opt_state)
+    else:
+        assert not np.isfinite(np.asarray(after.params["Conv_0"]["kernel"])).all()

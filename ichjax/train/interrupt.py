@@ -1,0 +1,44 @@
+"""Ctrl-C and preemption: the step is finished and saved before the process leaves."""
+
+import signal
+import threading
+
+from ichjax.errors import Interrupted
+from ichjax.train import hosts
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+TOGETHER = 16  # dispatches between two times that several processes ask each other
+
+
+class Watch:
+    """While it is entered, a first SIGINT or SIGTERM only sets `asked`; a second one interrupts at once.
+
+    Signals reach the main thread alone, so in another one it watches nothing.
+    """
+
+    def __init__(self):
+        self.asked: str | None = None  # the signal's name
+        self._before: dict = {}
+
+    def __enter__(self) -> "Watch":
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def leave(self, dispatch: int) -> bool:
+        """Whether to stop after this dispatch: the same answer in every process, so that all stop at one step."""
+        if hosts.count() == 1:
+            return self.asked is not None
+        if dispatch % TOGETHER or not hosts.any_of(self.asked is not None):
+            return False
+        self.asked = self.asked or "a signal to another process"
+        return True
+
+    def _note(self, number: int, _frame) -> None:
+        if self.asked:
+            raise Interrupted(f"interrupted twice, by {signal.Signals(number).name}: what was not saved is lost")
+        self.asked = signal.Signals(number).name

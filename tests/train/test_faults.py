@@ -1,0 +1,174 @@
+"""What may befall a training and must cost nothing but time: kills, damaged checkpoints, a full disk, two at once."""
+
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from ichjax.errors import InputError
+from ichjax.train import checkpoint, initial
+from ichjax.train import state as states
+
+ROOT = pathlib.Path(__file__).parents[2]
+SMALL = {
+    "model.depth": 1, "model.base_width": 2, "model.norm": "none", "model.dropout": 0.3, "train.epochs": 40,
+}  # fmt: skip
+KILLS = 20
+CUTS = 200
+
+
+@pytest.fixture(scope="module")
+def command(tiny_config, config_file, tiny_root, tmp_path_factory):
+    """command(folder): launch.py train of 40 short epochs into it, in a process of its own; compiled once for all."""
+    place = tmp_path_factory.mktemp("faults")
+    path = config_file(place, tiny_config(**SMALL))
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
+        "JAX_COMPILATION_CACHE_DIR": str(place / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+    def start(folder, **options):
+        words = ["train", f"--config={path}", f"--workdir={folder}", f"--config.data.root={tiny_root}"]
+        return subprocess.Popen(
+            [sys.executable, "launch.py", *words], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, **options,
+        )  # fmt: skip
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def undisturbed(command, tmp_path_factory):
+    """(its folder, seconds from the first checkpoint to the end)."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    process = command(folder)
+    wait_for(folder, process)
+    started = time.perf_counter()
+    said = process.communicate(timeout=500)[0]
+    assert process.returncode == 0, said
+    return folder, time.perf_counter() - started
+
+
+def wait_for(folder, process, limit_s=300.0):
+    """Waits until this process has begun to train: until it has written an epoch, or ended."""
+    log, started = folder / "fold_0" / "metrics.jsonl", time.time()
+    while process.poll() is None and time.time() - started < limit_s:
+        if log.is_file() and log.stat().st_mtime > started - 0.01 and log.stat().st_size:
+            return
+        time.sleep(0.01)
+
+
+def rows_of(folder):
+    timing = ("examples_per_second", "wait_share", "seconds")
+    rows = [json.loads(line) for line in (folder / "fold_0" / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name not in timing} for row in rows]
+
+
+def assert_same_run(folder, expected):
+    ours, theirs = (initial.read(place / "fold_0" / "weights") for place in (folder, expected))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    assert rows_of(folder) == rows_of(expected)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_kills_at_any_moment_change_no_bit(command, undisturbed, tmp_path, number):
+    """20 kills spread over the run, so that some fall into saves, which take most of these short epochs' time."""
+    expected, seconds = undisturbed
+    moments, kills = random.Random(int(number)), 0
+    while True:
+        process = command(tmp_path)
+        wait_for(tmp_path, process)
+        try:
+            said = process.communicate(timeout=moments.uniform(0, 2.5 * seconds / KILLS))[0]
+        except subprocess.TimeoutExpired:
+            process.send_signal(number)
+            said = process.communicate(timeout=120)[0]
+            kills += 1
+            if number == signal.SIGTERM:
+                assert process.returncode in (130, 0), said
+                assert process.returncode == 0 or "the same command goes on from there" in said
+            continue
+        assert process.returncode == 0, said
+        if kills >= KILLS:
+            break
+        shutil.rmtree(tmp_path / "fold_0")  # it ended before there were enough: once more from the beginning
+    assert_same_run(tmp_path, expected)
+
+
+@pytest.mark.faults
+def test_a_disk_that_is_full_loses_nothing(command, undisturbed, tmp_path):
+    """Files of this process may not grow beyond a size that a checkpoint exceeds, as on a full disk."""
+    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
+    process = command(tmp_path / "run", preexec_fn=lambda: exec(limit))
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 2, said
+    assert "Traceback" not in said
+    assert "defect" not in said
+    process = command(tmp_path / "run")
+    assert process.wait(timeout=500) == 0
+    assert_same_run(tmp_path / "run", undisturbed[0])
+
+
+@pytest.fixture(scope="module")
+def saved(tiny_config, tmp_path_factory):
+    """(a folder with the checkpoints of steps 1 and 2, the states saved)."""
+    folder = tmp_path_factory.mktemp("saved") / "checkpoints"
+    state = states.create(tiny_config(**SMALL), fold=0)
+    made = {step: state.replace(step=state.step + step) for step in (1, 2)}
+    checkpoints = checkpoint.Checkpoints(folder)
+    for step, one in made.items():
+        checkpoints.save(checkpoint.Progress(step, step), one, 0.5)
+    checkpoints.wait()
+    checkpoints.close()
+    return folder, made
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("part", range(4))
+def test_a_checkpoint_cut_off_at_any_byte_is_read_whole_or_passed_over(saved, tmp_path, part):
+    folder, made = saved
+    moments, whole, before = random.Random(part), 0, 0
+    files = sorted(path.relative_to(folder) for path in (folder / "2").rglob("*") if path.is_file())
+    for case in range(CUTS // 4):
+        copy = tmp_path / str(case)
+        shutil.copytree(folder, copy)
+        path = copy / moments.choice(files)
+        path.write_bytes(path.read_bytes()[: moments.randrange(max(1, path.stat().st_size))])
+        said = []
+        checkpoints = checkpoint.Checkpoints(copy)
+        try:
+            state, progress = checkpoints.restore_newest(made[1], said.append)
+        except InputError as error:  # the cut one was not even listed, or the one before it neither
+            pytest.fail(f"{path.name}: {error}")
+        finally:
+            checkpoints.close()
+        assert int(state.step) == progress.step
+        jax.tree.map(np.testing.assert_array_equal, state, made[progress.step])
+        whole, before = whole + (progress.step == 2), before + (progress.step == 1)
+        shutil.rmtree(copy)
+    assert before > whole / 4  # most of the bytes matter
+
+
+@pytest.mark.faults
+def test_a_second_run_in_the_same_folder_is_refused(command, undisturbed, tmp_path):
+    first = command(tmp_path)
+    wait_for(tmp_path, first)
+    second = command(tmp_path)
+    said = second.communicate(timeout=300)[0]
+    assert second.returncode == 2, said
+    assert "fold_0: another process is working in it" in said
+    assert first.wait(timeout=500) == 0
+    assert_same_run(tmp_path, undisturbed[0])

@@ -1,0 +1,60 @@
+"""Starting from other weights: what fits is taken, what does not is named."""
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from ichjax.errors import InputError
+from ichjax.train import initial
+from ichjax.train import state as states
+
+SMALL = {"patch.side": 8, "model.base_width": 2, "model.depth": 1, "model.norm": "none"}
+
+
+@pytest.fixture(scope="module")
+def there(tiny_config, tmp_path_factory):
+    """(a run with one finished fold, its parameters)."""
+    run = tmp_path_factory.mktemp("there")
+    params = jax.tree.map(lambda x: np.asarray(x) + 1, states.create(tiny_config(**SMALL), fold=0).params)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save((run / "fold_1" / "weights").resolve(), params)
+    return run, params
+
+
+@pytest.mark.parametrize("inside", ["", "fold_1", "fold_1/weights"])
+def test_the_same_network_takes_every_array(there, tiny_config, inside):
+    run, params = there
+    said = []
+    config = tiny_config(**SMALL, init_from=str(run / inside))
+    state = initial.weights(config, states.create(config, fold=0), said.append)
+    jax.tree.map(np.testing.assert_array_equal, state.params, params)
+    assert int(state.step) == 0
+    count = len(jax.tree.leaves(params))
+    assert len(said) == 1
+    assert said[0].endswith(f"{count} of {count} arrays taken")
+
+
+def test_another_network_takes_what_fits_and_names_the_rest(there, tiny_config):
+    run, params = there
+    said = []
+    config = tiny_config(**{**SMALL, "model.norm": "group", "model.head": "paper"}, windows=((40.0, 80.0),) * 3,
+                         init_from=str(run))  # fmt: skip
+    fresh = states.create(config, fold=0)
+    state = initial.weights(config, fresh, said.append)
+    np.testing.assert_array_equal(state.params["encoder1_conv2"]["kernel"], params["encoder1_conv2"]["kernel"])
+    first = "encoder1_conv1"
+    np.testing.assert_array_equal(state.params[first]["kernel"], fresh.params[first]["kernel"])
+    np.testing.assert_array_equal(state.params[first]["bias"], params[first]["bias"])
+    shapes = {key: tuple(tree[first]["kernel"].shape) for key, tree in (("there", params), ("here", fresh.params))}
+    assert any(f"{first}/kernel {shapes['there']} there, {shapes['here']} here" in line for line in said)
+    assert any("not there: bottleneck_norm1/bias" in line for line in said)
+
+
+def test_what_has_no_weights_is_said(tiny_config, tmp_path):
+    with pytest.raises(InputError, match="no trained weights; expected a run"):
+        initial.find(tmp_path)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "_METADATA").write_text("{")
+    with pytest.raises(InputError, match="the weights cannot be read"):
+        initial.read(initial.find(tmp_path))

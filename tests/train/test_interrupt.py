@@ -1,0 +1,159 @@
+"""Signals and what is not finite: a fold is left in good order, and goes on to the same bits."""
+
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from ichjax.data import cache, ct_ich, loader
+from ichjax.errors import InputError, Interrupted
+from ichjax.files import claim
+from ichjax.train import epoch as epochs
+from ichjax.train import loop
+from ichjax.train.interrupt import Watch
+
+EPOCHS = 2
+
+
+@pytest.fixture(scope="module")
+def train(tiny_root, tiny_config):
+    """train(folder, **fields): a fold of two epochs of a very small network."""
+    scans, _ = cache.open_scans(ct_ich.read_dataset(tiny_root).subjects, progress=False)
+    parts = [[scan for scan in scans if scan.number in numbers] for numbers in ((49, 50, 51), (52, 54))]
+
+    def run(folder, **fields):
+        small = {"model.base_width": 2, "model.depth": 1, "model.norm": "none", "model.dropout": 0.3}
+        return loop.train_fold(
+            tiny_config(**small, **{"train.epochs": EPOCHS}, **fields), *parts, folder=folder, fold=0
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(train, tmp_path_factory):
+    """(the folder of an undisturbed run, what it gave)."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, train(folder)
+
+
+def rows_of(folder):
+    timing = ("examples_per_second", "wait_share", "seconds")
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name not in timing} for row in rows]
+
+
+def signal_after(monkeypatch, dispatches, number=signal.SIGTERM):
+    """Sends this process a signal when so many updates have been dispatched."""
+    made, compiled = [], loop.profile.traced
+
+    def traced(program, *arguments):
+        program = compiled(program, *arguments)
+
+        def run(state, batch):
+            made.append(1)
+            if len(made) == dispatches:
+                os.kill(os.getpid(), number)
+            return program(state, batch)
+
+        return run
+
+    monkeypatch.setattr(loop.profile, "traced", traced)
+
+
+@pytest.mark.parametrize(("after", "number"), [(1, signal.SIGTERM), (4, signal.SIGINT)])
+def test_a_signal_saves_the_update_in_progress_and_the_run_goes_on_to_the_same_bits(
+    train, whole, tmp_path, monkeypatch, after, number
+):
+    folder, expected = whole
+    steps = rows_of(folder)[0]["step"]
+    assert after % steps  # within an epoch
+    with monkeypatch.context() as patch:
+        signal_after(patch, after, number)
+        with pytest.raises(Interrupted, match=rf"{number.name}: fold 0 is saved after step {after}; the same command"):
+            train(tmp_path)
+    assert len(rows_of(tmp_path)) == after // steps
+    fitted = train(tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, fitted.params, expected.params)
+    assert rows_of(tmp_path) == rows_of(folder)  # the means of the interrupted epoch too
+
+
+def test_a_second_signal_interrupts_at_once():
+    with Watch() as watch:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert watch.asked == "SIGTERM"
+        with pytest.raises(Interrupted, match="interrupted twice, by SIGINT"):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is not watch._note
+
+
+def break_update(monkeypatch, number):
+    """Makes the loss of one update look as if it were not finite."""
+    updates, seen = epochs._updates, []
+
+    def changed(metrics):
+        made = updates(metrics)
+        seen.append(1)
+        return [{**made[0], "loss": float("nan"), "finite": False}] if len(seen) == number else made
+
+    monkeypatch.setattr(epochs, "_updates", changed)
+
+
+def test_a_loss_that_is_not_finite_names_step_examples_and_what_is_kept(train, whole, tmp_path, monkeypatch):
+    steps, size = rows_of(whole[0])[0]["step"], 8
+    order, rows = loop.Epochs.order, []
+    monkeypatch.setattr(loop.Epochs, "order", lambda self, n: rows.append(order(self, n)) or rows[-1])
+    break_update(monkeypatch, steps + 2)
+    with pytest.raises(InputError, match=rf"fold 0 step {steps + 1}: loss nan, .* of the examples") as said:
+        train(tmp_path)
+    named = [int(n) for n in str(said.value).split("examples ")[1].split(";")[0].split(", ")]
+    assert named == rows[-1][size : 2 * size].tolist()
+    assert f"the checkpoint of step {steps} is kept" in str(said.value)
+
+
+def test_updates_left_out_are_counted(train, tmp_path, monkeypatch, capsys):
+    break_update(monkeypatch, 1)
+    train(tmp_path, on_nonfinite="skip")
+    first, second = rows_of(tmp_path)
+    assert (first["skipped"], second["skipped"]) == (1, 0)
+    assert np.isfinite(first["loss"])
+    assert "1 updates not finite, left out" in capsys.readouterr().out
+
+
+def test_several_steps_a_dispatch_give_the_same_run_and_can_be_interrupted(train, whole, tmp_path, monkeypatch):
+    folder, expected = whole
+    steps = rows_of(folder)[0]["step"]
+    fields = {"train.steps_per_dispatch": 2, "train.accumulate": 1}
+    with monkeypatch.context() as patch:
+        signal_after(patch, 1)
+        with pytest.raises(Interrupted, match="saved after step 2"):
+            train(tmp_path, **fields)
+    fitted = train(tmp_path, **fields)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # noqa: E731
+    jax.tree.map(close, fitted.params, expected.params)
+    assert [row["step"] for row in rows_of(tmp_path)] == [steps, 2 * steps]
+
+
+@pytest.mark.parametrize(
+    ("start", "groups"),
+    [(0, [(0, 1, 2), (3, 4), (5, 6, 7), (8, 9)]), (4, [(4,), (5, 6, 7), (8, 9)]), (10, [])],
+)
+def test_no_group_of_steps_goes_over_the_end_of_an_epoch(start, groups):
+    assert [tuple(g) for g in loader.group_steps(start, 10, steps=5, group=3)] == groups
+
+
+def test_a_trace_is_written(train, tmp_path, capsys):
+    train(tmp_path, profile_steps=(1, 3))
+    assert "steps 1 to 2 traced" in capsys.readouterr().out
+    assert list((tmp_path / "profile").rglob("*.trace.json.gz"))
+
+
+def test_two_cannot_work_in_one_folder(tmp_path):
+    fold = tmp_path / "fold_0"
+    with claim(fold), pytest.raises(InputError, match="fold_0: another process is working in it"), claim(fold):
+        pass
+    with claim(fold):
+        pass
