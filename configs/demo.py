@@ -6,7 +6,7 @@
 120 x 120 pixels and is small: 48 x 48 patches at stride 24, 16 a slice, each about 100 mm wide (the paper's are about
 60 mm). Masks and scores are on the scans' own grid.
 
-Time: five to seven minutes on two CPU cores. Score (paper convention, synthetic scans): Dice 0.55, threshold 0.26.
+Time: minutes on two CPU cores (README). Score (paper convention, synthetic scans): Dice 0.54, threshold 0.26.
 The settings were picked by hand, nearly all on sets of other seeds (config.phantom.seed 7 and 3).
 """
 
