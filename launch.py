@@ -61,7 +61,17 @@ training and validation parts, so its masks can be scored here by `evaluate`.
 """
 ABOUT = {"predict": PREDICTED, "evaluate": EVALUATED, "prepare": PREPARED}
 # Of the place that a user named for output, not of ichjax.
-USERS_PLACE = {errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS}
+USERS_PLACE = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
 
 
 def main(argv: list[str]) -> int:

@@ -311,6 +311,7 @@ def test_a_split_over_slices_runs_and_is_marked_as_invalid_wherever_it_appears(t
 
 def test_thresholds_tuned_on_validation_subjects(tiny_config, config_file, tmp_path):
     fields = {**SMALL, "compare_with": (), "predict.tune": "threshold", "predict.tune_thresholds": (0.05, 0.5, 0.95)}
+    fields |= {"train.epochs": 1, "model.base_width": 2}
     path = config_file(tmp_path, tiny_config(**fields))
     run = tmp_path / "run"
     status, said = call("crossval", f"--config={path}", f"--workdir={run}")

@@ -110,6 +110,7 @@ def train_fold(
             state = epoch.run(
                 program, state, batches, now, stop=stop, batch_size=size, watch=watch, bar=bar, checked=checked
             )
+            state = parallel.as_global(state, mesh)
             if now.step < stop:
                 _leave(checkpoints, checkpoint.Progress(now.step, number - 1, best, now.history), state, watch, fold)
             sums = [validation_step(state.params, place(batch)) for batch in valid_batches()]

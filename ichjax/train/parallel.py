@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ichjax.errors import InputError
@@ -100,6 +101,13 @@ def whole(mesh: Mesh) -> NamedSharding:
 def replicate(tree, mesh: Mesh):
     """Puts a tree of arrays on every device, whole; in every process the same."""
     return jax.device_put(tree, whole(mesh))
+
+
+def as_global(tree, mesh: Mesh):
+    """A state after a step; of several processes pmap gives each its own copy, which this makes one array again."""
+    if all(leaf.sharding.device_set == set(mesh.devices.flat) for leaf in jax.tree.leaves(tree)):
+        return tree
+    return multihost_utils.host_local_array_to_global_array(jax.device_get(tree), mesh, PartitionSpec())
 
 
 def rows_here(mesh: Mesh, batch_size: int) -> np.ndarray:

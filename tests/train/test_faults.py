@@ -24,6 +24,7 @@ SMALL = {
 }  # fmt: skip
 KILLS = 20
 CUTS = 200
+BLOCKS = 8  # of 512 bytes: more than any file before the first checkpoint, less than that
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +39,11 @@ def command(tiny_config, config_file, tiny_root, tmp_path_factory):
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
 
-    def start(folder, **options):
+    def start(folder, *, before=()):
         words = ["train", f"--config={path}", f"--workdir={folder}", f"--config.data.root={tiny_root}"]
         return subprocess.Popen(
-            [sys.executable, "launch.py", *words], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, **options,
+            [*before, sys.executable, "launch.py", *words], cwd=ROOT, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
     return start
@@ -97,8 +98,8 @@ def test_kills_at_any_moment_change_no_bit(command, undisturbed, tmp_path, numbe
             said = process.communicate(timeout=120)[0]
             kills += 1
             if number == signal.SIGTERM:
-                assert process.returncode in (130, 0), said
-                assert process.returncode == 0 or "the same command goes on from there" in said
+                assert process.returncode in (130, 0) or "trained ->" in said, said  # or it was at its end
+                assert process.returncode != 130 or "the same command goes on from there" in said
             continue
         assert process.returncode == 0, said
         if kills >= KILLS:
@@ -110,15 +111,14 @@ def test_kills_at_any_moment_change_no_bit(command, undisturbed, tmp_path, numbe
 @pytest.mark.faults
 def test_a_disk_that_is_full_loses_nothing(command, undisturbed, tmp_path):
     """Files of this process may not grow beyond a size that a checkpoint exceeds, as on a full disk."""
-    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
-    process = command(tmp_path / "run", preexec_fn=lambda: exec(limit))
+    process = command(tmp_path / "run", before=["sh", "-c", f'ulimit -f {BLOCKS}; exec "$0" "$@"'])
     said = process.communicate(timeout=300)[0]
     assert process.returncode == 2, said
     assert "Traceback" not in said
-    assert "defect" not in said
+    assert "a checkpoint cannot be written" in said
     process = command(tmp_path / "run")
-    assert process.wait(timeout=500) == 0
+    said = process.communicate(timeout=500)[0]
+    assert process.returncode == 0, said
     assert_same_run(tmp_path / "run", undisturbed[0])
 
 
@@ -137,6 +137,7 @@ def saved(tiny_config, tmp_path_factory):
 
 
 @pytest.mark.faults
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of tasks that orbax gives up
 @pytest.mark.parametrize("part", range(4))
 def test_a_checkpoint_cut_off_at_any_byte_is_read_whole_or_passed_over(saved, tmp_path, part):
     folder, made = saved
@@ -159,7 +160,8 @@ def test_a_checkpoint_cut_off_at_any_byte_is_read_whole_or_passed_over(saved, tm
         jax.tree.map(np.testing.assert_array_equal, state, made[progress.step])
         whole, before = whole + (progress.step == 2), before + (progress.step == 1)
         shutil.rmtree(copy)
-    assert before > whole / 4  # most of the bytes matter
+    assert whole + before == CUTS // 4
+    assert before  # else nothing that matters was cut
 
 
 @pytest.mark.faults
@@ -170,5 +172,6 @@ def test_a_second_run_in_the_same_folder_is_refused(command, undisturbed, tmp_pa
     said = second.communicate(timeout=300)[0]
     assert second.returncode == 2, said
     assert "fold_0: another process is working in it" in said
-    assert first.wait(timeout=500) == 0
+    said = first.communicate(timeout=500)[0]
+    assert first.returncode == 0, said
     assert_same_run(tmp_path, undisturbed[0])

@@ -185,7 +185,7 @@ def test_a_constant_output_is_told_from_one_that_varies_between_batches():
 
 
 def test_a_step_is_traced_once(tiny_config):
-    config = tiny_config(**{"augment.zoom": 0.0})
+    config = tiny_config(**{"augment.zoom": 0.0, "model.depth": 1, "model.base_width": 2})
     state = states.create(config, fold=0)
     settings = steps.StepSettings(config.windows, AffineRange(**config.augment), 0)
     step = steps.make_train_step(states.make_model(config), OPTIMIZER, settings)
@@ -201,7 +201,7 @@ def test_a_step_is_traced_once(tiny_config):
 def test_bfloat16_is_of_the_computation_only(tiny_config):
     losses = {}
     for dtype in ("float32", "bfloat16"):
-        config = tiny_config(**{"model.dtype": dtype})
+        config = tiny_config(**{"model.dtype": dtype, "model.depth": 1, "model.base_width": 2})
         state = states.create(config, fold=0)
         settings = steps.StepSettings(config.windows, AffineRange(**config.augment), 0)
         step = jax.jit(steps.make_train_step(states.make_model(config), OPTIMIZER, settings))
