@@ -13,6 +13,7 @@ TOGETHER = 16  # dispatches between two times that several processes ask each ot
 class Watch:
     """While it is entered, a first SIGINT or SIGTERM only sets `asked`; a second one interrupts at once.
 
+    A first one that nobody heeded is sent again when it is left, to whoever handles it outside.
     Signals reach the main thread alone, so in another one it watches nothing.
     """
 
@@ -25,9 +26,11 @@ class Watch:
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind, *_) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if kind is None and self.asked in signal.Signals.__members__:
+            signal.raise_signal(signal.Signals[self.asked])
 
     def leave(self, dispatch: int) -> bool:
         """Whether to stop after this dispatch: the same answer in every process, so that all stop at one step."""

@@ -81,12 +81,27 @@ def test_a_signal_saves_the_update_in_progress_and_the_run_goes_on_to_the_same_b
     assert rows_of(tmp_path) == rows_of(folder)  # the means of the interrupted epoch too
 
 
+def test_a_signal_in_the_last_update_is_not_lost(train, whole, tmp_path, monkeypatch):
+    folder, expected = whole
+    with monkeypatch.context() as patch:
+        signal_after(patch, EPOCHS * rows_of(folder)[0]["step"], signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path)
+    assert len(rows_of(tmp_path)) == EPOCHS  # the fold was finished first
+    jax.tree.map(np.testing.assert_array_equal, train(tmp_path).params, expected.params)
+
+
 def test_a_second_signal_interrupts_at_once():
-    with Watch() as watch:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert watch.asked == "SIGTERM"
-        with pytest.raises(Interrupted, match="interrupted twice, by SIGINT"):
+    watch = Watch()
+
+    def interrupted_twice():
+        with watch:
+            os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="interrupted twice, by SIGINT"):
+        interrupted_twice()
+    assert watch.asked == "SIGTERM"
     assert signal.getsignal(signal.SIGTERM) is not watch._note
 
 
