@@ -6,7 +6,7 @@
 120 x 120 pixels and is small: 48 x 48 patches at stride 24, 16 a slice, each about 100 mm wide (the paper's are about
 60 mm). Masks and scores are on the scans' own grid.
 
-Time: minutes on two CPU cores (README). Score (paper convention, synthetic scans): Dice 0.54, threshold 0.26.
+Time: minutes on two CPU cores (README). Score (paper convention, synthetic scans): Dice 0.52, threshold 0.26.
 The settings were picked by hand, nearly all on sets of other seeds (config.phantom.seed 7 and 3).
 """
 
@@ -29,7 +29,7 @@ def get_config():
     config.model.dropout = 0.0
     config.model.norm = "group"
     config.model.head = "plain"  # a few hundred steps teach the paper's nothing
-    config.train.epochs = 8
+    config.train.epochs = 7
     config.train.examples_per_epoch = 720
     config.train.batch_size = 8
     config.train.learning_rate = 6e-3
