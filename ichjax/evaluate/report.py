@@ -3,7 +3,6 @@
 import logging
 import pathlib
 
-import jinja2
 import markupsafe
 
 from ichjax.errors import InputError
@@ -55,13 +54,7 @@ def render(run: Run) -> str:
     """The report of a run as HTML."""
     shown, missing = _look(run)
     synthetic = run.config.get("data", {}).get("synthetic")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = report_blocks.ENVIRONMENT
     environment.filters.update(number=tables.write_number, interval=tables.write_interval, text=report_rows.text)
     return environment.get_template("report.html.j2").render(
         run=run,
@@ -85,8 +78,8 @@ def render(run: Run) -> str:
         folds=report_rows.fold_rows(run),
         subjects=report_rows.subject_rows(run.methods),
         age_sentences=report_rows.age_sentences(run.methods),
-        curves=report_blocks.picture(run.path, "curves", *CURVES) if run.metrics else None,
-        dots=report_blocks.picture(run.path, "dice_by_subject", *DOTS),
+        curves=report_blocks.html([report_blocks.picture(run.path, "curves", *CURVES)]) if run.metrics else None,
+        dots=report_blocks.html([report_blocks.picture(run.path, "dice_by_subject", *DOTS)]),
         units=units.units_of(*run.methods.values()),
         published=published,
         viewers=shown,

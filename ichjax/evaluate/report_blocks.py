@@ -4,6 +4,22 @@ import base64
 import pathlib
 from collections.abc import Sequence
 
+import jinja2
+import markupsafe
+
+ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def html(blocks: Sequence[dict]) -> markupsafe.Markup:
+    """Blocks as HTML, escaped already."""
+    return markupsafe.Markup(ENVIRONMENT.get_template("report_blocks.html.j2").render(blocks=blocks))
+
 
 def heading(text: str) -> dict:
     """A heading within a section."""

@@ -1,20 +1,15 @@
 """Sections of the report: the paper's tables and figures, what lies beyond them, and the conventions of scoring."""
 
 import functools
-import pathlib
 from collections.abc import Mapping, Sequence
-
-import jinja2
-import markupsafe
 
 from ichjax.evaluate import published, report_beyond
 from ichjax.evaluate.paper_tables import SCORES, table6
-from ichjax.evaluate.report_blocks import heading, picture, table, words
-from ichjax.evaluate.tables import write_number
+from ichjax.evaluate.report_blocks import heading, html, picture, table, words
+from ichjax.evaluate.tables import Figure, write_interval, write_number
 from ichjax.evaluate.units import units_of
 from ichjax.evaluate.workdir import Run
 
-FOLDER = pathlib.Path(__file__).parent
 FIGURES = (
     ("figure2_samples", "Figure 2", "A slice of each sub-type, plain and with the outline of the truth."),
     ("figure_s1_windows", "Figure S1", "One slice through the brain window and the bone window."),
@@ -59,15 +54,7 @@ def sections(run: Run, *, layers: Sequence[Mapping] = ()) -> list[dict]:
             )
         )
     parts.append(("conventions", "Conventions", _conventions(run.methods)))
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    template = environment.get_template("report_paper.html.j2")
-    return [
-        {"id": name, "title": title, "html": markupsafe.Markup(template.render(blocks=blocks))}
-        for name, title, blocks in parts
-    ]
+    return [{"id": name, "title": title, "html": html(blocks)} for name, title, blocks in parts]
 
 
 def _beside(run: Run) -> list[dict]:
@@ -119,7 +106,7 @@ def _conventions(methods: Mapping[str, Mapping]) -> list[dict]:
         + [
             cell
             for score in ("dice", "jaccard")
-            for cell in (write_number(scores[score]["mean"]), _range(scores[score]))
+            for cell in (write_number(scores[score]["mean"]), _interval(scores[score]))
         ]
         + [f"{scores['dice']['n']} {scores['dice']['unit']}"]
         + [write_number(results["empty_mask_would_score"].get(convention))]
@@ -153,6 +140,5 @@ def _conventions(methods: Mapping[str, Mapping]) -> list[dict]:
     return blocks
 
 
-def _range(figures: Mapping) -> str:
-    low, high = figures["ci95"] or (None, None)
-    return "-" if low is None else f"{low:.3f} to {high:.3f}"
+def _interval(figures: Mapping) -> str:
+    return write_interval(Figure(figures["mean"], figures["ci95"])) or "-"

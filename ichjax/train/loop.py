@@ -7,7 +7,7 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import ml_collections
@@ -57,7 +57,6 @@ def train_fold(
     limit, slices = config.train.examples_per_epoch, config.train.slices
     reader, epochs = _examples(config, train, config.train.negatives, fold, limit=limit, slices=slices)
     valid_reader, valid_epochs = _examples(config, valid, config.train.validation_negatives, fold)
-    valid_rows = valid_epochs.fixed()
     size, group = config.train.batch_size, config.train.steps_per_dispatch
     steps = epochs.steps(size)
     end = steps * config.train.epochs
@@ -82,21 +81,12 @@ def train_fold(
 
     # --- epochs
     fold_log = log.FoldLog(folder, epochs_done=done.epoch)
-    placed = {"mesh": mesh, "mode": config.parallel, "grouped": group > 1}
     reading = {"batch_size": size, "threads": config.train.read_threads, "share": parallel.rows_here(mesh, size)}
     batches = loader.training_batches(reader, epochs, start_step=done.step, stop_step=end, group=group, **reading)
-    batches = parallel.prefetch(batches, **placed)
-    valid_batches = functools.partial(loader.fixed_batches, valid_reader, valid_rows, **reading)
-    place = functools.partial(parallel.place, mode="jit", mesh=mesh)  # for validation, whatever the mode of training
+    batches = parallel.prefetch(batches, mesh=mesh, mode=config.parallel, grouped=group > 1)
+    valid_batches = functools.partial(loader.fixed_batches, valid_reader, valid_epochs.fixed(), **reading)
     program = profile.traced(train_step, config.profile_steps, folder / "profile", done.step)
-    checked = epoch.refuse_nonfinite(
-        fold=fold,
-        learning_rate=config.train.learning_rate,
-        examples=lambda step: epochs.order(step // steps)[step % steps * size :][:size],
-        saved=checkpoints.latest,
-    )
-    if config.on_nonfinite == "skip":
-        checked = lambda step, update: None  # noqa: E731
+    checked = _checked(config, epochs, steps, fold, checkpoints)
     hidden = not (sys.stderr.isatty() and hosts.is_first())
     bar = tqdm(total=end, initial=done.step, desc=f"fold {fold}", unit="step", leave=False, disable=hidden)
     best, history = done.best, done.history
@@ -113,9 +103,8 @@ def train_fold(
             state = parallel.as_global(state, mesh)
             if now.step < stop:
                 _leave(checkpoints, checkpoint.Progress(now.step, number - 1, best, now.history), state, watch, fold)
-            sums = [validation_step(state.params, place(batch)) for batch in valid_batches()]
             row = {"epoch": number, "step": stop, "learning_rate": float(schedule(stop)), **now.row()}
-            row |= merge(jax.device_get(sums)) | log.device_memory()
+            row |= _validate(validation_step, state, valid_batches(), mesh) | log.device_memory()
             if not math.isfinite(row["validation_loss"]):
                 raise InputError(
                     f"fold {fold} epoch {number}: the validation loss is not finite; expected a lower "
@@ -134,6 +123,25 @@ def train_fold(
             checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
             state, _ = checkpoints.restore(best["step"], state)
     return Fitted(jax.device_get(state.params), best["epoch"], best[checkpoint.SCORE])
+
+
+def _checked(config, epochs: Epochs, steps: int, fold: int, checkpoints: checkpoint.Checkpoints) -> Callable:
+    """What looks at each update: `epoch.refuse_nonfinite`, or nothing where `config.on_nonfinite` is 'skip'."""
+    if config.on_nonfinite == "skip":
+        return lambda step, update: None
+    size = config.train.batch_size
+    return epoch.refuse_nonfinite(
+        fold=fold,
+        learning_rate=config.train.learning_rate,
+        examples=lambda step: epochs.order(step // steps)[step % steps * size :][:size],
+        saved=checkpoints.latest,
+    )
+
+
+def _validate(validation_step: Callable, state: TrainState, batches: Iterable[dict], mesh) -> dict:
+    """The epoch's scores on the validation patches; under jit, whatever the mode of training."""
+    placed = (parallel.place(batch, mode="jit", mesh=mesh) for batch in batches)
+    return merge(jax.device_get([validation_step(state.params, batch) for batch in placed]))
 
 
 def _leave(
