@@ -1,6 +1,6 @@
 """Steps a second, and bytes that go between devices, for 1, 2, 4 and 8 devices and the three ways of running on them.
 
-    python -m benchmarks.scaling [--width=8] [--batch=16] [--side=64] [--rounds=5]
+    python -m benchmarks.scaling [--width=8] [--batch=16] [--side=32] [--rounds=7]
 
 The global batch is the same for all. On a CPU the devices are made of the same cores, so only the overhead of dividing
 the work shows. Rounds go through all the variants in turn, so that what else the machine does hits all of them.
@@ -18,6 +18,7 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_p
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 from benchmarks import record
 from ichjax import config as configs
@@ -34,23 +35,23 @@ BYTES = {"f32": 4, "bf16": 2, "pred": 1, "s32": 4, "u32": 4, "f64": 8}
 def main() -> None:
     """Measures, prints and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (("width", 8), ("batch", 16), ("side", 64), ("rounds", 5), ("steps", 5)):
+    for name, default in (("width", 8), ("batch", 16), ("side", 32), ("rounds", 7), ("steps", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     config = configs.default()
     fields = {"model.base_width": options.width, "patch.side": options.side, "train.batch_size": options.batch}
     config.update_from_flattened_dict(fields)
     counts = [n for n in COUNTS if n <= len(jax.devices()) and options.batch % n == 0]
-    variants = {(mode, n): _variant(config, mode, n) for mode in MODES for n in counts}
+    keys = tqdm([(mode, n) for mode in MODES for n in counts], desc="compiling", leave=False)
+    variants = {key: _variant(config, *key) for key in keys}
     times = {key: [] for key in variants}
-    for _ in range(options.rounds):
-        for key, (program, batch, holder) in variants.items():
-            times[key].append(_seconds(program, batch, holder, options.steps))
+    for _ in tqdm(range(options.rounds), desc="rounds", leave=False):
+        for key, variant in variants.items():
+            times[key].append(_seconds(*variant, options.steps))
     cpu = jax.devices()[0].platform == "cpu"
     rows = []
     for (mode, n), found in times.items():
         seconds, base = statistics.median(found), statistics.median(times[mode, counts[0]])
-        program, batch, holder = variants[mode, n]
         rows.append(
             {
                 "mode": mode,
@@ -59,7 +60,7 @@ def main() -> None:
                 "least": 1 / max(found),
                 "most": 1 / min(found),
                 "times one device": base / seconds,
-                "all-reduced MB a step": all_reduced_bytes(program.lower(holder[0], batch).compile().as_text()) / 1e6,
+                "all-reduced MB a step": all_reduced_bytes(variants[mode, n][0].as_text()) / 1e6,
             }
         )
     said = (
@@ -73,7 +74,7 @@ def main() -> None:
 
 
 def _variant(config, mode: str, devices: int) -> tuple:
-    """(program, batch in place, [state])."""
+    """(compiled program, batch in place, [state])."""
     mesh = parallel.make_mesh(jax.devices()[:devices])
     optimizer = states.make_optimizer(states.make_schedule(config, 1000))
     settings = steps.StepSettings(config.windows, AffineRange(**config.augment), 0)
@@ -86,8 +87,9 @@ def _variant(config, mode: str, devices: int) -> tuple:
     batch["weight"] = np.ones(size, np.float32)
     batch = parallel.place(batch, mode=mode, mesh=mesh)
     holder = [parallel.replicate(states.create(config, fold=0), mesh)]
-    _seconds(program, batch, holder, 2)  # compiles
-    return program, batch, holder
+    compiled = program.lower(holder[0], batch).compile()
+    _seconds(compiled, batch, holder, 2)
+    return compiled, batch, holder
 
 
 def _seconds(program, batch, holder: list, count: int) -> float:
@@ -102,7 +104,7 @@ def all_reduced_bytes(hlo: str) -> int:
     """Bytes that one device puts into the all-reduces of a compiled program, from its text."""
     total = 0
     for line in hlo.splitlines():
-        found = re.search(r"= (\(?[^=]*?\)?) all-reduce(?:-start)?\(", line)
+        found = re.search(r"= (.*?) all-reduce(?:-start)?\(", line)
         for kind, shape in re.findall(r"(\w+)\[([\d,]*)\]", found[1]) if found else ():
             total += BYTES[kind] * math.prod(int(n) for n in shape.split(",") if n)
     return total

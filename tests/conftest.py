@@ -5,7 +5,7 @@ import os
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Four devices; and little optimization, since compiling takes far longer here than running what was compiled.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
-    " --xla_force_host_platform_device_count=4"
+    f" --xla_force_host_platform_device_count={os.environ.get('ICHJAX_TEST_DEVICES', '4')}"
     " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

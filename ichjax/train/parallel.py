@@ -62,7 +62,7 @@ def compile_step(make_step: Callable, *, mode: str, mesh: Mesh, grouped: bool = 
         )
         return jax.jit(mapped, donate_argnums=0)
     if mode == "pmap":
-        mapped = jax.pmap(
+        return jax.pmap(
             step(AXIS),
             axis_name=AXIS,
             in_axes=(None, 0),
@@ -70,14 +70,6 @@ def compile_step(make_step: Callable, *, mode: str, mesh: Mesh, grouped: bool = 
             donate_argnums=0,
             devices=list(mesh.devices.flat),
         )
-        here = len(mesh.local_devices)
-
-        def by_device(state, batch):
-            return state, jax.tree.map(lambda x: _by_device(x, here, grouped), batch)
-
-        program = lambda *both: mapped(*by_device(*both))  # noqa: E731
-        program.lower = lambda *both: mapped.lower(*by_device(*both))
-        return program
     raise InputError(f"config.parallel is {mode!r}; expected 'jit', 'pmap' or 'shard_map'")
 
 
@@ -118,14 +110,16 @@ def rows_here(mesh: Mesh, batch_size: int) -> np.ndarray:
 
 
 def place(batch: dict, *, mode: str, mesh: Mesh, grouped: bool = False) -> dict:
-    """Starts the copy of a host batch, or of several stacked, to the devices; pmap splits host arrays itself.
+    """Starts the copy of a host batch, or of several stacked, to the devices; pmap copies host arrays itself, and
+    gets them with the devices as their first axis.
 
     Args:
       batch: of several processes each has its `rows_here` of it.
       mode, mesh, grouped: as in `compile_step`.
     """
     if mode == "pmap":
-        return {name: np.asarray(array) for name, array in batch.items()}
+        here = len(mesh.local_devices)
+        return {name: _by_device(np.asarray(array), here, grouped) for name, array in batch.items()}
     sharding = NamedSharding(mesh, _split(grouped))
     if jax.process_count() == 1:
         return jax.device_put(batch, sharding)

@@ -1,7 +1,10 @@
-"""One step body: jit, pmap and shard_map on 1, 2 and 4 devices give the same parameters for the same batches."""
+"""One step body: jit, pmap and shard_map on 1, 2, 4 and 8 devices give the same parameters for the same batches."""
 
 import functools
 import itertools
+import os
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -14,6 +17,8 @@ from ichjax.train import state as states
 from ichjax.train import step as steps
 
 STEPS = 20
+WAYS = [("jit", 2), ("jit", 4), ("pmap", 1), ("pmap", 4), ("shard_map", 2), ("shard_map", 4)]
+EIGHT = [("jit", 8), ("pmap", 8), ("shard_map", 8)]
 
 
 def batch_of(seed, side=8, size=8):
@@ -64,15 +69,24 @@ def train(tiny_config):
     return run
 
 
-@pytest.mark.parametrize(
-    ("mode", "devices"), [("jit", 2), ("jit", 4), ("pmap", 1), ("pmap", 4), ("shard_map", 2), ("shard_map", 4)]
-)
+@pytest.mark.parametrize(("mode", "devices"), WAYS if len(jax.devices()) < 8 else EIGHT)
 def test_every_way_and_number_of_devices_gives_the_same(train, mode, devices):
     (ours, losses), (theirs, losses_there) = train.once(mode, devices), train.once("jit", 1)
     np.testing.assert_allclose(losses, losses_there, rtol=1e-5)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=2e-5), ours, theirs)
     moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), train.start.params, theirs)
     assert min(jax.tree.leaves(moved)) > 1e-3  # against which 2e-5 is rounding: Adam's step is 3e-3
+
+
+def test_so_do_eight_devices():
+    """In a process of its own: eight in all tests would make them slow."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", __file__, "-k", "every_way"]
+    environ = {**os.environ, "ICHJAX_TEST_DEVICES": "8"}
+    for name in [n for n in environ if n == "XLA_FLAGS" or n.startswith("PYTEST_")]:
+        del environ[name]
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert f"{len(EIGHT)} passed" in ended.stdout
 
 
 @pytest.mark.parametrize(
@@ -95,7 +109,7 @@ def test_prefetching_keeps_the_order_and_loses_nothing():
     for count in (0, 1, 2, 5):
         batches = [{"index": np.arange(4) + i} for i in range(count)]
         for mode in ("jit", "pmap"):
-            found = [np.asarray(b["index"]) for b in parallel.prefetch(iter(batches), mode=mode, mesh=mesh)]
+            found = [np.asarray(b["index"]).ravel() for b in parallel.prefetch(iter(batches), mode=mode, mesh=mesh)]
             assert [a.tolist() for a in found] == [b["index"].tolist() for b in batches]
 
 
