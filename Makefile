@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test gates experiments faults lint clean
+.PHONY: demo test gates experiments faults peers benchmarks lint clean
 
 demo: $(VENV)/.run
 	$(BIN)/python launch.py crossval --config=configs/demo.py --workdir=runs/demo
@@ -24,6 +24,14 @@ experiments: $(VENV)/.dev
 faults: $(VENV)/.dev
 	$(BIN)/python -m pytest -m faults -n $(JOBS) --dist worksteal
 
+# The networks in Keras and PyTorch that the benchmarks compare with: do they compute the same?
+peers: $(VENV)/.dev $(VENV)/.peers
+	$(BIN)/python -m pytest -m peers
+
+# Everything that the README's table of benchmarks is filled from. About half an hour on 2 cores.
+benchmarks: $(VENV)/.peers
+	$(BIN)/python -m benchmarks.all
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 
@@ -38,6 +46,10 @@ $(VENV)/.run: requirements.txt | $(VENV)/bin/python
 $(VENV)/.dev: requirements-dev.txt requirements.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@ $(VENV)/.run
+
+$(VENV)/.peers: benchmarks/requirements.txt requirements.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	touch $@
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -7,6 +7,7 @@ import os
 import pathlib
 import platform
 import re
+from collections.abc import Sequence
 
 import jax
 
@@ -22,20 +23,22 @@ def device_name() -> str:
     return re.sub(r"[^a-z0-9]+", "-", device.device_kind.lower()).strip("-")
 
 
-def write(name: str, rows: list[dict], *, said: str) -> pathlib.Path:
+def write(name: str, rows: list[dict], *, said: str, packages: Sequence[str] = ()) -> pathlib.Path:
     """Writes results/DEVICE/NAME.json: {'benchmark', 'device', 'date', 'versions', 'said', 'rows'}.
 
     Args:
       name: of the benchmark.
       rows: its table.
       said: what a reader has to know of it.
+      packages: whose versions count, besides ours.
     """
     content = {
         "benchmark": name,
         "device": device_name(),
         "machine": platform.machine(),
         "date": datetime.date.today().isoformat(),
-        "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in PACKAGES},
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in (*PACKAGES, *packages)},
         "said": said,
         "rows": rows,
     }
