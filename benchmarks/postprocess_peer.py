@@ -1,0 +1,148 @@
+"""Post-processing and scores as the authors' Python has them: NumPy, OpenCV and scikit-learn on the host.
+
+Written from what their code does, apart from ours, and without JAX: patches are added into an array one by one, masks
+are cleaned by cv2.morphologyEx, and slices are scored by scikit-learn; or, as a faster peer, by sums in NumPy.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from sklearn.metrics import f1_score, jaccard_score
+
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+CLOSING_PX, OPENING_PX = 10, 5
+RULE_PX = 400  # a slice is called positive above this many predicted pixels
+
+
+class Scores(NamedTuple):
+    """What a scan's probability comes to.
+
+    mask: uint8 [D, H, W] of 0 and 1, at the first threshold, cleaned.  dice, jaccard: float [D, T], NaN on slices
+    without a hemorrhage, which the authors leave out.  detection: float [T, 3], sensitivity, specificity and accuracy
+    of calling the scan's slices positive.
+    """
+
+    mask: np.ndarray
+    dice: np.ndarray
+    jaccard: np.ndarray
+    detection: np.ndarray
+
+
+def example(*, slices: int, patches: int, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A scan's probability in patches, with lesions, false alarms and noise at the borders, and its truth.
+
+    Probabilities are multiples of 1/256, near the 8 bits in which the authors keep theirs: sums of four are exact, and
+    every order of adding gives the same masks.
+
+    Args:
+      slices: D; about a quarter of them bleed.
+      patches: along each side of a slice, at half a patch's stride.
+      side: P, in pixels.
+      seed: of all of it.
+
+    Returns:
+      (float32 [D, patches, patches, P, P] in [0, 1), uint8 [D, H, W] of 0 and 1).
+    """
+    rng = np.random.default_rng(seed)
+    stride = side // 2
+    extent = stride * (patches + 1)
+    y, x = np.mgrid[:extent, :extent].astype(np.float32)
+    truth = np.zeros((slices, extent, extent), np.uint8)
+    probability = np.empty((slices, patches, patches, side, side), np.float32)
+    for d in range(slices):
+        logits = np.full((extent, extent), -3.0, np.float32)  # of a network that is mostly sure
+        for kind in ("lesion", "lesion", "false alarm"):
+            row, column = rng.uniform(0.2, 0.8, 2) * extent
+            radius, stretch = rng.uniform(0.02, 0.07) * extent, rng.uniform(0.5, 2.0)
+            if d % 4 != 1 and (kind == "lesion" or d % 3):
+                continue
+            distance = np.hypot(y - row, (x - column) * stretch)
+            logits = np.maximum(logits, (radius - distance) / (0.01 * extent))
+            if kind == "lesion":
+                truth[d] |= distance < radius * rng.uniform(0.8, 1.2)
+        for i in range(patches):
+            for j in range(patches):
+                part = logits[i * stride :, j * stride :][:side, :side]
+                noisy = part + rng.normal(0.0, 1.0, (side, side)).astype(np.float32)
+                probability[d, i, j] = np.floor(256.0 / (1.0 + np.exp(-noisy))) / 256.0
+    return np.minimum(probability, 255.0 / 256.0), truth
+
+
+def stitch(patches: np.ndarray) -> np.ndarray:
+    """Adds the patches of one slice [rows, columns, P, P] at half their side, and divides by how many met there."""
+    rows, columns, side, _ = patches.shape
+    stride = side // 2
+    total = np.zeros(((rows + 1) * stride, (columns + 1) * stride), np.float32)
+    met = np.zeros_like(total)
+    for i in range(rows):
+        for j in range(columns):
+            place = slice(i * stride, i * stride + side), slice(j * stride, j * stride + side)
+            total[place] += patches[i, j]
+            met[place] += 1
+    return total / met
+
+
+def clean(probability: np.ndarray, threshold: float) -> np.ndarray:
+    """uint8 [H, W] of 0 and 1: above the threshold, then closed, then opened."""
+    mask = (probability > np.float32(threshold)).astype(np.uint8)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((CLOSING_PX, CLOSING_PX), np.uint8))
+    return cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((OPENING_PX, OPENING_PX), np.uint8))
+
+
+def overlap_by_sklearn(truth: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
+    """(Dice, Jaccard) of two masks, as scikit-learn has them."""
+    truth, mask = truth.ravel(), mask.ravel()
+    return f1_score(truth, mask, zero_division=0.0), jaccard_score(truth, mask, zero_division=0.0)
+
+
+def overlap_by_sums(truth: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
+    """(Dice, Jaccard) of two masks from three counts."""
+    both, total = np.count_nonzero(truth & mask), np.count_nonzero(truth) + np.count_nonzero(mask)
+    return 2 * both / total, both / (total - both)
+
+
+def score(patches: np.ndarray, truth: np.ndarray, overlap: Callable) -> Scores:
+    """Stitches, cleans and scores a scan slice by slice at all `THRESHOLDS`.
+
+    Args:
+      patches: float32 [D, rows, columns, P, P].
+      truth: uint8 [D, H, W] of 0 and 1.
+      overlap: of the two above.
+    """
+    depth, count = len(truth), len(THRESHOLDS)
+    dice, jaccard = np.full((2, depth, count), np.nan)
+    called = np.zeros((depth, count), bool)
+    bleeds = truth.any(axis=(1, 2))
+    kept = np.empty_like(truth)
+    for d in range(depth):
+        probability = stitch(patches[d])
+        for t, threshold in enumerate(THRESHOLDS):
+            mask = clean(probability, threshold)
+            called[d, t] = np.count_nonzero(mask) > RULE_PX
+            if bleeds[d]:
+                dice[d, t], jaccard[d, t] = overlap(truth[d], mask)
+            if t == 0:
+                kept[d] = mask
+    right = called == bleeds[:, None]
+    detection = np.stack([right[bleeds].mean(0), right[~bleeds].mean(0), right.mean(0)], axis=1)
+    return Scores(kept, dice, jaccard, detection)
+
+
+def prepare(*, slices: int, patches: int, side: int, overlap: str) -> Callable[[], dict]:
+    """The contestant: `overlap` is 'sklearn' or 'sums'."""
+    probability, truth = example(slices=slices, patches=patches, side=side)
+    by = {"sklearn": overlap_by_sklearn, "sums": overlap_by_sums}[overlap]
+    return lambda: summary(score(probability, truth, by))
+
+
+def summary(scores: Scores) -> dict:
+    """What a contestant says of its scores, so that they can be compared: the mean Dice and Jaccard at each threshold,
+    the detection, and the pixels of the mask."""
+    return {
+        "dice": np.nanmean(scores.dice, axis=0).tolist(),
+        "jaccard": np.nanmean(scores.jaccard, axis=0).tolist(),
+        "detection": np.asarray(scores.detection).tolist(),
+        "mask_px": int(np.count_nonzero(scores.mask)),
+    }
