@@ -1,0 +1,235 @@
+"""The host side of the authors' Keras pipeline, on NumPy, SciPy, OpenCV and scikit-learn: all but the network.
+
+Training patches are 8-bit images on disk, read and warped one by one as Keras' ImageDataGenerator does; prediction
+cuts slices into patches, puts them together again in NumPy and cleans masks with OpenCV. Written from the facts of
+the authors' code, apart from ichjax, which it is compared with.
+"""
+
+import atexit
+import pathlib
+import resource
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import nibabel as nib
+import numpy as np
+import scipy.ndimage
+
+WINDOW_HU = (-20.0, 100.0)  # onto 0 to 1, or 0 to 255: level 40, width 120
+ROTATION_DEGREES, SHIFT, SHEAR_DEGREES, ZOOM = 20.0, 0.1, 0.1, 0.2
+RULE_PX = 400  # a slice is called positive above this many pixels
+
+
+class Scan(NamedTuple):
+    """hu: int16 [D, H, W], axes to the head, the back and the left.  voxel_ml: the volume of one voxel."""
+
+    hu: np.ndarray
+    voxel_ml: float
+
+
+def read_scan(path: str | pathlib.Path) -> Scan:
+    """Reads a NIfTI scan of HU; FileNotFoundError where there is none."""
+    image = nib.as_closest_canonical(nib.load(path))
+    hu = np.rint(image.get_fdata(dtype=np.float32)).astype(np.int16)
+    millimetres = image.header.get_zooms()[:3]
+    return Scan(np.ascontiguousarray(hu.transpose(2, 1, 0)[:, ::-1, ::-1]), float(np.prod(millimetres)) / 1000.0)
+
+
+def windowed(hu: np.ndarray) -> np.ndarray:
+    """HU of any shape through the brain window: float32, 0 to 1."""
+    low, high = np.float32(WINDOW_HU)
+    return np.clip((hu.astype(np.float32) - low) / (high - low), 0.0, 1.0)
+
+
+def example_batch(batch: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """What every contestant of a step works on: images float32 [B, P, P, 1] of 0 to 1, masks float32 [B, P, P, 1] of
+    0 and 1, the same in every process."""
+    images = np.random.default_rng(0).random((batch, side, side, 1), np.float32)
+    return images, (images > 0.98).astype(np.float32)
+
+
+def read_weights(path: str | pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
+    """{layer: {'kernel' float32 [h, w, in, out], 'bias' float32 [out]}} of a file of `our_work.save_weights`."""
+    params: dict[str, dict[str, np.ndarray]] = {}
+    with np.load(path) as arrays:
+        for name in arrays.files:
+            layer, kind = name.split("/")
+            params.setdefault(layer, {})[kind] = arrays[name]
+    return params
+
+
+# Training patches: written once, read in every epoch.
+
+
+def write_positive_patches(root: str, *, side: int, stride: int) -> list[tuple[str, str]]:
+    """Writes each patch that has a mask pixel, and its mask, as 8-bit PNG files, as the authors do before training.
+
+    They lie in a temporary folder, which is removed when the process ends.
+
+    Args:
+      root: a data set in the nifti layout: ct_scans/NNN.nii and masks/NNN.nii.
+      side, stride: of the patches, in pixels.
+
+    Returns:
+      [(image file, mask file)], in order of scan, slice and place.
+    """
+    import cv2  # here and below: who only works on `example_batch` needs neither OpenCV nor scikit-learn
+
+    folder, files = tempfile.mkdtemp(), []
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for mask_path in sorted(pathlib.Path(root, "masks").glob("*.nii*")):
+        hu = read_scan(pathlib.Path(root, "ct_scans", mask_path.name)).hu
+        mask = _read_mask(mask_path)
+        for d in np.flatnonzero(mask.any(axis=(1, 2))):
+            images = cut(np.rint(windowed(hu[d]) * 255.0).astype(np.uint8), side=side, stride=stride)
+            masks = cut(mask[d].astype(np.uint8) * 255, side=side, stride=stride)
+            for number in np.flatnonzero(masks.any(axis=(1, 2))):
+                names = [f"{folder}/{mask_path.name[:3]}_{d}_{number}{end}.png" for end in ("", "_mask")]
+                cv2.imwrite(names[0], images[number])
+                cv2.imwrite(names[1], masks[number])
+                files.append((names[0], names[1]))
+    return files
+
+
+def _read_mask(path: pathlib.Path) -> np.ndarray:
+    """bool [D, H, W], in `read_scan`'s axes; scaled values of 0 and 255, or of 0 and 1."""
+    values = nib.as_closest_canonical(nib.load(path)).get_fdata(dtype=np.float32)
+    return (values > values.max() / 2).transpose(2, 1, 0)[:, ::-1, ::-1] & bool(values.max() > 0)
+
+
+def draw_affine(rng: np.random.Generator, side: int) -> np.ndarray:
+    """float64 [3, 3]: a random transform of output to input pixels about the centre, composed as Keras does it:
+    rotation, shift, shear and zoom, each uniform in its range, zoom on each axis alone."""
+    angle, shear = np.deg2rad(rng.uniform(-1, 1, 2) * (ROTATION_DEGREES, SHEAR_DEGREES))
+    shift, zoom = rng.uniform(-SHIFT, SHIFT, 2) * side, rng.uniform(1 - ZOOM, 1 + ZOOM, 2)
+    rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    moved = np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]])
+    skew = np.array([[1, -np.sin(shear), 0], [0, np.cos(shear), 0], [0, 0, 1]])
+    return rotation @ moved @ skew @ np.diag([*zoom, 1.0])
+
+
+def warp(image: np.ndarray, transform: np.ndarray) -> np.ndarray:
+    """Warps float32 [P, P] by a transform of `draw_affine`: bilinear, the nearest edge pixel outside."""
+    linear, centre = transform[:2, :2], (np.array(image.shape) - 1) / 2
+    offset = centre + transform[:2, 2] - linear @ centre
+    return scipy.ndimage.affine_transform(image, linear, offset, order=1, mode="nearest")
+
+
+def read_patch(files: tuple[str, str], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Reads and augments one patch: image float32 [P, P, 1] of 0 to 1, mask float32 [P, P, 1] of 0 and 1."""
+    import cv2
+
+    image, mask = (cv2.imread(name, cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255.0 for name in files)
+    transform = draw_affine(rng, image.shape[0])
+    mask = (warp(mask, transform) >= 0.5).astype(np.float32)
+    return warp(image, transform)[..., None], mask[..., None]
+
+
+def read_batch(
+    files: Sequence[tuple[str, str]], rows: Sequence[int], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reads and augments the patches `rows` of `files`: images and masks, float32 [B, P, P, 1] each."""
+    images, masks = zip(*(read_patch(files[row], rng) for row in rows), strict=True)
+    return np.stack(images), np.stack(masks)
+
+
+# Prediction: from slices to patches, back, and to a mask.
+
+
+def _corners(height: int, width: int, side: int, stride: int) -> list[tuple[int, int]]:
+    return [(i, j) for i in range(0, height - side + 1, stride) for j in range(0, width - side + 1, stride)]
+
+
+def cut(plane: np.ndarray, *, side: int, stride: int) -> np.ndarray:
+    """Cuts a slice [H, W] into its patches [N, P, P], row by row."""
+    return np.stack([plane[i : i + side, j : j + side] for i, j in _corners(*plane.shape, side, stride)])
+
+
+def stitch(
+    patches: np.ndarray, height: int, width: int, *, side: int, stride: int, eight_bit: bool = False
+) -> np.ndarray:
+    """Puts the patches of a slice back and averages where they overlap.
+
+    Args:
+      patches: float32 [N, P, P] of 0 to 1, in the order of `cut`.
+      height, width: of the slice.
+      side, stride: of the patches, in pixels.
+      eight_bit: as the authors, who save trunc(255 p) and truncate the mean again; the result is in levels of 1/256,
+        so that above t means above 256 t of their levels.
+
+    Returns:
+      float32 [H, W].
+    """
+    total, count = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
+    for (i, j), patch in zip(_corners(height, width, side, stride), patches, strict=True):
+        total[i : i + side, j : j + side] += np.trunc(patch * np.float32(255.0)) if eight_bit else patch
+        count[i : i + side, j : j + side] += 1.0
+    return np.trunc(total / count) / np.float32(256.0) if eight_bit else total / count
+
+
+def clean(positive: np.ndarray, *, closing: int = 10, opening: int = 5) -> np.ndarray:
+    """Closes, then opens bool [H, W] with square kernels of so many pixels a side, by OpenCV."""
+    import cv2
+
+    mask = cv2.morphologyEx(positive.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((closing, closing), np.uint8))
+    return cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((opening, opening), np.uint8)) > 0
+
+
+def probabilities(
+    predict: Callable[[np.ndarray], np.ndarray], hu: np.ndarray, *, side: int, stride: int, one_at_a_time: bool
+) -> np.ndarray:
+    """Probability of a scan by patches.
+
+    Args:
+      predict: images float32 [N, P, P, 1] to probability float32 [N, P, P, 1].
+      hu: int16 [D, H, W].
+      side, stride: of the patches, in pixels.
+      one_at_a_time: gives `predict` one patch a call, as the authors do, instead of all patches of the scan.
+
+    Returns:
+      float32 [D, H, W].
+    """
+    patches = np.stack([cut(plane, side=side, stride=stride) for plane in windowed(hu)])
+    images = patches.reshape(-1, side, side, 1)
+    if one_at_a_time:
+        found = np.concatenate([predict(image[None]) for image in images])
+    else:
+        found = predict(images)
+    height, width = hu.shape[1:]
+    found = found.reshape(patches.shape)
+    return np.stack([stitch(some, height, width, side=side, stride=stride) for some in found])
+
+
+def mask_of(probability: np.ndarray, *, threshold: float = 0.5) -> np.ndarray:
+    """bool [D, H, W]: the pixels above the threshold of float32 [D, H, W], closed and opened."""
+    return np.stack([clean(plane > threshold) for plane in probability])
+
+
+def scores(mask: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Scores of a scan as scikit-learn counts them.
+
+    Args:
+      mask, truth: bool [D, H, W].
+
+    Returns:
+      'dice' and 'jaccard', means over the slices with a hemorrhage (NaN without any), and 'accuracy' of calling
+      slices positive by their area.
+    """
+    from sklearn.metrics import accuracy_score, f1_score, jaccard_score
+
+    pairs = [(t.ravel(), m.ravel()) for t, m in zip(truth, mask, strict=True) if t.any()]
+    called = mask.sum(axis=(1, 2)) > RULE_PX
+    return {
+        "dice": float(np.mean([f1_score(*pair, zero_division=0) for pair in pairs])) if pairs else float("nan"),
+        "jaccard": float(np.mean([jaccard_score(*pair, zero_division=0) for pair in pairs])) if pairs else float("nan"),
+        "accuracy": float(accuracy_score(truth.any(axis=(1, 2)), called)),
+    }
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has held so far, in MB (10 ** 6 bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

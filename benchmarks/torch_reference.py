@@ -1,0 +1,298 @@
+"""The authors' network in PyTorch, as a PyTorch user would run it: channels-last, on a GPU compiled and in bfloat16 by
+autocast, with MONAI's sliding window for prediction.
+
+Written from the facts of the authors' code, apart from ichjax/models/unet.py; only the names of layers are the same.
+"""
+
+import contextlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from benchmarks import keras_pipeline as host
+
+LEARNING_RATE, EPOCHS = 1e-5, 150
+ADAM_EPSILON = 1e-7  # Keras'
+
+
+class UNet(nn.Module):
+    """The network, float [B, 1, P, P] to logits [B, 1, P, P]; P a multiple of 16.
+
+    Attributes:
+      convolutions: by name, 24 of them.
+    """
+
+    def __init__(self, *, width: int = 64, dropout: float = 0.5):
+        """Args: width: channels of the first level. dropout: after the fourth level, before its skip connection is
+        taken, and after the bottleneck."""
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.convolutions = nn.ModuleDict()
+        widths = [width * 2**level for level in range(5)]
+        for name, before, here in zip(
+            ("encoder1", "encoder2", "encoder3", "encoder4", "bottleneck"), [1, *widths], widths, strict=False
+        ):
+            self._two(name, before, here)
+        for level in (4, 3, 2, 1):
+            self._add(f"up{level}", widths[level], widths[level - 1], 2)
+            self._two(f"decoder{level}", 2 * widths[level - 1], widths[level - 1])
+        self._add("head", width, 2, 3)
+        self._add("logit", 2, 1, 1)
+
+    def _two(self, name: str, before: int, width: int) -> None:
+        self._add(f"{name}_conv1", before, width, 3)
+        self._add(f"{name}_conv2", width, width, 3)
+
+    def _add(self, name: str, before: int, width: int, side: int) -> None:
+        # An even kernel has its one pixel of padding at the end, as TensorFlow pads: `forward` adds it.
+        convolution = nn.Conv2d(before, width, side, padding=side // 2 if side % 2 else 0)
+        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+        nn.init.zeros_(convolution.bias)
+        self.convolutions[name] = convolution
+
+    def _level(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        for index in (1, 2):
+            x = functional.relu(self.convolutions[f"{name}_conv{index}"](x))
+        return x
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        skips = []
+        for level in (1, 2, 3, 4):
+            x = self._level(x, f"encoder{level}")
+            x = self.dropout(x) if level == 4 else x
+            skips.append(x)
+            x = functional.max_pool2d(x, 2)
+        x = self.dropout(self._level(x, "bottleneck"))
+        for level in (4, 3, 2, 1):
+            x = functional.pad(functional.interpolate(x, scale_factor=2, mode="nearest"), (0, 1, 0, 1))
+            x = torch.cat([skips.pop(), functional.relu(self.convolutions[f"up{level}"](x))], dim=1)
+            x = self._level(x, f"decoder{level}")
+        return self.convolutions["logit"](functional.relu(self.convolutions["head"](x)))
+
+
+def load_ours(model: UNet, params: Mapping) -> None:
+    """Copies parameters of ichjax, {layer: {'kernel', 'bias'}}, into the model.
+
+    Raises:
+      ValueError: the layers are not the same.
+    """
+    own = dict(model.convolutions.items())
+    if own.keys() != params.keys():
+        raise ValueError(f"layers {sorted(params)}; expected {sorted(own)}")
+    with torch.no_grad():
+        for name, convolution in own.items():
+            kernel = np.asarray(params[name]["kernel"]).transpose(3, 2, 0, 1)
+            convolution.weight.copy_(torch.from_numpy(np.ascontiguousarray(kernel)))
+            convolution.bias.copy_(torch.from_numpy(np.array(params[name]["bias"])))
+
+
+class Machine:
+    """Where a network runs: its device, the precision of its computation, and the network as it is called there."""
+
+    def __init__(self, width: int, dtype: str, compiled: bool | None, weights: str | None = None):
+        """Args: compiled: whether by torch.compile; None for on a GPU only."""
+        torch.manual_seed(0)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.compiled = self.device.type == "cuda" if compiled is None else compiled
+        self._dtype = dtype
+        model = UNet(width=width)
+        if weights is not None:
+            load_ours(model, host.read_weights(weights))
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.network = torch.compile(self.model) if self.compiled else self.model
+
+    def precision(self) -> contextlib.AbstractContextManager:
+        """Autocast, where the computation is not to be in float32."""
+        if self._dtype == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, getattr(torch, self._dtype))
+
+    def place(self, array: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """float32 [B, P, P, 1], on the host, as [B, 1, P, P] in the device's memory, channels last."""
+        return torch.as_tensor(array).permute(0, 3, 1, 2).to(self.device, non_blocking=True)
+
+    def wait(self) -> None:
+        """Until the device has done all that it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def said(self) -> dict:
+        """What a table should know."""
+        return {"device": self.device.type, "compiled": self.compiled}
+
+
+class Trainer:
+    """Adam at 1e-5 with the authors' inverse time decay, mean binary cross-entropy."""
+
+    def __init__(self, machine: Machine):
+        self._machine = machine
+        fused = machine.device.type == "cuda"
+        parameters = machine.model.parameters()
+        self._optimizer = torch.optim.Adam(parameters, LEARNING_RATE, eps=ADAM_EPSILON, fused=fused)
+        decay = LEARNING_RATE / EPOCHS
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, lambda step: 1.0 / (1.0 + decay * step))
+
+    def step(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        """One training step on placed images and masks; returns the loss, on the device."""
+        self._optimizer.zero_grad(set_to_none=True)
+        with self._machine.precision():
+            logits = self._machine.network(images)
+        loss = functional.binary_cross_entropy_with_logits(logits.float(), masks)
+        loss.backward()
+        self._optimizer.step()
+        self._schedule.step()
+        return loss.detach()
+
+
+def train_step(
+    *, width: int, side: int, batch: int, steps: int, dtype: str = "float32", compiled: bool | None = None
+) -> Callable[[], dict]:
+    """Work of `steps` training steps, on a batch that is in the device's memory already.
+
+    Args:
+      width: of `UNet`; side: of the patches, in pixels.
+      batch: patches a step.
+      steps: a round.
+      dtype: 'float32' or 'bfloat16', of the computation (autocast).
+      compiled: whether by torch.compile; None for on a GPU only.
+
+    Returns:
+      The work, which says 'loss', 'device', 'compiled'.
+    """
+    machine = Machine(width, dtype, compiled)
+    trainer = Trainer(machine)
+    machine.network.train()
+    images, masks = (machine.place(array) for array in host.example_batch(batch, side))
+
+    def work() -> dict:
+        for _ in range(steps):
+            loss = trainer.step(images, masks)
+        machine.wait()
+        return {"loss": float(loss), **machine.said()}
+
+    return work
+
+
+def forward(
+    *, width: int, side: int, batch: int, steps: int = 1, dtype: str = "float32", compiled: bool | None = None
+) -> Callable[[], dict]:
+    """Work of `steps` predictions of a batch; the arguments are those of `train_step`."""
+    machine = Machine(width, dtype, compiled)
+    machine.network.eval()
+    images = machine.place(host.example_batch(batch, side)[0])
+
+    def work() -> dict:
+        with torch.inference_mode(), machine.precision():
+            for _ in range(steps):
+                probability = torch.sigmoid(machine.network(images).float())
+        machine.wait()
+        return {"mean": float(probability.mean()), **machine.said()}
+
+    return work
+
+
+class PatchFiles(torch.utils.data.Dataset):
+    """Patches read from disk and augmented on the host, one by one; `epoch` decides how."""
+
+    def __init__(self, files: list[tuple[str, str]]):
+        self._files, self.epoch = files, 0
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        return host.read_patch(self._files[index], np.random.default_rng([self.epoch, index]))
+
+
+def train_epoch(
+    *,
+    root: str,
+    width: int,
+    side: int,
+    stride: int,
+    batch: int,
+    examples: int = 0,
+    dtype: str = "float32",
+    compiled: bool | None = None,
+    workers: int = 0,
+) -> Callable[[], dict]:
+    """Work of an epoch: patches with a hemorrhage read from disk and augmented on the host by a DataLoader.
+
+    Args:
+      root: a data set in the nifti layout.
+      width, side, stride, batch, dtype, compiled: as in `train_step`; stride: of the patches, in pixels.
+      examples: patches of the epoch at most, 0 for all; what fills no batch is left out.
+      workers: processes that read; 0 reads in this one.
+
+    Returns:
+      The work, which says 'patches', 'loss', 'device', 'compiled'.
+    """
+    machine = Machine(width, dtype, compiled)
+    trainer = Trainer(machine)
+    machine.network.train()
+    files = host.write_positive_patches(root, side=side, stride=stride)
+    data = PatchFiles(files[: examples or None])
+    pinned = machine.device.type == "cuda"
+    loader = torch.utils.data.DataLoader(
+        data, batch, shuffle=True, drop_last=True, num_workers=workers, pin_memory=pinned
+    )
+
+    def work() -> dict:
+        total = torch.zeros((), device=machine.device)
+        for images, masks in loader:
+            total += trainer.step(machine.place(images), machine.place(masks))
+        machine.wait()
+        data.epoch += 1
+        return {"patches": len(loader) * batch, "loss": float(total) / len(loader), **machine.said()}
+
+    return work
+
+
+def predict_scan(
+    *,
+    scan: str,
+    width: int,
+    side: int,
+    stride: int,
+    one_at_a_time: bool = False,
+    batch: int = 32,
+    threshold: float = 0.5,
+    dtype: str = "float32",
+    compiled: bool | None = None,
+    weights: str | None = None,
+    from_disk: bool = False,
+) -> Callable[[], dict]:
+    """Work of a scan's prediction: MONAI's sliding window, OpenCV's morphology, volume.
+
+    Args:
+      scan: a NIfTI file.
+      width, side, dtype, compiled: as in `train_step`; stride: of the patches, in pixels.
+      one_at_a_time: one patch through the network at once, else `batch` of them.
+      threshold: of the probability.
+      weights: a file of `our_work.save_weights`; None for fresh ones.
+      from_disk: whether the file is read in each round, or once beforehand.
+
+    Returns:
+      The work, which says 'volume_ml', 'pixels' of the mask, 'peak_mb', 'device', 'compiled'.
+    """
+    from monai.inferers import sliding_window_inference  # seconds of import that no other work needs
+
+    machine = Machine(width, dtype, compiled, weights)
+    machine.network.eval()
+    read = host.read_scan(scan)
+    windows = {"roi_size": (side, side), "sw_batch_size": 1 if one_at_a_time else batch, "overlap": 1 - stride / side}
+
+    def work() -> dict:
+        hu, voxel_ml = host.read_scan(scan) if from_disk else read
+        slices = machine.place(host.windowed(hu)[..., None])
+        with torch.inference_mode(), machine.precision():
+            predictor = lambda images: torch.sigmoid(machine.network(images).float())  # noqa: E731
+            probability = sliding_window_inference(slices, predictor=predictor, **windows)
+        pixels = int(host.mask_of(probability[:, 0].cpu().numpy(), threshold=threshold).sum())
+        return {"volume_ml": pixels * voxel_ml, "pixels": pixels, "peak_mb": host.peak_memory_mb(), **machine.said()}
+
+    return work
