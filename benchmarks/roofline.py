@@ -1,0 +1,225 @@
+"""How near to the machine's ceiling the compiled training step and prediction come, and which ceiling it is.
+
+    python -m benchmarks.roofline [--widths=16,32,64] [--batch=4] [--side=128] [--rounds=5] [--dtype=float32]
+
+Before each run of a program a large matrix product and a large copy are timed, so that a share survives what else the
+machine does. The roofline is that of Williams, Waterman and Patterson (2009): a program needs at least as long as its
+operations at the matrix rate, and as its bytes at the copy rate.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks import record
+from ichjax import config as configs
+from ichjax.models.unet import layer_table
+from ichjax.ops import hu
+from ichjax.ops.augment import AffineRange
+from ichjax.train import state as states
+from ichjax.train import step as steps
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measures, prints and writes the table."""
+    gpu = jax.default_backend() != "cpu"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--widths", default="64" if gpu else "16,32,64")
+    parser.add_argument("--batch", type=int, default=256 if gpu else 4)
+    parser.add_argument("--side", type=int, default=160 if gpu else 128)
+    parser.add_argument("--rounds", type=int, default=20 if gpu else 5)
+    parser.add_argument("--dtype", default="float32,bfloat16" if gpu else "float32", help="of the computation")
+    parser.add_argument("--matrix", type=int, default=8192 if gpu else 2048, help="side of the matrix product")
+    parser.add_argument("--copy-mb", type=int, default=2048 if gpu else 256, help="that are read, and written again")
+    options = parser.parse_args(argv)
+    rows = []
+    for dtype in options.dtype.split(","):
+        ceilings = make_matrix_product(options.matrix, dtype), make_copy(options.copy_mb)
+        for width in map(int, options.widths.split(",")):
+            config = make_config(width, options.batch, options.side, dtype)
+            by_hand = {"prediction": forward_flops(config), "training step": training_flops(config)}
+            for name, make in (("prediction", make_prediction), ("training step", make_training_step)):
+                row = {"program": name, "dtype": dtype, "width": width, "GFLOP by hand": by_hand[name] / 1e9}
+                rows.append(row | measure(make(config), *ceilings, rounds=options.rounds, batch=options.batch))
+    said = (
+        f"The network on batches of {options.batch} patches of {options.side} x {options.side}: prediction from HU to "
+        "probability, and the training step with augmentation and Adam. GFLOP and GB are the compiler's own count of "
+        "the compiled program; by hand, the convolutions' from the layers' shapes. JAX's default precision throughout. "
+        f"Medians of {options.rounds} rounds of a {options.matrix} x {options.matrix} matrix product, a copy of "
+        f"{options.copy_mb} MB and the program. Reached: the time that the limiting one of the two ceilings asks for, "
+        "as a share of the time taken; bytes that stay in a cache are counted too, so it can be above 100 %."
+    )
+    print(f"{said}\n\n{record.table(rows)}\n\nwritten: {record.write('roofline', rows, said=said)}")
+
+
+def make_config(width: int, batch: int, side: int, dtype: str) -> ml_collections.ConfigDict:
+    """The paper's network and training at another size."""
+    config = configs.default()
+    fields = {"model.base_width": width, "train.batch_size": batch, "patch.side": side, "model.dtype": dtype}
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+def make_batch(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
+    """A `loader.Batch` of noise in the range of the brain window."""
+    size, side = config.train.batch_size, config.patch.side
+    image = np.random.default_rng(0).integers(-40, 130, (size, side, side)).astype(np.int16)
+    return {
+        "image": image,
+        "mask": (image > 100).astype(np.uint8),
+        "index": np.arange(size, dtype=np.int32),
+        "weight": np.ones(size, np.float32),
+    }
+
+
+def make_prediction(config: ml_collections.ConfigDict) -> tuple[Callable, jax.stages.Compiled]:
+    """(a function that predicts one batch and waits, the compiled program): windows, network, sigmoid."""
+    model = states.make_model(config)
+    inputs = states.create(config, fold=0).params, jnp.asarray(make_batch(config)["image"])
+
+    @jax.jit
+    def predict(params, image):
+        return nn.sigmoid(model.apply({"params": params}, hu.windows(image, config.windows)))
+
+    program = predict.lower(*inputs).compile()
+    return lambda: jax.block_until_ready(program(*inputs)), program
+
+
+def make_training_step(config: ml_collections.ConfigDict) -> tuple[Callable, jax.stages.Compiled]:
+    """(a function that makes one update and waits, the compiled program); each call goes on from the last one."""
+    optimizer = states.make_optimizer(states.make_schedule(config, 1000))
+    settings = steps.StepSettings(config.windows, AffineRange(**config.augment), config.seed)
+    step = jax.jit(steps.make_train_step(states.make_model(config), optimizer, settings), donate_argnums=0)
+    batch = jax.device_put(make_batch(config))
+    holder = [states.create(config, fold=0)]
+    program = step.lower(holder[0], batch).compile()
+
+    def run() -> None:
+        holder[0], metrics = program(holder[0], batch)
+        jax.block_until_ready((holder[0], metrics))
+
+    return run, program
+
+
+def make_matrix_product(side: int, dtype: str) -> tuple[Callable, float]:
+    """(a function that multiplies two square matrices and waits, its floating-point operations)."""
+    one = jax.random.normal(jax.random.key(0), (side, side), dtype)
+    product = jax.jit(jnp.matmul)
+    return lambda: jax.block_until_ready(product(one, one)), 2.0 * side**3
+
+
+def make_copy(megabytes: int) -> tuple[Callable, float]:
+    """(a function that reads that many MB, changes them, writes them to their place and waits, bytes moved)."""
+    holder = [jnp.zeros(megabytes * 250_000, jnp.float32)]
+    change = jax.jit(lambda x: x + 1.0, donate_argnums=0)
+
+    def run() -> None:
+        holder[0] = jax.block_until_ready(change(holder[0]))
+
+    return run, 2e6 * megabytes
+
+
+def counted(program: jax.stages.Compiled) -> tuple[float, float]:
+    """(floating-point operations, bytes read and written) of a compiled program, as the compiler counts them."""
+    analysis = program.cost_analysis()
+    return float(analysis["flops"]), float(analysis["bytes accessed"])
+
+
+def forward_flops(config: ml_collections.ConfigDict, *, borders: bool = False) -> float:
+    """Floating-point operations of a batch's convolutions, by hand: two for each weight at each pixel of the output.
+
+    Args:
+      config: of `make_config`.
+      borders: whether products with the zeros beyond the border count too. With them the paper's 160 x 160 patch
+        comes to 42.66 GFLOP; without, the count is the compiler's.
+    """
+    return sum(_layer_flops(config, borders))
+
+
+def training_flops(config: ml_collections.ConfigDict) -> float:
+    """As `forward_flops`, of an update: each convolution's gradients, of what goes in and of the weights, cost what it
+    costs itself; what goes into the first one is the image, which needs none."""
+    layers = _layer_flops(config, borders=False)
+    return 3 * sum(layers) - layers[0]
+
+
+def _layer_flops(config: ml_collections.ConfigDict, borders: bool) -> list[float]:
+    found = []
+    for layer in (row for row in layer_table(config) if row["kernel"]):
+        height, width, channels = layer["output_shape"]
+        side = int(layer["kernel"].split()[0])
+        weights = (layer["parameters"] - channels) / side**2  # of one place of the kernel
+        beyond = 0 if borders else side - 1  # places of the kernel that lie outside, over all pixels of a line
+        places = (side * height - beyond) * (side * width - beyond)
+        found.append(2.0 * weights * places * config.train.batch_size)
+    return found
+
+
+def roofline(
+    seconds: float, flops: float, moved: float, *, flops_a_second: float, bytes_a_second: float
+) -> tuple[float, str]:
+    """(share of the ceiling that is reached, 'matrix' or 'memory': which ceiling is the lower one).
+
+    Args:
+      seconds: that the program took.
+      flops, moved: its floating-point operations and bytes.
+      flops_a_second, bytes_a_second: what the machine can do.
+    """
+    needed = {"matrix": flops / flops_a_second, "memory": moved / bytes_a_second}
+    limit = max(needed, key=needed.get)
+    return needed[limit] / seconds, limit
+
+
+def measure(program: tuple, matrix: tuple, copy: tuple, *, rounds: int, batch: int) -> dict:
+    """One row: what the program needs, what it took, and the shares of both ceilings, paired within each round.
+
+    Args:
+      program: of `make_prediction` or `make_training_step`.
+      matrix, copy: of `make_matrix_product` and `make_copy`.
+      rounds: after one to warm up.
+      batch: patches that the program works on.
+    """
+    flops, moved = counted(program[1])
+    runs = (matrix[0], copy[0], program[0])
+    for run in runs:
+        run()
+    found = [[_seconds(run) for run in runs] for _ in tqdm(range(rounds), desc="roofline", leave=False)]
+    rates = [(matrix[1] / a, copy[1] / b, c) for a, b, c in found]  # FLOP/s, bytes/s, seconds of the program
+    of_matrix = sorted(flops / c / rate for rate, _, c in rates)
+    of_copy = [moved / c / rate for _, rate, c in rates]
+    matrix_rate, copy_rate, seconds = (statistics.median(each) for each in zip(*rates, strict=True))
+    _, limit = roofline(seconds, flops, moved, flops_a_second=matrix_rate, bytes_a_second=copy_rate)
+    reached = [roofline(c, flops, moved, flops_a_second=a, bytes_a_second=b)[0] for a, b, c in rates]
+    return {
+        "GFLOP": flops / 1e9,
+        "GB": moved / 1e9,
+        "seconds": seconds,
+        "patches/s": batch / seconds,
+        "GFLOP/s": flops / seconds / 1e9,
+        "matrix GFLOP/s": matrix_rate / 1e9,
+        "copy GB/s": copy_rate / 1e9,
+        "% of matrix": 100 * statistics.median(of_matrix),
+        "least": 100 * of_matrix[0],
+        "most": 100 * of_matrix[-1],
+        "% of copy": 100 * statistics.median(of_copy),
+        "limit": limit,
+        "reached %": 100 * statistics.median(reached),
+    }
+
+
+def _seconds(run: Callable) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
