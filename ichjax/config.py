@@ -84,7 +84,10 @@ def default() -> ml_collections.ConfigDict:
     config.predict.thresholds = (0.5, 0.6, 0.7, 0.8, 0.9)  # at which slice detection is reported (paper, Table 7)
     config.predict.closing_px = 10  # side of the closing kernel, 0 for none
     config.predict.opening_px = 5  # side of the opening kernel, 0 for none
-    config.predict.slices_per_step = 1  # slices whose patches go through the network at once
+    config.predict.batch_size = 32  # patches that go through the network at once
+    # The network once over each whole slice in place of its patches: a third of the work, and not the same function,
+    # as a pixel then sees past its patch's edge (how much that changes: benchmarks/NOTES.md).
+    config.predict.whole_slices = False
     config.predict.min_max_stretch = False  # each patch's lowest and highest probability become 0 and 1 (JPEG code)
     config.predict.quantize_8bit = False  # truncated to 8 bits before and after averaging; positive above 256 t
     # Tuned on the validation subjects of each fold, never on those it tests: 'threshold', 'all' (kernels too), or
@@ -179,7 +182,7 @@ AT_LEAST = {
     "train.read_threads": 1,
     "predict.closing_px": 0,
     "predict.opening_px": 0,
-    "predict.slices_per_step": 1,
+    "predict.batch_size": 1,
     "evaluate.slice_rule_mm2": 0,
     "evaluate.slice_rule_px": 0,
 }

@@ -153,7 +153,7 @@ def _test(method, params, post: base.PostProcess, scan: CachedScan, fold: int, p
         fold=fold,
         place=place,
         config=config,
-        seams=None if config.grid.side else (config.patch.side, config.patch.stride),
+        seams=None if config.grid.side or config.predict.whole_slices else (config.patch.side, config.patch.stride),
     )
 
 

@@ -6,12 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ichjax import compiler
 from ichjax.data.regrid import Geometry, same_grid
 from ichjax.data.volume import AIR_HU
 from ichjax.ops import hu as hu_ops
 from ichjax.ops import patches, resample
 
-DEPTH_STEP = 8  # scans are padded to a multiple of this many slices a device, so that few programs are compiled
+DEPTH_STEP = 8  # slices a device that are worked on together: scans are padded to a multiple of it
 
 
 def pad_depth(array: np.ndarray | jax.Array, value: float, step: int = DEPTH_STEP):
@@ -34,9 +35,10 @@ _line_weights = jax.jit(resample.line_weights, static_argnums=(2, 4), static_arg
 class SlicePredictor:
     """Predicts the slices of a scan by overlapping patches, the slices dealt out to the devices in turn.
 
-    Only slices that a scan has are computed: the loop over them runs as often as its depth says, a number that is
-    data and not a shape, so one program serves scans of any depth that pad to the same length. Pixel sizes are data
-    too: one more program serves all scans of a matrix that must be resampled.
+    Patches that show nothing (air, in every window) all get the same answer, so the network sees one of them,
+    and only the others are put together to batches: how many there are is data and not a shape, as is the scan's depth,
+    so one program serves scans of any depth that pad to the same length. Pixel sizes are data too: one more program
+    serves all scans of a matrix that must be resampled.
     """
 
     def __init__(
@@ -46,24 +48,28 @@ class SlicePredictor:
         windows: tuple[tuple[float, float], ...],
         side: int,
         stride: int,
-        slices_per_step: int = 1,
+        batch_size: int = 32,
+        whole_slices: bool = False,
+        multiple: int = 1,
         corner_pixel: bool = False,
         min_max_stretch: bool = False,
         quantize_8bit: bool = False,
         devices: list | None = None,
     ):
-        """Args: as in `config.patch` and `config.predict`; `devices` defaults to all that this process has."""
+        """Args: as in `config.patch` and `config.predict`; a whole slice is padded to a `multiple` of pixels that the
+        network takes; `devices` defaults to all that this process has."""
         devices = jax.local_devices() if devices is None else devices
         self._mesh = Mesh(np.array(devices), ("data",))
-        self._slices_per_step = slices_per_step
         self._model, self._windows, self._side, self._stride = model, windows, side, stride
+        self._whole, self._multiple = whole_slices, multiple
+        self._batch_size = 1 if whole_slices else batch_size
         self._corner_pixel, self._stretch, self._quantize = corner_pixel, min_max_stretch, quantize_8bit
-        self._program = jax.jit(self._predict)
+        self._program = compiler.jit(self._predict)
 
     @property
     def slices_at_once(self) -> int:
-        """Slices that all devices work on at the same time."""
-        return self._slices_per_step * self._mesh.size
+        """Slices below which a device has nothing to do."""
+        return self._mesh.size
 
     def __call__(self, weights: dict, hu: np.ndarray, own: Geometry, trained: Geometry) -> jax.Array:
         """Predicts a scan.
@@ -82,8 +88,7 @@ class SlicePredictor:
     def first_slices(self, weights, hu: np.ndarray, depth: int, own: Geometry, trained: Geometry) -> jax.Array:
         """As a call, by the same program, but of the first `depth` slices only; the others, and the padding that
         follows them, are 0."""
-        step = int(np.lcm(DEPTH_STEP, self._slices_per_step)) * self._mesh.size
-        padded = pad_depth(np.asarray(hu), AIR_HU, step)
+        padded = pad_depth(np.asarray(hu), AIR_HU, DEPTH_STEP * self._mesh.size)
         maps = None if same_grid(own, trained) else (_maps(own, trained, "edge"), _maps(trained, own, "zero"))
         return self._program(weights, padded, depth, maps)
 
@@ -107,18 +112,18 @@ class SlicePredictor:
         return probability.reshape(devices, length // devices, *plane).swapaxes(0, 1).reshape(hu.shape)
 
     def _predict_share(self, weights, hu, depth, maps):
-        """One device's slices; those that the scan has come first."""
-        count = self._slices_per_step
-        mine = -((jax.lax.axis_index("data") - depth) // self._mesh.size)
-        steps = -(-jnp.maximum(mine, 0) // count)
+        """One device's slices, `DEPTH_STEP` at a time; those that the scan has come first."""
+        mine = jnp.maximum(-((jax.lax.axis_index("data") - depth) // self._mesh.size), 0)
+        there = (jnp.arange(len(hu)) < mine)[:, None, None]
+        hu = jnp.where(there, hu, jnp.int16(AIR_HU))
 
         def step(index, probability):
-            slices = jax.lax.dynamic_slice_in_dim(hu, index * count, count)
-            return jax.lax.dynamic_update_slice_in_dim(
-                probability, self._on_own_grid(weights, slices, maps), index * count, axis=0
-            )
+            slices = jax.lax.dynamic_slice_in_dim(hu, index * DEPTH_STEP, DEPTH_STEP)
+            found = self._on_own_grid(weights, slices, maps)
+            return jax.lax.dynamic_update_slice_in_dim(probability, found, index * DEPTH_STEP, axis=0)
 
-        return jax.lax.fori_loop(0, steps, step, jnp.zeros(hu.shape, jnp.float32))
+        probability = jax.lax.fori_loop(0, -(-mine // DEPTH_STEP), step, jnp.zeros(hu.shape, jnp.float32))
+        return jnp.where(there, probability, 0.0)
 
     def _on_own_grid(self, weights, slices, maps):
         if maps is None:
@@ -129,12 +134,42 @@ class SlicePredictor:
 
     def _slices(self, weights, slices):
         """HU [N, H, W] to probability [N, H, W], through patches and back."""
+        if self._whole:
+            return self._whole_slices(weights, slices)
         cut = patches.extract(slices, side=self._side, stride=self._stride)
-        images = hu_ops.windows(cut.reshape(-1, self._side, self._side), self._windows)
-        if self._corner_pixel:
-            images = hu_ops.mark_corner(images)
-        probability = nn.sigmoid(self._model.apply({"params": weights}, images)).reshape(cut.shape)
+        probability = self._of_patches(weights, cut.reshape(-1, self._side, self._side)).reshape(cut.shape)
         if self._stretch:
             probability = patches.min_max_stretch(probability)
         stitch = patches.stitch_8bit if self._quantize else patches.stitch
         return stitch(probability, stride=self._stride)
+
+    def _whole_slices(self, weights, slices):
+        """Each slice as a patch of its own, with air below and to the right where its side is not a multiple."""
+        _, height, width = slices.shape
+        air = ((0, 0), (0, -height % self._multiple), (0, -width % self._multiple))
+        probability = self._of_patches(weights, jnp.pad(slices, air, constant_values=AIR_HU))[:, :height, :width]
+        if self._stretch:
+            probability = patches.min_max_stretch(probability)
+        return jnp.floor(probability * 255.0) / 256.0 if self._quantize else probability
+
+    def _of_patches(self, weights, hu):
+        """HU [M, P, Q] to probability [M, P, Q]: the network on the patches that show something, batch by batch."""
+        count, *shape = hu.shape
+        size = min(self._batch_size, count)
+        images = hu_ops.windows(hu, self._windows)
+        shows = (images != 0).any(axis=(1, 2, 3))
+        # Those that show something first, and after them one that shows nothing and speaks for all of its kind.
+        order = jnp.pad(jnp.argsort(~shows, stable=True), (0, -count % size), constant_values=count - 1)
+        place = jnp.where(shows, jnp.cumsum(shows) - 1, shows.sum())
+        if self._corner_pixel:
+            images = hu_ops.mark_corner(images)
+
+        def step(index, found):
+            chosen = jax.lax.dynamic_slice_in_dim(order, index * size, size)
+            batch = images.at[chosen].get(mode="promise_in_bounds")
+            probability = nn.sigmoid(self._model.apply({"params": weights}, batch))
+            return jax.lax.dynamic_update_slice_in_dim(found, probability, index * size, axis=0)
+
+        steps = -(-jnp.minimum(shows.sum() + 1, count) // size)
+        found = jax.lax.fori_loop(0, steps, step, jnp.zeros((len(order), *shape), jnp.float32))
+        return found.at[place].get(mode="promise_in_bounds")

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from ichjax.models.up_convolution import UpConv
+
 PRIOR_LOGIT = -4.0  # where the plain head starts: 2 % of the pixels of a training patch are hemorrhage
 GROUPS = 4  # of channels at most, where `norm` is 'group'
 
@@ -65,8 +67,7 @@ class UNet(nn.Module):
         x = drop(x, dropout_keys, self.dropout, salt=1)
         for level in reversed(range(self.depth)):
             width = self.base_width * 2**level
-            up = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
-            up = nn.relu(self._conv(up, width, 2, f"up{level + 1}"))
+            up = nn.relu(UpConv(width, self.dtype, name=f"up{level + 1}")(x))
             x = jnp.concatenate([skips.pop(), up], axis=-1)
             x = self._level(x, width, f"decoder{level + 1}")
         if self.head == "paper":

@@ -14,6 +14,7 @@ import ml_collections
 import numpy as np
 from tqdm import tqdm
 
+from ichjax import compiler
 from ichjax.data import loader
 from ichjax.data.cache import CachedScan
 from ichjax.data.patch_table import Epochs, patch_table
@@ -173,7 +174,7 @@ def _programs(config: ml_collections.FrozenConfigDict, total_steps: int) -> tupl
     make_step = functools.partial(make_train_step, model, make_optimizer(schedule), settings)
     grouped = config.train.steps_per_dispatch > 1
     train_step = parallel.compile_step(make_step, mode=config.parallel, mesh=mesh, grouped=grouped)
-    validation_step = jax.jit(make_validation_step(model, settings), out_shardings=parallel.whole(mesh))
+    validation_step = compiler.jit(make_validation_step(model, settings), out_shardings=parallel.whole(mesh))
     return mesh, schedule, train_step, validation_step
 
 

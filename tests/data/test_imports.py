@@ -11,13 +11,14 @@ DEVICE_SIDE = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
 # Each part of the package, and the parts it may import beside itself: {data, ops, models} <- train <- methods
 # <- {crossval, predict, export} <- launch; evaluate uses data and ops.
 BASE = {"__init__", "errors", "files"}
-HOST, DEVICE = {"data"}, {"ops", "models"}
+HOST, DEVICE = {"data"}, {"ops", "models", "compiler"}
 FIT = HOST | DEVICE | {"train", "methods"}
 MAY_IMPORT = {
     "__init__": set(),
     "errors": set(),
     "files": {"errors"},
     "config": BASE,
+    "compiler": set(),
     "data": BASE,
     "ops": BASE,
     "models": BASE,

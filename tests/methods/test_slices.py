@@ -116,15 +116,53 @@ def test_a_slice_does_not_depend_on_depth_or_on_padding_and_few_programs_are_mad
     assert not few[2:].any()
 
 
-@pytest.mark.parametrize(("devices", "at_once", "depth"), [(2, 1, 9), (4, 1, 3), (3, 4, 13)])
-def test_devices_and_slices_at_once_change_nothing(one, weights, devices, at_once, depth):
-    predictor = SlicePredictor(Local(), **PATCH, slices_per_step=at_once, devices=jax.devices()[:devices])
+@pytest.mark.parametrize(("devices", "batch_size", "depth"), [(2, 1, 9), (4, 7, 3), (3, 1000, 13)])
+def test_devices_and_batches_change_nothing(one, weights, devices, batch_size, depth):
+    predictor = SlicePredictor(Local(), **PATCH, batch_size=batch_size, devices=jax.devices()[:devices])
     hu = hu_of(depth)
-    assert predictor.slices_at_once == devices * at_once
+    assert predictor.slices_at_once == devices
     found = predictor(predictor.place(weights), hu, GRID, GRID)
     np.testing.assert_allclose(found, one(weights, hu, GRID, GRID), atol=1e-6)
     few = predictor.first_slices(predictor.place(weights), hu, 3, GRID, GRID)
     np.testing.assert_allclose(few[:3], found[:3], atol=1e-6)
+
+
+class Counting(nn.Module):
+    """`Local`, which notes each batch that it sees in `SEEN`."""
+
+    @nn.compact
+    def __call__(self, images):
+        jax.debug.callback(lambda x: SEEN.append(len(x)), images)
+        return nn.Conv(1, (3, 3), name="Conv_0")(images)[..., 0]
+
+
+SEEN = []
+
+
+@pytest.mark.parametrize("corner", [False, True])
+def test_patches_that_show_nothing_are_seen_once(weights, corner):
+    hu = hu_of(6)
+    hu[1] = -1000  # a slice of air
+    hu[:, :, 16:] = -500  # half of each: 2 x 1 of 2 x 3 patches show nothing
+    SEEN.clear()
+    predictor = SlicePredictor(Counting(), **PATCH, batch_size=1, corner_pixel=corner, devices=jax.devices()[:1])
+    found = predictor(weights, hu, GRID, GRID)
+    np.testing.assert_allclose(found, loop(hu, weights, corner=corner), atol=1e-5)
+    jax.effects_barrier()
+    assert len(SEEN) == 5 * 2 * 2 + 1  # of 8 x 6, padding included
+
+
+@pytest.mark.parametrize("shape", [(24, 32), (23, 30)])
+def test_whole_slices_are_patches_of_their_own(weights, shape):
+    hu, grid = hu_of(9, shape), Geometry(*shape, 6.0, 6.0)
+    hu[4] = -1000
+    predictor = SlicePredictor(Local(), **PATCH, whole_slices=True, multiple=8, devices=jax.devices()[:2])
+    image = np.pad(np.clip((hu + 20) / 120, 0, 1), ((0, 0), (0, -shape[0] % 8), (0, -shape[1] % 8)))
+    kernel, bias = (np.asarray(weights["Conv_0"][name], np.float64) for name in ("kernel", "bias"))
+    view = np.lib.stride_tricks.sliding_window_view(np.pad(image, ((0, 0), (1, 1), (1, 1))), (3, 3), axis=(1, 2))
+    expected = 1 / (1 + np.exp(-((view * kernel[:, :, 0, 0]).sum(axis=(3, 4)) + bias[0])))
+    found = predictor(weights, hu, grid, grid)
+    np.testing.assert_allclose(found, expected[:, : shape[0], : shape[1]], atol=1e-5)
 
 
 @pytest.mark.parametrize(

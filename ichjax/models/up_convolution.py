@@ -1,0 +1,50 @@
+"""Nearest 2 x upsampling and a 2 x 2 convolution as one, without the upsampled copy."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+SIDE = 2  # of the kernel, and the factor of upsampling
+
+
+class UpConv(nn.Module):
+    """A 2 x 2 'same' convolution of a map upsampled to twice its side by repeating its pixels.
+
+    The kernel covers, from an output pixel in an even row and column, one input pixel four times; elsewhere two, two
+    and four different ones. So the four kinds of output pixels are four small convolutions of the input itself, with
+    the kernel's taps added up: 9 products for 4 outputs in place of 16, on a map of a quarter of the size. Parameters
+    have the names and shapes of the plain convolution's, and it is the same function.
+
+    Attributes:
+      features: channels of the output.
+      dtype: of the computation; parameters stay float32.
+    """
+
+    features: int
+    dtype: Any = jnp.float32
+    kernel_size: tuple[int, int] = (SIDE, SIDE)
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, H, W, C] to [B, 2 H, 2 W, features]."""
+        shape = (*self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        # Taps are added up in float32, whatever the dtype of the computation.
+        both, down, right, neither = (kernel.sum(axes, keepdims=True) for axes in ((0, 1), (1,), (0,), ()))
+        rows = [
+            jnp.stack([_convolve(x, both), _convolve(x, right)], axis=3),  # even rows: even columns, odd columns
+            jnp.stack([_convolve(x, down), _convolve(x, neither)], axis=3),
+        ]
+        count, height, width, _ = x.shape
+        out = jnp.stack(rows, axis=2).reshape(count, 2 * height, 2 * width, self.features)
+        return out + bias.astype(self.dtype)[None, None, None]
+
+
+def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """'Same' convolution; where the kernel has two taps along an axis, zeros follow the end of the map."""
+    return jax.lax.conv_general_dilated(
+        x, kernel.astype(x.dtype), (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
