@@ -13,6 +13,7 @@ import optax
 from tqdm import tqdm
 
 from benchmarks import keras_pipeline as host
+from ichjax import compiler
 from ichjax import config as configs
 from ichjax.data import cache, layouts, loader, regrid
 from ichjax.data import volume as volumes
@@ -58,7 +59,7 @@ def _update(config: ml_collections.ConfigDict) -> Callable:
         params = optax.apply_updates(state.params, updates)
         return state.replace(step=state.step + 1, params=params, opt_state=opt_state), loss
 
-    return jax.jit(step, donate_argnums=0)
+    return compiler.jit(step, donate_argnums=0)
 
 
 def train_step(*, width: int, side: int, batch: int, steps: int, dtype: str = "float32") -> Callable[[], dict]:
@@ -91,7 +92,7 @@ def forward(*, width: int, side: int, batch: int, steps: int = 1, dtype: str = "
     """Work of `steps` predictions of a batch; the arguments are those of `train_step`."""
     config = paper_config(width, side, batch, dtype)
     model, params = states.make_model(config), states.create(config, fold=0).params
-    predict = jax.jit(lambda params, images: nn.sigmoid(model.apply({"params": params}, images)))
+    predict = compiler.jit(lambda params, images: nn.sigmoid(model.apply({"params": params}, images)))
     images = jax.device_put(host.example_batch(batch, side)[0])
 
     def work() -> dict:
@@ -175,23 +176,23 @@ def predict_scan(
     width: int,
     side: int,
     stride: int,
-    slices_per_step: int = 1,
+    batch: int = 32,
+    whole_slices: bool = False,
     threshold: float = 0.5,
     dtype: str = "float32",
     weights: str | None = None,
     from_disk: bool = False,
-    **predictor,
 ) -> Callable[[], dict]:
     """Work of a scan's prediction: `SlicePredictor`, closing and opening, volume.
 
     Args:
       scan: a NIfTI file.
       width, side, dtype: as in `train_step`; stride: of the patches, in pixels.
-      slices_per_step: slices whose patches go through the network at once.
+      batch: patches that go through the network at once.
+      whole_slices: the network once over each slice in place of its patches: another function.
       threshold: of the probability.
       weights: a file of `save_weights`; None for fresh ones.
       from_disk: whether the file is read in each round, or once beforehand.
-      predictor: further options of `SlicePredictor`.
 
     Returns:
       The work, which says 'volume_ml', 'pixels' of the mask, 'peak_mb' of the host.
@@ -202,8 +203,9 @@ def predict_scan(
         windows=config.windows,
         side=side,
         stride=stride,
-        slices_per_step=slices_per_step,
-        **predictor,
+        batch_size=batch,
+        whole_slices=whole_slices,
+        multiple=2**config.model.depth,
     )
     params = states.create(config, fold=0).params if weights is None else host.read_weights(weights)
     params, read = predict.place(params), volumes.read_nifti(pathlib.Path(scan))

@@ -85,9 +85,8 @@ def load_ours(model: UNet, params: Mapping) -> None:
         raise ValueError(f"layers {sorted(params)}; expected {sorted(own)}")
     with torch.no_grad():
         for name, convolution in own.items():
-            kernel = np.asarray(params[name]["kernel"]).transpose(3, 2, 0, 1)
-            convolution.weight.copy_(torch.from_numpy(np.ascontiguousarray(kernel)))
-            convolution.bias.copy_(torch.from_numpy(np.array(params[name]["bias"])))
+            convolution.weight.copy_(torch.tensor(np.asarray(params[name]["kernel"]).transpose(3, 2, 0, 1)))
+            convolution.bias.copy_(torch.tensor(np.asarray(params[name]["bias"])))
 
 
 class Machine:

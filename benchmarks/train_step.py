@@ -9,6 +9,7 @@ into the memory, ours meets one peer at a time.
 """
 
 import argparse
+import importlib.metadata
 import os
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the contestants may share a GPU with this process
@@ -81,8 +82,9 @@ def compare(labels: list[str], work: str, *, rounds: int, amount: int | str, nam
 
 
 def packages(peers: list[str]) -> tuple[str, ...]:
-    """The packages whose versions count, each once."""
-    return tuple(dict.fromkeys(package for peer in peers for package in PACKAGES[peer]))
+    """The installed packages whose versions count, each once."""
+    installed = importlib.metadata.packages_distributions()  # TensorFlow's may be called tensorflow-cpu
+    return tuple(dict.fromkeys(installed[package][0] for peer in peers for package in PACKAGES[peer]))
 
 
 def add_options(parser: argparse.ArgumentParser, *, gpu: bool) -> None:
