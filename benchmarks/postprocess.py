@@ -84,12 +84,14 @@ def make_program(*, side: int) -> Callable:
     def of_slice(pixels):
         probability, truth = pixels
         stitched = patches.stitch(probability[None], stride=side // 2)
-        masks = metrics.masks_at(stitched, thresholds, **kernels)[:, 0]
-        return masks[0].astype(jnp.uint8), metrics.overlap_counts(masks, truth[None])
+        level = metrics.levels(stitched[0], thresholds, **kernels)
+        mask = level >= metrics.ranks(thresholds)[0].astype(level.dtype)
+        return mask.astype(jnp.uint8), metrics.counts_at(level, thresholds, truth)
 
     @jax.jit
     def program(probability, truth):
         mask, (true_px, predicted_px, both_px) = jax.lax.map(of_slice, (probability, truth > 0))
+        true_px = true_px[:, None]
         bleeds, called = true_px > 0, predicted_px > postprocess_peer.RULE_PX
         right = called == bleeds
         share = lambda among: (right & among).sum(axis=0) / among.sum(axis=0)  # noqa: E731

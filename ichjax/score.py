@@ -100,12 +100,10 @@ def _score(probability, truth, thresholds, *, main: int, closing: int, opening: 
 
     def of_slice(pixels):
         probability, truth = pixels
-        masks = metrics.masks_at(probability[None], thresholds, closing=closing, opening=opening)[:, 0]
-        # One sum counts both: predicted pixels in the lower 16 bits, those that are true as well in the upper. Down
-        # the columns first, which a CPU adds several at a time.
-        column = jnp.where(masks, jnp.where(truth, 0x10001, 1), 0).sum(axis=-2, dtype=jnp.int32)
-        counts = truth.sum(dtype=jnp.int32), (column & 0xFFFF).sum(axis=-1), (column >> 16).sum(axis=-1)
-        return counts, masks[main].astype(jnp.uint8), jnp.round(probability * 255.0).astype(jnp.uint8)
+        level = metrics.levels(probability, thresholds, closing=closing, opening=opening)
+        mask = level >= metrics.ranks(thresholds)[main].astype(level.dtype)
+        counts = metrics.counts_at(level, thresholds, truth)
+        return counts, mask.astype(jnp.uint8), jnp.round(probability * 255.0).astype(jnp.uint8)
 
     return jax.lax.map(of_slice, (probability, truth > 0))
 

@@ -28,8 +28,9 @@ class PatchReader:
     """Reads patches by their row in the table; random access, no state, safe to share between threads."""
 
     def __init__(self, scans: Sequence[CachedScan], table: PatchTable):
-        self._hu = [scan.volume.hu for scan in scans]
-        self._masks = [scan.mask for scan in scans]
+        # Plain views of the memory maps, which are faster to cut from.
+        self._hu = [np.asarray(scan.volume.hu) for scan in scans]
+        self._masks = [np.asarray(scan.mask) for scan in scans]
         self._table = table
 
     def read(self, rows: np.ndarray, *, size: int | None = None) -> Batch:
@@ -41,14 +42,12 @@ class PatchReader:
         """
         table, side = self._table, self._table.side
         size = len(rows) if size is None else size
-        image = np.full((size, side, side), -1000, np.int16)
-        mask = np.zeros((size, side, side), np.uint8)
-        index = np.zeros(size, np.int32)
-        weight = np.zeros(size, np.float32)
-        index[: len(rows)] = rows
-        weight[: len(rows)] = 1.0
-        for place, row in enumerate(rows):
-            scan, depth, top, left = table.scan[row], table.slice[row], table.row[row], table.column[row]
+        image, mask = np.empty((size, side, side), np.int16), np.empty((size, side, side), np.uint8)
+        image[len(rows) :], mask[len(rows) :] = -1000, 0
+        index, weight = np.zeros(size, np.int32), np.zeros(size, np.float32)
+        index[: len(rows)], weight[: len(rows)] = rows, 1.0
+        places = (column[rows].tolist() for column in (table.scan, table.slice, table.row, table.column))
+        for place, (scan, depth, top, left) in enumerate(zip(*places, strict=True)):
             image[place] = self._hu[scan][depth, top : top + side, left : left + side]
             mask[place] = self._masks[scan][depth, top : top + side, left : left + side]
         return {"image": image, "mask": mask, "index": index, "weight": weight}

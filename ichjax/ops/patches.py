@@ -86,16 +86,18 @@ def stitch(patches: jax.Array, *, stride: int) -> jax.Array:
     """
     count, rows, columns, side, _ = patches.shape
     k = side // stride
-    blocks = patches.reshape(count, rows, columns, k, stride, k, stride)
-    height, width = rows + k - 1, columns + k - 1  # of the board, in blocks
-    total = jnp.zeros((count, height, width, stride, stride), patches.dtype)
-    for i in range(k):  # the k x k places that a block has within its patch: 4, whatever the number of patches
+    height, width = (rows + k - 1) * stride, (columns + k - 1) * stride
+    total = None
+    for i in range(k):  # every k-th patch along both axes is a tiling of the slice: k x k of them are shifted and added
         for j in range(k):
-            piece = blocks[:, :, :, i, :, j, :]
-            total += jnp.pad(piece, ((0, 0), (i, k - 1 - i), (j, k - 1 - j), (0, 0), (0, 0)))
-    predictions = np.outer(_covers(rows, k), _covers(columns, k)).astype(np.float32)
-    mean = total / predictions[None, :, :, None, None].astype(patches.dtype)
-    return jnp.swapaxes(mean, 2, 3).reshape(count, height * stride, width * stride)
+            tiles = patches[:, i::k, j::k]
+            down, across = tiles.shape[1] * side, tiles.shape[2] * side
+            tiling = tiles.swapaxes(2, 3).reshape(count, down, across)
+            top, left = i * stride, j * stride
+            tiling = jnp.pad(tiling, ((0, 0), (top, height - top - down), (left, width - left - across)))
+            total = tiling if total is None else total + tiling
+    predictions = np.outer(_covers(rows, k), _covers(columns, k)).repeat(stride, axis=0).repeat(stride, axis=1)
+    return total / jnp.asarray(predictions, patches.dtype)[None]
 
 
 def _covers(patches: int, k: int) -> np.ndarray:

@@ -31,6 +31,7 @@ def test_one_convolution_by_hand_and_by_the_compiler(side):
     assert moved >= 4 * (image.size + side * side * 3 * 5 + 2 * 7 * 9 * 5)
 
 
+@pytest.mark.peers  # compiles for a minute
 @pytest.mark.parametrize(
     ("make", "by_hand"),
     [(roofline.make_prediction, roofline.forward_flops), (roofline.make_training_step, roofline.training_flops)],

@@ -53,17 +53,33 @@ def test_scoring_at_every_threshold_agrees_with_opencv(seed):
     probability = cv2.GaussianBlur(rng.random((48, 40), np.float32), (0, 0), 2.5)
     probability = (probability - probability.min()) / np.ptp(probability)
     truth = probability > 0.6
-    thresholds = np.array([0.3, 0.5, 0.7], np.float32)
+    thresholds = rng.permutation(np.array([0.3, 0.5, 0.5, 0.7], np.float32))  # in any order, two of them alike
     area, predicted, both = SCORE(
         jnp.asarray(probability)[None], jnp.asarray(truth)[None], jnp.asarray(thresholds), closing=4, opening=3
     )
     assert int(area[0]) == truth.sum()
+    masks = MASKS(jnp.asarray(probability)[None], jnp.asarray(thresholds), closing=4, opening=3)
     for index, threshold in enumerate(thresholds):
         image = (probability > threshold).astype(np.uint8)
         image = cv2.morphologyEx(image, cv2.MORPH_CLOSE, np.ones((4, 4), np.uint8))
         image = cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        np.testing.assert_array_equal(masks[index, 0], image > 0)
         assert int(predicted[index, 0]) == image.sum()
         assert int(both[index, 0]) == (image.astype(bool) & truth).sum()
+
+
+def test_more_thresholds_than_a_byte_holds():
+    probability = jnp.linspace(0.0, 1.0, 7 * 300).reshape(1, 7, 300)
+    thresholds = jnp.linspace(0.05, 0.95, 300)
+    masks = MASKS(probability, thresholds, closing=0, opening=0)
+    np.testing.assert_array_equal(masks[:, 0], np.asarray(probability) > np.asarray(thresholds)[:, None, None])
+
+
+@pytest.mark.parametrize("height", [1, 127, 128, 129, 300])
+def test_pixels_of_a_full_slice_are_counted_beyond_a_byte(height):
+    mask = np.ones((2, height, 5), bool)
+    mask[1, 0, 0] = False
+    np.testing.assert_array_equal(metrics.count_pixels(jnp.asarray(mask)), [5 * height, 5 * height - 1])
 
 
 @given(SEEDS)
@@ -85,6 +101,7 @@ def test_soft_overlap_of_hard_masks_is_the_jaccard_index():
 
 
 WEIGHTS = jax.jit(resample.line_weights, static_argnums=(2, 4))
+MASKS = jax.jit(metrics.masks_at, static_argnames=("closing", "opening"))
 SCORE = jax.jit(metrics.score, static_argnames=("closing", "opening"))
 
 

@@ -39,6 +39,15 @@ def test_equals_opencv(name, size, side, share, seed):
     np.testing.assert_array_equal(ours, opencv(name, mask, side))
 
 
+@pytest.mark.parametrize("name", ["dilate", "erode", "close", "open"])
+@given(SIZES, SIDES, st.integers(0, 2**31))
+def test_grey_levels_equal_opencv(name, size, side, seed):
+    image, kernel = np.random.default_rng(seed).integers(0, 256, size).astype(np.uint8), np.ones((side, side), np.uint8)
+    operation = {n: getattr(cv2, f"MORPH_{n.upper()}") for n in ("dilate", "erode", "close", "open")}[name]
+    expected = cv2.morphologyEx(image, operation, kernel)
+    np.testing.assert_array_equal(JITTED[name](jnp.asarray(image), side=side), expected)
+
+
 @given(st.floats(0.02, 0.9), st.integers(0, 2**31))
 def test_the_papers_closing_and_opening_equal_opencv_on_a_stack(share, seed):
     masks = random_mask((3, 61, 47), share, seed)
