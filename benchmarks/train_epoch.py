@@ -1,7 +1,7 @@
 """Patches a second of a training epoch from scans on disk, with reading and augmentation, against Keras and PyTorch.
 
     python -m benchmarks.train_epoch [--width=16] [--batch=16] [--side=128] [--stride=64] [--subjects=4]
-                                     [--examples=64] [--rounds=5] [--peers=keras-tensorflow,torch] [--workers=-1]
+                                     [--examples=64] [--rounds=5] [--peers=keras-tensorflow,torch]
 
 Ours reads HU by grain from memory-mapped scans and augments on the device. The peers work as the authors do: patches
 with a hemorrhage lie on disk as 8-bit images, and each is read and warped by SciPy on the host. Contestants go in turn,
