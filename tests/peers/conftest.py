@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks import keras_pipeline, our_work
 from ichjax import config as configs
 from ichjax.ops import losses
 from ichjax.train import state as states
@@ -18,6 +19,7 @@ WIDTH, SIDE, BATCH = 4, 32, 3
 def _module(name):
     """A module of benchmarks; its libraries may warn as they are imported. Skips where they are not installed."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # like JAX here: a GPU's convolutions round float32 to fewer bits
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pytest.importorskip(name.partition("_")[0])
@@ -45,9 +47,6 @@ class Ours:
     """
 
     def __init__(self):
-        # importing the host side here keeps this file readable where the peers are not installed
-        from benchmarks.keras_pipeline import example_batch
-
         self.config = configs.default()
         fields = {"model.base_width": WIDTH, "model.dropout": 0.0, "patch.side": SIDE, "seed": 1}
         self.config.update_from_flattened_dict(fields)
@@ -56,7 +55,7 @@ class Ours:
         self.params = jax.device_get(states.create(self.config, fold=0).params)
         for layer in self.params.values():
             layer["bias"] = layer["bias"] + rng.normal(0.1, 0.05, layer["bias"].shape).astype(np.float32)
-        self.images, self.masks = example_batch(BATCH, SIDE)
+        self.images, self.masks = keras_pipeline.example_batch(BATCH, SIDE)
         self.probability = np.asarray(jax.nn.sigmoid(self._logits(self.params)))
         loss, gradient = jax.jit(jax.value_and_grad(self._loss))(self.params)
         self.loss, self.gradient = float(loss), jax.device_get(gradient)
@@ -101,8 +100,6 @@ def ours():
 @pytest.fixture(scope="session")
 def scan_task(tiny_root, tmp_path_factory):
     """(options of every `predict_scan`, what ours says): one scan, the same weights for all."""
-    from benchmarks import our_work
-
     weights = tmp_path_factory.mktemp("weights") / "w.npz"
     our_work.save_weights(weights, WIDTH, seed=1)
     task = {"scan": str(tiny_root / "ct_scans" / "052.nii"), "width": WIDTH, "side": 16, "stride": 8}
