@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from ichjax.models.convolution import Conv
 from ichjax.models.up_convolution import UpConv
 
 PRIOR_LOGIT = -4.0  # where the plain head starts: 2 % of the pixels of a training patch are hemorrhage
@@ -88,15 +89,7 @@ class UNet(nn.Module):
         return x
 
     def _conv(self, x, width, side, name, bias=0.0):
-        return nn.Conv(
-            width,
-            (side, side),
-            padding="SAME",
-            dtype=self.dtype,
-            kernel_init=nn.initializers.he_normal(),
-            bias_init=nn.initializers.constant(bias),
-            name=name,
-        )(x)
+        return Conv(width, (side, side), bias, self.dtype, name=name)(x)
 
 
 class GroupNorm(nn.Module):

@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ichjax.models.convolution import add_bias, convolve
+
 SIDE = 2  # of the kernel, and the factor of upsampling
 
 
@@ -33,18 +35,13 @@ class UpConv(nn.Module):
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         # Taps are added up in float32, whatever the dtype of the computation.
-        both, down, right, neither = (kernel.sum(axes, keepdims=True) for axes in ((0, 1), (1,), (0,), ()))
+        sums = (kernel.sum(axes, keepdims=True) for axes in ((0, 1), (1,), (0,), ()))
+        both, down, right, neither = (taps.astype(self.dtype) for taps in sums)
+        x = x.astype(self.dtype)
         rows = [
-            jnp.stack([_convolve(x, both), _convolve(x, right)], axis=3),  # even rows: even columns, odd columns
-            jnp.stack([_convolve(x, down), _convolve(x, neither)], axis=3),
+            jnp.stack([convolve(x, both), convolve(x, right)], axis=3),  # even rows: even columns, odd columns
+            jnp.stack([convolve(x, down), convolve(x, neither)], axis=3),
         ]
         count, height, width, _ = x.shape
         out = jnp.stack(rows, axis=2).reshape(count, 2 * height, 2 * width, self.features)
-        return out + bias.astype(self.dtype)[None, None, None]
-
-
-def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """'Same' convolution; where the kernel has two taps along an axis, zeros follow the end of the map."""
-    return jax.lax.conv_general_dilated(
-        x, kernel.astype(x.dtype), (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+        return add_bias(out, bias.astype(self.dtype))
