@@ -68,9 +68,9 @@ def main(argv: list[str] | None = None) -> None:
         for label, one in found.items()
     ]
     said = (
-        f"A scan of {slices} slices from HU to mask and volume: windows, patches of {SIDE} x {SIDE} at stride {STRIDE}, "
-        f"the paper's U-Net of base width {options.width} ({options.dtype}, untrained weights, the same for all), "
-        f"stitching, closing and opening; medians of {options.rounds} rounds, the contestants in turn, each in a "
+        f"A scan of {slices} slices from HU to mask and volume: windows, patches of {SIDE} x {SIDE} at stride "
+        f"{STRIDE}, the paper's U-Net of base width {options.width} ({options.dtype}, untrained weights, the same for "
+        f"all), stitching, closing and opening; medians of {options.rounds} rounds, the contestants in turn, each in a "
         f"process of its own; reading the file not counted. {options.batch} patches at once, but where it says one. "
         "All patch-wise ones come to the same mask; whole slices are another function. Memory is what each process "
         "held at most, on the host."

@@ -50,10 +50,11 @@ def write(name: str, rows: list[dict], *, said: str, packages: Sequence[str] = (
 
 def table(rows: list[dict]) -> str:
     """Rows as aligned text, with the keys as heads."""
-    cells = [list(rows[0]), *([_text(value) for value in row.values()] for row in rows)]
+    cells = [list(rows[0]), *([text(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join("  ".join(map(str.rjust, line, widths)) for line in cells)
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
+    """A value as a table shows it: a number with four digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

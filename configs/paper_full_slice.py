@@ -22,6 +22,7 @@ def get_config():
     config.patch.side = 640
     config.patch.stride = 640
     config.train.batch_size = 2
+    config.predict.batch_size = 2
     config.train.slices = "hemorrhage"
     config.train.negatives = "none"  # a slice with a hemorrhage is one positive patch: there are no others
     return config

@@ -1,6 +1,7 @@
 """Every test runs with several CPU devices, strict rank promotion, and warnings as errors."""
 
 import os
+import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Four devices; and little optimization, since compiling takes far longer here than running what was compiled.
@@ -9,6 +10,11 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
     " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Programs that several tests compile, in this process or in another, are compiled once in a session.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _programs = tempfile.TemporaryDirectory(prefix="ichjax-programs-")  # removed by the process that made it
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
 import hypothesis
 import jax
