@@ -28,7 +28,7 @@ faults: $(VENV)/.dev
 peers: $(VENV)/.dev $(VENV)/.peers
 	$(BIN)/python -m pytest -m peers
 
-# Everything that the README's table of benchmarks is filled from. About half an hour on 2 cores.
+# Everything that the README's table of benchmarks is filled from. The better part of an hour on 2 cores.
 benchmarks: $(VENV)/.peers
 	$(BIN)/python -m benchmarks.all
 
