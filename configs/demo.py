@@ -29,7 +29,7 @@ def get_config():
     config.model.dropout = 0.0
     config.model.norm = "group"
     config.model.head = "plain"  # a few hundred steps teach the paper's nothing
-    config.train.epochs = 7
+    config.train.epochs = 8
     config.train.examples_per_epoch = 720
     config.train.batch_size = 8
     config.train.learning_rate = 6e-3
