@@ -7,8 +7,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-# XLA for CPUs hands convolutions to YNNPACK, and those that are gradients of kernels then take three to five times as
-# long as by Eigen (benchmarks/NOTES.md). This leaves it the matrix products alone.
+# XLA for CPUs hands convolutions to YNNPACK, and those that are gradients of kernels then take two to nine times as
+# long as by Eigen at 64 channels and more (benchmarks/NOTES.md). This leaves it the matrix products alone.
 CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 
 

@@ -33,6 +33,9 @@ DOTS = (
     "Dice of each subject with a hemorrhage, in the paper's convention, sorted by the first method; lines are the "
     "means.",
 )
+report_blocks.ENVIRONMENT.filters.update(
+    number=tables.write_number, interval=tables.write_interval, text=report_rows.text
+)
 
 
 def write_report(workdir: pathlib.Path | str) -> pathlib.Path:
@@ -54,9 +57,7 @@ def render(run: Run) -> str:
     """The report of a run as HTML."""
     shown, missing = _look(run)
     synthetic = run.config.get("data", {}).get("synthetic")
-    environment = report_blocks.ENVIRONMENT
-    environment.filters.update(number=tables.write_number, interval=tables.write_interval, text=report_rows.text)
-    return environment.get_template("report.html.j2").render(
+    return report_blocks.ENVIRONMENT.get_template("report.html.j2").render(
         run=run,
         results=run.results,
         synthetic=synthetic,

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-from benchmarks import our_work
-
 pytestmark = [
     pytest.mark.peers,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -72,19 +70,3 @@ def test_other_layers_are_refused(torch_reference, ours):
     params = {name: layer for name, layer in ours.params.items() if name != "head"}
     with pytest.raises(ValueError, match=r"expected .*head"):
         torch_reference.load_ours(torch_reference.UNet(width=4), params)
-
-
-@pytest.mark.parametrize("more", [{}, {"one_at_a_time": True, "from_disk": True}])
-def test_the_measured_predictions_find_the_same_mask(torch_reference, scan_task, more):
-    pytest.importorskip("monai")
-    task, expected = scan_task
-    found = torch_reference.predict_scan(**task, **more)()
-    assert found["pixels"] == expected["pixels"]
-    np.testing.assert_allclose(found["volume_ml"], expected["volume_ml"], rtol=1e-5)
-
-
-def test_epochs_train_on_the_same_number_of_patches(torch_reference, tiny_root):
-    task = {"root": str(tiny_root), "width": 4, "side": 16, "stride": 8, "batch": 4, "examples": 14}
-    ours, theirs = our_work.train_epoch(**task)(), torch_reference.train_epoch(**task)()
-    assert ours["patches"] == theirs["patches"] == 12
-    assert np.isfinite([ours["loss"], theirs["loss"]]).all()
