@@ -14,7 +14,8 @@ class Watch:
     """While it is entered, a first SIGINT or SIGTERM only sets `asked`; a second one interrupts at once.
 
     A first one that nobody heeded is sent again when it is left, to whoever handles it outside.
-    Signals reach the main thread alone, so in another one it watches nothing.
+    Signals reach the main thread alone, so in another one it watches nothing. One that this process was told to ignore,
+    as a shell does for SIGINT when it starts a job in the background, stays ignored.
     """
 
     def __init__(self):
@@ -23,7 +24,8 @@ class Watch:
 
     def __enter__(self) -> "Watch":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in heeded}
         return self
 
     def __exit__(self, kind, *_) -> None:

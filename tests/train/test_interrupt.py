@@ -18,6 +18,14 @@ from ichjax.train.interrupt import Watch
 EPOCHS = 2
 
 
+@pytest.fixture(autouse=True)
+def _signals_as_in_the_foreground():
+    """Whoever starts the tests may have SIGINT ignored, as for a job in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def train(tiny_root, tiny_config):
     """train(folder, **fields): a fold of two epochs of a very small network."""
@@ -89,6 +97,16 @@ def test_a_signal_in_the_last_update_is_not_lost(train, whole, tmp_path, monkeyp
             train(tmp_path)
     assert len(rows_of(tmp_path)) == EPOCHS  # the fold was finished first
     jax.tree.map(np.testing.assert_array_equal, train(tmp_path).params, expected.params)
+
+
+def test_an_ignored_signal_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Watch() as watch:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert watch.asked == "SIGTERM"
+        watch.asked = None
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
 def test_a_second_signal_interrupts_at_once():
