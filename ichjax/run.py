@@ -15,6 +15,7 @@ from ichjax import config as configs
 from ichjax.data import cache, ct_ich, ct_ich_tables, layouts, slice_split, source, splits
 from ichjax.errors import InputError
 from ichjax.files import CLAIM, read_json, write_json, write_text
+from ichjax.native import library
 from ichjax.train import hosts
 from ichjax.train.log import say
 
@@ -187,10 +188,11 @@ def _with_tuples(value):
 
 
 def provenance(config: ml_collections.ConfigDict) -> dict:
-    """What goes on record with every result: digest of the configuration, versions, devices."""
+    """What goes on record with every result: digest of the configuration, versions, devices and how they convolve."""
     versions = {"ichjax": __version__, "python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
-    kinds = [f"{device.platform}: {device.device_kind}" for device in jax.devices()]
+    how = ", convolutions in C++" if library.state() == "C++" else ""
+    kinds = [f"{device.platform}: {device.device_kind}{how}" for device in jax.devices()]
     return {"config_digest": configs.digest(config), "versions": versions, "devices": kinds}
 
 

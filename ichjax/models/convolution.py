@@ -1,7 +1,7 @@
-"""Convolutions of stride 1, with gradients that a CPU computes faster than those that differentiation finds.
+"""Convolutions of stride 1, a bias and a ReLU, as fast as the device at hand allows.
 
-On other devices they are XLA's own. On a CPU three things are done otherwise, to the same results but for rounding
-(what each brings: benchmarks/NOTES.md):
+On a GPU or TPU they are XLA's own. On a CPU they are those of `ichjax.native`, where that serves; else XLA's, of which
+three things are done otherwise, to the same results but for rounding (what each brings: benchmarks/NOTES.md):
 
 - the gradient of a kernel with more input than output channels: Eigen multiplies faster the more columns it has, and
   correlating the output's gradient with the input, in place of the input with that gradient, makes them the columns;
@@ -16,6 +16,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ichjax.native import calls
+
 LANES = 16  # float32 numbers that one instruction of a wide CPU works on
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
@@ -29,24 +31,30 @@ class Conv(nn.Module):
       kernel_size: (rows, columns) of the kernel.
       bias_start: where the bias starts.
       dtype: of the computation; parameters stay float32.
+      relu: whether a ReLU follows.
     """
 
     features: int
     kernel_size: tuple[int, int]
     bias_start: float = 0.0
     dtype: Any = jnp.float32
+    relu: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [B, H, W, C] to [B, H, W, features]."""
-        shape = (*self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        bias = self.param("bias", nn.initializers.constant(self.bias_start), (self.features,))
-        return add_bias(convolve(x.astype(self.dtype), kernel.astype(self.dtype)), bias.astype(self.dtype))
+    def __call__(self, x: jax.Array, beside: jax.Array | None = None) -> jax.Array:
+        """Maps [B, H, W, C], and [B, H, W, D] as its further channels, to [B, H, W, features]."""
+        maps = [x.astype(self.dtype)] + ([] if beside is None else [beside.astype(self.dtype)])
+        shape = (*self.kernel_size, sum(each.shape[-1] for each in maps), self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
+        bias = self.param("bias", nn.initializers.constant(self.bias_start), (self.features,)).astype(self.dtype)
+        if calls.suits(maps[0], kernel):
+            return calls.convolve(maps[0], maps[1] if maps[1:] else None, kernel, bias, self.relu)
+        y = add_bias(convolve(jnp.concatenate(maps, axis=-1) if maps[1:] else maps[0], kernel), bias)
+        return nn.relu(y) if self.relu else y
 
 
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """'Same' convolution of float [B, H, W, C] with [h, w, C, F]: [B, H, W, F].
+    """'Same' convolution of float [B, H, W, C] with [h, w, C, F] by XLA: [B, H, W, F].
 
     A kernel of even size reaches one pixel further to the lower right, as in Keras and flax.
     """

@@ -68,28 +68,26 @@ class UNet(nn.Module):
         x = drop(x, dropout_keys, self.dropout, salt=1)
         for level in reversed(range(self.depth)):
             width = self.base_width * 2**level
-            up = nn.relu(UpConv(width, self.dtype, name=f"up{level + 1}")(x))
-            x = jnp.concatenate([skips.pop(), up], axis=-1)
-            x = self._level(x, width, f"decoder{level + 1}")
+            up = UpConv(width, self.dtype, relu=True, name=f"up{level + 1}")(x)
+            x = self._level(skips.pop(), width, f"decoder{level + 1}", beside=up)
         if self.head == "paper":
-            x = nn.relu(self._conv(x, 2, 3, "head"))
+            x = Conv(2, (3, 3), dtype=self.dtype, relu=True, name="head")(x)
         elif self.head != "plain":
             raise ValueError(f"head {self.head!r}; expected 'paper' or 'plain'")
         start = 0.0 if self.head == "paper" else PRIOR_LOGIT
-        return self._conv(x, 1, 1, "logit", bias=start)[..., 0].astype(jnp.float32)
+        return Conv(1, (1, 1), start, self.dtype, name="logit")(x)[..., 0].astype(jnp.float32)
 
-    def _level(self, x, width, name):
+    def _level(self, x, width, name, *, beside=None):
+        """Two convolutions with ReLU; `beside` are further channels of x, the skip connection's other half."""
+        if self.norm not in ("none", "group"):
+            raise ValueError(f"norm {self.norm!r}; expected 'none' or 'group'")
         for index in (1, 2):
-            x = self._conv(x, width, 3, f"{name}_conv{index}")
-            if self.norm == "group":
-                x = GroupNorm(name=f"{name}_norm{index}")(x)
-            elif self.norm != "none":
-                raise ValueError(f"norm {self.norm!r}; expected 'none' or 'group'")
-            x = nn.relu(x)
+            plain = self.norm == "none"
+            x = Conv(width, (3, 3), dtype=self.dtype, relu=plain, name=f"{name}_conv{index}")(x, beside)
+            if not plain:
+                x = nn.relu(GroupNorm(name=f"{name}_norm{index}")(x))
+            beside = None
         return x
-
-    def _conv(self, x, width, side, name, bias=0.0):
-        return Conv(width, (side, side), bias, self.dtype, name=name)(x)
 
 
 class GroupNorm(nn.Module):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ichjax.models.convolution import add_bias, convolve
+from ichjax.native import calls
 
 SIDE = 2  # of the kernel, and the factor of upsampling
 
@@ -22,10 +23,12 @@ class UpConv(nn.Module):
     Attributes:
       features: channels of the output.
       dtype: of the computation; parameters stay float32.
+      relu: whether a ReLU follows.
     """
 
     features: int
     dtype: Any = jnp.float32
+    relu: bool = False
     kernel_size: tuple[int, int] = (SIDE, SIDE)
 
     @nn.compact
@@ -35,13 +38,14 @@ class UpConv(nn.Module):
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         # Taps are added up in float32, whatever the dtype of the computation.
-        sums = (kernel.sum(axes, keepdims=True) for axes in ((0, 1), (1,), (0,), ()))
-        both, down, right, neither = (taps.astype(self.dtype) for taps in sums)
-        x = x.astype(self.dtype)
-        rows = [
-            jnp.stack([convolve(x, both), convolve(x, right)], axis=3),  # even rows: even columns, odd columns
-            jnp.stack([convolve(x, down), convolve(x, neither)], axis=3),
-        ]
+        sums = (kernel.sum(axes, keepdims=True) for axes in ((0, 1), (0,), (1,), ()))
+        kernels = tuple(taps.astype(self.dtype) for taps in sums)
+        x, bias = x.astype(self.dtype), bias.astype(self.dtype)
+        if calls.suits(x, kernel):
+            return calls.up(x, kernels, bias, self.relu)
+        both, right, down, neither = (convolve(x, taps) for taps in kernels)
+        # Even rows: even columns, odd columns; odd rows likewise.
+        rows = [jnp.stack([both, right], axis=3), jnp.stack([down, neither], axis=3)]
         count, height, width, _ = x.shape
         out = jnp.stack(rows, axis=2).reshape(count, 2 * height, 2 * width, self.features)
-        return add_bias(out, bias.astype(self.dtype))
+        return nn.relu(add_bias(out, bias)) if self.relu else add_bias(out, bias)

@@ -1,0 +1,129 @@
+// Maps in memory, and threads that share work on them.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <thread>
+
+#include "xla/ffi/api/ffi.h"
+
+namespace ichjax {
+
+// Numbers an instruction works on, registers that hold so many, and of how many of them a block of channels is.
+#if defined(__AVX512F__)
+constexpr int LANES = 16, REGISTERS = 32, VECTORS = 2;
+#elif defined(__AVX__)
+constexpr int LANES = 8, REGISTERS = 16, VECTORS = 2;
+#else
+constexpr int LANES = 4, REGISTERS = 32, VECTORS = 4;
+#endif
+constexpr int SPARE = 2;                // registers for what passes through
+constexpr int WIDEST = 3;               // columns of a kernel
+constexpr int64_t SCRATCH = 48 * 1024;  // floats that stay in a core's second cache
+
+typedef float Vector __attribute__((vector_size(LANES * 4)));
+typedef float Loose __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+inline Vector load(const float* from) { return *reinterpret_cast<const Loose*>(from); }
+inline void store(float* to, Vector value) { *reinterpret_cast<Loose*>(to) = value; }
+inline int64_t blocks(int64_t length, int64_t size) { return (length + size - 1) / size; }
+inline int64_t padded(int64_t channels) { return blocks(channels, LANES) * LANES; }
+
+// A map [batch, height, width, channels]; pixels, rows and images are so many floats apart.
+struct Map {
+  float* data;
+  int64_t batch, height, width, channels, pixel, row, image;
+
+  float* at(int64_t number, int64_t y) const { return data + number * image + y * row; }
+};
+
+// The pixels (2 i + y, 2 j + x) of a map.
+inline Map quarter(Map map, int y, int x) {
+  map.data += y * map.row + x * map.pixel;
+  map.height /= 2, map.width /= 2, map.row *= 2, map.pixel *= 2;
+  return map;
+}
+
+// A kernel's size, and how far it reaches above and to the left of a pixel.
+struct Window {
+  int64_t height, width, top, left;
+};
+
+// Memory that begins with a whole vector, and grows.
+class Memory {
+ public:
+  float* floats(int64_t size) {
+    if (size > size_) {
+      kept_.reset(static_cast<float*>(std::aligned_alloc(64, (size * sizeof(float) + 63) / 64 * 64)));
+      if (!kept_) throw std::bad_alloc();
+      size_ = size;
+    }
+    return kept_.get();
+  }
+
+ private:
+  struct Free {
+    void operator()(float* memory) const { std::free(memory); }
+  };
+  std::unique_ptr<float, Free> kept_;
+  int64_t size_ = 0;
+};
+
+// A thread's own memory, kept from call to call.
+inline float* scratch(int which, int64_t size) {
+  thread_local Memory kept[2];
+  return kept[which].floats(size);
+}
+
+// Calls work(task) for each task, on this thread and on those of XLA's pool that are free. This one takes part, so that
+// it ends even if the pool is busy; a helper that comes late finds no task, and touches nothing but the counts.
+template <typename Work>
+void in_parallel(xla::ffi::ThreadPool& pool, int64_t tasks, const Work& work) {
+  struct Counts {
+    std::atomic<int64_t> next{0}, done{0};
+  };
+  auto counts = std::make_shared<Counts>();
+  auto help = [counts, tasks, work = &work] {
+    for (int64_t task; (task = counts->next.fetch_add(1)) < tasks;) {
+      (*work)(task);
+      counts->done.fetch_add(1, std::memory_order_release);
+    }
+  };
+  const int64_t helpers = std::min<int64_t>(pool.num_threads(), tasks) - 1;
+  for (int64_t i = 0; i < helpers; ++i) pool.Schedule(std::function<void()>(help));
+  help();
+  while (counts->done.load(std::memory_order_acquire) < tasks) std::this_thread::yield();
+}
+
+// Copies a row's channels to `to`, `pixel` floats apart. Where there is a gate, what is not above 0 in it becomes 0:
+// the gradient of a ReLU, whose output the gate is.
+inline void copy_row(const Map& map, const float* from, const float* gate, float* to, int64_t pixel) {
+  const int64_t channels = map.channels;
+  if (!gate && map.pixel == channels && pixel == channels) {
+    std::memcpy(to, from, map.width * channels * sizeof(float));
+    return;
+  }
+  for (int64_t x = 0; x < map.width; ++x, from += map.pixel, to += pixel) {
+    if (gate) {
+      for (int64_t c = 0; c < channels; ++c) to[c] = gate[c] > 0.0f ? from[c] : 0.0f;
+      gate += map.pixel;
+    } else {
+      std::memcpy(to, from, channels * sizeof(float));
+    }
+  }
+}
+
+// Rows that a thread works on at a time: as many as stay in its cache with the `more` rows around them, and fewer where
+// there would not be work for all threads.
+inline int64_t rows_at_a_time(const Map& map, int64_t row_floats, int64_t more, int64_t threads) {
+  int64_t rows = std::clamp<int64_t>(SCRATCH / row_floats - more, 1, map.height);
+  while (rows > 2 && map.batch * blocks(map.height, rows) < 4 * threads) rows = (rows + 1) / 2;
+  return rows;
+}
+
+}  // namespace ichjax
