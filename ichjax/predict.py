@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ichjax import run, tune
+from ichjax.ahead import one_ahead
 from ichjax.data import dicom, regrid
 from ichjax.data import volume as volumes
 from ichjax.data.volume import Volume
@@ -164,7 +165,8 @@ def predict(workdir: pathlib.Path, inputs: Sequence[pathlib.Path], output: pathl
     """The `predict` command.
 
     For every scan OUTPUT/NAME/ gets mask.nii.gz on the scan's own grid, overlay.png, prediction.json, and, where
-    the source was DICOM, scan.nii.gz, the HU that the mask lies on. One scan is in memory at a time.
+    the source was DICOM, scan.nii.gz, the HU that the mask lies on. Two scans are in memory at a time:
+    the next one is read while one is predicted.
 
     Returns:
       one sentence for each scan that could not be read; the others are done all the same.
@@ -174,9 +176,9 @@ def predict(workdir: pathlib.Path, inputs: Sequence[pathlib.Path], output: pathl
     for problem in problems:
         say(f"left out: {problem}")
     announced = False
-    for source in sources:
+    for source, read in zip(sources, one_ahead(Source.read, sources), strict=True):
         try:
-            volume = source.read()
+            volume = read()
         except InputError as error:
             problems.append(str(error))
             say(f"left out: {error}")

@@ -3,14 +3,14 @@
 import pathlib
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 
 import ml_collections
 import numpy as np
 from tqdm import tqdm
 
 from ichjax import run, score
+from ichjax.ahead import one_ahead
 from ichjax.data import cache
 from ichjax.data import volume as volumes
 from ichjax.data.ct_ich_tables import ranges
@@ -64,7 +64,7 @@ def _evaluate(predictions, config, place: pathlib.Path, name: str, *, published:
     rows, notes, kinds = [], list(dataset.notes), set()
     subjects = [subject for subject in dataset.subjects if subject.number in files]
     where = {"fold": None, "place": place if published else None, "config": config}
-    reads = _one_ahead(lambda subject: _read(subject, files[subject.number]), subjects)
+    reads = one_ahead(lambda subject: _read(subject, files[subject.number]), subjects)
     for read in tqdm(reads, desc="scoring", total=len(subjects), disable=None):
         try:
             scan, kind, probability = read()
@@ -104,20 +104,6 @@ def _evaluate(predictions, config, place: pathlib.Path, name: str, *, published:
 def _read(subject: Subject, path: pathlib.Path) -> tuple[cache.CachedScan, str, np.ndarray]:
     scan = cache.open_scan(subject)
     return scan, *load_prediction(path, scan.volume)
-
-
-def _one_ahead(read: Callable, items: Sequence) -> Iterator[Callable]:
-    """For each item a function that gives what `read` made of it, or raises what `read` raised.
-
-    A thread reads the next item, and no more, while the caller works on the present one.
-    """
-    with ThreadPoolExecutor(1) as reader:
-        ahead = [reader.submit(read, item) for item in items[:1]]
-        for i in range(len(items)):
-            present = ahead.pop()
-            present.exception()  # waits: two reads would hold one scan more
-            ahead += [reader.submit(read, item) for item in items[i + 1 : i + 2]]
-            yield present.result
 
 
 def _at_one_threshold(row: dict) -> dict:

@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import shutil
-import threading
 
 import nibabel as nib
 import numpy as np
@@ -176,39 +175,6 @@ def test_the_loader_says_what_it_expects(tiny_root, tmp_path):
     save(tmp_path / "049.nii", np.full((32, 32, 4), -1, np.int16), tiny_root / "ct_scans" / "049.nii")
     with pytest.raises(InputError, match=r"049\.nii: values lie in -1 to -1; expected a mask"):
         score_folder.load_prediction(tmp_path / "049.nii", scan.volume)
-
-
-def test_the_next_is_read_while_one_is_worked_on_and_no_more():
-    begun, second_begun = [], threading.Event()
-
-    def read(item):
-        begun.append(item)
-        if item == 1:
-            second_begun.set()
-        if item == 2:
-            raise InputError("two is bad")
-        return item * 10
-
-    got = []
-    for i, result in enumerate(score_folder._one_ahead(read, range(5))):
-        if i == 0:
-            assert second_begun.wait(10)
-        assert len(begun) <= i + 2
-        try:
-            got.append(result())
-        except InputError as error:
-            got.append(str(error))
-    assert got == [0, 10, "two is bad", 30, 40]
-    assert begun == [0, 1, 2, 3, 4]
-    assert list(score_folder._one_ahead(read, [])) == []
-
-
-def test_interrupted_at_the_second_scan_nothing_more_is_read():
-    begun = []
-    reads = score_folder._one_ahead(begun.append, range(5))
-    next(reads), next(reads)
-    reads.close()
-    assert max(begun) <= 2
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
