@@ -41,6 +41,9 @@ The data set: --config.data.root=DIR; without it, a synthetic one is made once.
 
 """
 PREDICTED = """\
+Folders are looked into at any depth. Of a DICOM study the series that one reads
+for a bleed is taken (whole, no contrast, soft kernel, slices of 2.5 to 6 mm).
+
 OUTPUT/NAME/ gets mask.nii.gz on the scan's own grid, overlay.png and
 prediction.json, and from DICOM scan.nii.gz, the HU under the mask. NAME is the
 last part of the path given. The run is the work directory of train or crossval;
@@ -159,7 +162,8 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
         add("--processes", type=int, metavar="N", help="how many there are, on all hosts")
         add("--process", type=int, metavar="K", help="which one this is, from 0")
     add = parts["predict"].add_argument
-    add("--input", metavar="PATH", nargs="+", help="NIfTI files, or folders of NIfTI or of DICOM files", **path)
+    add("--input", metavar="PATH", nargs="+", help="NIfTI files, and folders of NIfTI or DICOM files or both", **path)
+    add("--series", type=int, metavar="N", help="of every DICOM study take the series of this rank, as it is listed")
     add("--output", metavar="DIR", help="where each scan gets a folder", **path)
     add = parts["evaluate"].add_argument
     add("--predictions", metavar="DIR", help="a folder of NIfTI masks or probabilities", **path)

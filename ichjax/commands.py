@@ -105,7 +105,7 @@ def predict(arguments: argparse.Namespace, config: None) -> int:
     """Masks of scans; 2 where one could not be read."""
     from ichjax import predict
 
-    return 2 if predict.predict(arguments.workdir, arguments.input, arguments.output) else 0
+    return 2 if predict.predict(arguments.workdir, arguments.input, arguments.output, series=arguments.series) else 0
 
 
 def report(arguments: argparse.Namespace, config: None) -> int:

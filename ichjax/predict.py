@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import pathlib
-import re
 from collections.abc import Sequence
 
 import jax
@@ -12,19 +11,17 @@ import numpy as np
 
 from ichjax import run, tune
 from ichjax.ahead import one_ahead
-from ichjax.data import dicom, regrid
+from ichjax.data import regrid
 from ichjax.data import volume as volumes
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.evaluate import figures
 from ichjax.files import write_json
+from ichjax.inputs import Source, find_sources
 from ichjax.methods import base
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import metrics
 from ichjax.train.log import say
-
-NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
-UID = re.compile(r"\d+(\.\d+){4,}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,85 +80,9 @@ def _kernel_scale(trained: TrainedRun, volume: Volume) -> float:
     return trained_mm[0] / volume.pixel_mm[0]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Source:
-    """Where a scan is: a NIfTI file, or a folder and one of its DICOM series.
-
-    Attributes:
-      name: of its folder in the output: the last part of the path that the user gave, never anything of a header.
-      path: the file or folder.
-      series: None for a NIfTI file.
-    """
-
-    name: str
-    path: pathlib.Path
-    series: dicom.Series | None = None
-
-    def read(self) -> Volume:
-        """Reads the scan; InputError names the file or folder."""
-        if self.series is None:
-            return volumes.read_nifti(self.path)
-        try:
-            return dicom.read_series(self.path, self.series)
-        except InputError as error:  # it names a file, but not in which of the folders
-            raise InputError(f"{self.path}: {error}") from error
-
-
-def find_sources(paths: Sequence[pathlib.Path]) -> tuple[list[Source], list[str]]:
-    """Finds the scans that the paths name: NIfTI files, folders of them, or folders of DICOM files.
-
-    Of a DICOM folder the series with the most slices is taken, and a line names the others; the folders below it
-    are looked into where it holds no series itself.
-
-    Returns:
-      (the sources, [one sentence for each path at which there is none]).
-    """
-    sources, problems, taken = [], [], set()
-    for path in paths:
-        try:
-            found = _sources_at(path)
-        except InputError as error:
-            problems.append(str(error))
-            continue
-        for file, series in found:
-            sources.append(Source(_unused_name(file, taken), file, series))
-    return sources, problems
-
-
-def _sources_at(path: pathlib.Path) -> list[tuple[pathlib.Path, dicom.Series | None]]:
-    if path.is_file():
-        if not NIFTI.search(path.name) and dicom.is_dicom(path):
-            raise InputError(f"{path}: one DICOM file, which holds one slice or part of a series; give its folder")
-        return [(path, None)]
-    if not path.is_dir():
-        raise InputError(f"{path}: no such file or folder; expected a NIfTI file, or a folder of NIfTI or DICOM files")
-    files = sorted(p for p in path.iterdir() if NIFTI.search(p.name) and not p.name.startswith(".") and p.is_file())
-    if files:
-        return [(file, None) for file in files]
-    try:
-        first, *others = dicom.find_series(path)
-    except InputError:
-        if not any(p.is_dir() for p in path.iterdir()):
-            raise
-        first, *others = dicom.find_series(path, recursive=True)
-    if others:
-        labels = ", ".join(series.label for series in others)
-        say(f"{path.resolve().name}: takes {first.label}; left out: {labels}")
-    return [(path, first)]
-
-
-def _unused_name(path: pathlib.Path, taken: set[str]) -> str:
-    """A name for the output that is not taken yet; takes it. What looks like a DICOM UID is no name."""
-    stem = NIFTI.sub("", path.resolve().name)
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", UID.sub("scan", stem)).strip(".") or "scan"
-    name, number = plain, 2
-    while name in taken:
-        name, number = f"{plain}_{number}", number + 1
-    taken.add(name)
-    return name
-
-
-def predict(workdir: pathlib.Path, inputs: Sequence[pathlib.Path], output: pathlib.Path) -> list[str]:
+def predict(
+    workdir: pathlib.Path, inputs: Sequence[pathlib.Path], output: pathlib.Path, *, series: int | None = None
+) -> list[str]:
     """The `predict` command.
 
     For every scan OUTPUT/NAME/ gets mask.nii.gz on the scan's own grid, overlay.png, prediction.json, and, where
@@ -172,7 +93,7 @@ def predict(workdir: pathlib.Path, inputs: Sequence[pathlib.Path], output: pathl
       one sentence for each scan that could not be read; the others are done all the same.
     """
     trained = load_run(workdir)
-    sources, problems = find_sources(inputs)
+    sources, problems = find_sources(inputs, series=series)
     for problem in problems:
         say(f"left out: {problem}")
     announced = False

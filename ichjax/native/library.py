@@ -1,5 +1,7 @@
 """The C++ of this folder, compiled for this machine when it is first needed, and kept in the cache folder."""
 
+import contextlib
+import contextvars
 import ctypes
 import functools
 import hashlib
@@ -13,11 +15,12 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 
 import jax
 import jaxlib
 
-from ichjax.data import cache
+from ichjax.files import cache_folder
 
 HERE = pathlib.Path(__file__).parent
 SOURCES = ("calls.cc", "convolve.h", "correlate.h", "maps.h")
@@ -26,6 +29,7 @@ OPTIONS = ("-O3", "-std=c++17", "-shared", "-fPIC")
 LONGEST_S = 300  # that a compiler may take
 SWITCH = "ICHJAX_NATIVE"  # 0 in the environment: not used
 _lock = threading.Lock()
+_left_alone = contextvars.ContextVar("left_alone", default=False)
 
 
 class Unusable(Exception):
@@ -37,7 +41,7 @@ def usable() -> bool:
 
     They do on a single CPU device: XLA cannot divide among several what it did not compile itself.
     """
-    if os.environ.get(SWITCH) == "0" or jax.default_backend() != "cpu" or jax.device_count() > 1:
+    if _left_alone.get() or os.environ.get(SWITCH) == "0" or jax.default_backend() != "cpu" or jax.device_count() > 1:
         return False
     try:
         load()
@@ -45,6 +49,16 @@ def usable() -> bool:
         _warn(str(error))
         return False
     return True
+
+
+@contextlib.contextmanager
+def by_xla() -> Iterator[None]:
+    """What is traced inside is XLA's alone: for programs that leave this process, or whose operations it counts."""
+    token = _left_alone.set(True)
+    try:
+        yield
+    finally:
+        _left_alone.reset(token)
 
 
 def load() -> None:
@@ -87,7 +101,7 @@ def _compiled() -> pathlib.Path:
     compiler = shlex.split(os.environ.get("CXX", "")) or _found()
     sources = b"".join((HERE / name).read_bytes() for name in SOURCES)
     parts = (sources, _run([*compiler, "--version"]).encode(), jaxlib.__version__.encode(), _processor())
-    place = cache.folder() / "native"
+    place = cache_folder() / "native"
     path = place / f"{hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]}.so"
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():

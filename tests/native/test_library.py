@@ -1,5 +1,6 @@
 """The library is made where it can be, and done without where it cannot."""
 
+import contextlib
 import logging
 import stat
 
@@ -63,16 +64,24 @@ def test_a_library_that_others_could_have_written_is_not_loaded(fresh, monkeypat
         library.load()
 
 
-@pytest.mark.parametrize("case", ["switched off", "several devices", "a GPU"])
+@pytest.mark.parametrize("case", ["switched off", "several devices", "a GPU", "asked to"])
 def test_it_is_left_alone_where_it_does_not_serve(fresh, monkeypatch, case):
     monkeypatch.setattr(library, "load", lambda: pytest.fail("loaded"))
     if case == "switched off":
         monkeypatch.setenv(library.SWITCH, "0")
     elif case == "several devices":
         monkeypatch.setattr(jax, "device_count", lambda: 2)
-    else:
+    elif case == "a GPU":
         monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert not library.usable()
+    with library.by_xla() if case == "asked to" else contextlib.nullcontext():
+        assert not library.usable()
+
+
+def test_it_is_used_again_afterwards(fresh, monkeypatch):
+    monkeypatch.setattr(library, "load", lambda: None)
+    with library.by_xla():
+        pass
+    assert library.usable()
 
 
 @pytest.mark.parametrize(
