@@ -102,8 +102,8 @@ def test_abc2_of_an_ellipsoid_is_its_volume_but_for_pi_by_3(radii_mm, gap):
     true_ml = 4 / 3 * np.pi * np.prod(radii_mm) / 1000
     # 75 % of the area is reached at half the radius, 25 % at sqrt(3) / 2 of it: C = 2 r (0.5 + (0.866 - 0.5) / 2).
     expected = 2 * radii_mm[0] * 2 * radii_mm[1] * 2 * radii_mm[2] * 0.683 / 2 / 1000
-    assert found == pytest.approx(expected, rel=0.04)
-    assert found / true_ml == pytest.approx(0.683 * 3 / np.pi, rel=0.04)
+    assert found == pytest.approx(expected, rel=0.06)  # pixels are rectangles
+    assert found / true_ml == pytest.approx(0.683 * 3 / np.pi, rel=0.06)
 
 
 @given(turned=st.integers(0, 3), flipped=st.booleans(), seed=st.integers(0, 5))
