@@ -165,7 +165,7 @@ inline void correlate(xla::ffi::ThreadPool& pool, Correlation task, float* kerne
   const int64_t J = task.together, all = task.all(), size = (task.window.height * width * all + 1) * wide;
   const int64_t rows = rows_at_a_time(x, task.width() * wide, task.window.height - 1, 1);
   const int64_t in_image = blocks(x.height, rows), units = x.batch * in_image;
-  const int64_t parts = std::min(units, std::clamp<int64_t>(SHARED / size, 1, SHARES));
+  const int64_t parts = std::clamp<int64_t>(SHARED / size, 1, std::clamp<int64_t>(units, 1, SHARES));
   const int64_t groups = std::min(all / J, SHARES / parts);  // of input channels, where sums are too large to have many
   Memory memory;
   float* sums = memory.floats(parts * size);
