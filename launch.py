@@ -46,8 +46,9 @@ for a bleed is taken (whole, no contrast, soft kernel, slices of 2.5 to 6 mm).
 
 OUTPUT/NAME/ gets mask.nii.gz on the scan's own grid, overlay.png and
 prediction.json, and from DICOM scan.nii.gz, the HU under the mask. NAME is the
-last part of the path given. The run is the work directory of train or crossval;
-its finished folds are averaged.
+last part of the path given. OUTPUT/worklist.csv has a line for each scan, the most
+suspicious first. What is there already is kept, so an interrupted command goes on.
+The run is the work directory of train or crossval; its finished folds are averaged.
 
 """
 EVALUATED = """\
@@ -165,6 +166,8 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     add("--input", metavar="PATH", nargs="+", help="NIfTI files, and folders of NIfTI or DICOM files or both", **path)
     add("--series", type=int, metavar="N", help="of every DICOM study take the series of this rank, as it is listed")
     add("--output", metavar="DIR", help="where each scan gets a folder", **path)
+    add("--probability", action="store_true", help="write it too: probability.nii.gz, 255 is 1")
+    add("--overwrite", action="store_true", help="predict again what is there already")
     add = parts["evaluate"].add_argument
     add("--predictions", metavar="DIR", help="a folder of NIfTI masks or probabilities", **path)
     add("--workdir", metavar="NEW", type=pathlib.Path, help="a new folder for tables, figures and report")

@@ -103,9 +103,10 @@ def train(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> i
 
 def predict(arguments: argparse.Namespace, config: None) -> int:
     """Masks of scans; 2 where one could not be read."""
-    from ichjax import predict
+    from ichjax.predict_scans import predict_scans
 
-    return 2 if predict.predict(arguments.workdir, arguments.input, arguments.output, series=arguments.series) else 0
+    options = {"series": arguments.series, "probability": arguments.probability, "overwrite": arguments.overwrite}
+    return 2 if predict_scans(arguments.workdir, arguments.input, arguments.output, **options) else 0
 
 
 def report(arguments: argparse.Namespace, config: None) -> int:

@@ -129,7 +129,7 @@ def _of_study(study: dicom.Study, wanted: int | None) -> Source:
 def _unused(name: str, taken: set[str]) -> str:
     """A name for the output that is not taken yet; takes it. What looks like a DICOM UID is no name."""
     stem = NIFTI.sub("", name)
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", UID.sub("scan", stem)).strip(".") or "scan"
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", UID.sub("scan", stem)).lstrip(".-").rstrip(".") or "scan"
     unused, number = plain, 2
     while unused in taken:
         unused, number = f"{plain}_{number}", number + 1

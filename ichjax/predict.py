@@ -1,27 +1,22 @@
-"""Scans in, masks out: what a trained run says about any head CT."""
+"""What a trained run says about a head CT: probability, mask, and what a reader would note of it."""
 
 import dataclasses
 import functools
+import hashlib
 import pathlib
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ichjax import run, tune
-from ichjax.ahead import one_ahead
 from ichjax.data import regrid
-from ichjax.data import volume as volumes
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
-from ichjax.evaluate import figures
-from ichjax.files import write_json
-from ichjax.inputs import Source, find_sources
+from ichjax.evaluate import findings, quality
 from ichjax.methods import base
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import metrics
-from ichjax.train.log import say
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,6 +28,7 @@ class TrainedRun:
     folds: tuple[int, ...]
     digest: str
     post: base.PostProcess
+    rule_mm2: float
 
 
 def load_run(workdir: pathlib.Path) -> TrainedRun:
@@ -48,8 +44,9 @@ def load_run(workdir: pathlib.Path) -> TrainedRun:
         raise InputError(f"{workdir}: no fold is trained; expected fold_0/model.json from `train` or `crossval`")
     params = tuple(method.load(folder) for folder in finished)
     folds = tuple(run.fold_number(folder) for folder in finished)
+    rule = config.evaluate.slice_rule_mm2
     posts = [tune.read(folder, method.post) for folder in finished]
-    return TrainedRun(method, params, folds, run.provenance(config)["config_digest"], tune.combined(posts))
+    return TrainedRun(method, params, folds, run.provenance(config)["config_digest"], tune.combined(posts), rule)
 
 
 def predict_volume(trained: TrainedRun, volume: Volume) -> tuple[np.ndarray, np.ndarray]:
@@ -80,57 +77,12 @@ def _kernel_scale(trained: TrainedRun, volume: Volume) -> float:
     return trained_mm[0] / volume.pixel_mm[0]
 
 
-def predict(
-    workdir: pathlib.Path, inputs: Sequence[pathlib.Path], output: pathlib.Path, *, series: int | None = None
-) -> list[str]:
-    """The `predict` command.
-
-    For every scan OUTPUT/NAME/ gets mask.nii.gz on the scan's own grid, overlay.png, prediction.json, and, where
-    the source was DICOM, scan.nii.gz, the HU that the mask lies on. Two scans are in memory at a time:
-    the next one is read while one is predicted.
-
-    Returns:
-      one sentence for each scan that could not be read; the others are done all the same.
-    """
-    trained = load_run(workdir)
-    sources, problems = find_sources(inputs, series=series)
-    for problem in problems:
-        say(f"left out: {problem}")
-    announced = False
-    for source, read in zip(sources, one_ahead(Source.read, sources), strict=True):
-        try:
-            volume = read()
-        except InputError as error:
-            problems.append(str(error))
-            say(f"left out: {error}")
-            continue
-        if not announced:
-            _announce(trained, volume, len(sources))
-            announced = True
-        row = _predict_one(trained, source, volume, output / source.name)
-        found = f"{row['volume_ml']:.2f} mL predicted on {row['positive_slices']} of {row['slices']} slices"
-        say(f"{source.name}: {found}, highest probability {row['highest_probability']:.2f} -> {output / source.name}")
-    say("research use only: not for diagnosis")
-    return problems
-
-
-def _announce(trained: TrainedRun, first: Volume, scans: int) -> None:
-    """Says how long the scans will take if all are as deep as the first."""
-    folds = ", ".join(map(str, trained.folds))
-    which = f"mean of folds {folds}" if len(trained.folds) > 1 else f"fold {folds}"
-    many = f"{scans} scans, if all are as deep as the first" if scans > 1 else "1 scan"
-    trained.method.announce(trained.params[0], [first] * (scans * len(trained.params)), f"{many}, {which}")
-
-
-def _predict_one(trained: TrainedRun, source: Source, volume: Volume, folder: pathlib.Path) -> dict:
-    mask, probability = predict_volume(trained, volume)
-    folder.mkdir(parents=True, exist_ok=True)
-    row = {
-        "volume_ml": float(mask.sum(axis=(1, 2)) @ volume.pixel_ml),
-        "slices": len(mask),
-        "positive_slices": int(mask.any(axis=(1, 2)).sum()),
-        "highest_probability": float(probability.max()),
-        "predicted_px": mask.sum(axis=(1, 2), dtype=int).tolist(),
+def describe(trained: TrainedRun, volume: Volume, mask: np.ndarray, probability: np.ndarray) -> dict:
+    """A prediction in numbers (`findings.describe`), with what it was made by, the scan's geometry and what speaks
+    against it (`quality.warnings`): ready for JSON."""
+    return {
+        **findings.describe(volume, mask, probability, rule_mm2=trained.rule_mm2),
+        "warnings": quality.warnings(volume, trained_pixel_mm=getattr(trained.params[0], "pixel_mm", None)),
         "positions_mm": np.round(volume.positions_mm, 3).tolist(),
         "pixel_mm": volume.pixel_mm,
         "geometry": _geometry(volume),
@@ -138,14 +90,16 @@ def _predict_one(trained: TrainedRun, source: Source, volume: Volume, folder: pa
         "threshold_chosen_on": trained.post.chosen_on,
         "folds": list(trained.folds),
         "config_digest": trained.digest,
+        "scan_digest": digest(volume),
         "use": "research use only",
     }
-    volumes.write_nifti(folder / "mask.nii.gz", mask, volume)
-    if source.series is not None:
-        volumes.write_nifti(folder / "scan.nii.gz", volume.hu, volume)
-    figures.overlay_sheet(folder / "overlay.png", volume, mask, title=f"{row['volume_ml']:.2f} mL predicted")
-    write_json(folder / "prediction.json", row)
-    return row
+
+
+def digest(volume: Volume) -> str:
+    """Tells scans apart: of the HU and of the place of every slice, never of a header."""
+    found = hashlib.blake2b(np.ascontiguousarray(volume.hu), digest_size=16)
+    found.update(np.round(volume.slice_origins_mm, 2).tobytes() + np.round(volume.affine, 4).tobytes())
+    return found.hexdigest()
 
 
 def _geometry(volume: Volume) -> str:

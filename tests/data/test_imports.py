@@ -34,9 +34,10 @@ MAY_IMPORT = {
     "crossval": BASE | FIT | {"config", "evaluate", "run", "score", "tune", "leak"},
     "score_folder": BASE | FIT | {"config", "evaluate", "run", "score", "ahead"},
     "inputs": BASE | HOST | {"train"},
-    "predict": BASE | FIT | {"config", "evaluate", "run", "tune", "ahead", "inputs"},
+    "predict": BASE | FIT | {"config", "evaluate", "run", "tune"},
+    "predict_scans": BASE | FIT | {"config", "evaluate", "ahead", "inputs", "predict"},
     "export": BASE | FIT | {"config", "evaluate", "run"},
-    "commands": BASE | FIT | {"config", "evaluate", "run", "crossval", "score_folder", "predict", "export"},
+    "commands": BASE | FIT | {"config", "evaluate", "run", "crossval", "score_folder", "predict_scans", "export"},
 }
 
 

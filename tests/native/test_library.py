@@ -64,7 +64,7 @@ def compiler(fresh, monkeypatch):
     """A compiler that makes a library with nothing in it, quickly, and how often it did."""
     path = fresh / "cxx"
     path.write_text(
-        '#!/bin/sh\nfor last; do :; done\n[ $last = --version ] && exit 0\n'
+        "#!/bin/sh\nfor last; do :; done\n[ $last = --version ] && exit 0\n"
         f'echo >> {fresh / "times"}\nexec cc -shared -o "$last" -x c /dev/null\n'
     )
     path.chmod(0o700)
