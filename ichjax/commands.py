@@ -109,6 +109,16 @@ def predict(arguments: argparse.Namespace, config: None) -> int:
     return 2 if predict_scans(arguments.workdir, arguments.input, arguments.output, **options) else 0
 
 
+def export(arguments: argparse.Namespace, config: None) -> int:
+    """A run as one file that JAX alone can run."""
+    from ichjax.export import export
+
+    platforms = arguments.platforms.split(",")
+    options = {"side": arguments.side, "pixel_mm": arguments.pixel_mm, "platforms": platforms}
+    export(arguments.workdir, arguments.output, **options)
+    return 0
+
+
 def report(arguments: argparse.Namespace, config: None) -> int:
     """Tables, figures and report of a work directory."""
     from ichjax import crossval

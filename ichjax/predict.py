@@ -29,6 +29,7 @@ class TrainedRun:
     digest: str
     post: base.PostProcess
     rule_mm2: float
+    method_name: str
 
 
 def load_run(workdir: pathlib.Path) -> TrainedRun:
@@ -46,19 +47,20 @@ def load_run(workdir: pathlib.Path) -> TrainedRun:
     folds = tuple(run.fold_number(folder) for folder in finished)
     rule = config.evaluate.slice_rule_mm2
     posts = [tune.read(folder, method.post) for folder in finished]
-    return TrainedRun(method, params, folds, run.provenance(config)["config_digest"], tune.combined(posts), rule)
+    return TrainedRun(
+        method, params, folds, run.provenance(config)["config_digest"], tune.combined(posts), rule, config.method
+    )
 
 
 def predict_volume(trained: TrainedRun, volume: Volume) -> tuple[np.ndarray, np.ndarray]:
     """The mask uint8 [D, H, W] and the probability float32 [D, H, W] of a scan, averaged over the run's folds."""
     total = sum(trained.method.predict(params, volume).probability for params in trained.params)
-    post = trained.post
-    scale = _kernel_scale(trained, volume)
+    closing, opening = kernels(trained, regrid.own_grid(volume))
     probability, mask = _finish(
         pad_depth(total / len(trained.params), 0.0),  # so that few programs are compiled
-        np.array([post.threshold], np.float32),
-        closing=round(post.closing_px * scale),
-        opening=round(post.opening_px * scale),
+        np.array([trained.post.threshold], np.float32),
+        closing=closing,
+        opening=opening,
     )
     return np.asarray(mask)[: len(volume.hu)], np.asarray(probability)[: len(volume.hu)]
 
@@ -69,12 +71,13 @@ def _finish(probability, threshold, *, closing: int, opening: int):
     return probability, mask.astype(jnp.uint8)
 
 
-def _kernel_scale(trained: TrainedRun, volume: Volume) -> float:
-    """Kernels are so many pixels of the training scans: on other pixels they keep their millimetres."""
-    trained_mm = getattr(trained.params[0], "pixel_mm", None)
-    if trained_mm is None or regrid.same_pixels(volume.pixel_mm, trained_mm):
-        return 1.0
-    return trained_mm[0] / volume.pixel_mm[0]
+def kernels(trained: TrainedRun, own: regrid.Geometry) -> tuple[int, int]:
+    """(closing, opening) in pixels of a grid: they are so many of the training scans, and keep their millimetres."""
+    post, trained_mm = trained.post, getattr(trained.params[0], "pixel_mm", None)
+    pixel_mm = (own.row_mm, own.column_mm)
+    known = trained_mm is not None and not regrid.same_pixels(pixel_mm, trained_mm)
+    scale = trained_mm[0] / pixel_mm[0] if known else 1.0
+    return round(post.closing_px * scale), round(post.opening_px * scale)
 
 
 def describe(trained: TrainedRun, volume: Volume, mask: np.ndarray, probability: np.ndarray) -> dict:

@@ -95,6 +95,10 @@ class UNetMethod:
         own = regrid.own_grid(volume)
         return Prediction(self._predictor(params.weights, volume.hu, own, params.grid))
 
+    def traced(self, params: UNetParams, hu: jax.Array, own: Geometry) -> jax.Array:
+        """As `predict`, of a few slices int16 [N, H, W] of the grid `own`, as part of a larger program."""
+        return self._predictor.traced(params.weights, hu, own, params.grid)
+
     def estimate_seconds(self, params: UNetParams, volume: Volume) -> float:
         """Measures how long a slice in the middle takes on this machine, and so the scan; a little too long, as the
         slices at the ends show more air."""

@@ -36,7 +36,8 @@ MAY_IMPORT = {
     "inputs": BASE | HOST | {"train"},
     "predict": BASE | FIT | {"config", "evaluate", "run", "tune"},
     "predict_scans": BASE | FIT | {"config", "evaluate", "ahead", "inputs", "predict"},
-    "export": BASE | FIT | {"config", "evaluate", "run"},
+    "model_card": BASE,
+    "export": BASE | FIT | {"predict", "model_card"},
     "commands": BASE | FIT | {"config", "evaluate", "run", "crossval", "score_folder", "predict_scans", "export"},
 }
 
