@@ -14,6 +14,7 @@ COMMANDS = {
     "crossval": "train and test every fold, then write the report",
     "train": "train one fold (--config.fold=0)",
     "predict": "masks of any head CTs, with a trained run",
+    "export": "a trained run as one file that JAX alone can run",
     "report": "score a run again, without predicting, and write its report",
     "evaluate": "score a folder of masks or probabilities, whoever made them",
     "compare": "two runs, subject by subject",
@@ -25,6 +26,7 @@ WITH_CONFIG = ("crossval", "train", "evaluate", "stats", "prepare")
 WITHOUT_FILE = ("evaluate", "stats")  # the defaults do where no configuration is named
 USAGE = {
     "predict": "--workdir=RUN --input PATH [PATH ...] --output=DIR",
+    "export": "--workdir=RUN --output=DIR [--side=512] [--pixel_mm=0.45]",
     "report": "--workdir=RUN",
     "evaluate": "--predictions=DIR --config.data.root=DIR [--workdir=NEW]",
     "compare": "RUN_A RUN_B [--output=DIR]",
@@ -41,10 +43,14 @@ The data set: --config.data.root=DIR; without it, a synthetic one is made once.
 
 """
 PREDICTED = """\
+Folders are looked into at any depth. Of a DICOM study the series that one reads
+for a bleed is taken (whole, no contrast, soft kernel, slices of 2.5 to 6 mm).
+
 OUTPUT/NAME/ gets mask.nii.gz on the scan's own grid, overlay.png and
 prediction.json, and from DICOM scan.nii.gz, the HU under the mask. NAME is the
-last part of the path given. The run is the work directory of train or crossval;
-its finished folds are averaged.
+last part of the path given. OUTPUT/worklist.csv has a line for each scan, the most
+suspicious first. What is there already is kept, so an interrupted command goes on.
+The run is the work directory of train or crossval; its finished folds are averaged.
 
 """
 EVALUATED = """\
@@ -151,7 +157,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
             **layout,
         )
     path = {"type": pathlib.Path, "required": True}
-    for name in ("crossval", "train", "predict", "report"):
+    for name in ("crossval", "train", "predict", "export", "report"):
         parts[name].add_argument("--workdir", metavar="RUN", help="the run's folder", **path)
     for name in ("crossval", "train"):
         add = parts[name].add_argument
@@ -159,8 +165,16 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
         add("--processes", type=int, metavar="N", help="how many there are, on all hosts")
         add("--process", type=int, metavar="K", help="which one this is, from 0")
     add = parts["predict"].add_argument
-    add("--input", metavar="PATH", nargs="+", help="NIfTI files, or folders of NIfTI or of DICOM files", **path)
+    add("--input", metavar="PATH", nargs="+", help="NIfTI files, and folders of NIfTI or DICOM files or both", **path)
+    add("--series", type=int, metavar="N", help="of every DICOM study take the series of this rank, as it is listed")
     add("--output", metavar="DIR", help="where each scan gets a folder", **path)
+    add("--probability", action="store_true", help="write it too: probability.nii.gz, 255 is 1")
+    add("--overwrite", action="store_true", help="predict again what is there already")
+    add = parts["export"].add_argument
+    add("--output", metavar="DIR", help="gets model.jaxexport, model.json and model_card.md", **path)
+    add("--side", type=int, default=512, metavar="N", help="rows and columns of the slices it takes (default 512)")
+    add("--pixel_mm", type=float, metavar="MM", help="the size of their pixels (default: the training scans')")
+    add("--platforms", default="cpu,cuda,tpu", metavar="NAMES", help="that it runs on (default cpu,cuda,tpu)")
     add = parts["evaluate"].add_argument
     add("--predictions", metavar="DIR", help="a folder of NIfTI masks or probabilities", **path)
     add("--workdir", metavar="NEW", type=pathlib.Path, help="a new folder for tables, figures and report")

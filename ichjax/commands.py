@@ -103,9 +103,20 @@ def train(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> i
 
 def predict(arguments: argparse.Namespace, config: None) -> int:
     """Masks of scans; 2 where one could not be read."""
-    from ichjax import predict
+    from ichjax.predict_scans import predict_scans
 
-    return 2 if predict.predict(arguments.workdir, arguments.input, arguments.output) else 0
+    options = {"series": arguments.series, "probability": arguments.probability, "overwrite": arguments.overwrite}
+    return 2 if predict_scans(arguments.workdir, arguments.input, arguments.output, **options) else 0
+
+
+def export(arguments: argparse.Namespace, config: None) -> int:
+    """A run as one file that JAX alone can run."""
+    from ichjax.export import export
+
+    platforms = arguments.platforms.split(",")
+    options = {"side": arguments.side, "pixel_mm": arguments.pixel_mm, "platforms": platforms}
+    export(arguments.workdir, arguments.output, **options)
+    return 0
 
 
 def report(arguments: argparse.Namespace, config: None) -> int:

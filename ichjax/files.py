@@ -5,6 +5,7 @@ import csv
 import fcntl
 import io
 import json
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -31,6 +32,15 @@ def claim(folder: pathlib.Path):
                 f"{folder}: another process is working in it; expected it to have ended, or another --workdir"
             ) from error
         yield
+
+
+def cache_folder() -> pathlib.Path:
+    """Where synthetic sets, unpacked scans and compiled code are: `ICHJAX_CACHE`, else a folder of the user's cache."""
+    named = os.environ.get("ICHJAX_CACHE")
+    if named:
+        return pathlib.Path(named).expanduser().resolve()
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base).expanduser().resolve() / "ichjax"
 
 
 def write_json(path: pathlib.Path, value) -> None:

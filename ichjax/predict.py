@@ -1,30 +1,22 @@
-"""Scans in, masks out: what a trained run says about any head CT."""
+"""What a trained run says about a head CT: probability, mask, and what a reader would note of it."""
 
 import dataclasses
 import functools
+import hashlib
 import pathlib
-import re
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ichjax import run, tune
-from ichjax.ahead import one_ahead
-from ichjax.data import dicom, regrid
-from ichjax.data import volume as volumes
+from ichjax.data import regrid
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
-from ichjax.evaluate import figures
-from ichjax.files import write_json
+from ichjax.evaluate import findings, quality
 from ichjax.methods import base
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import metrics
-from ichjax.train.log import say
-
-NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
-UID = re.compile(r"\d+(\.\d+){4,}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,6 +28,8 @@ class TrainedRun:
     folds: tuple[int, ...]
     digest: str
     post: base.PostProcess
+    rule_mm2: float
+    method_name: str
 
 
 def load_run(workdir: pathlib.Path) -> TrainedRun:
@@ -51,20 +45,22 @@ def load_run(workdir: pathlib.Path) -> TrainedRun:
         raise InputError(f"{workdir}: no fold is trained; expected fold_0/model.json from `train` or `crossval`")
     params = tuple(method.load(folder) for folder in finished)
     folds = tuple(run.fold_number(folder) for folder in finished)
+    rule = config.evaluate.slice_rule_mm2
     posts = [tune.read(folder, method.post) for folder in finished]
-    return TrainedRun(method, params, folds, run.provenance(config)["config_digest"], tune.combined(posts))
+    return TrainedRun(
+        method, params, folds, run.provenance(config)["config_digest"], tune.combined(posts), rule, config.method
+    )
 
 
 def predict_volume(trained: TrainedRun, volume: Volume) -> tuple[np.ndarray, np.ndarray]:
     """The mask uint8 [D, H, W] and the probability float32 [D, H, W] of a scan, averaged over the run's folds."""
     total = sum(trained.method.predict(params, volume).probability for params in trained.params)
-    post = trained.post
-    scale = _kernel_scale(trained, volume)
+    closing, opening = kernels(trained, regrid.own_grid(volume))
     probability, mask = _finish(
         pad_depth(total / len(trained.params), 0.0),  # so that few programs are compiled
-        np.array([post.threshold], np.float32),
-        closing=round(post.closing_px * scale),
-        opening=round(post.opening_px * scale),
+        np.array([trained.post.threshold], np.float32),
+        closing=closing,
+        opening=opening,
     )
     return np.asarray(mask)[: len(volume.hu)], np.asarray(probability)[: len(volume.hu)]
 
@@ -75,141 +71,21 @@ def _finish(probability, threshold, *, closing: int, opening: int):
     return probability, mask.astype(jnp.uint8)
 
 
-def _kernel_scale(trained: TrainedRun, volume: Volume) -> float:
-    """Kernels are so many pixels of the training scans: on other pixels they keep their millimetres."""
-    trained_mm = getattr(trained.params[0], "pixel_mm", None)
-    if trained_mm is None or regrid.same_pixels(volume.pixel_mm, trained_mm):
-        return 1.0
-    return trained_mm[0] / volume.pixel_mm[0]
+def kernels(trained: TrainedRun, own: regrid.Geometry) -> tuple[int, int]:
+    """(closing, opening) in pixels of a grid: they are so many of the training scans, and keep their millimetres."""
+    post, trained_mm = trained.post, getattr(trained.params[0], "pixel_mm", None)
+    pixel_mm = (own.row_mm, own.column_mm)
+    known = trained_mm is not None and not regrid.same_pixels(pixel_mm, trained_mm)
+    scale = trained_mm[0] / pixel_mm[0] if known else 1.0
+    return round(post.closing_px * scale), round(post.opening_px * scale)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Source:
-    """Where a scan is: a NIfTI file, or a folder and one of its DICOM series.
-
-    Attributes:
-      name: of its folder in the output: the last part of the path that the user gave, never anything of a header.
-      path: the file or folder.
-      series: None for a NIfTI file.
-    """
-
-    name: str
-    path: pathlib.Path
-    series: dicom.Series | None = None
-
-    def read(self) -> Volume:
-        """Reads the scan; InputError names the file or folder."""
-        if self.series is None:
-            return volumes.read_nifti(self.path)
-        try:
-            return dicom.read_series(self.path, self.series)
-        except InputError as error:  # it names a file, but not in which of the folders
-            raise InputError(f"{self.path}: {error}") from error
-
-
-def find_sources(paths: Sequence[pathlib.Path]) -> tuple[list[Source], list[str]]:
-    """Finds the scans that the paths name: NIfTI files, folders of them, or folders of DICOM files.
-
-    Of a DICOM folder the series with the most slices is taken, and a line names the others; the folders below it
-    are looked into where it holds no series itself.
-
-    Returns:
-      (the sources, [one sentence for each path at which there is none]).
-    """
-    sources, problems, taken = [], [], set()
-    for path in paths:
-        try:
-            found = _sources_at(path)
-        except InputError as error:
-            problems.append(str(error))
-            continue
-        for file, series in found:
-            sources.append(Source(_unused_name(file, taken), file, series))
-    return sources, problems
-
-
-def _sources_at(path: pathlib.Path) -> list[tuple[pathlib.Path, dicom.Series | None]]:
-    if path.is_file():
-        if not NIFTI.search(path.name) and dicom.is_dicom(path):
-            raise InputError(f"{path}: one DICOM file, which holds one slice or part of a series; give its folder")
-        return [(path, None)]
-    if not path.is_dir():
-        raise InputError(f"{path}: no such file or folder; expected a NIfTI file, or a folder of NIfTI or DICOM files")
-    files = sorted(p for p in path.iterdir() if NIFTI.search(p.name) and not p.name.startswith(".") and p.is_file())
-    if files:
-        return [(file, None) for file in files]
-    try:
-        first, *others = dicom.find_series(path)
-    except InputError:
-        if not any(p.is_dir() for p in path.iterdir()):
-            raise
-        first, *others = dicom.find_series(path, recursive=True)
-    if others:
-        labels = ", ".join(series.label for series in others)
-        say(f"{path.resolve().name}: takes {first.label}; left out: {labels}")
-    return [(path, first)]
-
-
-def _unused_name(path: pathlib.Path, taken: set[str]) -> str:
-    """A name for the output that is not taken yet; takes it. What looks like a DICOM UID is no name."""
-    stem = NIFTI.sub("", path.resolve().name)
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", UID.sub("scan", stem)).strip(".") or "scan"
-    name, number = plain, 2
-    while name in taken:
-        name, number = f"{plain}_{number}", number + 1
-    taken.add(name)
-    return name
-
-
-def predict(workdir: pathlib.Path, inputs: Sequence[pathlib.Path], output: pathlib.Path) -> list[str]:
-    """The `predict` command.
-
-    For every scan OUTPUT/NAME/ gets mask.nii.gz on the scan's own grid, overlay.png, prediction.json, and, where
-    the source was DICOM, scan.nii.gz, the HU that the mask lies on. Two scans are in memory at a time:
-    the next one is read while one is predicted.
-
-    Returns:
-      one sentence for each scan that could not be read; the others are done all the same.
-    """
-    trained = load_run(workdir)
-    sources, problems = find_sources(inputs)
-    for problem in problems:
-        say(f"left out: {problem}")
-    announced = False
-    for source, read in zip(sources, one_ahead(Source.read, sources), strict=True):
-        try:
-            volume = read()
-        except InputError as error:
-            problems.append(str(error))
-            say(f"left out: {error}")
-            continue
-        if not announced:
-            _announce(trained, volume, len(sources))
-            announced = True
-        row = _predict_one(trained, source, volume, output / source.name)
-        found = f"{row['volume_ml']:.2f} mL predicted on {row['positive_slices']} of {row['slices']} slices"
-        say(f"{source.name}: {found}, highest probability {row['highest_probability']:.2f} -> {output / source.name}")
-    say("research use only: not for diagnosis")
-    return problems
-
-
-def _announce(trained: TrainedRun, first: Volume, scans: int) -> None:
-    """Says how long the scans will take if all are as deep as the first."""
-    folds = ", ".join(map(str, trained.folds))
-    which = f"mean of folds {folds}" if len(trained.folds) > 1 else f"fold {folds}"
-    many = f"{scans} scans, if all are as deep as the first" if scans > 1 else "1 scan"
-    trained.method.announce(trained.params[0], [first] * (scans * len(trained.params)), f"{many}, {which}")
-
-
-def _predict_one(trained: TrainedRun, source: Source, volume: Volume, folder: pathlib.Path) -> dict:
-    mask, probability = predict_volume(trained, volume)
-    folder.mkdir(parents=True, exist_ok=True)
-    row = {
-        "volume_ml": float(mask.sum(axis=(1, 2)) @ volume.pixel_ml),
-        "slices": len(mask),
-        "positive_slices": int(mask.any(axis=(1, 2)).sum()),
-        "highest_probability": float(probability.max()),
-        "predicted_px": mask.sum(axis=(1, 2), dtype=int).tolist(),
+def describe(trained: TrainedRun, volume: Volume, mask: np.ndarray, probability: np.ndarray) -> dict:
+    """A prediction in numbers (`findings.describe`), with what it was made by, the scan's geometry and what speaks
+    against it (`quality.warnings`): ready for JSON."""
+    return {
+        **findings.describe(volume, mask, probability, rule_mm2=trained.rule_mm2),
+        "warnings": quality.warnings(volume, trained_pixel_mm=getattr(trained.params[0], "pixel_mm", None)),
         "positions_mm": np.round(volume.positions_mm, 3).tolist(),
         "pixel_mm": volume.pixel_mm,
         "geometry": _geometry(volume),
@@ -217,14 +93,16 @@ def _predict_one(trained: TrainedRun, source: Source, volume: Volume, folder: pa
         "threshold_chosen_on": trained.post.chosen_on,
         "folds": list(trained.folds),
         "config_digest": trained.digest,
+        "scan_digest": digest(volume),
         "use": "research use only",
     }
-    volumes.write_nifti(folder / "mask.nii.gz", mask, volume)
-    if source.series is not None:
-        volumes.write_nifti(folder / "scan.nii.gz", volume.hu, volume)
-    figures.overlay_sheet(folder / "overlay.png", volume, mask, title=f"{row['volume_ml']:.2f} mL predicted")
-    write_json(folder / "prediction.json", row)
-    return row
+
+
+def digest(volume: Volume) -> str:
+    """Tells scans apart: of the HU and of the place of every slice, never of a header."""
+    found = hashlib.blake2b(np.ascontiguousarray(volume.hu), digest_size=16)
+    found.update(np.round(volume.slice_origins_mm, 2).tobytes() + np.round(volume.affine, 4).tobytes())
+    return found.hexdigest()
 
 
 def _geometry(volume: Volume) -> str:

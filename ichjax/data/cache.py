@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 import pathlib
 import shutil
 import sys
@@ -19,6 +18,7 @@ from ichjax.data.ct_ich_tables import SUBTYPES
 from ichjax.data.subjects import Scan, Subject
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
+from ichjax.files import cache_folder
 
 FORMAT = 2  # part of every digest: raise it when what is stored, or how a scan is read, changes
 
@@ -51,15 +51,6 @@ class CachedScan:
         return self.subject.number
 
 
-def folder() -> pathlib.Path:
-    """Where synthetic sets and cached scans live: `ICHJAX_CACHE`, else ichjax in the user's cache directory."""
-    named = os.environ.get("ICHJAX_CACHE")
-    if named:
-        return pathlib.Path(named).expanduser().resolve()
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(base).expanduser().resolve() / "ichjax"
-
-
 def open_scans(subjects: Sequence[Subject], *, progress: bool = True) -> tuple[list[CachedScan], dict[int, str]]:
     """Opens every subject's scan, unpacking those that are not cached yet.
 
@@ -86,7 +77,7 @@ def open_scan(subject: Subject) -> CachedScan:
     Raises:
       InputError: as `layouts.load_scan` does, or the cache folder cannot be written.
     """
-    place = folder() / "scans" / _digest(subject)
+    place = cache_folder() / "scans" / _digest(subject)
     try:
         return _open(subject, place)
     except (OSError, EOFError, ValueError, KeyError):  # not there, or damaged: made anew

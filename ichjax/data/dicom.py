@@ -1,13 +1,18 @@
 """A folder of DICOM files -> its axial CT series -> `Volume`, with the true position of every slice."""
 
+import collections
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pydicom.misc
 
+from ichjax.data import dicom_choice
 from ichjax.data import volume as volumes
+from ichjax.data.dicom_choice import Traits
 from ichjax.data.dicom_frames import Frame, decode, frames_of, to_hu
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
@@ -22,15 +27,23 @@ class Series:
     """An axial CT series of a folder.
 
     Attributes:
-      label: what to call it: its rank, its slices and its pixels; nothing that identifies a patient.
+      label: what to call it: its rank, its slices, its pixels and what speaks against it; nothing that identifies a
+        patient.
       slices: their number.
       pixel_mm: distance between columns.
+      traits: what its rank was decided by.
     """
 
     label: str
     slices: int
     pixel_mm: float
+    traits: Traits
     _frames: tuple[Frame, ...] = dataclasses.field(repr=False)
+
+    @property
+    def first_file(self) -> str:
+        """By which series are put in a fixed order."""
+        return str(min(frame.path for frame in self._frames))
 
 
 def is_dicom(path: pathlib.Path) -> bool:
@@ -41,12 +54,56 @@ def is_dicom(path: pathlib.Path) -> bool:
         return False
 
 
-def find_series(folder: pathlib.Path, *, recursive: bool = False) -> list[Series]:
-    """Finds the axial CT series of a folder, the one with the most slices first.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Study:
+    """The axial CT series of one study of one patient.
 
-    Decided by SOP class and by orientation: localizers, dose sheets and whatever is no CT image are left out, and
-    so are files that are not DICOM. Where two series have as many slices, the one shown through the narrower
-    window comes first: scans are often reconstructed a second time for the bones.
+    Attributes:
+      folder: the deepest one that holds all of its files.
+      series: the one that is read for a bleed first (`dicom_choice.preference`).
+      problem: what is wrong with a file beside its own, one sentence, or ''.
+    """
+
+    folder: pathlib.Path
+    series: tuple[Series, ...]
+    problem: str = ""
+
+
+def find_studies(folder: pathlib.Path) -> tuple[list[Study], list[str]]:
+    """Finds the CT studies in a folder and in those below it, however its files are named and mixed.
+
+    Studies are told apart by StudyInstanceUID, so patients never mix. A damaged file may be a slice of any series that
+    has files in its folder: the studies of these get a `problem`, others do not.
+
+    Returns:
+      (studies by folder, [a line for each kind of file that was skipped, and for damaged ones that lie alone]).
+
+    Raises:
+      InputError: the folder is missing.
+    """
+    found = _look(_files(_existing(folder), recursive=True))
+    by_study: dict[str, list[list[Frame]]] = {}
+    for frames in found.usable:
+        header = frames[0].header
+        uid = str(header.get("StudyInstanceUID", "")) or f"in {frames[0].path.parent}"
+        by_study.setdefault(uid, []).append(frames)
+    studies, told = [], set()
+    for groups in by_study.values():
+        places = {frame.path.parent for frames in groups for frame in frames}
+        damaged = [place for place in found.damaged if place in places]
+        told.update(damaged)
+        common = pathlib.Path(os.path.commonpath(places))
+        studies.append(Study(common, tuple(_ranked(groups)), found.damaged[damaged[0]] if damaged else ""))
+    studies.sort(key=lambda study: (str(study.folder), study.series[0].first_file))
+    skipped = [f"{count} {'file' if count == 1 else 'files'} {why}" for why, count in found.left_out.items()]
+    return studies, skipped + [text for place, text in found.damaged.items() if place not in told]
+
+
+def find_series(folder: pathlib.Path, *, recursive: bool = False) -> list[Series]:
+    """Finds the axial CT series of a folder, the one that is read for a bleed first (`dicom_choice.preference`).
+
+    Told apart by SeriesInstanceUID, decided by SOP class and by orientation: localizers, dose sheets and whatever is no
+    CT image are left out, and so are files that are not DICOM.
 
     Args:
       folder: where the files lie, under any names.
@@ -58,28 +115,64 @@ def find_series(folder: pathlib.Path, *, recursive: bool = False) -> list[Series
     Raises:
       InputError: the folder is missing, holds no axial CT series, or holds a DICOM file that cannot be read.
     """
-    folder = pathlib.Path(folder)
-    if not folder.is_dir():
+    found = _look(_files(_existing(folder), recursive))
+    if found.damaged:
+        raise InputError(next(iter(found.damaged.values())))
+    if not found.usable:
+        said = ", ".join(f"{count} {why}" for why, count in found.left_out.items()) or "no files"
+        if not recursive and any(path.is_dir() for path in pathlib.Path(folder).iterdir()):
+            said += "; the folders below were not looked into"
+        raise InputError(f"{_name(pathlib.Path(folder))}: holds no axial CT series (DICOM); found {said}")
+    return _ranked(found.usable)
+
+
+class _Found(NamedTuple):
+    """usable: frames by series.  left_out: {why: files}.  damaged: {folder: the first sentence about a file in it}."""
+
+    usable: list[list[Frame]]
+    left_out: dict[str, int]
+    damaged: dict[pathlib.Path, str]
+
+
+def _existing(folder: pathlib.Path) -> pathlib.Path:
+    if not pathlib.Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder; expected one with the DICOM files of a CT series")
+    return pathlib.Path(folder)
+
+
+def _look(paths: Iterator[pathlib.Path]) -> _Found:
+    """Sorts files by series; which of them are of no use, and why."""
     groups: dict[str, list[Frame]] = {}
-    left_out: dict[str, int] = {}
-    for path in _files(folder, recursive):
-        frames, why = frames_of(path)
+    left_out, damaged = collections.Counter(), {}
+    for path in paths:
+        try:
+            frames, why = frames_of(path)
+        except InputError as error:
+            damaged.setdefault(path.parent, str(error))
+            continue
         for frame in frames:
             groups.setdefault(str(frame.header.get("SeriesInstanceUID", "")), []).append(frame)
         if why:
-            left_out[why] = left_out.get(why, 0) + 1
-    usable = [frames for frames in groups.values() if any(f.has_pixels and f.is_axial() for f in frames)]
-    if not usable:
-        for frames in groups.values():
-            why = "without pixel data or orientation"
-            left_out[why] = left_out.get(why, 0) + len({frame.path for frame in frames})
-        found = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "no files"
-        if not recursive and any(path.is_dir() for path in folder.iterdir()):
-            found += "; the folders below were not looked into"
-        raise InputError(f"{_name(folder)}: holds no axial CT series (DICOM); found {found}")
-    usable.sort(key=lambda frames: (-len(frames), _window_width(frames), min(frame.path for frame in frames)))
-    return [_series(rank, frames) for rank, frames in enumerate(usable, start=1)]
+            left_out[why] += 1
+    usable = []
+    for frames in groups.values():
+        if any(frame.has_pixels and frame.is_axial() for frame in frames):
+            usable.append(frames)
+        else:
+            left_out["without pixel data or orientation"] += len({frame.path for frame in frames})
+    return _Found(usable, dict(left_out), damaged)
+
+
+def _ranked(groups: Sequence[Sequence[Frame]]) -> list[Series]:
+    """The series of a study, or of a folder, the one to take first."""
+    known = [(dicom_choice.traits(frames), frames) for frames in groups]
+    longest_mm = max(traits.extent_mm for traits, _ in known)
+
+    def rank(one: tuple[Traits, Sequence[Frame]]) -> tuple:
+        traits, frames = one
+        return (*dicom_choice.preference(traits, len(frames), longest_mm), min(frame.path for frame in frames))
+
+    return [_series(number, *one) for number, one in enumerate(sorted(known, key=rank), start=1)]
 
 
 def read_series(folder: pathlib.Path, series: Series | None = None, *, recursive: bool = False) -> Volume:
@@ -131,19 +224,13 @@ def _files(folder: pathlib.Path, recursive: bool) -> Iterator[pathlib.Path]:
     return (path for path in sorted(paths) if path.is_file() and not path.name.startswith("."))
 
 
-def _window_width(frames: Sequence[Frame]) -> float:
-    try:
-        return float(np.ravel(np.array(frames[0].get("WindowWidth"), dtype=np.float64))[0])
-    except (TypeError, ValueError, IndexError):
-        return np.inf
-
-
-def _series(rank: int, frames: Sequence[Frame]) -> Series:
+def _series(rank: int, traits: Traits, frames: Sequence[Frame]) -> Series:
     try:
         pixel_mm = float(frames[0].numbers("PixelSpacing", 2)[1])
     except InputError:
         pixel_mm = np.nan  # told when it is read
-    return Series(f"series {rank} ({len(frames)} slices, {pixel_mm:.3f} mm)", len(frames), pixel_mm, tuple(frames))
+    said = ", ".join([f"{len(frames)} slices", f"{pixel_mm:.3f} mm", *traits.remarks()])
+    return Series(f"series {rank} ({said})", len(frames), pixel_mm, traits, tuple(frames))
 
 
 def _size(frame: Frame) -> np.ndarray:

@@ -36,12 +36,15 @@ GROUP_OF = {
     "RescaleIntercept": "PixelValueTransformationSequence",
     "FrameType": "CTImageFrameTypeSequence",
     "WindowWidth": "FrameVOILUTSequence",
+    "ConvolutionKernel": "CTReconstructionSequence",
 }
 # All that is read from a header: nothing that names a patient gets into memory.
 TAGS = [
     *GROUP_OF,
     "SOPClassUID",
+    "StudyInstanceUID",
     "SeriesInstanceUID",
+    "ContrastBolusAgent",
     "ImageType",
     "NumberOfFrames",
     "Rows",

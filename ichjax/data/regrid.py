@@ -15,6 +15,7 @@ from ichjax.data import cache
 from ichjax.data.cache import CachedScan
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
+from ichjax.files import cache_folder
 
 LARGEST_RATIO = 1.2  # of pixel sizes; beyond it a scan is resampled
 FORMAT = 1  # part of every name in the cache: raise it when the way of resampling changes
@@ -91,7 +92,7 @@ def on_grid(scan: CachedScan, grid: Geometry) -> CachedScan:
     if same_grid(own_grid(scan.volume), grid):
         return scan
     recipe = json.dumps([FORMAT, scan.digest, *grid])
-    place = cache.folder() / "grids" / hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()
+    place = cache_folder() / "grids" / hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()
     try:
         hu, mask = (np.load(place / name, mmap_mode="r") for name in ("hu.npy", "mask.npy"))
     except (OSError, EOFError, ValueError):  # not there, or damaged: made anew

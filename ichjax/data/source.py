@@ -6,7 +6,8 @@ import pathlib
 import shutil
 import tempfile
 
-from ichjax.data import cache, phantom, phantom_write, phantom_write_jpeg, phantom_write_own
+from ichjax.data import phantom, phantom_write, phantom_write_jpeg, phantom_write_own
+from ichjax.files import cache_folder
 
 SYNTHETIC = b"Synthetic data, no patients: ichjax phantoms"
 SAYS_SO = (phantom_write.SUBJECT_TABLE, phantom_write_jpeg.SUBJECT_TABLE, phantom_write_own.README)
@@ -27,7 +28,7 @@ def dataset_root(root: str, *, preset: str, subjects: int, seed: int, layout: st
         return pathlib.Path(root).expanduser()
     recipe = json.dumps([preset, subjects, seed, layout, _sources()])
     digest = hashlib.blake2b(recipe.encode(), digest_size=8).hexdigest()
-    place = cache.folder() / "phantoms" / f"{preset}-{subjects}-{layout}-{digest}"
+    place = cache_folder() / "phantoms" / f"{preset}-{subjects}-{layout}-{digest}"
     if not place.is_dir():
         say(f"no config.data.root: making a synthetic set of {subjects} head CTs (preset '{preset}') once")
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -150,10 +150,19 @@ def feret_mm(section: np.ndarray, pixel_mm: tuple[float, float]) -> float:
       section: bool [H, W], at least one pixel.
       pixel_mm: between rows and between columns.
     """
+    return axes_mm(section, pixel_mm)[0]
+
+
+def axes_mm(section: np.ndarray, pixel_mm: tuple[float, float]) -> tuple[float, float]:
+    """(the largest Feret diameter, the width across it), both in mm; arguments as in `feret_mm`."""
     rows = np.flatnonzero(section.any(axis=1))
     first = section[rows].argmax(axis=1)
     last = section.shape[1] - section[rows, ::-1].argmax(axis=1)
     corners = [np.stack([rows + side, column], axis=1) for side in (0, 1) for column in (first, last)]
     corners = np.concatenate(corners) * np.asarray(pixel_mm, dtype=np.float64)
     hull = corners[scipy.spatial.ConvexHull(corners).vertices]
-    return float(scipy.spatial.distance.pdist(hull).max())
+    apart = scipy.spatial.distance.squareform(scipy.spatial.distance.pdist(hull))
+    one, other = np.unravel_index(apart.argmax(), apart.shape)
+    along = (hull[other] - hull[one]) / apart[one, other]
+    across = hull @ np.array([-along[1], along[0]])
+    return float(apart[one, other]), float(np.ptp(across))

@@ -92,6 +92,11 @@ class SlicePredictor:
         maps = None if same_grid(own, trained) else (_maps(own, trained, "edge"), _maps(trained, own, "zero"))
         return self._program(weights, padded, depth, maps)
 
+    def traced(self, weights: dict, hu: jax.Array, own: Geometry, trained: Geometry) -> jax.Array:
+        """As a call, of a few slices at once, as part of a larger program: int16 [N, H, W] to float32 [N, H, W]."""
+        maps = None if same_grid(own, trained) else (_maps(own, trained, "edge"), _maps(trained, own, "zero"))
+        return self._on_own_grid(weights, hu, maps)
+
     def place(self, weights: dict) -> dict:
         """Puts parameters on every device."""
         return jax.device_put(weights, NamedSharding(self._mesh, PartitionSpec()))

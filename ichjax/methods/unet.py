@@ -20,6 +20,7 @@ from ichjax.files import write_json
 from ichjax.methods.base import PostProcess, Prediction
 from ichjax.methods.slices import SlicePredictor
 from ichjax.models.unet import layer_table
+from ichjax.native import library
 from ichjax.ops.patches import grid_shape
 from ichjax.train import hosts
 from ichjax.train.log import duration, say
@@ -94,6 +95,10 @@ class UNetMethod:
         own = regrid.own_grid(volume)
         return Prediction(self._predictor(params.weights, volume.hu, own, params.grid))
 
+    def traced(self, params: UNetParams, hu: jax.Array, own: Geometry) -> jax.Array:
+        """As `predict`, of a few slices int16 [N, H, W] of the grid `own`, as part of a larger program."""
+        return self._predictor.traced(params.weights, hu, own, params.grid)
+
     def estimate_seconds(self, params: UNetParams, volume: Volume) -> float:
         """Measures how long a slice in the middle takes on this machine, and so the scan; a little too long, as the
         slices at the ends show more air."""
@@ -116,11 +121,12 @@ class UNetMethod:
         try:
             record = json.loads((workdir / "model.json").read_text())
             grid, pixel_mm = Geometry(**record["grid"]), tuple(record["pixel_mm"])
-            like = jax.eval_shape(
-                make_model(self.config).init,
-                jax.random.key(0),
-                np.zeros((1, self.config.patch.side, self.config.patch.side, len(self.config.windows)), np.float32),
-            )["params"]
+            with library.by_xla():
+                like = jax.eval_shape(
+                    make_model(self.config).init,
+                    jax.random.key(0),
+                    np.zeros((1, self.config.patch.side, self.config.patch.side, len(self.config.windows)), np.float32),
+                )["params"]
             device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
             like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
             with ocp.StandardCheckpointer() as checkpointer:

@@ -30,7 +30,7 @@ def convolve(x: jax.Array, beside: jax.Array | None, kernel: jax.Array, bias: ja
     Args:
       kernel: [h, w, C + D, F], sides of at most `LARGEST`.
       bias: [F].
-      relu: whether the result is what is above 0 in that.
+      relu: whether a ReLU follows.
 
     Returns:
       [B, H, W, F].

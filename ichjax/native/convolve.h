@@ -17,6 +17,8 @@ constexpr int64_t CHUNK = 1024;             // taps whose weights stay in the ca
 
 constexpr int most_pixels(int vectors, int width) { return (REGISTERS - SPARE - width * vectors) / vectors; }
 
+static_assert(most_pixels(VECTORS, WIDEST) >= 1 && most_pixels(1, 1) + WIDEST - 1 <= 32, "loops are unrolled by 32");
+
 // The weights of some input channels, for one block of output channels: [rows][channels][WIDTH][V vectors].
 struct Taps {
   const float* weights;

@@ -9,7 +9,7 @@
 namespace ichjax {
 
 constexpr int MOST_VECTORS = REGISTERS == 32 ? 2 : 1;   // of a block of output channels
-constexpr int64_t SHARES = 32, SHARED = 1 << 20;        // tasks, and the floats that their own sums may take together
+constexpr int64_t SHARES = 32, SHARED = 1 << 20;        // of the sums, and the floats that all may take together
 
 // Input channels of a block: a power of two.
 constexpr int most_channels(int vectors, int width) {
@@ -165,8 +165,9 @@ inline void correlate(xla::ffi::ThreadPool& pool, Correlation task, float* kerne
   const int64_t J = task.together, all = task.all(), size = (task.window.height * width * all + 1) * wide;
   const int64_t rows = rows_at_a_time(x, task.width() * wide, task.window.height - 1, 1);
   const int64_t in_image = blocks(x.height, rows), units = x.batch * in_image;
-  const int64_t parts = std::min(units, std::clamp<int64_t>(SHARED / size, 1, SHARES));
-  const int64_t groups = std::min(all / J, SHARES / parts);  // of input channels, where sums are too large to have many
+  const int64_t parts = std::clamp<int64_t>(SHARED / size, 1, std::clamp<int64_t>(units, 1, SHARES));
+  // Of input channels, where sums are too large to have many; how many groups there are changes no sum.
+  const int64_t groups = std::min(all / J, blocks(4 * pool.num_threads(), parts));
   Memory memory;
   float* sums = memory.floats(parts * size);
   in_parallel(pool, parts, [&](int64_t part) { std::fill_n(sums + part * size, size, 0.0f); });
@@ -183,7 +184,7 @@ inline void correlate(xla::ffi::ThreadPool& pool, Correlation task, float* kerne
     }
   });
   for (int64_t part = 1; part < parts; ++part)
-    for (int64_t i = 0; i < size; ++i) sums[i] += sums[part * size + i];
+    for (int64_t i = 0; i < size; i += LANES) store(sums + i, load(sums + i) + load(sums + part * size + i));
   for (int64_t tap = 0; tap < task.window.height * width; ++tap)
     for (int64_t c = 0; c < x.channels; ++c)
       std::copy_n(sums + (tap * all + c) * wide, features, kernel + (tap * x.channels + c) * features);

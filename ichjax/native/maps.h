@@ -8,21 +8,24 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <new>
 #include <thread>
 
 #include "xla/ffi/api/ffi.h"
 
 namespace ichjax {
 
-// Numbers an instruction works on, registers that hold so many, and of how many of them a block of channels is.
+// LANES: floats in a register. REGISTERS: how many there are. VECTORS: of them make a block of output channels.
 #if defined(__AVX512F__)
 constexpr int LANES = 16, REGISTERS = 32, VECTORS = 2;
 #elif defined(__AVX__)
 constexpr int LANES = 8, REGISTERS = 16, VECTORS = 2;
-#else
+#elif defined(__aarch64__)
 constexpr int LANES = 4, REGISTERS = 32, VECTORS = 4;
+#else
+constexpr int LANES = 4, REGISTERS = 16, VECTORS = 2;
 #endif
-constexpr int SPARE = 2;                // registers for what passes through
+constexpr int SPARE = 2;                // registers: the number at hand, and one more
 constexpr int WIDEST = 3;               // columns of a kernel
 constexpr int64_t SCRATCH = 48 * 1024;  // floats that stay in a core's second cache
 
@@ -54,11 +57,12 @@ struct Window {
   int64_t height, width, top, left;
 };
 
-// Memory that begins with a whole vector, and grows.
+// Memory that grows; begins at a multiple of 64 bytes.
 class Memory {
  public:
   float* floats(int64_t size) {
     if (size > size_) {
+      size_ = 0;
       kept_.reset(static_cast<float*>(std::aligned_alloc(64, (size * sizeof(float) + 63) / 64 * 64)));
       if (!kept_) throw std::bad_alloc();
       size_ = size;
@@ -82,22 +86,33 @@ inline float* scratch(int which, int64_t size) {
 
 // Calls work(task) for each task, on this thread and on those of XLA's pool that are free. This one takes part, so that
 // it ends even if the pool is busy; a helper that comes late finds no task, and touches nothing but the counts.
+// Throws std::bad_alloc where a task did, when all have ended.
 template <typename Work>
 void in_parallel(xla::ffi::ThreadPool& pool, int64_t tasks, const Work& work) {
   struct Counts {
     std::atomic<int64_t> next{0}, done{0};
+    std::atomic<bool> failed{false};
   };
   auto counts = std::make_shared<Counts>();
   auto help = [counts, tasks, work = &work] {
     for (int64_t task; (task = counts->next.fetch_add(1)) < tasks;) {
-      (*work)(task);
+      try {
+        (*work)(task);
+      } catch (...) {
+        counts->failed.store(true);
+      }
       counts->done.fetch_add(1, std::memory_order_release);
     }
   };
   const int64_t helpers = std::min<int64_t>(pool.num_threads(), tasks) - 1;
-  for (int64_t i = 0; i < helpers; ++i) pool.Schedule(std::function<void()>(help));
+  try {
+    for (int64_t i = 0; i < helpers; ++i) pool.Schedule(std::function<void()>(help));
+  } catch (const std::bad_alloc&) {
+    // then with fewer
+  }
   help();
   while (counts->done.load(std::memory_order_acquire) < tasks) std::this_thread::yield();
+  if (counts->failed.load()) throw std::bad_alloc();
 }
 
 // Copies a row's channels to `to`, `pixel` floats apart. Where there is a gate, what is not above 0 in it becomes 0:

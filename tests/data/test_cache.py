@@ -10,6 +10,7 @@ import pytest
 
 from ichjax.data import cache, ct_ich, layouts, phantom
 from ichjax.errors import InputError
+from ichjax.files import cache_folder
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_a_changed_scan_mask_or_label_is_another_entry(subjects, reads):
 
 @pytest.mark.parametrize("damage", ["meta.json gone", "meta.json torn", "hu.npy cut", "mask.npy empty", "other mask"])
 def test_a_damaged_entry_is_made_anew(subjects, reads, damage):
-    place = cache.folder() / "scans" / cache.open_scan(subjects[0]).digest
+    place = cache_folder() / "scans" / cache.open_scan(subjects[0]).digest
     name = damage.split()[0] if damage != "other mask" else "mask.npy"
     if damage.endswith("gone"):
         (place / name).unlink()
@@ -139,7 +140,7 @@ def test_a_cache_that_cannot_be_written_is_said(subjects, tmp_path, monkeypatch)
 
 def test_the_cache_folder_is_the_named_one_or_the_users(monkeypatch, tmp_path):
     monkeypatch.setenv("ICHJAX_CACHE", str(tmp_path / "here"))
-    assert cache.folder() == tmp_path / "here"
+    assert cache_folder() == tmp_path / "here"
     monkeypatch.delenv("ICHJAX_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache.folder() == tmp_path / "xdg" / "ichjax"
+    assert cache_folder() == tmp_path / "xdg" / "ichjax"

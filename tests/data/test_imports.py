@@ -11,17 +11,19 @@ DEVICE_SIDE = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
 # Each part of the package, and the parts it may import beside itself: {data, ops, models} <- train <- methods
 # <- {crossval, predict, export} <- launch; evaluate uses data and ops.
 BASE = {"__init__", "errors", "files"}
-HOST, DEVICE = {"data"}, {"ops", "models", "compiler"}
+HOST, DEVICE = {"data"}, {"ops", "models", "compiler", "native"}
 FIT = HOST | DEVICE | {"train", "methods"}
 MAY_IMPORT = {
     "__init__": set(),
     "errors": set(),
     "files": {"errors"},
     "config": BASE,
+    "ahead": set(),
     "compiler": set(),
+    "native": {"files"},
     "data": BASE,
     "ops": BASE,
-    "models": BASE,
+    "models": BASE | {"native"},
     "train": BASE | HOST | DEVICE,
     "methods": BASE | FIT,
     "evaluate": BASE | HOST | {"ops"},
@@ -30,10 +32,13 @@ MAY_IMPORT = {
     "leak": BASE | FIT | {"config", "evaluate", "run", "score"},
     "tune": BASE | FIT | {"config"},
     "crossval": BASE | FIT | {"config", "evaluate", "run", "score", "tune", "leak"},
-    "score_folder": BASE | FIT | {"config", "evaluate", "run", "score"},
+    "score_folder": BASE | FIT | {"config", "evaluate", "run", "score", "ahead"},
+    "inputs": BASE | HOST | {"train"},
     "predict": BASE | FIT | {"config", "evaluate", "run", "tune"},
-    "export": BASE | FIT | {"config", "evaluate", "run"},
-    "commands": BASE | FIT | {"config", "evaluate", "run", "crossval", "score_folder", "predict", "export"},
+    "predict_scans": BASE | FIT | {"config", "evaluate", "ahead", "inputs", "predict"},
+    "model_card": BASE,
+    "export": BASE | FIT | {"predict", "model_card"},
+    "commands": BASE | FIT | {"config", "evaluate", "run", "crossval", "score_folder", "predict_scans", "export"},
 }
 
 

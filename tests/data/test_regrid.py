@@ -10,6 +10,7 @@ from scipy import ndimage
 from ichjax.data import cache, ct_ich, regrid
 from ichjax.data.regrid import Geometry
 from ichjax.errors import InputError
+from ichjax.files import cache_folder
 from ichjax.ops import resample
 
 
@@ -99,7 +100,7 @@ def test_it_is_made_once_and_anew_where_damaged(scan, monkeypatch):
         context.setattr(regrid, "_write", None)
         np.testing.assert_array_equal(regrid.on_grid(scan, grid).volume.hu, first.volume.hu)
     before = np.array(first.volume.hu)
-    stored = next((cache.folder() / "grids").glob("*/hu.npy"))
+    stored = next((cache_folder() / "grids").glob("*/hu.npy"))
     stored.write_bytes(stored.read_bytes()[:50])
     np.testing.assert_array_equal(regrid.on_grid(scan, grid).volume.hu, before)
 

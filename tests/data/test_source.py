@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 from ichjax.data import phantom, phantom_write, source
+from ichjax.files import cache_folder
 
 RECIPE = {"preset": "demo", "subjects": 1, "seed": 4}
 
@@ -56,7 +57,7 @@ def test_a_set_that_breaks_off_leaves_nothing(made, monkeypatch):
     monkeypatch.setattr(phantom, "write_dataset", broken)
     with pytest.raises(KeyboardInterrupt):
         source.dataset_root("", **RECIPE, say=lambda line: None)
-    assert list((source.cache.folder() / "phantoms").iterdir()) == []
+    assert list((cache_folder() / "phantoms").iterdir()) == []
 
 
 def test_a_real_data_set_is_not_synthetic(tiny_root, tmp_path):

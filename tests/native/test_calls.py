@@ -173,6 +173,8 @@ def test_what_nobody_asks_for_is_not_computed():
 PROGRAM = """
 import hashlib, json
 import jax, jax.numpy as jnp, numpy as np
+from ichjax.data.regrid import Geometry
+from ichjax.methods import slices
 from ichjax.models import unet
 from ichjax.native import library
 rng = np.random.default_rng(0)
@@ -184,7 +186,13 @@ def loss(params):
     logits = model.apply({"params": params}, images)
     return jnp.mean(jax.nn.softplus(logits) - truth * logits), logits
 (value, logits), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
-leaves = [np.asarray(leaf) for leaf in jax.tree.leaves((logits, gradient))]
+# As in prediction: shard_map around a loop; as in training with several steps a dispatch: a scan of gradients.
+predictor = slices.SlicePredictor(model, windows=((40.0, 120.0),), side=32, stride=16, batch_size=4)
+hu, grid = rng.integers(-50, 150, (5, 64, 64)).astype(np.int16), Geometry(64, 64, 1.0, 1.0)
+probability = predictor(params, hu, grid, grid)
+descend = lambda params, _: (jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(loss, has_aux=True)(params)[0]), 0)
+stepped, _ = jax.jit(lambda params: jax.lax.scan(descend, params, length=2))(params)
+leaves = [np.asarray(leaf) for leaf in jax.tree.leaves((logits, gradient, probability, stepped))]
 digest = hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()
 norms = [float(np.sqrt((leaf.astype(np.float64) ** 2).sum())) for leaf in leaves]
 print(json.dumps({"state": library.state(), "digest": digest, "loss": float(value), "norms": norms}))

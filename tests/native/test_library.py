@@ -1,11 +1,18 @@
 """The library is made where it can be, and done without where it cannot."""
 
+import contextlib
 import logging
+import os
+import pathlib
+import re
 import stat
+import time
 
 import jax
 import pytest
 
+from ichjax import config
+from ichjax.models import unet
 from ichjax.native import calls, library
 
 pytestmark = pytest.mark.xdist_group("native")
@@ -25,13 +32,17 @@ def fresh(monkeypatch, tmp_path):
         cached.cache_clear()
 
 
+def folder_of(cache):
+    return cache / f"native-{os.getuid()}"
+
+
 def test_without_a_compiler_xla_serves_and_one_line_says_so(fresh, monkeypatch, caplog):
     monkeypatch.setenv("PATH", str(fresh))
     with caplog.at_level(logging.WARNING):
         assert not library.usable()
         assert not library.usable()
     assert [record.message for record in caplog.records] == [
-        "the network runs at about half its speed: no C++ compiler; see README, 'On a CPU'"
+        "the network runs more slowly than it could: no C++ compiler; see README, 'On a CPU'"
     ]
     assert library.state() == "XLA"
     with pytest.raises(library.Unusable, match="no C\\+\\+ compiler"):
@@ -45,34 +56,104 @@ def test_a_compiler_that_fails_is_named(fresh, monkeypatch):
     monkeypatch.setenv("CXX", str(compiler))
     with pytest.raises(library.Unusable, match=r"cxx failed: calls\.cc: no such instruction"):
         library.load()
-    assert not list((fresh / "native").iterdir())  # nothing half made
+    assert not list(folder_of(fresh).iterdir())  # nothing half made
 
 
-def test_a_library_that_others_could_have_written_is_not_loaded(fresh, monkeypatch):
-    compiler = fresh / "cxx"  # makes an empty file
-    compiler.write_text('#!/bin/sh\nfor last; do :; done\n[ "$1" = --version ] || : > "$last"\n')
-    compiler.chmod(0o700)
-    monkeypatch.setenv("CXX", str(compiler))
-    with pytest.raises(library.Unusable, match="file too short"):
-        library.load()
-    (made,) = (fresh / "native").iterdir()
-    assert stat.S_IMODE(made.stat().st_mode) == 0o700
-    made.chmod(0o722)
+@pytest.fixture
+def compiler(fresh, monkeypatch):
+    """A compiler that makes a library with nothing in it, quickly, and how often it did."""
+    path = fresh / "cxx"
+    path.write_text(
+        "#!/bin/sh\nfor last; do :; done\n[ $last = --version ] && exit 0\n"
+        f'echo >> {fresh / "times"}\nexec cc -shared -o "$last" -x c /dev/null\n'
+    )
+    path.chmod(0o700)
+    monkeypatch.setenv("CXX", str(path))
+    return lambda: len((fresh / "times").read_text())
+
+
+def loaded_again():
     library._load.cache_clear()
-    with pytest.raises(library.Unusable, match="could have been written by somebody else"):
+    with pytest.raises(library.Unusable) as caught:
         library.load()
+    return str(caught.value)
 
 
-@pytest.mark.parametrize("case", ["switched off", "several devices", "a GPU"])
+def test_it_is_compiled_once_and_anew_where_it_is_damaged_or_the_compiler_is_another(fresh, compiler, monkeypatch):
+    assert "undefined symbol: ichjax_convolve" in loaded_again()  # there is nothing in it, but it was loaded
+    (made,) = folder_of(fresh).iterdir()
+    assert stat.S_IMODE(made.stat().st_mode) == 0o700
+    loaded_again()
+    assert compiler() == 1
+    other = fresh / "other"  # the loader gives what it holds in memory to whoever asks for the same path again
+    monkeypatch.setenv("ICHJAX_CACHE", str(other))
+    folder_of(other).mkdir(parents=True)
+    (folder_of(other) / made.name).write_bytes(b"cut")
+    assert "undefined symbol" in loaded_again()
+    assert compiler() == 2
+    monkeypatch.setenv("CXX", f"{fresh / 'cxx'} -mno-avx512f")
+    loaded_again()
+    assert compiler() == 3
+    monkeypatch.delenv("CXX")  # no compiler here, but the cache folder holds what another machine like this one made
+    monkeypatch.setenv("PATH", str(fresh))
+    assert "undefined symbol" in loaded_again()
+
+
+@pytest.mark.parametrize("who", ["the file", "the folder", "a link"])
+def test_what_others_could_have_written_is_not_loaded(fresh, compiler, who):
+    loaded_again()
+    (made,) = folder_of(fresh).iterdir()
+    if who == "a link":
+        made.rename(fresh / "elsewhere.so")
+        made.symlink_to(fresh / "elsewhere.so")
+    else:
+        (made if who == "the file" else folder_of(fresh)).chmod(0o722)
+    assert "could have been written by somebody else" in loaded_again()
+
+
+@pytest.mark.parametrize("words", ["g++ '-O2", "/no/such/compiler"])
+def test_a_compiler_that_is_no_command_is_said_in_a_sentence(fresh, monkeypatch, words):
+    monkeypatch.setenv("CXX", words)
+    assert re.search("No closing quotation|No such file", loaded_again())
+
+
+def test_a_compiler_that_hangs_is_ended_with_its_children(fresh, monkeypatch):
+    path = fresh / "cxx"
+    path.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exit 0\nsleep 1000 &\necho $! > {fresh / "child"}\nwait\n')
+    path.chmod(0o700)
+    monkeypatch.setenv("CXX", str(path))
+    monkeypatch.setattr(library, "LONGEST_S", 1)
+    assert "timed out after 1 seconds" in loaded_again()
+    child = pathlib.Path("/proc") / (fresh / "child").read_text().strip()
+    deadline = time.monotonic() + 10
+    while child.exists() and "\tZ" not in (child / "status").read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not child.exists() or "(zombie)" in (child / "status").read_text()
+
+
+def test_asking_for_shapes_compiles_nothing(fresh, monkeypatch):
+    monkeypatch.setattr(library, "load", lambda: pytest.fail("loaded"))
+    assert unet.layer_table(config.default())[0]["name"] == "encoder1_conv1"
+
+
+@pytest.mark.parametrize("case", ["switched off", "several devices", "a GPU", "asked to"])
 def test_it_is_left_alone_where_it_does_not_serve(fresh, monkeypatch, case):
     monkeypatch.setattr(library, "load", lambda: pytest.fail("loaded"))
     if case == "switched off":
         monkeypatch.setenv(library.SWITCH, "0")
     elif case == "several devices":
         monkeypatch.setattr(jax, "device_count", lambda: 2)
-    else:
+    elif case == "a GPU":
         monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert not library.usable()
+    with library.by_xla() if case == "asked to" else contextlib.nullcontext():
+        assert not library.usable()
+
+
+def test_it_is_used_again_afterwards(fresh, monkeypatch):
+    monkeypatch.setattr(library, "load", lambda: None)
+    with library.by_xla():
+        pass
+    assert library.usable()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""What about a scan speaks against trusting a prediction of it: looked for in its pixels and positions, said in words.
+
+Limits were set on the calibrated phantoms, on which nothing may be said, and on one real series.
+"""
+
+import numpy as np
+
+from ichjax.data.volume import Volume
+from ichjax.evaluate import calibration
+
+BONE_HU, SKIN_HU = 300, -200
+BRAIN_HU = (15.0, 50.0)  # of the median inside the skull
+CUT_SLICES = 2  # with bone at the edge of the image
+MISSING = 1.7  # times both neighbouring gaps: a slice is missing; a step to another spacing is none
+WIDER = 1.1  # times as long: heads are longer from front to back than wide
+LARGER = 1.3  # times the area below: heads are smallest at the vertex
+ALIKE = 0.75  # Dice of the outline with its mirror image
+END_SHARE = 0.2  # of the slices, at each end
+PIXEL_RATIO = 1.2  # to the training's
+
+
+def warnings(volume: Volume, *, trained_pixel_mm: tuple[float, float] | None = None) -> list[str]:
+    """One sentence for each thing that is odd.
+
+    Args:
+      volume: the scan.
+      trained_pixel_mm: (rows, columns) of the scans that the network was trained on; None says nothing of it.
+    """
+    found = _field_of_view(volume) + _gaps(volume) + _values(volume) + _orientation(volume)
+    if trained_pixel_mm is not None:
+        ratios = np.asarray(volume.pixel_mm) / np.asarray(trained_pixel_mm)
+        if (ratios > PIXEL_RATIO).any() or (ratios < 1 / PIXEL_RATIO).any():
+            sizes = [f"{rows:.2f} x {columns:.2f} mm" for rows, columns in (volume.pixel_mm, trained_pixel_mm)]
+            found.append(f"pixels of {sizes[0]}; the network was trained on {sizes[1]}")
+    return found
+
+
+def _field_of_view(volume: Volume) -> list[str]:
+    bone = volume.hu > BONE_HU
+    at_edge = bone[:, [0, -1]].any(axis=(1, 2)) | bone[:, :, [0, -1]].any(axis=(1, 2))
+    if at_edge.sum() < CUT_SLICES:
+        return []
+    return [f"bone reaches the edge of {at_edge.sum()} slices: the field of view may cut the head"]
+
+
+def _gaps(volume: Volume) -> list[str]:
+    gaps = np.diff(volume.positions_mm)
+    found = []
+    for k in range(len(gaps)):
+        beside = [gaps[i] for i in (k - 1, k + 1) if 0 <= i < len(gaps)]
+        if beside and gaps[k] > MISSING * max(beside):
+            found.append(f"{gaps[k]:.1f} mm between slices {k + 1} and {k + 2}: slices may be missing")
+    return found
+
+
+def _values(volume: Volume) -> list[str]:
+    inside = calibration.intracranial(volume)
+    if not inside.any():
+        return ["no closed skull was found"]
+    median, (low, high) = float(np.median(volume.hu[inside])), BRAIN_HU
+    if low <= median <= high:
+        return []
+    return [f"the median inside the skull is {median:.0f} HU; expected {low:.0f} to {high:.0f}"]
+
+
+def _orientation(volume: Volume) -> list[str]:
+    """What contradicts the orientation that the file claims. Left and right cannot be told apart."""
+    head = volume.hu > SKIN_HU
+    areas = head.sum(axis=(1, 2))
+    if not areas.any():
+        return []
+    outline = head[areas.argmax()] if len(head) < 3 else head[np.argsort(areas)[-max(len(head) // 3, 1) :]].any(axis=0)
+    rows, columns = np.flatnonzero(outline.any(axis=1)), np.flatnonzero(outline.any(axis=0))
+    box = outline[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    length, width = box.shape[0] * volume.pixel_mm[0], box.shape[1] * volume.pixel_mm[1]
+    found = []
+    if width > WIDER * length:
+        found.append(f"the head is {width:.0f} mm wide and {length:.0f} mm long: rows and columns may be swapped")
+    mirrored = 2 * (box & box[:, ::-1]).sum() / max(2 * box.sum(), 1)
+    if mirrored < ALIKE:
+        found.append(f"the head is not alike on both sides (Dice {mirrored:.2f} with its mirror image)")
+    few = max(int(END_SHARE * len(areas)), 1)
+    bottom, top = areas[:few].mean(), areas[-few:].mean()
+    if len(areas) >= 5 and top > LARGER * bottom:
+        found.append("the uppermost slices are larger than the lowest: the scan may be upside down")
+    return found

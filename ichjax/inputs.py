@@ -1,0 +1,137 @@
+"""What a user names as input -> the scans in it: NIfTI files, DICOM studies, data sets, in folders of any depth."""
+
+import dataclasses
+import glob
+import pathlib
+import re
+from collections.abc import Iterator, Sequence
+
+from ichjax.data import dicom, layouts
+from ichjax.data import volume as volumes
+from ichjax.data.subjects import Subject
+from ichjax.data.volume import Volume
+from ichjax.errors import InputError
+from ichjax.train.log import say
+
+NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+UID = re.compile(r"\d+(\.\d+){4,}")
+OUTPUT = "prediction.json"  # a folder with it is our own output, and holds no input
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+    """Where a scan is: a NIfTI file, one series of a DICOM study, or a subject of a data set.
+
+    Attributes:
+      name: of its folder in the output: the last part of a path, never anything of a header.
+      path: the file or folder.
+      series: of a DICOM study, else None.
+      subject: of a data set, else None.
+      problem: why it is not to be read, or ''.
+    """
+
+    name: str
+    path: pathlib.Path
+    series: dicom.Series | None = None
+    subject: Subject | None = None
+    problem: str = ""
+
+    def read(self) -> Volume:
+        """Reads the scan; InputError names the file or folder."""
+        if self.problem:
+            raise InputError(self.problem)
+        if self.subject is not None and self.subject.layout == "jpeg":
+            return layouts.load_scan(self.subject).volume
+        if self.series is None:
+            return volumes.read_nifti(self.path)
+        try:
+            return dicom.read_series(self.path, self.series)
+        except InputError as error:  # it names a file, but not in which of the folders
+            raise InputError(f"{self.path}: {error}") from error
+
+
+def find_sources(paths: Sequence[pathlib.Path], *, series: int | None = None) -> tuple[list[Source], list[str]]:
+    """Finds the scans that paths name.
+
+    A path is a NIfTI file, a pattern with * or ?, or a folder: a data set's, or one that holds NIfTI files and DICOM
+    studies at any depth. Of each study one series is taken, and a line names the others.
+
+    Args:
+      paths: as the user gave them.
+      series: take the series of this rank, from 1, of every study, not the one that suits best.
+
+    Returns:
+      (the sources, [one sentence for each path at which there is none]).
+    """
+    sources, problems, taken = [], [], set()
+    for path in _expanded(paths):
+        try:
+            found = _sources_at(path, series)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        sources += [dataclasses.replace(source, name=_unused(source.name, taken)) for source in found]
+    return sources, problems
+
+
+def _expanded(paths: Sequence[pathlib.Path]) -> Iterator[pathlib.Path]:
+    """Patterns replaced by what they match; one that matches nothing stays, to be told of."""
+    for path in paths:
+        matched = [] if path.exists() else sorted(glob.glob(str(path.expanduser()), recursive=True))
+        yield from map(pathlib.Path, matched) if matched else [path]
+
+
+def _sources_at(path: pathlib.Path, series: int | None) -> list[Source]:
+    if path.is_file():
+        if not NIFTI.search(path.name) and dicom.is_dicom(path):
+            raise InputError(f"{path}: one DICOM file, which holds one slice or part of a series; give its folder")
+        return [Source(path.resolve().name, path)]
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder; expected a NIfTI file, or a folder of NIfTI or DICOM files")
+    if any((path / mark).is_dir() for mark in layouts.MARKS.values()):
+        return [
+            Source(subject.name, subject.scan_path, None, subject) for subject in layouts.read_dataset(path).subjects
+        ]
+    files = [Source(file.name, file) for file in _nifti_files(path)]
+    studies, skipped = dicom.find_studies(path)
+    name = path.resolve().name
+    if not files and not studies:
+        found = "; ".join(skipped) or "no files"
+        raise InputError(f"{name}: holds no NIfTI file and no axial CT series (DICOM); found {found}")
+    if studies:
+        for line in skipped:
+            say(f"{name}: skipped {line}")
+    return files + [_of_study(study, series) for study in studies]
+
+
+def _nifti_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """NIfTI files at any depth, but hidden ones and those that `predict` wrote."""
+    ours = {file.parent for file in folder.rglob(OUTPUT)}
+    hidden = lambda file: any(part.startswith(".") for part in file.relative_to(folder).parts)  # noqa: E731
+    files = (file for file in folder.rglob("*") if NIFTI.search(file.name) and file.is_file())
+    return sorted(file for file in files if file.parent not in ours and not hidden(file))
+
+
+def _of_study(study: dicom.Study, wanted: int | None) -> Source:
+    """The series to take of a study; the others are named."""
+    name, number = study.folder.resolve().name, wanted or 1
+    if study.problem:
+        return Source(name, study.folder, problem=f"{study.folder}: {study.problem}")
+    if not 1 <= number <= len(study.series):
+        problem = f"{study.folder}: has {len(study.series)} CT series; expected --series of at most that, not {number}"
+        return Source(name, study.folder, problem=problem)
+    chosen = study.series[number - 1]
+    if others := [series.label for series in study.series if series is not chosen]:
+        say(f"{name}: takes {chosen.label}; left out: {', '.join(others)}")
+    return Source(name, study.folder, chosen)
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """A name for the output that is not taken yet; takes it. What looks like a DICOM UID is no name."""
+    stem = NIFTI.sub("", name)
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", UID.sub("scan", stem)).lstrip(".-").rstrip(".") or "scan"
+    unused, number = plain, 2
+    while unused in taken:
+        unused, number = f"{plain}_{number}", number + 1
+    taken.add(unused)
+    return unused

@@ -1,0 +1,119 @@
+"""Which series of a study is taken, and which are left out and why."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from ichjax.data import dicom, dicom_choice
+from ichjax.errors import InputError
+
+EVERY_5 = tuple(5.0 * k for k in range(8))
+
+
+def hu(slices):
+    """int16 [slices, 8, 8]: air and bone."""
+    return np.repeat(np.array([-1000, 700], np.int16), 32).reshape(8, 8)[None].repeat(slices, axis=0)
+
+
+@pytest.fixture
+def study(ct_series, tmp_path):
+    """study(name=(table_mm, tags), ...): series of one study, each in a folder of its own; returns the folder."""
+
+    def make(**series):
+        for name, (table_mm, tags) in series.items():
+            tags = {"StudyInstanceUID": "1.2.3", **tags}
+            ct_series(tmp_path / "study" / name, hu(len(table_mm)), table_mm, **tags)
+        return tmp_path / "study"
+
+    return make
+
+
+BRAIN = {"ConvolutionKernel": "H31s", "WindowWidth": 80}
+OTHERS = {
+    "thin": (tuple(1.0 * k for k in range(36)), BRAIN),
+    "thick": (tuple(7.5 * k for k in range(5)), BRAIN),
+    "bone": (EVERY_5, {"ConvolutionKernel": "H60s", "WindowWidth": 3000}),
+    "contrast": (EVERY_5, {**BRAIN, "ContrastBolusAgent": "Omnipaque 300"}),
+    "part": (EVERY_5[:3], BRAIN),
+}
+
+
+@pytest.mark.parametrize("names", [c for n in (1, 2, 5) for c in itertools.combinations(OTHERS, n)], ids="+".join)
+def test_the_soft_whole_one_without_contrast_is_taken(study, names):
+    folder = study(**{name: OTHERS[name] for name in names}, z_wanted=(EVERY_5, BRAIN))
+    (found,), skipped = dicom.find_studies(folder)
+    assert skipped == []
+    assert len(found.series) == len(names) + 1
+    assert {path.path.parent.name for path in found.series[0]._frames} == {"z_wanted"}
+    assert found.series[0].label == "series 1 (8 slices, 6.000 mm)"
+
+
+def test_what_speaks_against_the_others_is_said(study):
+    (found,), _ = dicom.find_studies(study(wanted=(EVERY_5, BRAIN), **OTHERS))
+    assert [series.label for series in found.series] == [
+        "series 1 (8 slices, 6.000 mm)",
+        "series 2 (36 slices, 6.000 mm, slices every 1.0 mm)",
+        "series 3 (5 slices, 6.000 mm, slices every 7.5 mm)",
+        "series 4 (8 slices, 6.000 mm, sharp kernel H60s)",
+        "series 5 (8 slices, 6.000 mm, contrast)",
+        "series 6 (3 slices, 6.000 mm)",
+    ]
+
+
+def test_where_there_is_nothing_better_a_poor_one_is_taken(study):
+    (found,), _ = dicom.find_studies(study(**{name: OTHERS[name] for name in ("bone", "contrast")}))
+    assert "sharp kernel" in found.series[0].label
+
+
+@pytest.mark.parametrize(
+    ("kernel", "sharp"),
+    [
+        *(
+            (name, True)
+            for name in ("BONE", "bone", "BONEPLUS", "EDGE", "LUNG", "H60s", "Hr59", "J70h", "Br64d", "FC30")
+        ),
+        *((name, True) for name in ("FC35", "FC51", "FC81", "YA", "D", "L", "H50f")),
+        *((name, False) for name in ("STANDARD", "SOFT", "H31s", "H40f", "Hc40", "J30s", "Qr36", "FC26", "FC68", "UB")),
+        *((name, False) for name in ("A", "B", "", "something new", "FC", "1234")),
+    ],
+)
+def test_kernels_by_name(kernel, sharp):
+    assert dicom_choice.is_sharp(kernel) == sharp
+
+
+@pytest.mark.parametrize("agent", ["", "NONE", "No"])
+def test_no_contrast_by_any_other_name(study, agent):
+    (found,), _ = dicom.find_studies(study(a=(EVERY_5, {"ContrastBolusAgent": agent})))
+    assert not found.series[0].traits.contrast
+
+
+def test_studies_of_several_patients_in_one_folder_never_mix(ct_series, tmp_path):
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for name, slices in (("a", 8), ("b", 6)):
+        folder = ct_series(tmp_path / name, hu(slices), EVERY_5[:slices], StudyInstanceUID=f"1.2.{slices}")
+        for file in folder.iterdir():
+            file.rename(mixed / f"{name}_{file.name}")
+    studies, _ = dicom.find_studies(mixed)
+    assert [(study.folder, len(study.series), study.series[0].slices) for study in studies] == [
+        (mixed, 1, 8),
+        (mixed, 1, 6),
+    ]
+
+
+def test_a_damaged_file_spoils_the_studies_beside_it_and_no_other(ct_series, tmp_path):
+    for name in ("a", "b"):
+        ct_series(tmp_path / "in" / name, hu(4), EVERY_5[:4], StudyInstanceUID=f"1.2.{ord(name)}")
+    damaged = tmp_path / "in" / "a" / "zz.dcm"
+    damaged.write_bytes((tmp_path / "in" / "a" / "00.dcm").read_bytes()[:300])
+    (tmp_path / "in" / "alone").mkdir()
+    (tmp_path / "in" / "alone" / "x.dcm").write_bytes(b"nonsense")
+    studies, skipped = dicom.find_studies(tmp_path / "in")
+    assert [(study.folder.name, study.problem.partition(":")[0]) for study in studies] == [("a", "zz.dcm"), ("b", "")]
+    assert [line.partition(":")[0] for line in skipped] == ["x.dcm"]
+
+
+def test_a_folder_that_is_not_there():
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        dicom.find_studies("nowhere")

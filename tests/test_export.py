@@ -1,0 +1,102 @@
+"""The exported program, in a process that has JAX and NumPy alone, says what `predict` says."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import launch
+from ichjax import export, predict
+from ichjax.data import volume as volumes
+from ichjax.errors import InputError
+
+pytestmark = pytest.mark.xdist_group("export")
+ALONE = """
+import sys
+import jax, numpy as np
+try:
+    import ichjax
+except ImportError:
+    pass
+else:
+    sys.exit("ichjax is there")
+program = jax.export.deserialize(open(sys.argv[1], "rb").read())
+mask, probability = program.call(np.load(sys.argv[2]))
+np.savez(sys.argv[3], mask=mask, probability=probability)
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_config, config_file, tiny_root, tmp_path_factory):
+    """The work directory of one fold of a very small network."""
+    folder = tmp_path_factory.mktemp("export")
+    small = {"model.base_width": 2, "model.depth": 1, "model.norm": "none", "train.epochs": 1}
+    path = config_file(folder, tiny_config(**small))
+    assert launch.main(["train", f"--config={path}", f"--workdir={folder / 'run'}", "--config.fold=0"]) == 0
+    # So few updates leave all pixels on one side of any threshold chosen beforehand.
+    volume = volumes.read_nifti(tiny_root / "ct_scans" / "049.nii")
+    _, probability = predict.predict_volume(predict.load_run(folder / "run"), volume)
+    config = json.loads((folder / "run" / "config.json").read_text())
+    config["predict"]["threshold"] = round(float(np.quantile(probability, 0.7)), 5)
+    (folder / "run" / "config.json").write_text(json.dumps(config))
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    """The folder that the command wrote."""
+    output = tmp_path_factory.mktemp("exported")
+    assert launch.main(["export", f"--workdir={trained}", f"--output={output}", "--side=32"]) == 0
+    return output
+
+
+@pytest.mark.parametrize("slices", [4, 11])
+def test_a_process_without_ichjax_finds_the_same_mask(exported, trained, tiny_root, tmp_path, slices):
+    volume = volumes.read_nifti(tiny_root / "ct_scans" / "049.nii")
+    hu = np.resize(volume.hu, (slices, 32, 32))
+    np.save(tmp_path / "hu.npy", hu)
+    cleared = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "XLA_FLAGS")}
+    command = [sys.executable, "-c", ALONE, exported / "model.jaxexport", tmp_path / "hu.npy", tmp_path / "out.npz"]
+    subprocess.run(list(map(str, command)), check=True, cwd=tmp_path, env=cleared)
+    found = np.load(tmp_path / "out.npz")
+    affine = np.diag([-6.0, -6.0, 5.0, 1.0])
+    mask, probability = predict.predict_volume(
+        predict.load_run(trained), volumes.from_file_grid(hu.transpose(2, 1, 0), affine, name="x")
+    )
+    np.testing.assert_allclose(found["probability"], probability, atol=1e-5)
+    np.testing.assert_array_equal(found["mask"], mask)
+    assert found["mask"].dtype == np.uint8
+    assert 0 < mask.mean() < 1  # else it shows nothing
+
+
+def test_what_goes_in_and_comes_out_is_said(exported):
+    about = json.loads((exported / "model.json").read_text())
+    assert about["takes"].startswith("int16 [D, 32, 32], HU; slices to the head")
+    assert about["pixel_mm"] == pytest.approx([6, 6])
+    assert (about["folds"], about["platforms"]) == ([0], ["cpu", "cuda", "tpu"])
+    card = (exported / "model_card.md").read_text()
+    for part in ("## Training data", "No fold of this run has been tested", "Not a medical device", "folds 0 averaged"):
+        assert part in card
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--side=8", "expected 32 to 2048"),
+        ("--pixel_mm=nan", "of 0.1 to 10 mm"),
+        ("--pixel_mm=-1", "of 0.1 to 10 mm"),
+        ("--platforms=cpu,abacus", "--platforms names 'abacus'; expected some of cpu, cuda, tpu"),
+    ],
+)
+def test_what_cannot_be_is_refused(trained, tmp_path, capsys, option, said):
+    assert launch.main(["export", f"--workdir={trained}", f"--output={tmp_path / 'out'}", option]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_without_a_network_is_refused(tiny_threshold_run, tmp_path):
+    with pytest.raises(InputError, match="is a run of the method 'threshold'; expected one of 'unet'"):
+        export.export(tiny_threshold_run, tmp_path / "out")

@@ -1,0 +1,94 @@
+"""What a user names as input, in folders of any depth, and which scans are found there."""
+
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from ichjax import inputs
+
+TABLE_MM = (0.0, 5.0, 10.0, 15.0)
+
+
+@pytest.fixture
+def scan(tiny_root):
+    return tiny_root / "ct_scans" / "049.nii"
+
+
+def names(paths, **options):
+    sources, problems = inputs.find_sources(paths, **options)
+    return [source.name for source in sources], problems
+
+
+def test_names_of_outputs_are_plain_and_differ(tmp_path, scan):
+    paths = [tmp_path / name for name in ("a/x.nii", "b/x.nii", "a/x.nii.gz", "a/é ü.nii", "1.2.840.113619.2.55.3.nii")]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(scan, path)
+    assert names(paths) == (["x", "x_2", "x_3", "_", "scan"], [])
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../../etc", "a/../..", "..nii", "-rf", "a\nb", "=1+1.nii"])
+def test_no_name_leaves_the_output_folder(name):
+    plain = inputs._unused(pathlib.Path(name).name or name, set())
+    assert (pathlib.Path("/out") / plain).resolve().parent == pathlib.Path("/out")
+    assert plain.strip(". \n")
+
+
+def test_folders_are_looked_into_at_any_depth(tmp_path, scan, ct_series, tiny_root):
+    hu = np.asarray(np.random.default_rng(0).integers(-1000, 1000, (4, 8, 8)), np.int16)
+    (tmp_path / "in" / "1" / "2").mkdir(parents=True)
+    shutil.copy(scan, tmp_path / "in" / "1" / "2" / "deep.nii")
+    shutil.copy(scan, tmp_path / "in" / ".hidden.nii")
+    ct_series(tmp_path / "in" / "patient" / "series", hu, TABLE_MM)
+    (tmp_path / "in" / "out" / "old").mkdir(parents=True)
+    shutil.copy(scan, tmp_path / "in" / "out" / "old" / "mask.nii")
+    (tmp_path / "in" / "out" / "old" / "prediction.json").write_text("{}")  # our own output is no input
+    assert names([tmp_path / "in"]) == (["deep", "series"], [])
+
+
+def test_patterns(tmp_path, scan):
+    for name in ("a1.nii", "a2.nii", "b.nii"):
+        shutil.copy(scan, tmp_path / name)
+    assert names([tmp_path / "a*.nii"]) == (["a1", "a2"], [])
+    assert names([tmp_path / "**" / "?.nii"]) == (["b"], [])
+    found, problems = names([tmp_path / "c*.nii"])
+    assert found == []
+    assert "no such file or folder" in problems[0]
+    shutil.copy(scan, tmp_path / "d[1].nii")  # a file whose name looks like a pattern
+    assert names([tmp_path / "d[1].nii"]) == (["d_1_"], [])
+
+
+def test_a_data_sets_root_gives_its_scans_and_not_its_masks(tiny_root):
+    found, problems = names([tiny_root])
+    assert (found, problems) == ([f"{number:03d}" for number in range(49, 58)], [])
+    sources, _ = inputs.find_sources([tiny_root])
+    assert sources[0].read().shape == (4, 32, 32)
+
+
+def test_another_series_can_be_asked_for(tmp_path, ct_series, capsys):
+    hu = np.asarray(np.random.default_rng(0).integers(-1000, 1000, (4, 8, 8)), np.int16)
+    ct_series(tmp_path / "s" / "a", hu, TABLE_MM, StudyInstanceUID="1.2")
+    ct_series(tmp_path / "s" / "b", hu[:2], TABLE_MM[:2], StudyInstanceUID="1.2")
+    (first,), _ = inputs.find_sources([tmp_path / "s"])
+    said = capsys.readouterr().out
+    assert "s: takes series 1 (4 slices, 6.000 mm); left out: series 2 (2 slices, 6.000 mm)" in said
+    (second,), _ = inputs.find_sources([tmp_path / "s"], series=2)
+    assert (first.read().shape, second.read().shape) == ((4, 8, 8), (2, 8, 8))
+    (third,), _ = inputs.find_sources([tmp_path / "s"], series=3)
+    with pytest.raises(inputs.InputError, match="has 2 CT series; expected --series of at most that, not 3"):
+        third.read()
+
+
+def test_what_else_lies_there_is_said(tmp_path, ct_series, capsys):
+    hu = np.asarray(np.random.default_rng(0).integers(-1000, 1000, (4, 8, 8)), np.int16)
+    folder = ct_series(tmp_path / "s", hu, TABLE_MM)
+    (folder / "README.txt").write_text("not DICOM")
+    (folder / "notes.pdf").write_bytes(b"%PDF")
+    inputs.find_sources([folder])
+    assert capsys.readouterr().out == "s: skipped 2 files not DICOM\n"
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "README.txt").write_text("not DICOM")
+    _, problems = inputs.find_sources([tmp_path / "t"])
+    assert problems == ["t: holds no NIfTI file and no axial CT series (DICOM); found 1 file not DICOM"]

@@ -1,0 +1,162 @@
+"""Many scans at once: the worklist, what is there already, what befalls a run half-way."""
+
+import csv
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import launch
+from ichjax import predict_scans
+from ichjax.files import claim
+
+FILES = {"mask.nii.gz", "overlay.png", "prediction.json"}
+pytestmark = pytest.mark.xdist_group("predict")  # one trained run for all
+
+
+@pytest.fixture
+def command(tiny_threshold_run, tmp_path, capsys):
+    """command(*words): (exit status, what was printed, folder of the output)."""
+
+    def call(*inputs, options=()):
+        words = [f"--workdir={tiny_threshold_run}", "--input", *map(str, inputs), f"--output={tmp_path / 'out'}"]
+        status = launch.main(["predict", *words, *options])
+        said = capsys.readouterr()
+        assert "Traceback" not in said.out + said.err
+        assert "defect" not in said.err
+        return status, said.out + said.err, tmp_path / "out"
+
+    return call
+
+
+def worklist(output):
+    with (output / "worklist.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def inodes(folder):
+    return {path.name: path.stat().st_ino for path in folder.iterdir()}
+
+
+def test_the_worklist_begins_with_what_is_most_suspicious(command, tiny_root):
+    status, said, output = command(tiny_root)
+    rows = worklist(output)
+    assert status == 0
+    assert {row["scan"] for row in rows} == {f"{number:03d}" for number in range(49, 58)}
+    suspicions = [float(row["suspicion"]) for row in rows]
+    assert suspicions == sorted(suspicions, reverse=True)
+    for row in rows:
+        found = json.loads((output / row["scan"] / "prediction.json").read_text())
+        assert float(row["volume_ml"]) == pytest.approx(found["volume_ml"], abs=1e-4)
+        assert int(row["lesions"]) == len(found["lesions"])
+        assert row["positive_slices"] == " ".join(map(str, found["positive_slices"]))
+    lines = said.splitlines()
+    table = lines[next(i for i, line in enumerate(lines) if line.startswith("scan ")) + 1 :][: len(rows)]
+    assert [line.split()[0] for line in table] == [row["scan"] for row in rows]
+    assert f"9 predicted, 1 s of work; {output / 'worklist.csv'}" in said or "9 predicted, " in said
+
+
+def test_what_is_there_already_is_kept_and_counts(command, tiny_root):
+    scans = [tiny_root / "ct_scans" / f"{number:03d}.nii" for number in (49, 50)]
+    _, _, output = command(scans[0])
+    before = inodes(output / "049")
+    status, said, _ = command(*scans)
+    assert status == 0
+    assert inodes(output / "049") == before
+    assert "049: is there already" in said
+    assert {row["scan"] for row in worklist(output)} == {"049", "050"}
+    status, _, _ = command(*scans, options=["--overwrite"])
+    after = inodes(output / "049")
+    assert status == 0
+    assert set(after) == FILES
+    assert all(after[name] != before[name] for name in FILES)  # written aside and renamed, never in place
+
+
+def test_another_scans_prediction_is_never_taken_for_this_ones(command, tiny_root, tmp_path):
+    other = tmp_path / "other" / "049.nii"
+    other.parent.mkdir()
+    shutil.copy(tiny_root / "ct_scans" / "050.nii", other)
+    _, _, output = command(tiny_root / "ct_scans" / "049.nii")
+    before = (output / "049" / "mask.nii.gz").read_bytes()
+    status, said, _ = command(other)
+    assert status == 2
+    assert "049: holds another scan's prediction; expected another --output, or --overwrite" in said
+    assert (output / "049" / "mask.nii.gz").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"), [("folds", [0], "another run's prediction"), ("config_digest", "", "another run's")]
+)
+def test_another_runs_prediction_is_not_taken_for_this_ones(command, tiny_root, field, value, said):
+    scan = tiny_root / "ct_scans" / "049.nii"
+    _, _, output = command(scan)
+    path = output / "049" / "prediction.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    status, text, _ = command(scan)
+    assert status == 2
+    assert said in text
+
+
+def test_a_folder_of_something_else_is_left_alone(command, tiny_root, tmp_path):
+    (tmp_path / "out" / "049").mkdir(parents=True)
+    (tmp_path / "out" / "049" / "thesis.txt").write_text("years of work")
+    status, said, output = command(tiny_root / "ct_scans" / "049.nii")
+    assert status == 2
+    assert "049: holds something else; expected another --output, or --overwrite" in said
+    assert [path.name for path in (output / "049").iterdir()] == ["thesis.txt"]
+
+
+def test_what_could_not_be_predicted_has_its_line_too(command, tiny_root, tmp_path):
+    (tmp_path / "bad.nii").write_bytes(b"no scan")
+    status, said, output = command(tmp_path / "bad.nii", tiny_root / "ct_scans" / "049.nii", tmp_path / "nowhere")
+    rows = {row["scan"]: row["problem"] for row in worklist(output)}
+    assert status == 2
+    assert rows["049"] == ""
+    assert "bad.nii: not a readable NIfTI" in rows["bad"]
+    assert "nowhere: no such file or folder" in rows[""]
+    assert "1 predicted, 2 left out" in said
+
+
+def test_interrupted_while_writing_nothing_half_is_left(command, tiny_root, tmp_path, monkeypatch):
+    scan = tiny_root / "ct_scans" / "049.nii"
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict_scans.figures, "overlay_sheet", interrupted)
+        status, _, output = command(scan)
+    assert status == 130
+    assert [path.name for path in output.iterdir() if path.is_dir()] == []
+    (output / ".049.part").mkdir()  # what a kill leaves
+    (output / ".049.part" / "mask.nii.gz").write_bytes(b"half")
+    status, _, _ = command(scan)
+    assert status == 0
+    assert {path.name for path in output.iterdir()} == {".claim", "049", "worklist.csv"}
+    assert set(inodes(output / "049")) == FILES
+
+
+def test_two_at_once_do_not_write_to_one_place(command, tiny_root, tmp_path):
+    with claim(tmp_path / "out"):
+        status, said, _ = command(tiny_root / "ct_scans" / "049.nii")
+    assert status == 2
+    assert "another process is working in it" in said
+
+
+def test_a_probability_on_request(command, tiny_root):
+    scan = tiny_root / "ct_scans" / "049.nii"
+    _, _, output = command(scan, options=["--probability"])
+    image, mask = (nib.load(output / "049" / name) for name in ("probability.nii.gz", "mask.nii.gz"))
+    np.testing.assert_array_equal(image.affine, nib.load(scan).affine)
+    assert image.get_data_dtype() == np.uint8
+    assert image.shape == mask.shape
+    assert np.asarray(image.dataobj)[np.asarray(mask.dataobj) > 0].min() > 0
+
+
+@pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-rf", "@a", "\tb"])
+def test_no_cell_is_a_formula(text):
+    assert predict_scans._safe(text) == "'" + text
+    assert predict_scans._safe("a=b") == "a=b"
+    assert predict_scans._safe(-1.23456) == -1.2346
