@@ -101,7 +101,8 @@ def test_predictions_of_named_patients_name_nobody(tiny_threshold_run, tiny_root
     said = capsys.readouterr()
     found = everything(tmp_path / "out")
     assert {path.name for path in found} == {
-        *("a", "scan", "mask.nii.gz", "scan.nii.gz", "overlay.png", "prediction.json")
+        *("a", "scan", "mask.nii.gz", "scan.nii.gz", "overlay.png", "prediction.json"),
+        *("worklist.csv", ".claim"),
     }
     found["terminal"] = (said.out + said.err).encode()
     found["titles"] = " ".join(spied).encode()
