@@ -24,9 +24,10 @@ experiments: $(VENV)/.dev
 faults: $(VENV)/.dev
 	$(BIN)/python -m pytest -m faults -n $(JOBS) --dist worksteal
 
-# The networks in Keras and PyTorch that the benchmarks compare with: do they compute the same?
+# The networks in Keras and PyTorch that the benchmarks compare with: do they compute the same? On one device, where
+# convolutions are C++'s.
 peers: $(VENV)/.dev $(VENV)/.peers
-	$(BIN)/python -m pytest -m peers
+	ICHJAX_TEST_DEVICES=1 $(BIN)/python -m pytest -m peers
 
 # Everything that the README's table of benchmarks is filled from. The better part of an hour on 2 cores.
 benchmarks: $(VENV)/.peers
