@@ -20,6 +20,10 @@ from ichjax.predict import TrainedRun
 from ichjax.train.log import duration, say
 
 WORKLIST = "worklist.csv"
+COLUMNS = (
+    *("scan", "suspicion", "volume_ml", "abc2_ml", "lesions", "largest_ml", "largest_diameter_mm", "side"),
+    *("positive_slices", "slices", "highest_probability", "geometry", "seconds", "warnings", "problem"),
+)
 MOST_SHOWN = 30  # scans in the table on the terminal
 
 
@@ -106,18 +110,16 @@ def _kept(folder: pathlib.Path, trained: TrainedRun, volume: Volume) -> dict | N
     if not folder.exists():
         return None
     found = read_json(folder / OUTPUT) if (folder / OUTPUT).is_file() else {}
-    here = {"scan_digest": predict.digest(volume), "config_digest": trained.digest, "folds": list(trained.folds)}
-    if any(found.get(name) != value for name, value in here.items()):
-        what = "something else" if not found else "another scan's" if _differs(found, here) else "another run's"
-        raise InputError(
-            f"{folder}: holds {what}{' prediction' if found else ''}; expected another --output, or --overwrite"
-        )
-    say(f"{folder.name}: is there already")
-    return found
-
-
-def _differs(found: dict, here: dict) -> bool:
-    return found.get("scan_digest") != here["scan_digest"]
+    if not found:
+        what = "something else"
+    elif found.get("scan_digest") != predict.digest(volume):
+        what = "another scan's prediction"
+    elif (found.get("config_digest"), found.get("folds")) != (trained.digest, list(trained.folds)):
+        what = "another run's prediction"
+    else:
+        say(f"{folder.name}: is there already")
+        return found
+    raise InputError(f"{folder}: holds {what}; expected another --output, or --overwrite")
 
 
 def _predict_one(
@@ -165,34 +167,23 @@ def _in_words(found: dict) -> str:
 def _row(name: str, found: dict) -> dict:
     """A line of the worklist."""
     lesions = found["lesions"]
-    return {
+    row = {name: found[name] for name in COLUMNS if name in found}
+    row |= {
         "scan": name,
-        "suspicion": found["suspicion"],
-        "volume_ml": found["volume_ml"],
-        "abc2_ml": found["abc2_ml"],
         "lesions": len(lesions),
         "largest_ml": lesions[0]["volume_ml"] if lesions else 0.0,
         "largest_diameter_mm": max((lesion["diameter_mm"] for lesion in lesions), default=0.0),
         "side": lesions[0]["side"] if lesions else "",
         "positive_slices": " ".join(map(str, found["positive_slices"])),
-        "slices": found["slices"],
-        "highest_probability": found["highest_probability"],
-        "geometry": found["geometry"],
-        "seconds": found["seconds"],
         "warnings": "; ".join(found["warnings"]),
         "problem": "",
     }
+    return {column: row[column] for column in COLUMNS}
 
 
 def _failed(name: str, problem: str) -> dict:
-    row = dict.fromkeys(_row("", _NOTHING))
-    return row | {"scan": name, "problem": problem}
-
-
-_NOTHING = {
-    **dict.fromkeys(("suspicion", "volume_ml", "abc2_ml", "slices", "highest_probability", "geometry", "seconds")),
-    **{"lesions": [], "positive_slices": [], "warnings": []},
-}
+    """A line of the worklist for what could not be predicted."""
+    return {**dict.fromkeys(COLUMNS), "scan": name, "problem": problem}
 
 
 def _safe(value: object) -> object:

@@ -55,7 +55,8 @@ def test_the_worklist_begins_with_what_is_most_suspicious(command, tiny_root):
     lines = said.splitlines()
     table = lines[next(i for i, line in enumerate(lines) if line.startswith("scan ")) + 1 :][: len(rows)]
     assert [line.split()[0] for line in table] == [row["scan"] for row in rows]
-    assert f"9 predicted, 1 s of work; {output / 'worklist.csv'}" in said or "9 predicted, " in said
+    assert "9 predicted, " in said
+    assert f"; {output / 'worklist.csv'}\n" in said
 
 
 def test_what_is_there_already_is_kept_and_counts(command, tiny_root):

@@ -108,7 +108,8 @@ def _opened() -> ctypes.CDLL:
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
     _refuse_others(place, stat.S_ISDIR)
     stem = _digest(*((HERE / name).read_bytes() for name in SOURCES), jaxlib.__version__.encode(), _processor())
-    compiler = shlex.split(os.environ.get("CXX", "")) or _found()
+    found = [[name] for name in COMPILERS if shutil.which(name)]
+    compiler = shlex.split(os.environ.get("CXX", "")) or (found or [[]])[0]
     if not compiler:  # another machine with this cache folder may have had one
         made = sorted(place.glob(f"{stem}-*.so"))
         if not made:
@@ -135,10 +136,6 @@ def _refuse_others(path: pathlib.Path, kind: Callable[[int], bool]) -> None:
     found = path.lstat()
     if not kind(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise Unusable(f"{path} could have been written by somebody else")
-
-
-def _found() -> list[str]:
-    return [next(name for name in COMPILERS if shutil.which(name))] if any(map(shutil.which, COMPILERS)) else []
 
 
 def _compile(compiler: list[str], path: pathlib.Path) -> None:

@@ -68,22 +68,13 @@ SHAPES = [
 
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize(("map_shape", "kernel_shape"), SHAPES)
-def test_values_are_those_written_out(map_shape, kernel_shape, relu):
-    height, width, features = kernel_shape
-    terms = height * width * map_shape[3]
-    x, bias = normal(*map_shape), normal(features)
-    kernel = normal(height, width, map_shape[3], features)
-    found = jax.jit(lambda *arguments: calls.convolve(arguments[0], None, *arguments[1:], relu))(x, kernel, bias)
-    assert_close(found, by_hand(x, kernel, bias, relu), terms)
-
-
-@pytest.mark.parametrize("relu", [False, True])
-@pytest.mark.parametrize(("map_shape", "kernel_shape"), SHAPES)
-def test_gradients_are_those_of_xla(map_shape, kernel_shape, relu):
+def test_values_are_those_written_out_and_gradients_those_of_xla(map_shape, kernel_shape, relu):
     height, width, features = kernel_shape
     x, bias, weight = normal(*map_shape), normal(features), normal(*map_shape[:3], features)
     kernel = normal(height, width, map_shape[3], features) / np.sqrt(height * width * map_shape[3]).astype(np.float32)
-    found = gradients(lambda x, k, b: calls.convolve(x, None, k, b, relu), weight, x, kernel, bias)
+    native = jax.jit(lambda x, k, b: calls.convolve(x, None, k, b, relu))
+    assert_close(native(x, kernel, bias), by_hand(x, kernel, bias, relu), height * width * map_shape[3])
+    found = gradients(native, weight, x, kernel, bias)
     expected = gradients(lambda x, k, b: by_xla(x, k, b, relu), weight, x, kernel, bias)
     pixels = np.prod(map_shape[:3])
     for ours, theirs, terms in zip(found, expected, (height * width * features, pixels, pixels), strict=True):
