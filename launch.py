@@ -14,6 +14,7 @@ COMMANDS = {
     "crossval": "train and test every fold, then write the report",
     "train": "train one fold (--config.fold=0)",
     "predict": "masks of any head CTs, with a trained run",
+    "convert": "DICOM series to NIfTI without names, dates and UIDs",
     "export": "a trained run as one file that JAX alone can run",
     "report": "score a run again, without predicting, and write its report",
     "evaluate": "score a folder of masks or probabilities, whoever made them",
@@ -25,7 +26,8 @@ COMMANDS = {
 WITH_CONFIG = ("crossval", "train", "evaluate", "stats", "prepare")
 WITHOUT_FILE = ("evaluate", "stats")  # the defaults do where no configuration is named
 USAGE = {
-    "predict": "--workdir=RUN --input PATH [PATH ...] --output=DIR",
+    "predict": "--workdir=RUN --input PATH [PATH ...] --output=DIR [options]",
+    "convert": "--input PATH [PATH ...] --output=DIR",
     "export": "--workdir=RUN --output=DIR [--side=512] [--pixel_mm=0.45]",
     "report": "--workdir=RUN",
     "evaluate": "--predictions=DIR --config.data.root=DIR [--workdir=NEW]",
@@ -47,10 +49,21 @@ Folders are looked into at any depth. Of a DICOM study the series that one reads
 for a bleed is taken (whole, no contrast, soft kernel, slices of 2.5 to 6 mm).
 
 OUTPUT/NAME/ gets mask.nii.gz on the scan's own grid, overlay.png and
-prediction.json, and from DICOM scan.nii.gz, the HU under the mask. NAME is the
+prediction.json, and from DICOM scan.nii.gz, the HU under the mask. Where slices are
+tilted or unevenly spaced, *_world.nii.gz are both on a straight grid. NAME is the
 last part of the path given. OUTPUT/worklist.csv has a line for each scan, the most
 suspicious first. What is there already is kept, so an interrupted command goes on.
-The run is the work directory of train or crossval; its finished folds are averaged.
+
+The run is the work directory of train or crossval; its finished folds are averaged,
+and a scan that it was trained on is predicted by the fold that held it out. Fields
+of config.predict can be changed: --config.predict.threshold=0.4, stitch=gaussian,
+mirror=True, whole_slices=False.
+
+"""
+CONVERTED = """\
+OUTPUT/NAME.nii.gz holds HU on the scan's own pixels, NAME.json the place of every
+slice. Where slices are tilted or unevenly spaced, no NIfTI grid is exact:
+NAME_world.nii.gz is then the scan on a straight one. The face stays in the pixels.
 
 """
 EVALUATED = """\
@@ -65,7 +78,7 @@ nnU-Net's split k tests on fold k: its 'val' is our test part, its 'train' our
 training and validation parts, so its masks can be scored here by `evaluate`.
 
 """
-ABOUT = {"predict": PREDICTED, "evaluate": EVALUATED, "prepare": PREPARED}
+ABOUT = {"predict": PREDICTED, "convert": CONVERTED, "evaluate": EVALUATED, "prepare": PREPARED}
 # Of the place that a user named for output, not of ichjax.
 USERS_PLACE = {
     errno.EACCES,
@@ -129,7 +142,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         found = f"there is no command {command!r}; {guess}" if command else "no command named. "
         parser.exit(2, f"ichjax: {found}The commands: {', '.join(COMMANDS)}\n")
     arguments = parser.parse_args(rest)
-    if config_flags and arguments.command not in WITH_CONFIG:
+    if config_flags and arguments.command not in (*WITH_CONFIG, "predict"):
         parser.exit(2, f"ichjax: {arguments.command} takes no --config; see: {parts[arguments.command].usage}\n")
     return arguments, config_flags
 
@@ -164,12 +177,16 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
         add("--coordinator", metavar="HOST:PORT", help="of process 0, where SLURM, Open MPI or a TPU do not tell")
         add("--processes", type=int, metavar="N", help="how many there are, on all hosts")
         add("--process", type=int, metavar="K", help="which one this is, from 0")
+    for name, where in (("predict", "where each scan gets a folder"), ("convert", "where each scan gets its files")):
+        add = parts[name].add_argument
+        add("--input", metavar="PATH", nargs="+", help="files, patterns, and folders of any depth", **path)
+        add("--series", type=int, metavar="N", help="of every DICOM study take the series of this rank, as listed")
+        add("--output", metavar="DIR", help=where, **path)
+        add("--overwrite", action="store_true", help="do again what is there already")
     add = parts["predict"].add_argument
-    add("--input", metavar="PATH", nargs="+", help="NIfTI files, and folders of NIfTI or DICOM files or both", **path)
-    add("--series", type=int, metavar="N", help="of every DICOM study take the series of this rank, as it is listed")
-    add("--output", metavar="DIR", help="where each scan gets a folder", **path)
+    add("--fold", type=int, metavar="K", help="ask this fold's network alone")
     add("--probability", action="store_true", help="write it too: probability.nii.gz, 255 is 1")
-    add("--overwrite", action="store_true", help="predict again what is there already")
+    add("--dicom_seg", action="store_true", help="and DICOM Segmentations, which name the patient, in dicom_seg/")
     add = parts["export"].add_argument
     add("--output", metavar="DIR", help="gets model.jaxexport, model.json and model_card.md", **path)
     add("--side", type=int, default=512, metavar="N", help="rows and columns of the slices it takes (default 512)")
@@ -204,6 +221,8 @@ def run(arguments: argparse.Namespace, config_flags: list[str]) -> int:
         config = commands.read_config(config_flags, need_file=arguments.command not in WITHOUT_FILE)
         if config.deterministic:  # before the first device is touched
             os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
+    if arguments.command == "predict":
+        arguments.fields = commands.read_predict_fields(config_flags)
     return getattr(commands, arguments.command)(arguments, config)
 
 

@@ -1,3 +1,29 @@
-"""ichjax: intracranial hemorrhage segmentation in head CT, in JAX. Research use only."""
+"""ichjax: intracranial hemorrhage segmentation in head CT, in JAX. Research use only.
+
+run = ichjax.load_run("runs/demo")
+volume = ichjax.read("scan.nii.gz")      # or a folder with a DICOM series
+found = ichjax.predict(volume, run)      # found.mask, found.probability; ichjax.describe(run, volume, found)
+"""
+
+import importlib
 
 __version__ = "0.1.0"
+
+# Where each function is; looked up when it is first used, so that what reads files alone never loads JAX.
+_PLACES = {
+    "load_run": ("trained", "load_run"),
+    "predict": ("trained", "predict"),
+    "describe": ("trained", "describe"),
+    "read": ("inputs", "read_one"),
+}
+
+
+def __getattr__(name: str):
+    if name not in _PLACES:
+        raise AttributeError(f"module 'ichjax' has no attribute {name!r}")
+    module, function = _PLACES[name]
+    return getattr(importlib.import_module(f"ichjax.{module}"), function)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PLACES])

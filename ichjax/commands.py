@@ -50,6 +50,19 @@ def read_config(words: list[str], *, need_file: bool = True) -> ml_collections.C
     return values.config
 
 
+def read_predict_fields(words: list[str]) -> dict:
+    """{field of config.predict: value} of the --config.predict.FIELD=VALUE that `predict` takes.
+
+    Raises:
+      InputError: another field is named, or `read_config` refuses one.
+    """
+    prefix = "--config.predict."
+    if other := [word for word in words if not word.startswith(prefix)]:
+        raise InputError(f"{other[0].split('=')[0]}: predict takes the run's own; expected {prefix}FIELD=VALUE")
+    config = read_config(words, need_file=False)
+    return {name: config.predict[name] for name in (word.removeprefix(prefix).split("=")[0] for word in words)}
+
+
 def _load(path: str) -> ml_collections.ConfigDict:
     """What get_config() of a file returns; the file is a user's code, so anything can go wrong in it."""
     try:
@@ -104,9 +117,19 @@ def train(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> i
 def predict(arguments: argparse.Namespace, config: None) -> int:
     """Masks of scans; 2 where one could not be read."""
     from ichjax.predict_scans import predict_scans
+    from ichjax.scan_folder import Wanted
 
-    options = {"series": arguments.series, "probability": arguments.probability, "overwrite": arguments.overwrite}
+    wanted = Wanted(arguments.probability, arguments.dicom_seg, arguments.overwrite)
+    options = {"fold": arguments.fold, "series": arguments.series, "wanted": wanted, **arguments.fields}
     return 2 if predict_scans(arguments.workdir, arguments.input, arguments.output, **options) else 0
+
+
+def convert(arguments: argparse.Namespace, config: None) -> int:
+    """DICOM series as NIfTI; 2 where one could not be read."""
+    from ichjax.convert import convert
+
+    options = {"series": arguments.series, "overwrite": arguments.overwrite}
+    return 2 if convert(arguments.input, arguments.output, **options) else 0
 
 
 def export(arguments: argparse.Namespace, config: None) -> int:

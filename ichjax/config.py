@@ -88,6 +88,8 @@ def default() -> ml_collections.ConfigDict:
     # The network once over each whole slice in place of its patches: a third of the work, and not the same function,
     # as a pixel then sees past its patch's edge (how much that changes: benchmarks/NOTES.md).
     config.predict.whole_slices = False
+    config.predict.stitch = "flat"  # the paper's plain mean where patches overlap; 'gaussian': their middles count more
+    config.predict.mirror = False  # the mean with what is said of the mirrored slices: twice the work
     config.predict.min_max_stretch = False  # each patch's lowest and highest probability become 0 and 1 (JPEG code)
     config.predict.quantize_8bit = False  # truncated to 8 bits before and after averaging; positive above 256 t
     # Tuned on the validation subjects of each fold, never on those it tests: 'threshold', 'all' (kernels too), or
@@ -155,6 +157,7 @@ CHOICES = {
     "train.slices": ("all", "hemorrhage"),
     "train.negatives": ("matched", "one_slice", "none"),
     "train.validation_negatives": ("matched", "none"),
+    "predict.stitch": ("flat", "gaussian"),
     "predict.tune": ("none", "threshold", "all"),
 }
 AT_LEAST = {
@@ -211,6 +214,11 @@ def check(config: ml_collections.ConfigDict) -> None:
             "'matched' or 'none' where config.train.slices is 'hemorrhage'",
         ),
         (c.train.learning_rate > 0, "train.learning_rate", "more than 0"),
+        (
+            c.predict.stitch == "flat" or not c.predict.quantize_8bit,
+            "predict.stitch",
+            "'flat' with config.predict.quantize_8bit, which is the authors' own stitching",
+        ),
         (0 < c.predict.threshold < 1, "predict.threshold", "between 0 and 1"),
         (all(_is_share(share) for share in c.predict.thresholds), "predict.thresholds", "numbers between 0 and 1"),
         (_are(_is_share, c.predict.tune_thresholds), "predict.tune_thresholds", "one or more numbers between 0 and 1"),

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ichjax import model_card, predict
+from ichjax import model_card, run
+from ichjax import trained as trained_runs
 from ichjax.data.regrid import Geometry
 from ichjax.data.volume import AIR_HU
 from ichjax.errors import InputError
@@ -20,7 +21,7 @@ from ichjax.methods.slices import DEPTH_STEP
 from ichjax.methods.unet import UNetMethod
 from ichjax.native import library
 from ichjax.ops import metrics
-from ichjax.predict import TrainedRun
+from ichjax.trained import TrainedRun
 from ichjax.train.log import say
 
 PROGRAM, ABOUT, CARD = "model.jaxexport", "model.json", "model_card.md"
@@ -52,7 +53,7 @@ def export(
     """
     if unknown := [name for name in platforms if name not in PLATFORMS]:
         raise InputError(f"--platforms names {unknown[0]!r}; expected some of {', '.join(PLATFORMS)}")
-    trained = predict.load_run(workdir)
+    trained = trained_runs.load_run(workdir, whole_slices=run.load_config(workdir).predict.whole_slices)
     if not isinstance(trained.method, UNetMethod):
         raise InputError(f"{workdir}: is a run of the method {trained.method_name!r}; expected one of 'unet'")
     rows_mm, columns_mm = (pixel_mm, pixel_mm) if pixel_mm else trained.params[0].pixel_mm
@@ -68,8 +69,8 @@ def export(
         "calling_convention_version": exported.calling_convention_version,
         "threshold": trained.post.threshold,
         "threshold_chosen_on": trained.post.chosen_on,
-        "closing_px": predict.kernels(trained, own)[0],
-        "opening_px": predict.kernels(trained, own)[1],
+        "closing_px": trained_runs.kernels(trained, own)[0],
+        "opening_px": trained_runs.kernels(trained, own)[1],
         "folds": list(trained.folds),
         "config_digest": trained.digest,
         "use": "research use only",
@@ -93,7 +94,7 @@ def make(trained: TrainedRun, own: Geometry, platforms: Sequence[str]) -> jax.ex
 
 
 def _program(trained: TrainedRun, own: Geometry) -> Callable:
-    closing, opening = predict.kernels(trained, own)
+    closing, opening = trained_runs.kernels(trained, own)
     threshold = np.array([trained.post.threshold], np.float32)
 
     def few(hu):

@@ -15,6 +15,7 @@ from ichjax.train.log import say
 
 NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 UID = re.compile(r"\d+(\.\d+){4,}")
+WORLD = "_world.nii"  # in the name of a scan's second form, on a straight grid
 OUTPUT = "prediction.json"  # a folder with it is our own output, and holds no input
 
 
@@ -50,7 +51,9 @@ class Source:
             raise InputError(f"{self.path}: {error}") from error
 
 
-def find_sources(paths: Sequence[pathlib.Path], *, series: int | None = None) -> tuple[list[Source], list[str]]:
+def find_sources(
+    paths: Sequence[pathlib.Path], *, series: int | None = None, taken: Sequence[str] = ()
+) -> tuple[list[Source], list[str]]:
     """Finds the scans that paths name.
 
     A path is a NIfTI file, a pattern with * or ?, or a folder: a data set's, or one that holds NIfTI files and DICOM
@@ -59,19 +62,34 @@ def find_sources(paths: Sequence[pathlib.Path], *, series: int | None = None) ->
     Args:
       paths: as the user gave them.
       series: take the series of this rank, from 1, of every study, not the one that suits best.
+      taken: names that no source gets.
 
     Returns:
       (the sources, [one sentence for each path at which there is none]).
     """
-    sources, problems, taken = [], [], set()
+    sources, problems, names = [], [], set(taken)
     for path in _expanded(paths):
         try:
             found = _sources_at(path, series)
         except InputError as error:
             problems.append(str(error))
             continue
-        sources += [dataclasses.replace(source, name=_unused(source.name, taken)) for source in found]
+        sources += [dataclasses.replace(source, name=_unused(source.name, names)) for source in found]
     return sources, problems
+
+
+def read_one(path: pathlib.Path) -> Volume:
+    """Reads the one scan at a path: a NIfTI file, or a folder with one DICOM study.
+
+    Raises:
+      InputError: there is none, or more than one, or it cannot be read.
+    """
+    sources, problems = find_sources([path])
+    if problems:
+        raise InputError(problems[0])
+    if len(sources) != 1:
+        raise InputError(f"{path}: holds {len(sources)} scans; expected one")
+    return sources[0].read()
 
 
 def _expanded(paths: Sequence[pathlib.Path]) -> Iterator[pathlib.Path]:
@@ -105,11 +123,12 @@ def _sources_at(path: pathlib.Path, series: int | None) -> list[Source]:
 
 
 def _nifti_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """NIfTI files at any depth, but hidden ones and those that `predict` wrote."""
+    """NIfTI files at any depth, but hidden ones, those that `predict` wrote, and second forms that `convert` wrote."""
     ours = {file.parent for file in folder.rglob(OUTPUT)}
     hidden = lambda file: any(part.startswith(".") for part in file.relative_to(folder).parts)  # noqa: E731
-    files = (file for file in folder.rglob("*") if NIFTI.search(file.name) and file.is_file())
-    return sorted(file for file in files if file.parent not in ours and not hidden(file))
+    files = {file for file in folder.rglob("*") if NIFTI.search(file.name) and file.is_file()}
+    twice = {file for file in files if WORLD in file.name and file.with_name(file.name.replace(WORLD, "")) in files}
+    return sorted(file for file in files - twice if file.parent not in ours and not hidden(file))
 
 
 def _of_study(study: dicom.Study, wanted: int | None) -> Source:

@@ -2,29 +2,21 @@
 
 import contextlib
 import pathlib
-import shutil
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
-import numpy as np
-
-from ichjax import predict
+from ichjax import scan_folder, worklist
+from ichjax import trained as trained_runs
 from ichjax.ahead import one_ahead
-from ichjax.data import volume as volumes
+from ichjax.data import dicom_seg, slabs
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
-from ichjax.evaluate import figures
-from ichjax.files import claim, read_json, write_csv, write_json
-from ichjax.inputs import OUTPUT, Source, find_sources
-from ichjax.predict import TrainedRun
-from ichjax.train.log import duration, say
-
-WORKLIST = "worklist.csv"
-COLUMNS = (
-    *("scan", "suspicion", "volume_ml", "abc2_ml", "lesions", "largest_ml", "largest_diameter_mm", "side"),
-    *("positive_slices", "slices", "highest_probability", "geometry", "seconds", "warnings", "problem"),
-)
-MOST_SHOWN = 30  # scans in the table on the terminal
+from ichjax.files import claim
+from ichjax.inputs import Source, find_sources
+from ichjax.scan_folder import Wanted
+from ichjax.train.log import say
+from ichjax.trained import Found, TrainedRun
 
 
 def predict_scans(
@@ -32,24 +24,27 @@ def predict_scans(
     inputs: Sequence[pathlib.Path],
     output: pathlib.Path,
     *,
+    fold: int | None = None,
     series: int | None = None,
-    probability: bool = False,
-    overwrite: bool = False,
+    wanted: Wanted = Wanted(),
+    **fields,
 ) -> list[str]:
     """Predicts every scan that the inputs name, and writes OUTPUT/worklist.csv, the most suspicious scan first.
 
     For every scan OUTPUT/NAME/ gets mask.nii.gz on the scan's own grid, overlay.png, prediction.json, where the source
-    was DICOM scan.nii.gz, the HU that the mask lies on, and probability.nii.gz if asked for. A folder appears whole or
-    not at all; one that is there already is kept if it holds this run's prediction of this very scan. Two scans are in
-    memory at a time: the next one is read while one is predicted.
+    was DICOM scan.nii.gz, the HU that the mask lies on, and where slices are tilted or unevenly spaced both once more
+    on a straight grid (`*_world.nii.gz`). A folder appears whole or not at all; one that is there already is kept if
+    it holds this run's prediction of this very scan. Three scans are in memory at a time: while one is predicted the
+    next one is read and the one before is written.
 
     Args:
       workdir: of `crossval` or `train`; its finished folds are averaged.
       inputs: as `find_sources` takes them.
       output: made where it is missing.
+      fold: as for `trained.load_run`.
       series: as for `find_sources`.
-      probability: write it, in 8 bits.
-      overwrite: predict again what is there already.
+      wanted: what is written beside the rest.
+      **fields: of config.predict, as for `trained.load_run`.
 
     Returns:
       one sentence for each scan that could not be predicted; the others are done all the same.
@@ -57,40 +52,64 @@ def predict_scans(
     Raises:
       InputError: the run cannot be read, or another process is writing to the output.
     """
-    trained = predict.load_run(workdir)
-    sources, problems = find_sources(inputs, series=series)
+    trained = trained_runs.load_run(workdir, fold=fold, **fields)
+    sources, problems = find_sources(inputs, series=series, taken=(scan_folder.SEGMENTATIONS,))
     for problem in problems:
         say(f"left out: {problem}")
-    rows = [_failed("", problem) for problem in problems]
+    rows = [worklist.failed("", problem) for problem in problems]
     with claim(output) if sources else contextlib.nullcontext():
-        rows += _each(trained, sources, output, probability=probability, overwrite=overwrite)
-        rows.sort(key=lambda row: (row["problem"] != "", -(row["suspicion"] or 0.0), row["scan"]))
+        if wanted.dicom_seg and any(source.series is not None for source in sources):
+            say(f"{output / scan_folder.SEGMENTATIONS}: DICOM Segmentations name the patient, as their sources do")
+        rows = worklist.in_order(rows + _each(trained, sources, output, wanted))
         if sources:
-            write_csv(output / WORKLIST, [{name: _safe(value) for name, value in row.items()} for row in rows])
-    _say_summary(rows, output)
+            worklist.write(output, rows)
+    worklist.say_summary(rows, output)
     return [row["problem"] for row in rows if row["problem"]]
 
 
-def _each(
-    trained: TrainedRun, sources: Sequence[Source], output: pathlib.Path, *, probability, overwrite
-) -> list[dict]:
-    """A line of the worklist for each source."""
-    rows, announced = [], False
-    for source, read in zip(sources, one_ahead(Source.read, sources), strict=True):
-        folder = output / source.name
-        try:
-            volume = read()
-            found = None if overwrite else _kept(folder, trained, volume)
-            if found is None:
-                if not announced:
-                    _announce(trained, volume, len(sources))
-                    announced = True
-                found = _predict_one(trained, source, volume, folder, probability=probability)
-            rows.append(_row(source.name, found))
-        except InputError as error:
-            rows.append(_failed(source.name, str(error)))
-            say(f"left out: {error}")
+def _each(trained: TrainedRun, sources: Sequence[Source], output: pathlib.Path, wanted: Wanted) -> list[dict]:
+    """A line of the worklist for each source; one scan is written while the next one is predicted."""
+    rows, before, announced = [], None, False
+    with ThreadPoolExecutor(1) as writer:
+        for source, read in zip(sources, one_ahead(Source.read, sources), strict=True):
+            folder, outcome = output / source.name, Future()
+            try:
+                volume = read()
+                there = scan_folder.kept(folder, source, trained, volume, wanted)
+                if there is not None:
+                    say(f"{source.name}: is there already")
+                    outcome.set_result(there)
+                else:
+                    if not announced:
+                        _announce(trained, volume, len(sources))
+                        announced = True
+                    started = time.perf_counter()
+                    found = _predict(trained, source, volume, wanted)
+                    outcome = writer.submit(_write, trained, source, volume, folder, found, wanted, started)
+            except InputError as error:
+                outcome.set_exception(error)
+            rows += _line(before)
+            before = (source, outcome)
+        rows += _line(before)
     return rows
+
+
+def _predict(trained: TrainedRun, source: Source, volume: Volume, wanted: Wanted) -> Found:
+    if wanted.dicom_seg and source.series is not None:
+        dicom_seg.sources(source.series)  # what is wrong with them is told before the work
+    return trained_runs.predict(volume, trained)
+
+
+def _line(before: tuple[Source, Future] | None) -> list[dict]:
+    """Waits for what is being written, and makes its line of the worklist."""
+    if before is None:
+        return []
+    source, outcome = before
+    try:
+        return [worklist.row(source.name, outcome.result())]
+    except InputError as error:
+        say(f"left out: {error}")
+        return [worklist.failed(source.name, str(error))]
 
 
 def _announce(trained: TrainedRun, first: Volume, scans: int) -> None:
@@ -98,62 +117,23 @@ def _announce(trained: TrainedRun, first: Volume, scans: int) -> None:
     folds = ", ".join(map(str, trained.folds))
     which = f"mean of folds {folds}" if len(trained.folds) > 1 else f"fold {folds}"
     many = f"{scans} scans, if all are as deep as the first" if scans > 1 else "1 scan"
-    trained.method.announce(trained.params[0], [first] * (scans * len(trained.params)), f"{many}, {which}")
+    seen, _ = slabs.averaged(first, trained.gap_mm)
+    what = f"{many}, {trained_runs.mode(trained)}, {which}"
+    trained.method.announce(trained.params[0], [seen] * (scans * len(trained.params)), what)
 
 
-def _kept(folder: pathlib.Path, trained: TrainedRun, volume: Volume) -> dict | None:
-    """What is there already of this scan by this run; None where there is nothing.
-
-    Raises:
-      InputError: another scan's, or another run's prediction lies there.
-    """
-    if not folder.exists():
-        return None
-    found = read_json(folder / OUTPUT) if (folder / OUTPUT).is_file() else {}
-    if not found:
-        what = "something else"
-    elif found.get("scan_digest") != predict.digest(volume):
-        what = "another scan's prediction"
-    elif (found.get("config_digest"), found.get("folds")) != (trained.digest, list(trained.folds)):
-        what = "another run's prediction"
-    else:
-        say(f"{folder.name}: is there already")
-        return found
-    raise InputError(f"{folder}: holds {what}; expected another --output, or --overwrite")
-
-
-def _predict_one(
-    trained: TrainedRun, source: Source, volume: Volume, folder: pathlib.Path, *, probability: bool
+def _write(
+    trained: TrainedRun, source: Source, volume: Volume, folder: pathlib.Path, found: Found, wanted: Wanted, started
 ) -> dict:
-    """Predicts and writes one scan, aside first."""
-    started = time.perf_counter()
-    mask, chance = predict.predict_volume(trained, volume)
-    found = predict.describe(trained, volume, mask, chance)
+    """Describes and writes a prediction; what prediction.json holds."""
+    row = trained_runs.describe(trained, volume, found)
     if source.series is not None:
-        found["warnings"] = [f"series: {remark}" for remark in source.series.traits.remarks()] + found["warnings"]
-    aside, old = (folder.with_name(f".{folder.name}.{what}") for what in ("part", "old"))
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        volumes.write_nifti(aside / "mask.nii.gz", mask, volume)
-        if probability:
-            eight_bits = np.rint(chance * 255).astype(np.uint8)
-            volumes.write_nifti(aside / "probability.nii.gz", eight_bits, volume)
-        if source.series is not None:
-            volumes.write_nifti(aside / "scan.nii.gz", volume.hu, volume)
-        title = f"{found['volume_ml']:.2f} mL predicted"
-        figures.overlay_sheet(aside / "overlay.png", volume, mask, title=title)
-        found["seconds"] = round(time.perf_counter() - started, 2)
-        write_json(aside / OUTPUT, found)
-        if folder.exists():
-            folder.rename(old)
-        aside.rename(folder)
-    finally:
-        for left in (aside, old):
-            shutil.rmtree(left, ignore_errors=True)
-    noted = "".join(f"; {warning}" for warning in found["warnings"])
-    say(f"{source.name}: {_in_words(found)}{noted} -> {folder}")
-    return found
+        row["warnings"] = [f"series: {remark}" for remark in source.series.traits.remarks()] + row["warnings"]
+    scan_folder.write(folder, source, volume, found, row, wanted, lambda: time.perf_counter() - started)
+    noted = "".join(f"; {warning}" for warning in row["warnings"])
+    own = f" (its own scan: fold {row['folds'][0]} had not seen it)" if row["own_scan"] == "held out" else ""
+    say(f"{source.name}: {_in_words(row)}{own}{noted} -> {folder}")
+    return row
 
 
 def _in_words(found: dict) -> str:
@@ -162,52 +142,3 @@ def _in_words(found: dict) -> str:
         f"{found['volume_ml']:.2f} mL, {lesions} {'lesion' if lesions == 1 else 'lesions'}, {slices} of "
         f"{found['slices']} slices positive"
     )
-
-
-def _row(name: str, found: dict) -> dict:
-    """A line of the worklist."""
-    lesions = found["lesions"]
-    row = {name: found[name] for name in COLUMNS if name in found}
-    row |= {
-        "scan": name,
-        "lesions": len(lesions),
-        "largest_ml": lesions[0]["volume_ml"] if lesions else 0.0,
-        "largest_diameter_mm": max((lesion["diameter_mm"] for lesion in lesions), default=0.0),
-        "side": lesions[0]["side"] if lesions else "",
-        "positive_slices": " ".join(map(str, found["positive_slices"])),
-        "warnings": "; ".join(found["warnings"]),
-        "problem": "",
-    }
-    return {column: row[column] for column in COLUMNS}
-
-
-def _failed(name: str, problem: str) -> dict:
-    """A line of the worklist for what could not be predicted."""
-    return {**dict.fromkeys(COLUMNS), "scan": name, "problem": problem}
-
-
-def _safe(value: object) -> object:
-    """A cell that a spreadsheet does not take for a formula; numbers to four digits behind the point."""
-    if isinstance(value, float):
-        return round(value, 4)
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
-
-
-def _say_summary(rows: Sequence[dict], output: pathlib.Path) -> None:
-    """The worklist on the terminal."""
-    done = [row for row in rows if not row["problem"]]
-    if len(done) > 1:
-        say(f"\n{'scan':24} {'suspicion':>9} {'mL':>8} {'ABC/2':>7} {'lesions':>7} {'side':>8} {'slices':>7}")
-        for row in done[:MOST_SHOWN]:
-            slices = len(row["positive_slices"].split())
-            say(
-                f"{row['scan'][:24]:24} {row['suspicion']:9.2f} {row['volume_ml']:8.2f} {row['abc2_ml']:7.1f} "
-                f"{row['lesions']:7} {row['side'] or '-':>8} {slices:7}"
-            )
-        if len(done) > MOST_SHOWN:
-            say(f"and {len(done) - MOST_SHOWN} more in {output / WORKLIST}")
-    seconds = sum(row["seconds"] for row in done)
-    left_out = f", {len(rows) - len(done)} left out" if len(done) < len(rows) else ""
-    if rows and output.is_dir():
-        say(f"{len(done)} predicted{left_out}, {duration(seconds)} of work; {output / WORKLIST}")
-    say("research use only: not for diagnosis")

@@ -12,6 +12,7 @@ import ml_collections
 
 from ichjax import __version__
 from ichjax import config as configs
+from ichjax import held_out
 from ichjax.data import cache, ct_ich, ct_ich_tables, layouts, slice_split, source, splits
 from ichjax.errors import InputError
 from ichjax.files import CLAIM, read_json, write_json, write_text
@@ -86,6 +87,7 @@ def open_experiment(config: ml_collections.ConfigDict, workdir: pathlib.Path) ->
     notes = gather([*dataset.notes, *(note for scan in scans for note in scan.notes), *folds.notes])
     if hosts.is_first():
         _put_on_record(config, workdir, dataset, folds, notes)
+        held_out.write(workdir, {scan.hu_digest: scan.number for scan in scans})
     hosts.wait("on record")
     for note in notes[:NOTES_SHOWN]:
         say(f"note: {note}")

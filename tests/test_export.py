@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import launch
-from ichjax import export, predict
+from ichjax import export
+from ichjax import trained as trained_runs
 from ichjax.data import volume as volumes
 from ichjax.errors import InputError
 
@@ -38,7 +39,7 @@ def trained(tiny_config, config_file, tiny_root, tmp_path_factory):
     assert launch.main(["train", f"--config={path}", f"--workdir={folder / 'run'}", "--config.fold=0"]) == 0
     # So few updates leave all pixels on one side of any threshold chosen beforehand.
     volume = volumes.read_nifti(tiny_root / "ct_scans" / "049.nii")
-    _, probability = predict.predict_volume(predict.load_run(folder / "run"), volume)
+    probability = trained_runs.predict(volume, trained_runs.load_run(folder / "run")).probability
     config = json.loads((folder / "run" / "config.json").read_text())
     config["predict"]["threshold"] = round(float(np.quantile(probability, 0.7)), 5)
     (folder / "run" / "config.json").write_text(json.dumps(config))
@@ -63,11 +64,10 @@ def test_a_process_without_ichjax_finds_the_same_mask(exported, trained, tiny_ro
     subprocess.run(list(map(str, command)), check=True, cwd=tmp_path, env=cleared)
     found = np.load(tmp_path / "out.npz")
     affine = np.diag([-6.0, -6.0, 5.0, 1.0])
-    mask, probability = predict.predict_volume(
-        predict.load_run(trained), volumes.from_file_grid(hu.transpose(2, 1, 0), affine, name="x")
-    )
-    np.testing.assert_allclose(found["probability"], probability, atol=1e-5)
-    np.testing.assert_array_equal(found["mask"], mask)
+    run = trained_runs.load_run(trained, whole_slices=False)
+    here = trained_runs.predict(volumes.from_file_grid(hu.transpose(2, 1, 0), affine, name="x"), run)
+    np.testing.assert_allclose(found["probability"], here.probability, atol=1e-5)
+    np.testing.assert_array_equal(found["mask"], here.mask)
     assert found["mask"].dtype == np.uint8
     assert 0 < mask.mean() < 1  # else it shows nothing
 

@@ -52,7 +52,7 @@ def test_an_unknown_command_is_answered_with_the_nearest(capsys, wrong, near):
 
 
 def test_commands_to_come_are_unknown(capsys):
-    assert "The commands: crossval, train, predict, export, report, evaluate" in refused(capsys, "convert")
+    assert "The commands: crossval, train, predict, convert, export, report" in refused(capsys, "tune")
 
 
 def test_configurations_and_commands_that_do_not_fit(capsys):
@@ -60,9 +60,15 @@ def test_configurations_and_commands_that_do_not_fit(capsys):
     assert "--config.data.root=VALUE" in refused(
         capsys, "train", "--config=configs/demo.py", "--config.data.root", "d", "--workdir=w"
     )
-    assert "predict takes no --config" in refused(
-        capsys, "predict", "--config=configs/demo.py", "--workdir=w", "--input=i", "--output=o"
-    )
+    for flag in ("--config=configs/demo.py", "--config.train.epochs=3"):
+        said = refused(capsys, "predict", flag, "--workdir=w", "--input=i", "--output=o")
+        assert "predict takes the run's own; expected --config.predict.FIELD=VALUE" in said
+    for flag, said in (
+        ("--config.predict.stich=flat", "did you mean config.predict.stitch?"),
+        ("--config.predict.threshold=x", "the command line cannot be used"),
+    ):
+        assert said in refused(capsys, "predict", flag, "--workdir=w", "--input=i", "--output=o")
+    assert "convert takes no --config" in refused(capsys, "convert", "--config.seed=1", "--input=i", "--output=o")
     assert "no command named" in refused(capsys, "--config=configs/demo.py")
     assert "expected --config=configs/NAME.py" in refused(capsys, "crossval", "--workdir=w")
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 import launch
-from ichjax import inputs, predict
+from ichjax import inputs, trained
 from ichjax.data import dicom
 from ichjax.errors import InputError
 
 TABLE_MM = (0.0, 5.0, 10.0, 18.0)  # the last gap is wider
 FILES = {"mask.nii.gz", "overlay.png", "prediction.json"}
+WORLD = {"scan_world.nii.gz", "mask_world.nii.gz"}
 pytestmark = pytest.mark.xdist_group("predict")  # one trained run for all
 
 
@@ -40,25 +41,33 @@ def on_screen(root, number):
     return np.asarray(nib.load(root / "ct_scans" / f"{number:03d}.nii").dataobj).transpose(2, 1, 0)[:, ::-1]
 
 
-def majority(run, hu):
-    """The mask by hand: between the two grey levels of at least two of the three folds."""
+def by_hand(run, hu, folds=(0, 1, 2)):
+    """The mask by hand: between the two grey levels of most of the folds."""
     grey = np.rint(np.clip((hu.astype(float) + 20) / 120, 0, 1) * 255)
-    models = [json.loads((run / f"fold_{fold}" / "model.json").read_text()) for fold in range(3)]
-    return sum((grey >= m["lower"]) & (grey <= m["upper"]) for m in models) >= 2
+    models = [json.loads((run / f"fold_{fold}" / "model.json").read_text()) for fold in folds]
+    return sum((grey >= m["lower"]) & (grey <= m["upper"]) for m in models) > len(folds) / 2
+
+
+def fold_that_tests(run, number):
+    """In which fold a subject is tested."""
+    folds = json.loads((run / "splits.json").read_text())["folds"]
+    (found,) = [fold["fold"] for fold in folds if number in fold["test"]]
+    return found
 
 
 def test_nifti_scans_of_a_folder(command, tiny_root, tiny_threshold_run):
     status, out, _, there = command(tiny_root / "ct_scans")
     assert status == 0
     assert folders_of(there) == {f"{number:03d}" for number in range(49, 58)}
-    for number in (49, 54):
+    for number in (49, 54):  # of the run's own data: by the fold that held it out
+        fold = fold_that_tests(tiny_threshold_run, number)
         folder = there / f"{number:03d}"
         assert {path.name for path in folder.iterdir()} == FILES
         scan, image = nib.load(tiny_root / "ct_scans" / f"{number:03d}.nii"), nib.load(folder / "mask.nii.gz")
         np.testing.assert_array_equal(image.affine, scan.affine)
         assert image.get_data_dtype() == np.uint8
         mask = np.asarray(image.dataobj)
-        np.testing.assert_array_equal(mask, majority(tiny_threshold_run, np.asarray(scan.dataobj)))
+        np.testing.assert_array_equal(mask, by_hand(tiny_threshold_run, np.asarray(scan.dataobj), [fold]))
         row = json.loads((folder / "prediction.json").read_text())
         assert row["volume_ml"] == pytest.approx(mask.sum() * 6 * 6 * 5 / 1000)
         assert row["slices"] == 4
@@ -66,22 +75,24 @@ def test_nifti_scans_of_a_folder(command, tiny_root, tiny_threshold_run):
         assert row["positive_slices"] == (np.flatnonzero(large) + 1).tolist()
         assert row["rule_mm2"] == 43.6
         assert row["geometry"] == "exact"
-        assert row["folds"] == [0, 1, 2]
+        assert (row["folds"], row["run_folds"], row["own_scan"]) == ([fold], [0, 1, 2], "held out")
         assert (folder / "overlay.png").read_bytes().startswith(b"\x89PNG")
         assert f"{number:03d}: {row['volume_ml']:.2f} mL, " in out
+        assert f"(its own scan: fold {fold} had not seen it)" in out
     assert "not for diagnosis" in out
 
 
 def test_a_tilted_uneven_dicom_series(command, tiny_root, tiny_threshold_run, ct_series, tmp_path):
     hu = on_screen(tiny_root, 49)
+    hu[0, 0, 0] += 1  # else it is one of the run's own scans
     folder = ct_series(tmp_path / "case7", hu, TABLE_MM, tilt_degrees=20)
     status, _, _, there = command(folder)
     assert status == 0
-    assert {path.name for path in (there / "case7").iterdir()} == FILES | {"scan.nii.gz"}
+    assert {path.name for path in (there / "case7").iterdir()} == FILES | WORLD | {"scan.nii.gz"}
     scan, image = (nib.load(there / "case7" / name) for name in ("scan.nii.gz", "mask.nii.gz"))
     np.testing.assert_array_equal(np.asarray(scan.dataobj).transpose(2, 1, 0), hu)  # on disk: columns, rows, slices
     mask = np.asarray(image.dataobj).transpose(2, 1, 0)
-    np.testing.assert_array_equal(mask, majority(tiny_threshold_run, hu))
+    np.testing.assert_array_equal(mask, by_hand(tiny_threshold_run, hu))
     np.testing.assert_array_equal(image.affine, scan.affine)
     assert mask.any()
     # Half the gap to each neighbour along the normal, the full gap at the ends.
@@ -133,7 +144,7 @@ def test_only_bad_ones(command, tmp_path):
 def test_a_run_without_a_trained_fold(tiny_threshold_run, tmp_path):
     (tmp_path / "config.json").write_bytes((tiny_threshold_run / "config.json").read_bytes())
     with pytest.raises(InputError, match="no fold is trained"):
-        predict.load_run(tmp_path)
+        trained.load_run(tmp_path)
 
 
 def test_a_damaged_slice_is_named_with_its_folder(tiny_root, ct_series, tmp_path):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import launch
-from ichjax import predict_scans
+from ichjax import scan_folder
+from ichjax import worklist as worklists
 from ichjax.files import claim
 
 FILES = {"mask.nii.gz", "overlay.png", "prediction.json"}
@@ -88,7 +89,7 @@ def test_another_scans_prediction_is_never_taken_for_this_ones(command, tiny_roo
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"), [("folds", [0], "another run's prediction"), ("config_digest", "", "another run's")]
+    ("field", "value", "said"), [("run_folds", [0], "another run's prediction"), ("config_digest", "", "another run's")]
 )
 def test_another_runs_prediction_is_not_taken_for_this_ones(command, tiny_root, field, value, said):
     scan = tiny_root / "ct_scans" / "049.nii"
@@ -127,7 +128,7 @@ def test_interrupted_while_writing_nothing_half_is_left(command, tiny_root, tmp_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(predict_scans.figures, "overlay_sheet", interrupted)
+        patch.setattr(scan_folder.figures, "overlay_sheet", interrupted)
         status, _, output = command(scan)
     assert status == 130
     assert [path.name for path in output.iterdir() if path.is_dir()] == []
@@ -158,6 +159,6 @@ def test_a_probability_on_request(command, tiny_root):
 
 @pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-rf", "@a", "\tb"])
 def test_no_cell_is_a_formula(text):
-    assert predict_scans._safe(text) == "'" + text
-    assert predict_scans._safe("a=b") == "a=b"
-    assert predict_scans._safe(-1.23456) == -1.2346
+    assert worklists.safe(text) == "'" + text
+    assert worklists.safe("a=b") == "a=b"
+    assert worklists.safe(-1.23456) == -1.2346

@@ -14,13 +14,14 @@ import numpy as np
 from tqdm import tqdm
 
 from ichjax.data import layouts
+from ichjax.data import volume as volumes
 from ichjax.data.ct_ich_tables import SUBTYPES
 from ichjax.data.subjects import Scan, Subject
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.files import cache_folder
 
-FORMAT = 2  # part of every digest: raise it when what is stored, or how a scan is read, changes
+FORMAT = 3  # part of every digest: raise it when what is stored, or how a scan is read, changes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,6 +36,7 @@ class CachedScan:
       truth_px: int64 [D], mask pixels of each slice.
       notes: what was odd about it, one sentence each.
       digest: of the files and labels that it was made from.
+      hu_digest: of its HU (`volume.hu_digest`).
     """
 
     subject: Subject
@@ -44,6 +46,7 @@ class CachedScan:
     truth_px: np.ndarray
     notes: tuple[str, ...]
     digest: str
+    hu_digest: str
 
     @property
     def number(self) -> int:
@@ -139,6 +142,7 @@ def _write(scan: Scan, into: pathlib.Path) -> None:
         "slice_labels": scan.slice_labels.astype(int).tolist(),
         "truth_px": scan.mask.sum(axis=(1, 2), dtype=np.int64).tolist(),
         "notes": list(scan.notes),
+        "hu_digest": volumes.hu_digest(volume),
     }
     np.save(into / "hu.npy", np.ascontiguousarray(volume.hu))
     np.save(into / "mask.npy", np.ascontiguousarray(scan.mask))
@@ -170,4 +174,5 @@ def _open(subject: Subject, place: pathlib.Path) -> CachedScan:
         truth_px=np.array(meta["truth_px"], np.int64),
         notes=tuple(meta["notes"]),
         digest=place.name,
+        hu_digest=meta["hu_digest"],
     )

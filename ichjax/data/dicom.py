@@ -179,8 +179,9 @@ def read_series(folder: pathlib.Path, series: Series | None = None, *, recursive
     """Reads one CT series in HU, named after its folder.
 
     Slices are sorted along their normal, towards the head. The volume's `slice_origins_mm` are the files' own
-    positions, so tilt and uneven gaps are kept; its affine is the even grid from the first to the last slice.
-    Its file grid is [columns, rows, slices].
+    positions, so tilt and uneven gaps are kept. Its affine has three axes at right angles, as ITK demands, the median
+    gap along the normal, and the slices' middle in common with them: where slices are tilted or unevenly spaced no
+    such grid is exact (`straight.is_exact`). Its file grid is [columns, rows, slices].
 
     Args:
       folder: where the files lie.
@@ -209,10 +210,17 @@ def read_series(folder: pathlib.Path, series: Series | None = None, *, recursive
     affine = np.eye(4)
     affine[:3, 0] = LPS_TO_RAS @ axes[0] * spacing[1]  # PixelSpacing is (between rows, between columns)
     affine[:3, 1] = LPS_TO_RAS @ axes[1] * spacing[0]
-    affine[:3, 2] = LPS_TO_RAS @ _slice_step(frames, positions, axes)
-    affine[:3, 3] = LPS_TO_RAS @ positions[0]
+    step = _slice_step(frames, positions, axes)
+    affine[:3, 2] = LPS_TO_RAS @ step
+    affine[:3, 3] = LPS_TO_RAS @ (positions.mean(axis=0) - (len(frames) - 1) / 2 * step)
     volume = volumes.from_file_grid(hu, affine, name=_name(folder), slice_origins_mm=positions @ LPS_TO_RAS)
     return volumes.check_hu(volume)
+
+
+def slices_of(series: Series) -> list[Frame]:
+    """The files and frames of a series in the order of the slices of its `Volume`, from the feet to the head."""
+    axes = series._frames[0].orientation()
+    return _sorted_by_position(series._frames, axes)[0]
 
 
 def _name(folder: pathlib.Path) -> str:
@@ -265,14 +273,16 @@ def _sorted_by_position(frames: Sequence[Frame], axes: np.ndarray) -> tuple[list
 
 
 def _slice_step(frames: Sequence[Frame], positions: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """float64 [3] (LPS), the mean step from slice to slice; a single slice stands for its thickness."""
+    """float64 [3] (LPS), the median gap along the normal, to the head; a single slice stands for its thickness."""
+    normal = np.cross(*axes)
+    normal /= np.linalg.norm(normal)
+    normal = normal if normal[2] > 0 else -normal
     if len(frames) > 1:
-        return (positions[-1] - positions[0]) / (len(frames) - 1)
+        return np.median(np.diff(positions @ normal)) * normal
     thickness = frames[0].numbers("SliceThickness", 1)[0]
     if thickness <= 0:
         raise InputError(f"{frames[0].path.name}: SliceThickness is {thickness}; expected a length in mm")
-    normal = np.cross(*axes)
-    return thickness * (normal if normal[2] > 0 else -normal)
+    return thickness * normal
 
 
 def _read_hu(frames: Sequence[Frame], *, rows: int, columns: int) -> np.ndarray:

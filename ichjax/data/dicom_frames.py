@@ -1,7 +1,9 @@
 """DICOM files one by one: which CT slices a file holds, their tags, and their pixels in HU."""
 
+import contextlib
 import dataclasses
 import pathlib
+import threading
 import warnings
 
 import numpy as np
@@ -20,6 +22,7 @@ from pydicom.uid import (
 from ichjax.data import volume as volumes
 from ichjax.errors import InputError
 
+_ONE_AT_A_TIME = threading.RLock()
 CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 PIXEL_DATA = 0x7FE00010
 LARGEST_FRAME_COUNT = 16384
@@ -68,7 +71,7 @@ class Frame:
 
     def get(self, keyword: str) -> object:
         """A value of this frame, from where its kind of file keeps it; None where there is none."""
-        with _quiet():  # pydicom parses a value when it is first looked at
+        with quiet():  # pydicom parses a value when it is first looked at
             if keyword in GROUP_OF:
                 for place, sequence in (
                     (self.index, self.header.get("PerFrameFunctionalGroupsSequence") or []),
@@ -156,15 +159,20 @@ def _read_header(path: pathlib.Path, *, force: bool) -> tuple[pydicom.Dataset, s
             reached.append(tag)
         return bool(reached)
 
-    with _quiet(), path.open("rb") as file:
+    with quiet(), path.open("rb") as file:
         header = read_partial(file, at_pixels, force=force, specific_tags=[Tag(name) for name in TAGS])
         sop_class = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
     return header, sop_class or None, PIXEL_DATA in reached
 
 
-def _quiet() -> warnings.catch_warnings:
-    """Silences pydicom's warnings on values that bend the standard: they quote values, and those may identify."""
-    return warnings.catch_warnings(action="ignore")
+@contextlib.contextmanager
+def quiet():
+    """Silences pydicom's warnings on values that bend the standard: they quote values, and those may identify.
+
+    One thread at a time, since Python keeps one list of what is silenced for all.
+    """
+    with _ONE_AT_A_TIME, warnings.catch_warnings(action="ignore"):
+        yield
 
 
 def decode(path: pathlib.Path) -> np.ndarray:
@@ -173,7 +181,7 @@ def decode(path: pathlib.Path) -> np.ndarray:
     Raises:
       InputError: they are damaged, truncated, or compressed in a way that no installed decoder reads.
     """
-    with _quiet():
+    with quiet():
         try:
             dataset = pydicom.dcmread(path, force=True)
             if "TransferSyntaxUID" not in dataset.file_meta:  # a file without preamble

@@ -1,6 +1,7 @@
 """A CT scan in memory: HU in one fixed orientation, and the true place of every slice."""
 
 import dataclasses
+import hashlib
 import pathlib
 
 import nibabel as nib
@@ -33,6 +34,7 @@ class Volume:
       name: what to call it in messages: a file or folder name, never a patient's.
       hu_range: the lowest and highest HU that the file can hold.
       nominal_spacing: whether the spacing is only what the source is said to have: every mm and mL is nominal.
+      notes: what is odd about its header, one sentence each.
     """
 
     hu: np.ndarray
@@ -44,6 +46,7 @@ class Volume:
     name: str
     hu_range: tuple[int, int] = HU_RANGE
     nominal_spacing: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -158,6 +161,12 @@ def to_hu16(values: np.ndarray) -> np.ndarray:
     if np.issubdtype(values.dtype, np.integer):
         return np.clip(values, AIR_HU, 32767).astype(np.int16)
     return np.rint(np.clip(values, AIR_HU, 32767)).astype(np.int16)
+
+
+def hu_digest(volume: Volume) -> str:
+    """32 hex digits that tell scans apart by their HU alone, in whatever file they lie."""
+    head = repr(volume.shape).encode()
+    return hashlib.blake2b(head + np.ascontiguousarray(volume.hu).tobytes(), digest_size=16).hexdigest()
 
 
 def check_affine(affine: np.ndarray, name: str) -> None:
@@ -282,10 +291,19 @@ def write_nifti(path: pathlib.Path, array: np.ndarray, volume: Volume) -> None:
       path: ends in .nii or .nii.gz; written aside and renamed, so a reader sees it whole or not at all.
       array: uint8, int16 or float32.
     """
+    write_grid(path, volume.to_file_grid(array), volume.file_affine)
+
+
+def write_grid(path: pathlib.Path, array: np.ndarray, affine: np.ndarray) -> None:
+    """Writes an array [I, J, K] of any grid, as `write_nifti` does.
+
+    Args:
+      affine: float [4, 4], maps (i, j, k, 1) to RAS+ mm.
+    """
     path = pathlib.Path(path)
-    image = nib.Nifti1Image(volume.to_file_grid(array), volume.file_affine)
-    image.set_qform(_rigid(volume.file_affine), code=1)
-    image.set_sform(volume.file_affine, code=1)
+    image = nib.Nifti1Image(array, affine)
+    image.set_qform(_rigid(affine), code=1)
+    image.set_sform(affine, code=1)
     image.header.set_xyzt_units("mm")
     aside = path.with_name("." + path.name)
     nib.save(image, aside)

@@ -54,6 +54,8 @@ class SlicePredictor:
         corner_pixel: bool = False,
         min_max_stretch: bool = False,
         quantize_8bit: bool = False,
+        stitching: str = "flat",
+        mirror: bool = False,
         devices: list | None = None,
     ):
         """Args: as in `config.patch` and `config.predict`; a whole slice is padded to a `multiple` of pixels that the
@@ -64,6 +66,7 @@ class SlicePredictor:
         self._whole, self._multiple = whole_slices, multiple
         self._batch_size = 1 if whole_slices else batch_size
         self._corner_pixel, self._stretch, self._quantize = corner_pixel, min_max_stretch, quantize_8bit
+        self._gaussian, self._mirror = stitching == "gaussian", mirror
         self._program = compiler.jit(self._predict)
 
     @property
@@ -138,6 +141,13 @@ class SlicePredictor:
         return jnp.clip(resample.resample(self._slices(weights, coarse), *back), 0.0, 1.0)
 
     def _slices(self, weights, slices):
+        """HU [N, H, W] to probability [N, H, W]; with `mirror` the mean with what is said of the mirror image."""
+        if not self._mirror:
+            return self._one_way(weights, slices)
+        as_is, mirrored = jax.lax.map(lambda hu: self._one_way(weights, hu), jnp.stack([slices, slices[:, :, ::-1]]))
+        return (as_is + mirrored[:, :, ::-1]) / 2
+
+    def _one_way(self, weights, slices):
         """HU [N, H, W] to probability [N, H, W], through patches and back."""
         if self._whole:
             return self._whole_slices(weights, slices)
@@ -145,8 +155,9 @@ class SlicePredictor:
         probability = self._of_patches(weights, cut.reshape(-1, self._side, self._side)).reshape(cut.shape)
         if self._stretch:
             probability = patches.min_max_stretch(probability)
-        stitch = patches.stitch_8bit if self._quantize else patches.stitch
-        return stitch(probability, stride=self._stride)
+        if self._quantize:
+            return patches.stitch_8bit(probability, stride=self._stride)
+        return patches.stitch(probability, stride=self._stride, gaussian=self._gaussian)
 
     def _whole_slices(self, weights, slices):
         """Each slice as a patch of its own, with air below and to the right where its side is not a multiple."""

@@ -28,15 +28,20 @@ from ichjax.train.loop import train_fold
 from ichjax.train.state import make_model
 
 
+USUAL_GAP_MM = 5.0  # of runs from before it was kept
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class UNetParams:
     """weights: the network's.  grid: the slices it was trained on.  pixel_mm: (rows, columns) of the training
-    scans themselves, on which masks are closed and opened.  chosen: what validation chose."""
+    scans themselves, on which masks are closed and opened.  chosen: what validation chose.  gap_mm: median distance of
+    the training scans' slices."""
 
     weights: dict
     grid: Geometry
     pixel_mm: tuple[float, float]
     chosen: dict
+    gap_mm: float = USUAL_GAP_MM
 
 
 class UNetMethod:
@@ -59,6 +64,8 @@ class UNetMethod:
             corner_pixel=config.patch.corner_pixel,
             min_max_stretch=predict.min_max_stretch,
             quantize_8bit=predict.quantize_8bit,
+            stitching=predict.stitch,
+            mirror=predict.mirror,
         )
 
     def fit(
@@ -76,14 +83,15 @@ class UNetMethod:
         grid_shape(grid.height, grid.width, side=self.config.patch.side, stride=self.config.patch.stride)
         seen = [[regrid.on_grid(scan, grid) for scan in scans] for scans in (train, valid)]
         fitted = train_fold(self.config, *seen, folder=workdir, fold=fold)
-        row_mm, column_mm = np.median([scan.volume.pixel_mm for scan in train], axis=0)
+        gap_mm, row_mm, column_mm = np.median([scan.volume.spacing_mm for scan in train], axis=0).tolist()
         chosen = {"epoch": fitted.epoch, "validation_jaccard": fitted.validation_jaccard}
         weights = (workdir / "weights").resolve()
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(weights, fitted.params, force=True)
-        params = UNetParams(self._predictor.place(fitted.params), grid, (float(row_mm), float(column_mm)), chosen)
+        params = UNetParams(self._predictor.place(fitted.params), grid, (row_mm, column_mm), chosen, gap_mm)
         if hosts.is_first():
-            write_json(workdir / "model.json", {"grid": grid._asdict(), "pixel_mm": params.pixel_mm, "chosen": chosen})
+            record = {"grid": grid._asdict(), "pixel_mm": params.pixel_mm, "gap_mm": gap_mm, "chosen": chosen}
+            write_json(workdir / "model.json", record)
         return params
 
     def predict(self, params: UNetParams, volume: Volume) -> Prediction:
@@ -136,7 +144,8 @@ class UNetMethod:
         except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             raise InputError(f"{workdir}: the trained weights cannot be read ({reason})") from error
-        return UNetParams(self._predictor.place(weights), grid, pixel_mm, record["chosen"])
+        gap_mm = record.get("gap_mm", USUAL_GAP_MM)
+        return UNetParams(self._predictor.place(weights), grid, pixel_mm, record["chosen"], gap_mm)
 
     def chosen(self, params: UNetParams) -> dict:
         """The best epoch and its validation Jaccard."""

@@ -72,7 +72,7 @@ def stitch_8bit(patches: jax.Array, *, stride: int) -> jax.Array:
     return jnp.floor(stitch(jnp.floor(patches * 255.0), stride=stride)) / 256.0
 
 
-def stitch(patches: jax.Array, *, stride: int) -> jax.Array:
+def stitch(patches: jax.Array, *, stride: int, gaussian: bool = False) -> jax.Array:
     """Puts patches back at their places and averages where they overlap (paper, section 3.2).
 
     Every pixel gets the mean of its 1 (corner), 2 (edge) or 4 predictions when the side is twice the stride.
@@ -80,6 +80,8 @@ def stitch(patches: jax.Array, *, stride: int) -> jax.Array:
     Args:
       patches: float [N, rows, columns, P, P].
       stride: S, in pixels.
+      gaussian: weigh each patch's pixels by a bell of P / 8 pixels around its middle, as a network sees least at the
+        edge (nnU-Net: Isensee et al., Nature Methods 2021); the paper's mean is flat.
 
     Returns:
       float [N, H, W].
@@ -87,6 +89,10 @@ def stitch(patches: jax.Array, *, stride: int) -> jax.Array:
     count, rows, columns, side, _ = patches.shape
     k = side // stride
     height, width = (rows + k - 1) * stride, (columns + k - 1) * stride
+    bell = _bell(side) if gaussian else np.ones(side, np.float32)
+    weight = np.outer(bell, bell)
+    if gaussian:
+        patches = patches * jnp.asarray(weight, patches.dtype)[None, None, None]
     total = None
     for i in range(k):  # every k-th patch along both axes is a tiling of the slice: k x k of them are shifted and added
         for j in range(k):
@@ -96,10 +102,19 @@ def stitch(patches: jax.Array, *, stride: int) -> jax.Array:
             top, left = i * stride, j * stride
             tiling = jnp.pad(tiling, ((0, 0), (top, height - top - down), (left, width - left - across)))
             total = tiling if total is None else total + tiling
-    predictions = np.outer(_covers(rows, k), _covers(columns, k)).repeat(stride, axis=0).repeat(stride, axis=1)
+    predictions = np.outer(_covered(rows, bell, stride), _covered(columns, bell, stride))
     return total / jnp.asarray(predictions, patches.dtype)[None]
 
 
-def _covers(patches: int, k: int) -> np.ndarray:
-    """How many of `patches` in a line, each k blocks long, cover each block: [patches + k - 1]."""
-    return np.convolve(np.ones(patches, np.int64), np.ones(k, np.int64))
+def _bell(side: int) -> np.ndarray:
+    """float32 [P], 1 in the middle; never so small that a pixel that one patch alone covers is lost to rounding."""
+    place = (np.arange(side) - (side - 1) / 2) / (side / 8)
+    return np.maximum(np.exp(-(place**2) / 2), 1e-3).astype(np.float32)
+
+
+def _covered(patches: int, line: np.ndarray, stride: int) -> np.ndarray:
+    """The weights that each pixel along one axis gets of `patches` in a line, added up: float [(patches + k - 1) S]."""
+    total = np.zeros((patches - 1) * stride + len(line), line.dtype)
+    for i in range(patches):
+        total[i * stride : i * stride + len(line)] += line
+    return total

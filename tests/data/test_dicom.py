@@ -135,11 +135,15 @@ def test_a_shuffled_tilted_uneven_series_with_company(tmp_path):
     assert volume.pixel_mm == pytest.approx((ROW_MM, COLUMN_MM))
     # True places, LPS -> RAS: x and y change their sign.
     np.testing.assert_allclose(volume.slice_origins_mm, [[12.25, 30.5, -100 + at] for at in UNEVEN], atol=1e-9)
-    np.testing.assert_allclose(volume.affine[:3, 0], [0, 0, 23 / 5], atol=1e-9)
-    corner = volume.affine @ [0, ROWS - 1, COLUMNS - 1, 1]
-    reach = (ROWS - 1) * ROW_MM
-    expected = [-12.25 + 17 * 0.5, -30.5 + reach * np.cos(np.radians(tilt)), -100 - reach * np.sin(np.radians(tilt))]
-    np.testing.assert_allclose(corner[:3], np.array(expected) * [-1, -1, 1], atol=1e-9)
+    # An affine of three right angles: the median gap along the normal, the pixels' own axes in plane, and the middle of
+    # all slices where it is.
+    normal = np.array([0, np.sin(np.radians(tilt)), np.cos(np.radians(tilt))]) * [1, -1, 1]  # LPS -> RAS
+    np.testing.assert_allclose(volume.affine[:3, 0], 4 * np.cos(np.radians(tilt)) * normal, atol=1e-9)
+    np.testing.assert_allclose(volume.affine[:3, 2], [-COLUMN_MM, 0, 0], atol=1e-9)
+    down = np.array([0, np.cos(np.radians(tilt)), -np.sin(np.radians(tilt))]) * [-1, -1, 1]
+    np.testing.assert_allclose(volume.affine[:3, 1], ROW_MM * down, atol=1e-9)
+    middle = volume.affine @ [2.5, 0, 0, 1]
+    np.testing.assert_allclose(middle[:3], volume.slice_origins_mm.mean(axis=0), atol=1e-9)
 
     second = dicom.read_series(folder, found[1])
     assert len(second.hu) == 3

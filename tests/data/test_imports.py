@@ -27,18 +27,24 @@ MAY_IMPORT = {
     "train": BASE | HOST | DEVICE,
     "methods": BASE | FIT,
     "evaluate": BASE | HOST | {"ops"},
-    "run": BASE | FIT | {"config", "evaluate"},
+    "run": BASE | FIT | {"config", "evaluate", "held_out"},
     "score": BASE | FIT | {"config", "evaluate"},
     "leak": BASE | FIT | {"config", "evaluate", "run", "score"},
     "tune": BASE | FIT | {"config"},
     "crossval": BASE | FIT | {"config", "evaluate", "run", "score", "tune", "leak"},
     "score_folder": BASE | FIT | {"config", "evaluate", "run", "score", "ahead"},
     "inputs": BASE | HOST | {"train"},
-    "predict": BASE | FIT | {"config", "evaluate", "run", "tune"},
-    "predict_scans": BASE | FIT | {"config", "evaluate", "ahead", "inputs", "predict"},
+    "held_out": BASE | HOST,
+    "trained": BASE | FIT | {"config", "evaluate", "run", "tune", "held_out", "inputs"},
+    "worklist": BASE | {"train"},
+    "scan_folder": BASE | HOST | {"evaluate", "inputs", "trained"},
+    "predict_scans": BASE | FIT | {"ahead", "inputs", "trained", "scan_folder", "worklist"},
+    "convert": BASE | HOST | {"inputs", "train"},
     "model_card": BASE,
-    "export": BASE | FIT | {"predict", "model_card"},
-    "commands": BASE | FIT | {"config", "evaluate", "run", "crossval", "score_folder", "predict_scans", "export"},
+    "export": BASE | FIT | {"run", "trained", "model_card"},
+    "commands": BASE
+    | FIT
+    | {"config", "evaluate", "run", "crossval", "score_folder", "predict_scans", "scan_folder", "convert", "export"},
 }
 
 

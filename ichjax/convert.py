@@ -1,0 +1,124 @@
+"""The `convert` command: DICOM series to NIfTI without anything of their headers but the geometry."""
+
+import contextlib
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from ichjax import __version__
+from ichjax.data import straight
+from ichjax.data import volume as volumes
+from ichjax.data.volume import Volume
+from ichjax.errors import InputError
+from ichjax.files import claim, write_json
+from ichjax.inputs import Source, find_sources
+from ichjax.train.log import say
+
+WORLD_SUFFIX = "_world.nii.gz"
+
+
+def convert(
+    inputs: Sequence[pathlib.Path], output: pathlib.Path, *, series: int | None = None, overwrite: bool = False
+) -> list[str]:
+    """Writes OUTPUT/NAME.nii.gz and NAME.json for every DICOM study that the inputs name.
+
+    The NIfTI holds HU on the files' own pixels and slices. Where these are tilted or unevenly spaced no affine is
+    exact: NAME_world.nii.gz is then the same scan on a straight, even grid along the patient's axes, by linear
+    interpolation. The JSON holds the geometry, every slice's place and what decided about the series: no name, no
+    date, no UID. The face is still in the pixels.
+
+    Args:
+      inputs: as `find_sources` takes them; NIfTI files are left out.
+      output: made where it is missing.
+      series: as for `find_sources`.
+      overwrite: write again what is there already.
+
+    Returns:
+      one sentence for each study that could not be converted; the others are done all the same.
+
+    Raises:
+      InputError: another process is writing to the output.
+    """
+    sources, problems = find_sources(inputs, series=series)
+    problems += [
+        f"{source.path}: is no DICOM; expected a folder with a DICOM series"
+        for source in sources
+        if source.series is None and not source.problem
+    ]
+    sources = [source for source in sources if source.series is not None or source.problem]
+    for problem in problems:
+        say(f"left out: {problem}")
+    written = 0
+    with claim(output) if sources else contextlib.nullcontext():
+        for source in sources:
+            try:
+                written += _convert_one(source, output, overwrite=overwrite)
+            except InputError as error:
+                problems.append(str(error))
+                say(f"left out: {error}")
+    if written:
+        say("names, dates and UIDs are gone; the face is still in the pixels: share them as you would a photograph")
+    return problems
+
+
+def _convert_one(source: Source, output: pathlib.Path, *, overwrite: bool) -> bool:
+    """Whether one study was written; its JSON is written last, so with it the study is whole."""
+    about = output / f"{source.name}.json"
+    if about.exists() and not overwrite:
+        say(f"{source.name}: is there already")
+        return False
+    volume = source.read()
+    geometry = straight.in_words(volume)
+    volumes.write_nifti(output / f"{source.name}.nii.gz", volume.hu, volume)
+    world = output / f"{source.name}{WORLD_SUFFIX}"
+    if geometry == "exact":
+        world.unlink(missing_ok=True)
+    else:
+        grid = straight.world_grid(volume)
+        volumes.write_grid(world, straight.resample(volume, None, grid)[0], grid.affine)
+    write_json(about, describe(volume, source))
+    tilt = f", tilted by {tilt_degrees(volume):.1f} degrees" if tilt_degrees(volume) >= 0.1 else ""
+    beside = f"; {world.name}: on a straight grid" if geometry != "exact" else ""
+    say(f"{source.name}: {len(volume.hu)} slices{tilt}, geometry {geometry}{beside} -> {output / source.name}.nii.gz")
+    return True
+
+
+def tilt_degrees(volume: Volume) -> float:
+    """Between the slices' normal and the body's axis."""
+    return float(np.degrees(np.arccos(np.clip(abs(volume.normal[2]), 0.0, 1.0))))
+
+
+def describe(volume: Volume, source: Source) -> dict:
+    """A scan's geometry, ready for JSON; places in RAS mm.
+
+    'slice_origins_mm' are the centres of the pixels that the NIfTI's index (0, 0) of each slice means, in the order
+    of its third axis.
+    """
+    traits = source.series.traits
+    directions = volume.file_affine[:3, :2] / np.linalg.norm(volume.file_affine[:3, :2], axis=0)
+    return {
+        "geometry": straight.in_words(volume),
+        "tilt_degrees": round(tilt_degrees(volume), 2),
+        "slices": len(volume.hu),
+        "pixel_mm": volume.pixel_mm,
+        "gap_mm": round(volume.spacing_mm[0], 3),
+        "positions_mm": np.round(volume.positions_mm, 3).tolist(),
+        "slice_origins_mm": np.round(file_origins_mm(volume), 3).tolist(),
+        "first_axis": np.round(directions[:, 0], 6).tolist(),
+        "second_axis": np.round(directions[:, 1], 6).tolist(),
+        "kernel": traits.kernel,
+        "contrast": traits.contrast,
+        "remarks": traits.remarks(),
+        "lowest_hu": int(volume.hu.min()),
+        "highest_hu": int(volume.hu.max()),
+        "made_by": f"ichjax {__version__}",
+    }
+
+
+def file_origins_mm(volume: Volume) -> np.ndarray:
+    """float64 [D, 3], RAS mm of the pixel with index (0, 0) of each slice of a DICOM series' NIfTI."""
+    ours_to_file = np.linalg.inv(volume.file_affine) @ volume.affine  # the grid's own: in plane both are exact
+    corner = np.linalg.inv(ours_to_file) @ np.array([0.0, 0.0, 0.0, 1.0])
+    shift = volume.affine[:3, 1:3] @ corner[1:3]
+    return volume.slice_origins_mm + shift

@@ -1,0 +1,266 @@
+"""What a trained run says about a head CT: probability, mask, and what a reader would note of it."""
+
+import dataclasses
+import functools
+import hashlib
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from ichjax import config as configs
+from ichjax import held_out, inputs, run, tune
+from ichjax.data import regrid, slabs, straight
+from ichjax.data.volume import Volume
+from ichjax.errors import InputError
+from ichjax.evaluate import findings, quality
+from ichjax.methods import base
+from ichjax.methods.slices import pad_depth
+from ichjax.ops import metrics
+
+TRAINED_GAP_MM = 5.0  # of a run that does not say on which gaps it was trained
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainedRun:
+    """A method and its parameters, one set for every finished fold of a work directory.
+
+    Attributes:
+      method: as configured, its way of predicting changed where `load_run` was told so.
+      params, folds: of the folds that are averaged.
+      post: from their mean probability to a mask.
+      config: the run's own, with the changes.
+      changed: {field of config.predict: value} of those that differ from the run's own.
+      tests: of which fold each of the run's own scans is a test scan.
+    """
+
+    method: base.Method
+    params: tuple
+    folds: tuple[int, ...]
+    post: base.PostProcess
+    config: ml_collections.ConfigDict
+    changed: dict
+    tests: held_out.TestFolds
+
+    @property
+    def digest(self) -> str:
+        """Of the configuration, with the changes."""
+        return configs.digest(self.config)
+
+    @property
+    def rule_mm2(self) -> float:
+        """A slice is called positive above this predicted area."""
+        return self.config.evaluate.slice_rule_mm2
+
+    @property
+    def method_name(self) -> str:
+        """As `config.method`."""
+        return self.config.method
+
+    @property
+    def pixel_mm(self) -> tuple[float, float] | None:
+        """(rows, columns) of the training scans; None where the method does not know."""
+        return getattr(self.params[0], "pixel_mm", None)
+
+    @property
+    def gap_mm(self) -> float:
+        """Between slices of the training scans."""
+        return getattr(self.params[0], "gap_mm", TRAINED_GAP_MM)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Found:
+    """What a run says about a scan.
+
+    Attributes:
+      mask: uint8 of 0 and 1 [D, H, W], on the scan's slices (`Volume.to_file_grid` turns it to the file's).
+      probability: float32 [D, H, W].
+      folds: of the networks that were averaged.
+      own_scan: '' for a scan that the run has not seen in training; else 'held out' where only networks that have not
+        seen it were asked, or 'trained on it' where there is none.
+      slab_slices: so many thin slices were averaged for the network; 1 for none.
+    """
+
+    mask: np.ndarray
+    probability: np.ndarray
+    folds: tuple[int, ...]
+    own_scan: str
+    slab_slices: int
+
+
+def load_run(workdir: str | pathlib.Path, *, fold: int | None = None, **fields) -> TrainedRun:
+    """Reads a trained run.
+
+    Args:
+      workdir: of `crossval` or `train`.
+      fold: take this one alone; None averages all that are finished.
+      **fields: of `config.predict`, in place of the run's own: threshold, closing_px, opening_px, stitch, mirror,
+        whole_slices, batch_size. On a CPU `whole_slices` is on where it is not named and the network is one that sees
+        the same in a slice as in its patches (`_whole_slices_serve`).
+
+    Raises:
+      InputError: the folder is no work directory, no fold in it is finished, or a field is unknown or out of range.
+    """
+    workdir = pathlib.Path(workdir)
+    config = run.load_config(workdir)
+    own = configs.flatten(config)
+    if unknown := [name for name in fields if f"predict.{name}" not in own]:
+        raise InputError(f"config.predict.{unknown[0]} is no field; expected one of config.predict")
+    if jax.default_backend() == "cpu" and "whole_slices" not in fields and _whole_slices_serve(config):
+        fields = {**fields, "whole_slices": True}
+    try:
+        config.update_from_flattened_dict({f"predict.{name}": value for name, value in fields.items()})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"config.predict cannot be {fields} ({error})") from error
+    configs.check(config)
+    method = base.make(config.method, config)
+    finished = run.fold_folders(workdir, "model.json")
+    if not finished:
+        raise InputError(f"{workdir}: no fold is trained; expected fold_0/model.json from `train` or `crossval`")
+    numbers = [run.fold_number(folder) for folder in finished]
+    if fold is not None:
+        if fold not in numbers:
+            raise InputError(f"{workdir}: fold {fold} is not trained; those that are: {', '.join(map(str, numbers))}")
+        finished, numbers = [finished[numbers.index(fold)]], [fold]
+    return TrainedRun(
+        method=method,
+        params=tuple(method.load(folder) for folder in finished),
+        folds=tuple(numbers),
+        post=_post([tune.read(folder, method.post) for folder in finished], method.post, fields),
+        config=config,
+        changed={name: value for name, value in fields.items() if own[f"predict.{name}"] != value},
+        tests=held_out.read(workdir),
+    )
+
+
+def _whole_slices_serve(config: ml_collections.ConfigDict) -> bool:
+    """Whether whole slices may stand in for patches: not where group normalisation would see other statistics, and
+    not where something is done to every patch."""
+    per_patch = config.patch.corner_pixel or config.predict.min_max_stretch or config.predict.quantize_8bit
+    return config.method == "unet" and config.model.norm == "none" and not per_patch
+
+
+def _post(tuned: list[base.PostProcess], own: base.PostProcess, fields: dict) -> base.PostProcess:
+    """What the folds chose, combined, but for what was named."""
+    post = tune.combined(tuned)
+    named = {name: fields[name] for name in ("threshold", "closing_px", "opening_px") if name in fields}
+    return post._replace(**named, **({"chosen_on": "named for this prediction"} if "threshold" in named else {}))
+
+
+def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> Found:
+    """Predicts a scan by the mean of a run's networks; those that have seen it in training are left out.
+
+    Slices closer than `slabs.THIN_MM` are averaged to slabs as thick as the training's slices first, and the
+    probability brought back to each slice.
+
+    Args:
+      scan: a `Volume`, or the path of a NIfTI file or of a folder with one DICOM series.
+      trained: of `load_run`.
+
+    Raises:
+      InputError: the path cannot be read.
+    """
+    volume = scan if isinstance(scan, Volume) else inputs.read_one(pathlib.Path(scan))
+    chosen, own_scan = _to_ask(trained, volume)
+    thick, many = slabs.averaged(volume, trained.gap_mm)
+    total = sum(trained.method.predict(trained.params[k], thick).probability for k in chosen)
+    probability = pad_depth(total / len(chosen), 0.0)  # so that few programs are compiled
+    if many > 1:
+        spread = slabs.weights(volume, thick)
+        wide = ((0, -len(spread) % 8), (0, len(probability) - spread.shape[1]))
+        probability = _between_slabs(np.pad(spread, wide), probability)
+    closing, opening = kernels(trained, regrid.own_grid(volume))
+    threshold = np.array([trained.post.threshold], np.float32)
+    probability, mask = _finish(probability, threshold, closing=closing, opening=opening)
+    depth = len(volume.hu)
+    return Found(
+        np.asarray(mask)[:depth],
+        np.asarray(probability)[:depth],
+        tuple(trained.folds[k] for k in chosen),
+        own_scan,
+        many,
+    )
+
+
+def _to_ask(trained: TrainedRun, volume: Volume) -> tuple[list[int], str]:
+    """Which of the run's networks to ask, and what the scan is to the run."""
+    everyone = list(range(len(trained.folds)))
+    if (unseen := trained.tests.of(volume)) is None:
+        return everyone, ""
+    held_out = [k for k in everyone if trained.folds[k] in unseen]
+    return (held_out, "held out") if held_out else (everyone, "trained on it")
+
+
+@jax.jit
+def _between_slabs(spread, probability):
+    """Probability of every slice [D, H, W] from that of slabs [S, H, W], by weights [D, S]."""
+    return jnp.einsum("ds,shw->dhw", spread, probability, precision=jax.lax.Precision.HIGHEST)
+
+
+@functools.partial(jax.jit, static_argnames=("closing", "opening"))
+def _finish(probability, threshold, *, closing: int, opening: int):
+    mask = metrics.masks_at(probability, threshold, closing=closing, opening=opening)[0]
+    return probability, mask.astype(jnp.uint8)
+
+
+def kernels(trained: TrainedRun, own: regrid.Geometry) -> tuple[int, int]:
+    """(closing, opening) in pixels of a grid: they are so many of the training scans, and keep their millimetres."""
+    post = trained.post
+    pixel_mm = (own.row_mm, own.column_mm)
+    known = trained.pixel_mm is not None and not regrid.same_pixels(pixel_mm, trained.pixel_mm)
+    scale = trained.pixel_mm[0] / pixel_mm[0] if known else 1.0
+    return round(post.closing_px * scale), round(post.opening_px * scale)
+
+
+def describe(trained: TrainedRun, volume: Volume, found: Found) -> dict:
+    """A prediction in numbers (`findings.describe`), with what it was made by, the scan's geometry and what speaks
+    against it (`quality.warnings`): ready for JSON."""
+    closing, opening = kernels(trained, regrid.own_grid(volume))
+    down, across = (volume.affine[:3, axis] / volume.pixel_mm[axis - 1] for axis in (1, 2))
+    return {
+        **findings.describe(volume, found.mask, found.probability, rule_mm2=trained.rule_mm2),
+        "warnings": [*_own(found), *volume.notes, *quality.warnings(volume, trained_pixel_mm=trained.pixel_mm)],
+        "geometry": straight.in_words(volume),
+        "positions_mm": np.round(volume.positions_mm, 3).tolist(),
+        "slice_origins_mm": np.round(volume.slice_origins_mm, 3).tolist(),
+        "row_direction": np.round(down, 6).tolist(),
+        "column_direction": np.round(across, 6).tolist(),
+        "pixel_mm": volume.pixel_mm,
+        "threshold": trained.post.threshold,
+        "threshold_chosen_on": trained.post.chosen_on,
+        "closing_px": closing,
+        "opening_px": opening,
+        "mode": mode(trained),
+        "slab_slices": found.slab_slices,
+        "folds": list(found.folds),
+        "run_folds": list(trained.folds),
+        "own_scan": found.own_scan,
+        "config_digest": trained.digest,
+        "changed": trained.changed,
+        "scan_digest": digest(volume),
+        "use": "research use only",
+    }
+
+
+def _own(found: Found) -> list[str]:
+    if found.own_scan != "trained on it":
+        return []
+    return ["the run was trained on this very scan: what it says of it says nothing about other scans"]
+
+
+def mode(trained: TrainedRun) -> str:
+    """How the network looked at the scan, in words."""
+    predict = trained.config.predict
+    if trained.method_name != "unet":
+        return trained.method_name
+    how = "whole slices" if predict.whole_slices else f"patches, {predict.stitch} mean"
+    return f"{how}, and mirrored" if predict.mirror else how
+
+
+def digest(volume: Volume) -> str:
+    """Tells scans apart: of the HU and of the place of every slice, never of a header."""
+    found = hashlib.blake2b(np.ascontiguousarray(volume.hu), digest_size=16)
+    found.update(np.round(volume.slice_origins_mm, 2).tobytes() + np.round(volume.affine, 4).tobytes())
+    return found.hexdigest()
