@@ -182,3 +182,16 @@ def tiny_threshold_run(tiny_config, config_file, tmp_path_factory):
     path = config_file(folder, tiny_config(**{"method": "threshold", "compare_with": ()}))
     assert launch.main(["crossval", f"--config={path}", f"--workdir={folder / 'run'}"]) == 0
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def tiny_network_run(tiny_config, config_file, tmp_path_factory):
+    """A work directory of two folds of three (0 and 2) of a very small network without normalisation; copy it before
+    changing anything."""
+    folder = tmp_path_factory.mktemp("network")
+    small = {"model.base_width": 2, "model.depth": 1, "model.norm": "none", "train.epochs": 1, "compare_with": ()}
+    path = config_file(folder, tiny_config(**small))
+    for fold in (0, 2):
+        words = [f"--config={path}", f"--workdir={folder / 'run'}", f"--config.fold={fold}"]
+        assert launch.main(["train", *words]) == 0
+    return folder / "run"

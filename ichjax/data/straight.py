@@ -1,6 +1,6 @@
 """A tilted or unevenly spaced scan on a straight, even grid, which is what NIfTI and ITK can hold.
 
-ITK, and so 3D Slicer and ITK-SNAP, refuses an affine whose axes are not at right angles, and no affine says uneven
+ITK, and so 3D Slicer and ITK-SNAP, holds no affine whose axes are not at right angles, and no affine says uneven
 gaps. So the pixels of such a scan are written as they are on the nearest straight grid (every slice whole, its place
 approximate), and beside them resampled to a grid along the patient's axes (every place right, the pixels new).
 """
@@ -13,7 +13,7 @@ import scipy.ndimage
 from ichjax.data.volume import AIR_HU, Volume
 
 TOLERANCE = 0.1  # of the smallest voxel side
-RIGHT_ANGLE = 1e-3  # cosine of the angle between two axes, which ITK takes for a right one
+RIGHT_ANGLE = 1e-3  # cosine of the angle between two axes, from which on it is none
 FINEST_MM, COARSEST_MM = 1.0, 2.0  # between planes of the new grid
 
 
@@ -38,7 +38,7 @@ def is_exact(volume: Volume) -> bool:
 
 
 def is_sheared(volume: Volume) -> bool:
-    """Whether the axes of the file's affine are not at right angles, so that ITK refuses it."""
+    """Whether the axes of the file's affine are not at right angles, so that ITK cannot hold it."""
     axes = volume.file_affine[:3, :3] / np.linalg.norm(volume.file_affine[:3, :3], axis=0)
     return bool(np.abs(axes.T @ axes - np.eye(3)).max() > RIGHT_ANGLE)
 
@@ -47,7 +47,7 @@ def in_words(volume: Volume) -> str:
     """What an affine can say of the scan: 'exact', or what is not."""
     if not is_exact(volume):
         return "approximate: the slices are tilted or unevenly spaced"
-    return "exact, but sheared, which ITK refuses" if is_sheared(volume) else "exact"
+    return "exact, but sheared, which ITK cannot hold" if is_sheared(volume) else "exact"
 
 
 def world_grid(volume: Volume) -> Grid:
@@ -108,27 +108,57 @@ def resample(volume: Volume, mask: np.ndarray | None, grid: Grid) -> tuple[np.nd
       (int16 [I, J, K], HU by linear interpolation, air outside the scan; uint8 [I, J, K], the nearest voxel's, or
       None).
     """
-    row_mm, column_mm = volume.pixel_mm
-    down, across = volume.affine[:3, 1] / row_mm, volume.affine[:3, 2] / column_mm
-    depth, height, width = volume.shape
-    hu = np.full(grid.shape, AIR_HU, np.int16)
-    found = None if mask is None else np.zeros(grid.shape, np.uint8)
-    i, j = np.meshgrid(np.arange(grid.shape[0]), np.arange(grid.shape[1]), indexing="ij")
+    hu = np.full(grid.shape[::-1], AIR_HU, np.int16).T  # planes lie together in memory, and in a NIfTI
+    found = None if mask is None else np.zeros(grid.shape[::-1], np.uint8).T
+    aligned = _columns_aligned(volume, grid)
+    i, j = np.meshgrid(np.arange(1 if aligned else grid.shape[0]), np.arange(grid.shape[1]), indexing="ij")
     plane = grid.affine[:3, 3] + i[..., None] * grid.affine[:3, 0] + j[..., None] * grid.affine[:3, 1]
     for k in range(grid.shape[2]):
-        points = plane + k * grid.affine[:3, 2]
-        slices = _slice_at(volume, points @ volume.normal)
-        inside = (slices > -0.5) & (slices < depth - 0.5)
-        if not inside.any():
+        inside, where = _places(volume, plane + k * grid.affine[:3, 2])
+        nearest = tuple(np.rint(where).astype(int))
+        if aligned:  # the same slice and row for a whole line: lines are copied and mixed, not pixels
+            lines = inside[0]
+            hu[:, lines, k] = np.rint(_mixed_lines(volume.hu, *where[:2])).T
+            if mask is not None:
+                found[:, lines, k] = mask[nearest[:2]].T
             continue
-        slices = slices[inside]
-        offset = points[inside] - _origins_at(volume, slices)
-        rows, columns = offset @ down / row_mm, offset @ across / column_mm
-        in_plane = (rows > -0.5) & (rows < height - 0.5) & (columns > -0.5) & (columns < width - 0.5)
-        inside[inside] = in_plane
-        where = np.stack([slices, rows, columns])[:, in_plane]
-        values = scipy.ndimage.map_coordinates(volume.hu, where, np.float32, order=1, mode="nearest")
-        hu[inside, k] = np.rint(values)
+        hu[inside, k] = np.rint(scipy.ndimage.map_coordinates(volume.hu, where, np.float32, order=1, mode="nearest"))
         if mask is not None:
-            found[inside, k] = mask[tuple(np.rint(where).astype(int))]
+            found[inside, k] = mask[nearest]
     return hu, found
+
+
+def _columns_aligned(volume: Volume, grid: Grid) -> bool:
+    """Whether column i of a slice is plane i of the grid, as where a gantry is tilted about the left-right axis."""
+    if grid.shape[0] != volume.shape[2]:
+        return False
+    apart = grid.affine[0, 0] * np.arange(grid.shape[0]) + grid.affine[0, 3]
+    ours = volume.affine[0, 2] * np.arange(volume.shape[2]) + volume.slice_origins_mm[:, 0, None]
+    others = np.abs(volume.affine[0, 1]) + np.abs(volume.affine[1:3, 2]).sum()
+    return bool(others < 1e-6 and np.abs(ours - apart).max() < 1e-3)
+
+
+def _mixed_lines(hu: np.ndarray, slices: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """float32 [N, W], lines between slices and rows by bilinear interpolation; the edge's beyond it."""
+    depth, height, _ = hu.shape
+    slices, rows = np.clip(slices, 0, depth - 1), np.clip(rows, 0, height - 1)
+    low_s, low_r = np.floor(slices).astype(int), np.floor(rows).astype(int)
+    high_s, high_r = np.minimum(low_s + 1, depth - 1), np.minimum(low_r + 1, height - 1)
+    share_s, share_r = ((v - low)[:, None].astype(np.float32) for v, low in ((slices, low_s), (rows, low_r)))
+    below = hu[low_s, low_r] * (1 - share_r) + hu[low_s, high_r] * share_r
+    above = hu[high_s, low_r] * (1 - share_r) + hu[high_s, high_r] * share_r
+    return below * (1 - share_s) + above * share_s
+
+
+def _places(volume: Volume, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(which points [...] lie in the scan, float64 [3, N] their fractional slice, row and column)."""
+    row_mm, column_mm = volume.pixel_mm
+    depth, height, width = volume.shape
+    slices = _slice_at(volume, points @ volume.normal)
+    offset = points - _origins_at(volume, slices)
+    where = np.stack(
+        [slices, offset @ volume.affine[:3, 1] / row_mm**2, offset @ volume.affine[:3, 2] / column_mm**2]
+    )
+    size = np.array([depth, height, width]).reshape(3, *[1] * (where.ndim - 1))
+    inside = ((where > -0.5) & (where < size - 0.5)).all(axis=0)
+    return inside, where[:, inside]

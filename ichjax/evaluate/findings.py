@@ -1,5 +1,8 @@
 """What a reader would note of a predicted mask: each lesion's size, place and side, and the scan's ABC/2."""
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import scipy.ndimage
 
@@ -65,7 +68,7 @@ def _lesions(volume: Volume, mask: np.ndarray, probability: np.ndarray) -> tuple
     labels, count = scipy.ndimage.label(mask, structure(26))
     if not count:
         return [], 0
-    inside, middle = calibration.intracranial(volume), midline_column(volume)
+    depth_mm, middle = _depths_mm(volume), midline_column(volume)
     found = []
     for number, box in enumerate(scipy.ndimage.find_objects(labels), start=1):
         voxels = labels[box] == number
@@ -83,7 +86,7 @@ def _lesions(volume: Volume, mask: np.ndarray, probability: np.ndarray) -> tuple
                 "centroid_voxel": center.round(1).tolist(),
                 "side": _side(center[2], middle, volume.pixel_mm[1]),
                 "slices": [slices[0] + 1, slices[-1] + 1],
-                "to_skull_mm": _to_skull(voxels, box, inside, volume.pixel_mm),
+                "to_skull_mm": _to_skull(voxels, box, depth_mm),
                 "highest_probability": float(probability[box][voxels].max()),
             }
         )
@@ -150,11 +153,24 @@ def _position(volume: Volume, center: np.ndarray) -> np.ndarray:
     return np.array(origin) + volume.affine[:3, 1:3] @ center[1:]
 
 
-def _to_skull(voxels: np.ndarray, box: tuple, inside: np.ndarray, pixel_mm: tuple[float, float]) -> float | None:
+def _depths_mm(volume: Volume) -> Callable[[int], np.ndarray | None]:
+    """For a slice the in-plane distance of each pixel to what is not inside the skull, None where no inside was found;
+    each slice is looked at once, however many lesions it has."""
+    inside = calibration.intracranial(volume)
+
+    @functools.cache
+    def depth_mm(number: int) -> np.ndarray | None:
+        plane = inside[number]
+        return scipy.ndimage.distance_transform_edt(plane, sampling=volume.pixel_mm) if plane.any() else None
+
+    return depth_mm
+
+
+def _to_skull(voxels: np.ndarray, box: tuple, depth_mm: Callable[[int], np.ndarray | None]) -> float | None:
     """The least in-plane distance from the lesion's pixels to one that is not inside the skull."""
     found = []
     for number, plane in zip(range(box[0].start, box[0].stop), voxels, strict=True):
-        if plane.any() and inside[number].any():
-            distance = scipy.ndimage.distance_transform_edt(inside[number], sampling=pixel_mm)
+        distance = depth_mm(number)
+        if plane.any() and distance is not None:
             found.append(distance[box[1:]][plane].min())
     return float(min(found)) if found else None

@@ -1,0 +1,49 @@
+"""Thin slices as slabs and back."""
+
+import numpy as np
+import pytest
+
+from ichjax.data import slabs
+from ichjax.data import volume as volumes
+
+
+def scan(gap_mm, slices=11, seed=0):
+    hu = np.random.default_rng(seed).integers(-1000, 1000, (6, 5, slices)).astype(np.int16)
+    return volumes.from_file_grid(hu, np.diag([-1.0, -1.0, gap_mm, 1.0]), name="scan")
+
+
+@pytest.mark.parametrize(("gap_mm", "many"), [(2.4, 2), (1.25, 4), (1.0, 5), (0.625, 8), (2.5, 1), (5.0, 1)])
+def test_slabs_are_means_of_about_5_mm(gap_mm, many):
+    volume = scan(gap_mm)
+    thick, found = slabs.averaged(volume, 5.0)
+    assert found == many
+    if many == 1:
+        assert thick is volume
+        return
+    for k, hu in enumerate(thick.hu):
+        part = slice(k * many, (k + 1) * many)
+        np.testing.assert_array_equal(hu, np.rint(volume.hu[part].astype(np.float32).mean(axis=0)))
+        assert thick.positions_mm[k] == pytest.approx(volume.positions_mm[part].mean())
+    assert thick.hu.dtype == np.int16
+    # The even grid says the same as the slabs' own places, but for a last slab of fewer slices.
+    places = thick.affine[:3, 3] + np.arange(len(thick.hu))[:, None] * thick.affine[:3, 0]
+    whole = len(volume.hu) // many
+    np.testing.assert_allclose(places[:whole], thick.slice_origins_mm[:whole], atol=1e-9)
+    assert thick.pixel_mm == volume.pixel_mm
+
+
+def test_networks_trained_on_thin_slices_see_thin_slices():
+    assert slabs.averaged(scan(1.0), 1.0)[1] == 1
+    assert slabs.averaged(scan(1.0, slices=1), 5.0)[1] == 1
+
+
+@pytest.mark.parametrize("slices", [2, 5, 11, 12])
+def test_back_to_slices_by_their_places(slices):
+    volume = scan(1.0, slices=slices)
+    thick, _ = slabs.averaged(volume, 5.0)
+    weights = slabs.weights(volume, thick)
+    assert weights.shape == (slices, len(thick.hu))
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0)
+    assert weights.min() >= 0
+    expected = np.interp(volume.positions_mm, thick.positions_mm, np.arange(len(thick.hu)))
+    np.testing.assert_allclose(weights @ np.arange(len(thick.hu)), expected, atol=1e-6)

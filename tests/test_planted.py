@@ -1,0 +1,171 @@
+"""A region planted in the pixels of a tilted, unevenly spaced series is found again: by `predict` on the right pixels
+of the right slices, in NIfTI and in the DICOM Segmentation, with the right volume; and by `convert`."""
+
+import json
+import pathlib
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+
+import launch
+
+pytestmark = pytest.mark.xdist_group("predict")  # one trained run for all
+REAL = pathlib.Path(__file__).parents[2] / "shared" / "data" / "ge_head_ct"
+PLANTED_HU = 65
+NAMES = ("DOE^JANE", "PID-90210")
+
+
+def plant(folder, block, hu):
+    """Writes `hu` into a block of a series' files; slices are counted from the feet. Returns the files so counted, as
+    (path, position in LPS)."""
+    slices, rows, columns = block
+    read = [(path, pydicom.dcmread(path)) for path in sorted(folder.glob("*.dcm"))]
+    row, column = np.array(read[0][1].ImageOrientationPatient, float).reshape(2, 3)
+    normal = np.cross(row, column)
+    files = sorted(read, key=lambda one: np.dot(one[1].ImagePositionPatient, normal))
+    for k in range(slices.start, slices.stop):
+        path, ds = files[k]
+        pixels = ds.pixel_array.copy()
+        pixels[rows, columns] = round((hu - ds.RescaleIntercept) / ds.RescaleSlope)
+        ds.PixelData = pixels.tobytes()
+        ds.save_as(path)
+    return [(path, np.array(ds.ImagePositionPatient, float)) for path, ds in files]
+
+
+def run_on(command, folder, output, *options):
+    status = launch.main([*command, "--input", str(folder), f"--output={output}", *options])
+    assert status == 0
+    return output
+
+
+@pytest.fixture(params=["real", "synthetic"])
+def planted(request, tmp_path, ct_series, tiny_root):
+    """(folder with a block of air, folder with it planted, the block, its mL by hand, the files from the feet up)."""
+    before, after = tmp_path / "before" / "case", tmp_path / "after" / "case"
+    if request.param == "real":
+        if not REAL.is_dir():
+            pytest.skip("the real series is not at hand")
+        shutil.copytree(REAL, before, ignore=lambda folder, names: [n for n in names if not n.endswith(".dcm")])
+        block = np.s_[10:18, 230:262, 200:240]  # across the gap of 1.08 mm, and from 4.00 to 7.00 mm
+        gaps = [4.002] * 3 + [(4.002 + 1.081) / 2, (1.081 + 6.9987) / 2] + [6.9987] * 3
+        ml = sum(gaps) * 32 * 40 * 0.4882812**2 / 1000
+    else:
+        on_screen = np.asarray(nib.load(tiny_root / "ct_scans" / "054.nii").dataobj).transpose(2, 1, 0)[:, ::-1]
+        tags = {"StudyInstanceUID": "1.2.3.4", "FrameOfReferenceUID": "1.2.3.5", "PatientName": NAMES[0]}
+        ct_series(before, on_screen, (0.0, 5.0, 10.0, 18.0), tilt_degrees=-20, PatientID=NAMES[1], **tags)
+        block = np.s_[1:4, 10:16, 12:20]
+        ml = (5 + 6.5 + 8) * np.cos(np.radians(20)) * 6 * 8 * 36 / 1000
+    shutil.copytree(before, after)
+    plant(before, block, -1000)
+    files = plant(after, block, PLANTED_HU)
+    return before, after, block, ml, files
+
+
+def test_it_is_found_by_predict_in_every_form(planted, tiny_threshold_run, tmp_path, capsys):
+    before, after, block, ml, files = planted
+    command = ["predict", f"--workdir={tiny_threshold_run}"]
+    without = run_on(command, before, tmp_path / "out0")
+    found = run_on(command, after, tmp_path / "out1", "--dicom_seg")
+    rows = [json.loads((output / "case" / "prediction.json").read_text()) for output in (without, found)]
+    masks = [np.asarray(nib.load(output / "case" / "mask.nii.gz").dataobj) for output in (without, found)]
+    region = np.zeros(masks[0].T.shape, bool)
+    region[block] = True
+    at, was = masks[1].T.astype(bool), masks[0].T.astype(bool)
+    assert at[region].all()
+    np.testing.assert_array_equal(at[~region], was[~region])
+    assert not was[region].any()
+    assert rows[1]["volume_ml"] - rows[0]["volume_ml"] == pytest.approx(ml, rel=0.01)
+    assert rows[1]["geometry"].startswith("approximate")
+    assert_on_right_images(found / "dicom_seg" / "case.dcm", at, files)
+    for name in ("mask", "scan"):
+        for form in ("", "_world"):
+            sitk.ReadImage(str(found / "case" / f"{name}{form}.nii.gz"))  # ITK holds all of them
+    assert_in_its_place(found / "case" / "scan_world.nii.gz", found / "case" / "mask_world.nii.gz", at, files)
+    said = capsys.readouterr().out
+    assert "DICOM Segmentations name the patient" in said
+    for name in NAMES:
+        for path in (found / "case").iterdir():
+            assert name.encode() not in path.read_bytes()
+
+
+def assert_on_right_images(path, mask, files):
+    """Every frame of the segmentation lies on the image it refers to, at that image's place, and no pixel is missing."""
+    ds = pydicom.dcmread(path)
+    headers = {pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID: k for k, (file, _) in enumerate(files)}
+    frames = ds.pixel_array.reshape(-1, ds.Rows, ds.Columns)
+    seen = np.zeros_like(mask)
+    assert len(frames) == ds.NumberOfFrames == len(ds.PerFrameFunctionalGroupsSequence)
+    for frame, groups in zip(frames, ds.PerFrameFunctionalGroupsSequence, strict=True):
+        source = groups.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        k = headers[source]
+        np.testing.assert_allclose(groups.PlanePositionSequence[0].ImagePositionPatient, files[k][1], atol=1e-3)
+        seen[k] = frame.astype(bool)
+    np.testing.assert_array_equal(seen, mask)
+    first = pydicom.dcmread(files[0][0], stop_before_pixels=True)
+    assert (ds.StudyInstanceUID, ds.FrameOfReferenceUID) == (first.StudyInstanceUID, first.FrameOfReferenceUID)
+    assert ds.SeriesInstanceUID != first.SeriesInstanceUID
+    assert ds.SegmentSequence[0].SegmentLabel == "Intracranial hemorrhage"
+
+
+def assert_in_its_place(scan, mask, truth, files):
+    """In the straight form the mask's centre of mass is where the slices' own places put it, to a millimetre."""
+    image, found = sitk.ReadImage(str(scan)), sitk.ReadImage(str(mask))
+    assert image.GetDirection() == pytest.approx((1, 0, 0, 0, 1, 0, 0, 0, 1))  # LPS: along the patient's axes
+    first = pydicom.dcmread(files[0][0], stop_before_pixels=True)
+    row, column = np.array(first.ImageOrientationPatient, float).reshape(2, 3)
+    spacing = np.array(first.PixelSpacing, float)
+    normal = np.cross(row, column)
+    places = np.array([position for _, position in files])
+    gaps = np.diff(places @ normal)
+    extent = (np.concatenate([gaps[:1], gaps]) + np.concatenate([gaps, gaps[-1:]])) / 2
+    k, r, c = np.nonzero(truth)
+    points = places[k] + r[:, None] * spacing[0] * column + c[:, None] * spacing[1] * row
+    # A slice stands for half of both gaps, so where they differ its middle is not its own place.
+    ahead, behind = (np.concatenate(parts) for parts in ((gaps, gaps[-1:]), (gaps[:1], gaps)))
+    shift = (ahead - behind) / 4
+    steps = np.diff(places, axis=0) / gaps[:, None]
+    steps = np.concatenate([steps, steps[-1:]])
+    expected = np.average(points + shift[k][:, None] * steps[k], axis=0, weights=extent[k])
+    index = np.argwhere(sitk.GetArrayFromImage(found))[:, ::-1]
+    center = found.TransformContinuousIndexToPhysicalPoint(index.mean(axis=0))
+    np.testing.assert_allclose(center, expected, atol=1.0)
+    volume = len(index) * np.prod(found.GetSpacing())
+    sampling = 0.02 if spacing[0] < 1 else 0.1  # a region of few pixels of 6 mm is hit by few points
+    assert volume == pytest.approx((truth.sum(axis=(1, 2)) * extent).sum() * spacing.prod(), rel=sampling)
+
+
+def test_it_is_found_by_convert(planted, tmp_path, capsys):
+    _, after, block, _, files = planted
+    output = run_on(["convert"], after, tmp_path / "out")
+    assert {path.name for path in output.iterdir()} == {".claim", "case.nii.gz", "case_world.nii.gz", "case.json"}
+    image = nib.load(output / "case.nii.gz")
+    hu = np.asarray(image.dataobj).T
+    assert image.get_data_dtype() == np.int16
+    assert (hu[block] == PLANTED_HU).all()
+    for k, (path, position) in enumerate(files):
+        ds = pydicom.dcmread(path)
+        stored = ds.pixel_array * float(ds.RescaleSlope) + float(ds.RescaleIntercept)
+        np.testing.assert_array_equal(hu[k], np.maximum(stored, -1024))
+        about = json.loads((output / "case.json").read_text())
+        np.testing.assert_allclose(about["slice_origins_mm"][k], position * [-1, -1, 1], atol=1e-3)
+    assert about["tilt_degrees"] == pytest.approx(18.5 if len(files) == 28 else 20, abs=0.01)
+    sitk.ReadImage(str(output / "case.nii.gz"))
+    world = sitk.ReadImage(str(output / "case_world.nii.gz"))
+    # The middle of the block, where it is in the patient: planted HU all around, so interpolation gives them back.
+    middle = [(edge.start + edge.stop - 1) // 2 for edge in block]
+    first = pydicom.dcmread(files[0][0], stop_before_pixels=True)
+    row, column = np.array(first.ImageOrientationPatient, float).reshape(2, 3)
+    down_mm, across_mm = map(float, first.PixelSpacing)
+    point = files[middle[0]][1] + middle[1] * down_mm * column + middle[2] * across_mm * row
+    assert world[world.TransformPhysicalPointToIndex(point.tolist())] == PLANTED_HU
+    said = capsys.readouterr().out
+    assert "the face is still in the pixels" in said
+    assert f"tilted by {about['tilt_degrees']:.1f} degrees" in said
+    assert "is there already" in (run_on(["convert"], after, output), capsys.readouterr().out)[1]
+    for path in output.iterdir():
+        for name in NAMES:
+            assert name.encode() not in path.read_bytes()

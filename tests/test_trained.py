@@ -1,0 +1,183 @@
+"""A run's way of predicting: which folds, which fields, thin slices, orientations, and the same in three lines."""
+
+import itertools
+import json
+import shutil
+
+import jax
+import nibabel as nib
+import numpy as np
+import pytest
+
+import ichjax
+from ichjax import trained
+from ichjax.data import volume as volumes
+from ichjax.data.volume import hu_digest
+from ichjax.errors import InputError
+from ichjax.ops import patches
+
+pytestmark = pytest.mark.xdist_group("export")  # the network of a run that is trained once
+
+
+@pytest.fixture
+def scan(tiny_root):
+    """A scan that is none of the run's own."""
+    volume = volumes.read_nifti(tiny_root / "ct_scans" / "049.nii")
+    volume.hu[0, 0, 0] += 1
+    return volume
+
+
+def test_three_lines(tiny_network_run, tiny_root):
+    run = ichjax.load_run(tiny_network_run)
+    volume = ichjax.read(tiny_root / "ct_scans" / "050.nii")
+    found = ichjax.predict(volume, run)
+    assert found.mask.shape == found.probability.shape == volume.shape
+    assert (found.mask.dtype, found.probability.dtype) == (np.uint8, np.float32)
+    assert ichjax.describe(run, volume, found)["slices"] == 4
+    np.testing.assert_array_equal(ichjax.predict(tiny_root / "ct_scans" / "050.nii", run).mask, found.mask)
+    assert set(ichjax._PLACES) <= set(dir(ichjax))
+    with pytest.raises(AttributeError, match="no attribute 'segment'"):
+        _ = ichjax.segment
+
+
+def test_folds_are_averaged_or_one_is_asked(tiny_network_run, scan):
+    both, first, third = (ichjax.load_run(tiny_network_run, fold=fold) for fold in (None, 0, 2))
+    assert (both.folds, first.folds, third.folds) == ((0, 2), (0,), (2,))
+    one, other = (ichjax.predict(scan, run).probability for run in (first, third))
+    assert np.abs(one - other).max() > 1e-4
+    np.testing.assert_allclose(ichjax.predict(scan, both).probability, (one + other) / 2, atol=1e-6)
+    with pytest.raises(InputError, match="fold 1 is not trained; those that are: 0, 2"):
+        ichjax.load_run(tiny_network_run, fold=1)
+
+
+def test_a_scan_of_the_runs_own_is_predicted_by_the_fold_that_held_it_out(tiny_network_run, tiny_root, tmp_path):
+    run = ichjax.load_run(tiny_network_run)
+    folds = json.loads((tiny_network_run / "splits.json").read_text())["folds"]
+    for number in range(49, 58):
+        (tested,) = [fold["fold"] for fold in folds if number in fold["test"]]
+        path = tmp_path / "somebody.nii.gz"  # another name, and another order of axes
+        image = nib.load(tiny_root / "ct_scans" / f"{number:03d}.nii")
+        nib.save(image.as_reoriented([[2, 1], [0, -1], [1, 1]]), path)
+        found = ichjax.predict(path, run)
+        if tested in run.folds:
+            assert (found.folds, found.own_scan) == ((tested,), "held out")
+        else:  # fold 1 is not trained, and the others have seen it
+            assert (found.folds, found.own_scan) == ((0, 2), "trained on it")
+            said = ichjax.describe(run, ichjax.read(path), found)["warnings"][0]
+            assert said.startswith("the run was trained on this very scan")
+
+
+def test_a_run_without_its_scans_on_record_knows_none(tiny_network_run, tiny_root, tmp_path):
+    shutil.copytree(tiny_network_run, tmp_path / "run")
+    (tmp_path / "run" / "scans.json").unlink()
+    found = ichjax.predict(tiny_root / "ct_scans" / "049.nii", ichjax.load_run(tmp_path / "run"))
+    assert (found.folds, found.own_scan) == ((0, 2), "")
+
+
+def test_the_digest_is_of_hu_alone(tiny_root, scan):
+    own = volumes.read_nifti(tiny_root / "ct_scans" / "049.nii")
+    assert hu_digest(own) == hu_digest(volumes.read_nifti(tiny_root / "ct_scans" / "049.nii", name="else"))
+    assert hu_digest(own) != hu_digest(scan)
+
+
+def test_on_a_cpu_whole_slices_are_the_default_where_they_serve(tiny_network_run, scan, tiny_config):
+    run, patchwise = ichjax.load_run(tiny_network_run), ichjax.load_run(tiny_network_run, whole_slices=False)
+    assert (trained.mode(run), run.changed) == ("whole slices", {"whole_slices": True})
+    assert (trained.mode(patchwise), patchwise.changed) == ("patches, flat mean", {})
+    assert run.digest != patchwise.digest
+    whole, by_patches = (ichjax.predict(scan, one).probability for one in (run, patchwise))
+    assert 0 < np.abs(whole - by_patches).max()
+    np.testing.assert_allclose(whole[:, 3:-3, 3:-3].mean(), by_patches[:, 3:-3, 3:-3].mean(), rtol=0.05)
+    for field, value in (("model.norm", "group"), ("patch.corner_pixel", True), ("predict.quantize_8bit", True)):
+        assert not trained._whole_slices_serve(tiny_config(**{"model.norm": "none", field: value}))
+
+
+def test_the_mirrored_slices_count_as_much(tiny_network_run, scan):
+    """The mean of what is said of both, so that a mirrored scan gets the mirrored probability."""
+    run, mirrored = ichjax.load_run(tiny_network_run), ichjax.load_run(tiny_network_run, mirror=True)
+    other = volumes.from_file_grid(scan.hu[:, :, ::-1], scan.affine, name="mirrored")
+    other = volumes.Volume(**{**scan.__dict__, "hu": np.ascontiguousarray(scan.hu[:, :, ::-1])})
+    expected = ichjax.predict(scan, run).probability + ichjax.predict(other, run).probability[:, :, ::-1]
+    np.testing.assert_allclose(ichjax.predict(scan, mirrored).probability, expected / 2, atol=1e-6)
+    assert trained.mode(mirrored) == "whole slices, and mirrored"
+
+
+def test_fields_that_are_named_count(tiny_network_run, scan):
+    probability = ichjax.predict(scan, ichjax.load_run(tiny_network_run)).probability
+    threshold = round(float(np.quantile(probability, 0.7)), 4)
+    run = ichjax.load_run(tiny_network_run, threshold=threshold, closing_px=0, opening_px=0)
+    found = ichjax.predict(scan, run)
+    np.testing.assert_array_equal(found.mask, found.probability > np.float32(threshold))
+    row = ichjax.describe(run, scan, found)
+    assert (row["threshold"], row["threshold_chosen_on"]) == (threshold, "named for this prediction")
+    assert (row["closing_px"], row["opening_px"]) == (0, 0)
+    for fields, said in (
+        ({"treshold": 0.5}, "config.predict.treshold is no field"),
+        ({"threshold": 2.0}, "config.predict.threshold is 2.0; expected between 0 and 1"),
+        ({"stitch": "round"}, "expected one of flat, gaussian"),
+        ({"mirror": "no"}, "config.predict cannot be"),
+    ):
+        with pytest.raises(InputError, match=said):
+            ichjax.load_run(tiny_network_run, **fields)
+
+
+def test_thin_slices_are_seen_as_slabs(tiny_network_run, scan):
+    """Each slice eight times at 0.625 mm: the network sees the slices that there were."""
+    affine = scan.file_affine.copy()
+    affine[:3, 2] *= 0.625 / 5
+    thin = volumes.from_file_grid(np.repeat(scan.to_file_grid(scan.hu), 8, axis=2), affine, name="thin")
+    run = ichjax.load_run(tiny_network_run)
+    found, thick = ichjax.predict(thin, run), ichjax.predict(scan, run)
+    assert (found.slab_slices, thick.slab_slices) == (8, 1)
+    assert found.probability.shape == (32, 32, 32)
+    middle = (np.arange(32) + 0.5) / 8 - 0.5
+    for d, place in enumerate(np.clip(middle, 0, 3)):
+        low = min(int(place), 2)
+        expected = (1 - (place - low)) * thick.probability[low] + (place - low) * thick.probability[low + 1]
+        np.testing.assert_allclose(found.probability[d], expected, atol=1e-5)
+    assert ichjax.describe(run, thin, found)["slab_slices"] == 8
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_the_same_scan_in_all_48_orders_of_its_axes_gives_the_same_mask(tiny_network_run, tiny_root, tmp_path, order):
+    """Eight flips of each of the six orders; the mask comes back on the file's own grid."""
+    image = nib.load(tiny_root / "ct_scans" / "050.nii")
+    run = ichjax.load_run(tiny_network_run)
+    median = float(np.median(ichjax.predict(ichjax.read(tiny_root / "ct_scans" / "050.nii"), run).probability))
+    run = ichjax.load_run(tiny_network_run, threshold=round(median, 5), closing_px=2, opening_px=3)
+    expected = ichjax.predict(tiny_root / "ct_scans" / "050.nii", run).mask
+    assert 0.1 < expected.mean() < 0.9
+    assert (expected != expected[:, ::-1]).any()
+    assert (expected != expected[:, :, ::-1]).any()
+    assert (expected != expected[::-1]).any()
+    for flips in itertools.product((1, -1), repeat=3):
+        turned = image.as_reoriented(np.stack([order, flips], axis=1))
+        nib.save(turned, tmp_path / "turned.nii")
+        volume = ichjax.read(tmp_path / "turned.nii")
+        found = ichjax.predict(volume, run)
+        np.testing.assert_array_equal(found.mask, expected)
+        volumes.write_nifti(tmp_path / "mask.nii", found.mask, volume)
+        mask = nib.load(tmp_path / "mask.nii")
+        assert mask.shape == turned.shape
+        np.testing.assert_allclose(mask.affine, turned.affine, atol=1e-5)
+        for index in np.argwhere(expected)[::97]:  # by millimetres, not by our own turning back
+            ras = volumes.read_nifti(tiny_root / "ct_scans" / "050.nii").affine @ [*index, 1]
+            there = np.rint(np.linalg.inv(turned.affine) @ ras)[:3].astype(int)
+            assert np.asarray(mask.dataobj)[tuple(there)] == 1
+
+
+def test_a_gaussian_mean_agrees_with_adding_patch_by_patch():
+    rng = np.random.default_rng(0)
+    for side, stride, rows, columns in ((16, 8, 3, 4), (12, 4, 2, 5), (8, 8, 2, 2)):
+        cut = rng.random((2, rows, columns, side, side)).astype(np.float32)
+        place = (np.arange(side) - (side - 1) / 2) / (side / 8)
+        bell = np.maximum(np.exp(-(place**2) / 2), 1e-3)
+        weight = np.outer(bell, bell)
+        total = np.zeros((2, (rows - 1) * stride + side, (columns - 1) * stride + side))
+        weights = np.zeros(total.shape[1:])
+        for i, j in np.ndindex(rows, columns):
+            window = np.s_[i * stride : i * stride + side, j * stride : j * stride + side]
+            total[(slice(None), *window)] += cut[:, i, j] * weight
+            weights[window] += weight
+        found = jax.jit(patches.stitch, static_argnames=("stride", "gaussian"))(cut, stride=stride, gaussian=True)
+        np.testing.assert_allclose(found, total / weights, rtol=1e-5, atol=1e-6)
