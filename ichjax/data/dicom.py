@@ -14,12 +14,14 @@ from ichjax.data import dicom_choice
 from ichjax.data import volume as volumes
 from ichjax.data.dicom_choice import Traits
 from ichjax.data.dicom_frames import Frame, decode, frames_of, to_hu
+from ichjax.data.nifti_header import MOST_VOXELS
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 SAME_DIRECTION = 1e-3  # of direction cosines: 0.25 mm across a head
 SAME_PLACE_MM = 0.01
+LARGEST_SIDE = 2048  # pixels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -201,6 +203,7 @@ def read_series(folder: pathlib.Path, series: Series | None = None, *, recursive
         if not frame.has_pixels:
             raise InputError(f"{frame.path.name}: has no pixel data (truncated?); expected an image in every file")
     size = _one_for_all(frames, _size, "the size", 0)
+    _check_size(frames, size)
     axes = _one_for_all(frames, Frame.orientation, "the orientation", SAME_DIRECTION)
     spacing = _one_for_all(frames, lambda frame: frame.numbers("PixelSpacing", 2), "the PixelSpacing", 1e-4)
     if spacing.min() <= 0:
@@ -243,6 +246,16 @@ def _series(rank: int, traits: Traits, frames: Sequence[Frame]) -> Series:
 
 def _size(frame: Frame) -> np.ndarray:
     return np.concatenate([frame.numbers(tag, 1) for tag in ("Rows", "Columns")])
+
+
+def _check_size(frames: Sequence[Frame], size: np.ndarray) -> None:
+    """Raises InputError where a series, or a whole multi-frame file of it, is too large to be a head CT's."""
+    most = max(len(frames), *(int(frame.header.get("NumberOfFrames") or 1) for frame in frames))
+    if size.min() < 1 or size.max() > LARGEST_SIDE or size.prod() * most > MOST_VOXELS:
+        raise InputError(
+            f"{frames[0].path.name}: {most} slices of {size[0]:g} x {size[1]:g} pixels; expected at most {LARGEST_SIDE} "
+            f"along a side and {MOST_VOXELS} in all"
+        )
 
 
 def _one_for_all(

@@ -8,11 +8,12 @@ import warnings
 
 import numpy as np
 import pydicom
-from pydicom.filereader import read_partial
+from pydicom.filereader import read_file_meta_info, read_partial
 from pydicom.pixels import get_decoder
 from pydicom.tag import Tag
 from pydicom.uid import (
     CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -26,6 +27,7 @@ _ONE_AT_A_TIME = threading.RLock()
 CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 PIXEL_DATA = 0x7FE00010
 LARGEST_FRAME_COUNT = 16384
+LARGEST_FILE = 2**31  # bytes
 NEAR_AXIAL = np.cos(np.radians(45))  # of the slice normal to the body axis; gantries tilt by up to 30 degrees
 # A padding value that means an HU in this range would blank real pixels; some files name 0 where 0 is water.
 REAL_HU = (-500, 3071)
@@ -113,6 +115,19 @@ class Frame:
             return None
 
 
+def _check_size(path: pathlib.Path) -> None:
+    """Raises InputError for a file that is too large to be looked at, or that would unpack to any size."""
+    if path.stat().st_size > LARGEST_FILE:
+        raise InputError(f"{path.name}: has {path.stat().st_size} bytes; expected a DICOM file of at most {LARGEST_FILE}")
+    with quiet():
+        try:
+            syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+        except Exception:  # without a preamble, or damaged, which is told when it is read
+            return
+    if syntax == DeflatedExplicitVRLittleEndian:
+        raise InputError(f"{path.name}: is stored deflated as a whole; expected it unpacked (dcmconv +te, or gdcmconv)")
+
+
 def frames_of(path: pathlib.Path) -> tuple[list[Frame], str]:
     """The near-axial CT slices that a file holds, and why it was left out ('' if it was not).
 
@@ -125,6 +140,8 @@ def frames_of(path: pathlib.Path) -> tuple[list[Frame], str]:
     damaged = InputError(f"{path.name}: is damaged or truncated; expected a readable DICOM file")
     with path.open("rb") as file:
         part10 = file.read(132)[128:] == b"DICM"
+    if part10:
+        _check_size(path)
     try:
         header, sop_class, has_pixels = _read_header(path, force=not part10)
         count = int(header.get("NumberOfFrames") or 1)

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 from nibabel import orientations
 
+from ichjax.data import nifti_header
 from ichjax.errors import InputError
 
 # Axis 0 grows to the head (S), axis 1 to the back (P), axis 2 to the patient's left (L): slices stack upwards,
@@ -16,7 +17,6 @@ AXES = ("S", "P", "L")
 AIR_HU = -1024  # the lowest HU a CT number can mean; padding below it is clamped
 HU_RANGE = (-1024, 32767)  # what a file of HU can hold; the 8-bit jpeg release holds (-20, 100)
 GRID_TOLERANCE = 0.25  # of the smallest voxel side; beyond this a mask lies on other voxels than its scan
-LARGEST_SHAPE = (2048, 2048, 4096)  # in any order of the axes; more than this is no head CT
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -189,7 +189,8 @@ def check_hu(volume: Volume) -> Volume:
         raise InputError(f"{volume.name}: every voxel is {low}; expected a head CT in HU")
     if volume.hu_range[0] <= -200 and volume.hu_range[1] >= 200:
         if low > -200 or high < 200:
-            hint = " (an 8-bit image?)" if low >= 0 and high <= 255 else ""
+            hint = " (an 8-bit image?)" if high <= 255 else " (without the offset of -1024, Cormack units, or MR?)"
+            hint = hint if low >= 0 else ""
             raise InputError(
                 f"{volume.name}: values lie in {low} to {high}{hint}; expected HU with air below -200 and "
                 f"bone above 200"
@@ -229,18 +230,14 @@ def load_array(path: pathlib.Path, *, name: str | None = None) -> tuple[np.ndarr
     name = str(path) if name is None else name
     if not path.is_file():
         raise InputError(f"{name}: no such file; expected a NIfTI (.nii or .nii.gz)")
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        raise InputError(f"{name}: not a readable NIfTI; expected a file that ends in .nii or .nii.gz")
+    nifti_header.check(path, name)
     try:
         image = nib.load(path)
-        shape = image.shape
-        if len(shape) == 4 and shape[3] == 1:
-            image = image.slicer[..., 0]
-            shape = image.shape
+        image = image.slicer[(..., *[0] * (image.ndim - 3))] if image.ndim > 3 else image
     except Exception as error:  # nibabel and zlib raise many kinds here; all mean the same to a user
         raise InputError(f"{name}: not a readable NIfTI ({_reason(error, path)})") from error
-    if len(shape) != 3:
-        raise InputError(f"{name}: has {len(shape)} dimensions {tuple(shape)}; expected one 3-D scan")
-    if min(shape) < 1 or any(a > b for a, b in zip(sorted(shape), sorted(LARGEST_SHAPE), strict=True)):
-        raise InputError(f"{name}: claims the shape {tuple(shape)}; expected at most {LARGEST_SHAPE}")
     try:
         array = np.asanyarray(image.dataobj)
     except Exception as error:
@@ -281,7 +278,8 @@ def read_nifti(path: pathlib.Path, *, hu_range: tuple[int, int] = HU_RANGE, name
     array, affine = load_array(path, name=name)
     volume = from_file_grid(array, affine, name=str(path) if name is None else name, hu_range=hu_range)
     del array  # up to hundreds of MB where the file's scaling makes it float64
-    return check_hu(volume)
+    notes = nifti_header.check(pathlib.Path(path), volume.name)
+    return check_hu(dataclasses.replace(volume, notes=notes))
 
 
 def write_nifti(path: pathlib.Path, array: np.ndarray, volume: Volume) -> None:
