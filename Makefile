@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test gates experiments faults peers benchmarks lint clean
+.PHONY: demo test gates experiments faults fuzz peers benchmarks lint clean
 
 demo: $(VENV)/.run
 	$(BIN)/python launch.py crossval --config=configs/demo.py --workdir=runs/demo
@@ -23,6 +23,10 @@ experiments: $(VENV)/.dev
 # What may befall a training: kills at any moment, damaged checkpoints, full disks, several processes. Minutes.
 faults: $(VENV)/.dev
 	$(BIN)/python -m pytest -m faults -n $(JOBS) --dist worksteal
+
+# Two thousand damaged files: each ends in a result or in one clear sentence. Minutes.
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m pytest -m fuzz -n $(JOBS) --dist worksteal -s
 
 # The networks in Keras and PyTorch that the benchmarks compare with: do they compute the same? On one device, where
 # convolutions are C++'s.

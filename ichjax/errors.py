@@ -1,12 +1,24 @@
 """The one kind of error a user sees: a sentence that says what was found, where, and what was expected."""
 
+LONGEST = 600  # characters; a table's cell or a header's value that is quoted may be of any length
+
 
 class InputError(ValueError):
     """The input or the command is wrong (exit status 2).
 
     The message is one sentence for a person: what was found, where (file, subject, slice), and what was
-    expected. The launcher prints it without a traceback.
+    expected. The launcher prints it without a traceback. What it quotes of files may hold anything: it is kept to
+    one line and to printable characters, and cut in the middle where it is long.
     """
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """A text that cannot move the cursor, colour the terminal or fill the screen."""
+    plain = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return plain if len(plain) <= LONGEST else f"{plain[: LONGEST // 2]} ... {plain[-LONGEST // 2 :]}"
 
 
 class Interrupted(KeyboardInterrupt):

@@ -86,8 +86,7 @@ def find_studies(folder: pathlib.Path) -> tuple[list[Study], list[str]]:
     found = _look(_files(_existing(folder), recursive=True))
     by_study: dict[str, list[list[Frame]]] = {}
     for frames in found.usable:
-        header = frames[0].header
-        uid = str(header.get("StudyInstanceUID", "")) or f"in {frames[0].path.parent}"
+        uid = str(frames[0].get("StudyInstanceUID") or "") or f"in {frames[0].path.parent}"
         by_study.setdefault(uid, []).append(frames)
     studies, told = [], set()
     for groups in by_study.values():
@@ -153,7 +152,7 @@ def _look(paths: Iterator[pathlib.Path]) -> _Found:
             damaged.setdefault(path.parent, str(error))
             continue
         for frame in frames:
-            groups.setdefault(str(frame.header.get("SeriesInstanceUID", "")), []).append(frame)
+            groups.setdefault(str(frame.get("SeriesInstanceUID") or ""), []).append(frame)
         if why:
             left_out[why] += 1
     usable = []
@@ -250,7 +249,7 @@ def _size(frame: Frame) -> np.ndarray:
 
 def _check_size(frames: Sequence[Frame], size: np.ndarray) -> None:
     """Raises InputError where a series, or a whole multi-frame file of it, is too large to be a head CT's."""
-    most = max(len(frames), *(int(frame.header.get("NumberOfFrames") or 1) for frame in frames))
+    most = max(len(frames), *(int(frame.get("NumberOfFrames") or 1) for frame in frames))
     if size.min() < 1 or size.max() > LARGEST_SIDE or size.prod() * most > MOST_VOXELS:
         raise InputError(
             f"{frames[0].path.name}: {most} slices of {size[0]:g} x {size[1]:g} pixels; expected at most {LARGEST_SIDE} "

@@ -143,8 +143,9 @@ def frames_of(path: pathlib.Path) -> tuple[list[Frame], str]:
     if part10:
         _check_size(path)
     try:
-        header, sop_class, has_pixels = _read_header(path, force=not part10)
-        count = int(header.get("NumberOfFrames") or 1)
+        with quiet():
+            header, sop_class, has_pixels = _read_header(path, force=not part10)
+            count = int(header.get("NumberOfFrames") or 1)
     except Exception as error:  # pydicom raises many kinds on damaged files, and more on what is no DICOM
         header, sop_class, cause = None, None, error
     else:
@@ -176,7 +177,7 @@ def _read_header(path: pathlib.Path, *, force: bool) -> tuple[pydicom.Dataset, s
             reached.append(tag)
         return bool(reached)
 
-    with quiet(), path.open("rb") as file:
+    with path.open("rb") as file:
         header = read_partial(file, at_pixels, force=force, specific_tags=[Tag(name) for name in TAGS])
         sop_class = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
     return header, sop_class or None, PIXEL_DATA in reached

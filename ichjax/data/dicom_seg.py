@@ -36,23 +36,26 @@ def sources(series: dicom.Series) -> list[pydicom.Dataset]:
       InputError: one lacks what a reference needs, or the series lies in several multi-frame files.
     """
     paths = list(dict.fromkeys(frame.path for frame in dicom.slices_of(series)))
-    found = []
-    for path in paths:
-        with quiet():
-            header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-        for name in NEEDED:
-            if not header.get(name):
-                raise InputError(f"{path.name}: lacks {name}, which a DICOM Segmentation must refer to")
-        for name in MAY_BE_EMPTY:
-            if name not in header:
-                setattr(header, name, "")
-        found.append(header)
+    with quiet():
+        found = [_referable(path) for path in paths]
     if len(found) > 1 and any("NumberOfFrames" in header for header in found):
         raise InputError(
             f"{paths[0].name}: one of {len(found)} multi-frame files of a series; expected one file, or one a slice, "
             "for a DICOM Segmentation"
         )
     return found
+
+
+def _referable(path: pathlib.Path) -> pydicom.Dataset:
+    """A file's header with all that a reference needs."""
+    header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+    for name in NEEDED:
+        if not header.get(name):
+            raise InputError(f"{path.name}: lacks {name}, which a DICOM Segmentation must refer to")
+    for name in MAY_BE_EMPTY:
+        if name not in header:
+            setattr(header, name, "")
+    return header
 
 
 def write(path: pathlib.Path, series: dicom.Series, mask: np.ndarray, *, made_from: str) -> None:

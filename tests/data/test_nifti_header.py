@@ -1,0 +1,152 @@
+"""What a NIfTI's header may claim, and what is refused before memory is taken for it."""
+
+import gzip
+import io
+import tracemalloc
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from ichjax.data import nifti_header
+from ichjax.data import volume as volumes
+from ichjax.errors import InputError
+
+
+def head(**fields):
+    """348 + 4 bytes: the header of a scan of 8 x 8 x 4 int16 voxels of 1 x 1 x 5 mm, its fields changed."""
+    header = nib.Nifti1Header()
+    header.set_data_shape((8, 8, 4))
+    header.set_data_dtype(np.int16)
+    header.set_zooms((1.0, 1.0, 5.0))
+    header.set_sform(np.diag([-1.0, -1.0, 5.0, 1.0]), code=1)
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    for name, value in fields.items():
+        header[name] = value
+    return header.binaryblock + bytes(4)
+
+
+def voxels():
+    hu = np.full((8, 8, 4), -1000, np.int16)
+    hu[2:6, 2:6] = np.random.default_rng(0).integers(0, 1000, (4, 4, 4))
+    return hu.T.tobytes()
+
+
+def dim(*lengths):
+    return [len(lengths), *lengths, *[1] * (7 - len(lengths))]
+
+
+REFUSED = {
+    "100,000 slices do not fit 16 bits": (dict(dim=dim(512, 512, 32767)), "claims the shape"),
+    "too many voxels": (dict(dim=dim(2000, 2000, 4000)), "expected at most 268435456 voxels"),
+    "a negative length": (dict(dim=dim(8, -8, 4)), "claims the shape"),
+    "no slices": (dict(dim=dim(8, 8, 0)), "claims the shape"),
+    "four dimensions": (dict(dim=dim(8, 8, 4, 2)), r"has 4 dimensions \(8, 8, 4, 2\); expected one 3-D scan"),
+    "five dimensions": (dict(dim=dim(8, 8, 4, 1, 3)), "has 5 dimensions"),
+    "two dimensions": (dict(dim=dim(8, 8)), "has 2 dimensions"),
+    "-1 dimensions": (dict(dim=[-1] * 8), "has -1 dimensions"),
+    "900 dimensions": (dict(dim=[900] * 8), "has 900 dimensions"),
+    "colours": (dict(datatype=128, bitpix=24), "holds colours; expected integers or floats"),
+    "complex numbers": (dict(datatype=32), "holds complex64 voxels"),
+    "a type that is none": (dict(datatype=7777), "unknown type 7777"),
+    "more than the file holds": (dict(dim=dim(200, 200, 100)), "its header claims .* voxels, 8000000 bytes"),
+    "voxels far behind": (dict(vox_offset=1e9), "begin at byte 1e\\+09"),
+    "voxels before the file": (dict(vox_offset=-4), "begin at byte -4"),
+    "voxels nowhere": (dict(vox_offset=np.nan), "begin at byte nan"),
+    "zero spacing": (dict(pixdim=[1, 1, 0, 5, 0, 0, 0, 0]), r"sides are \[1.0, 0.0, 5.0\] mm; expected lengths above 0"),
+    "negative spacing": (dict(pixdim=[1, 1, 1, -5, 0, 0, 0, 0]), "expected lengths above 0"),
+    "endless spacing": (dict(pixdim=[1, 1, 1, np.inf, 0, 0, 0, 0]), "expected lengths above 0"),
+    "an affine that is no number": (dict(srow_x=[np.nan] * 4), "affine holds values that are not finite"),
+    "a singular affine": (dict(srow_x=[0, 0, 0, 0]), "affine is singular"),
+    "two axes in one": (dict(srow_x=[1, 0, 0, 0], srow_y=[2, 0, 0, 0]), "affine is singular"),
+    "another magic": (dict(magic=b"abc"), "first bytes are no NIfTI header"),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["nii", "nii.gz"])
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused(tmp_path, case, packed):
+    fields, said = REFUSED[case]
+    path = tmp_path / ("a.nii.gz" if packed else "a.nii")
+    content = head(**fields) + voxels()
+    path.write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(InputError, match=said) as caught:
+        volumes.read_nifti(path)
+    assert str(path) in str(caught.value)
+
+
+def test_the_scan_itself_is_read(tmp_path):
+    """Else all of the above might be refused for another reason."""
+    (tmp_path / "a.nii").write_bytes(head() + voxels())
+    assert volumes.read_nifti(tmp_path / "a.nii").notes == ()
+
+
+def test_one_hundred_thousand_slices(tmp_path):
+    header = nib.Nifti2Header()
+    header.set_data_dtype(np.int16)
+    header["dim"], header["pixdim"][1:4] = [3, 512, 512, 100_000, 1, 1, 1, 1], 1
+    (tmp_path / "a.nii").write_bytes(header.binaryblock + bytes(4000))
+    with pytest.raises(InputError, match=r"claims the shape \(512, 512, 100000\)"):
+        volumes.read_nifti(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize(
+    ("fields", "extra"),
+    [
+        (dict(dim=dim(2000, 2000, 4000)), b""),
+        (dict(vox_offset=2**30), b""),
+        (dict(vox_offset=4096), b"\1\0\0\0" + (2**31 - 16).to_bytes(4, "little") + bytes(4)),
+    ],
+    ids=["voxels", "offset", "extension"],
+)
+def test_a_gzip_bomb_takes_no_memory(tmp_path, fields, extra):
+    """256 MB of zeros in 256 kB: nothing of it is unpacked but the beginning."""
+    packed = io.BytesIO()
+    with gzip.open(packed, "wb", compresslevel=1) as file:
+        file.write((head(**fields)[:348] + extra) if extra else head(**fields))
+        for _ in range(64):
+            file.write(bytes(2**22))
+    (tmp_path / "a.nii.gz").write_bytes(packed.getvalue())
+    tracemalloc.start()
+    with pytest.raises(InputError):
+        volumes.read_nifti(tmp_path / "a.nii.gz")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20e6
+
+
+def test_extensions_that_fit_are_passed_over(tmp_path):
+    image = nib.Nifti1Image(np.frombuffer(voxels(), np.int16).reshape(4, 8, 8).T, np.diag([-1.0, -1, 5, 1]))
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"a word" * 50))
+    for name in ("a.nii", "a.nii.gz"):
+        nib.save(image, tmp_path / name)
+        assert volumes.read_nifti(tmp_path / name).shape == (4, 8, 8)
+
+
+def test_a_header_without_orientation_is_noted(tmp_path):
+    (tmp_path / "a.nii").write_bytes(head(sform_code=0, qform_code=0) + voxels())
+    assert volumes.read_nifti(tmp_path / "a.nii").notes[0].startswith("the header says no orientation")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (lambda hu: hu * 0 + 40, "every voxel is 40"),
+        (lambda hu: np.clip((hu + 20) * 2, 0, 255), r"0 to 255 \(an 8-bit image\?\)"),
+        (lambda hu: hu + 1024, "without the offset of -1024, Cormack units, or MR"),
+        (lambda hu: np.clip(hu, -100, 100), "expected HU with air below -200"),
+    ],
+)
+def test_values_that_are_no_hu(tmp_path, values, said):
+    hu = np.frombuffer(voxels(), np.int16).astype(np.int32)
+    (tmp_path / "a.nii").write_bytes(head() + values(hu).astype(np.int16).tobytes())
+    with pytest.raises(InputError, match=said):
+        volumes.read_nifti(tmp_path / "a.nii")
+
+
+def test_only_nifti_is_opened(tmp_path):
+    """nibabel would open other formats by their names."""
+    (tmp_path / "a.mgh").write_bytes(head() + voxels())
+    with pytest.raises(InputError, match=r"expected a file that ends in \.nii or \.nii\.gz"):
+        volumes.read_nifti(tmp_path / "a.mgh")
+    assert nifti_header.MOST_VOXELS == 512 * 512 * 1024
