@@ -1,5 +1,8 @@
 """The one kind of error a user sees: a sentence that says what was found, where, and what was expected."""
 
+import contextlib
+import os
+
 LONGEST = 600  # characters; a table's cell or a header's value that is quoted may be of any length
 
 
@@ -19,6 +22,26 @@ def one_line(text: str) -> str:
     """A text that cannot move the cursor, colour the terminal or fill the screen."""
     plain = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
     return plain if len(plain) <= LONGEST else f"{plain[: LONGEST // 2]} ... {plain[-LONGEST // 2 :]}"
+
+
+@contextlib.contextmanager
+def only_input_errors(where: str):
+    """Turns an error that nobody foresaw into one sentence about a file, so that it costs no other file its result.
+
+    Its message is not quoted: it may hold what a header says of a patient. With ICHJAX_TRACEBACK=1 it is raised as it
+    is.
+
+    Args:
+      where: what was being read.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if os.environ.get("ICHJAX_TRACEBACK"):
+            raise
+        raise InputError(f"{where}: cannot be read ({type(error).__name__}), in a way that nobody foresaw") from error
 
 
 class Interrupted(KeyboardInterrupt):

@@ -10,7 +10,7 @@ from ichjax.data import dicom, layouts
 from ichjax.data import volume as volumes
 from ichjax.data.subjects import Subject
 from ichjax.data.volume import Volume
-from ichjax.errors import InputError
+from ichjax.errors import InputError, only_input_errors
 from ichjax.train.log import say
 
 NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
@@ -41,14 +41,15 @@ class Source:
         """Reads the scan; InputError names the file or folder."""
         if self.problem:
             raise InputError(self.problem)
-        if self.subject is not None and self.subject.layout == "jpeg":
-            return layouts.load_scan(self.subject).volume
-        if self.series is None:
-            return volumes.read_nifti(self.path)
-        try:
-            return dicom.read_series(self.path, self.series)
-        except InputError as error:  # it names a file, but not in which of the folders
-            raise InputError(f"{self.path}: {error}") from error
+        with only_input_errors(str(self.path)):
+            if self.subject is not None and self.subject.layout == "jpeg":
+                return layouts.load_scan(self.subject).volume
+            if self.series is None:
+                return volumes.read_nifti(self.path)
+            try:
+                return dicom.read_series(self.path, self.series)
+            except InputError as error:  # it names a file, but not in which of the folders
+                raise InputError(f"{self.path}: {error}") from error
 
 
 def find_sources(
@@ -70,7 +71,8 @@ def find_sources(
     sources, problems, names = [], [], set(taken)
     for path in _expanded(paths):
         try:
-            found = _sources_at(path, series)
+            with only_input_errors(str(path)):
+                found = _sources_at(path, series)
         except InputError as error:
             problems.append(str(error))
             continue
@@ -127,7 +129,7 @@ def _nifti_files(folder: pathlib.Path) -> list[pathlib.Path]:
     ours = {file.parent for file in folder.rglob(OUTPUT)}
     hidden = lambda file: any(part.startswith(".") for part in file.relative_to(folder).parts)  # noqa: E731
     files = {file for file in folder.rglob("*") if NIFTI.search(file.name) and file.is_file()}
-    twice = {file for file in files if WORLD in file.name and file.with_name(file.name.replace(WORLD, "")) in files}
+    twice = {file for file in files if WORLD in file.name and file.with_name(file.name.replace(WORLD, ".nii")) in files}
     return sorted(file for file in files - twice if file.parent not in ours and not hidden(file))
 
 

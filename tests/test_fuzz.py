@@ -52,7 +52,9 @@ def predict(run, cases, output, *, seconds):
     words = ["launch.py", "predict", f"--workdir={run}", "--input", *map(str, cases), f"--output={output}", "--dicom_seg"]
     log = output.with_suffix(".log")
     with log.open("w") as file:
-        process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
+        # What nobody foresaw is a sentence to a user, and a failure here.
+        env = {**os.environ, "ICHJAX_TRACEBACK": "1"}
+        process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env=env)
         deadline = time.monotonic() + seconds
         while True:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)

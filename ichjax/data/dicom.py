@@ -16,7 +16,7 @@ from ichjax.data.dicom_choice import Traits
 from ichjax.data.dicom_frames import Frame, decode, frames_of, to_hu
 from ichjax.data.nifti_header import MOST_VOXELS
 from ichjax.data.volume import Volume
-from ichjax.errors import InputError
+from ichjax.errors import InputError, only_input_errors
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 SAME_DIRECTION = 1e-3  # of direction cosines: 0.25 mm across a head
@@ -147,7 +147,8 @@ def _look(paths: Iterator[pathlib.Path]) -> _Found:
     left_out, damaged = collections.Counter(), {}
     for path in paths:
         try:
-            frames, why = frames_of(path)
+            with only_input_errors(path.name):
+                frames, why = frames_of(path)
         except InputError as error:
             damaged.setdefault(path.parent, str(error))
             continue
@@ -216,7 +217,7 @@ def read_series(folder: pathlib.Path, series: Series | None = None, *, recursive
     affine[:3, 2] = LPS_TO_RAS @ step
     affine[:3, 3] = LPS_TO_RAS @ (positions.mean(axis=0) - (len(frames) - 1) / 2 * step)
     volume = volumes.from_file_grid(hu, affine, name=_name(folder), slice_origins_mm=positions @ LPS_TO_RAS)
-    return volumes.check_hu(volume)
+    return volumes.check_hu(volumes.check_lengths(volume))
 
 
 def slices_of(series: Series) -> list[Frame]:

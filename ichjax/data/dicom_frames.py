@@ -154,6 +154,8 @@ def frames_of(path: pathlib.Path) -> tuple[list[Frame], str]:
         if part10 or path.suffix.lower() == ".dcm":
             raise damaged from cause
         return [], "not DICOM"
+    if not isinstance(sop_class, str):
+        raise damaged
     if sop_class not in CT_CLASSES:
         if any(known.startswith(sop_class) for known in CT_CLASSES):
             raise damaged  # it ends within its class

@@ -55,7 +55,20 @@ def _referable(path: pathlib.Path) -> pydicom.Dataset:
     for name in MAY_BE_EMPTY:
         if name not in header:
             setattr(header, name, "")
+    if "NumberOfFrames" in header:
+        _share(header)
     return header
+
+
+def _share(header: pydicom.Dataset) -> None:
+    """Puts what all frames of a multi-frame header have in common where highdicom looks for it; a file may say it for
+    each frame as well."""
+    shared = header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
+    frames = header.get("PerFrameFunctionalGroupsSequence") or []
+    for name in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
+        if name not in shared[0] and frames and all(frame.get(name) == frames[0].get(name) for frame in frames):
+            setattr(shared[0], name, frames[0].get(name))
+    header.SharedFunctionalGroupsSequence = pydicom.Sequence(shared)
 
 
 def write(path: pathlib.Path, series: dicom.Series, mask: np.ndarray, *, made_from: str) -> None:

@@ -16,6 +16,8 @@ from ichjax.errors import InputError
 AXES = ("S", "P", "L")
 AIR_HU = -1024  # the lowest HU a CT number can mean; padding below it is clamped
 HU_RANGE = (-1024, 32767)  # what a file of HU can hold; the 8-bit jpeg release holds (-20, 100)
+PLAUSIBLE_MM = {"pixels": (0.05, 20.0), "slices": (0.05, 100.0)}  # sides; heights that slices stand for
+FARTHEST_MM = 1e5  # from the scanner's origin
 GRID_TOLERANCE = 0.25  # of the smallest voxel side; beyond this a mask lies on other voxels than its scan
 
 
@@ -178,6 +180,21 @@ def check_affine(affine: np.ndarray, name: str) -> None:
         raise InputError(f"{name}: the affine is singular (axis lengths {lengths.round(4).tolist()} mm)")
 
 
+def check_lengths(volume: Volume) -> Volume:
+    """Raises InputError unless the scan's lengths can be a head's; returns the volume."""
+    for what, lengths in (("pixels", volume.pixel_mm), ("slices", volume.extent_mm)):
+        low, high = PLAUSIBLE_MM[what]
+        shortest, longest = float(np.min(lengths)), float(np.max(lengths))
+        if not low <= shortest <= longest <= high:
+            raise InputError(
+                f"{volume.name}: {what} of {shortest:.4g} to {longest:.4g} mm; expected {low:g} to {high:g} mm"
+            )
+    farthest = float(np.abs(volume.slice_origins_mm).max())
+    if not farthest <= FARTHEST_MM:
+        raise InputError(f"{volume.name}: lies {farthest:.4g} mm from the origin; expected at most {FARTHEST_MM:g}")
+    return volume
+
+
 def check_hu(volume: Volume) -> Volume:
     """Raises InputError unless the values can be the HU of a head CT; returns the volume.
 
@@ -265,7 +282,8 @@ def _reason(error: Exception, path: pathlib.Path) -> str:
 
 
 def read_nifti(path: pathlib.Path, *, hu_range: tuple[int, int] = HU_RANGE, name: str | None = None) -> Volume:
-    """Reads a scan in HU from a NIfTI file, whatever its axis order; checked by `check_hu`.
+    """Reads a scan in HU from a NIfTI file, whatever its axis order; checked by `check_hu` and
+    `check_lengths`.
 
     Args:
       path: a .nii or .nii.gz file.
@@ -279,7 +297,7 @@ def read_nifti(path: pathlib.Path, *, hu_range: tuple[int, int] = HU_RANGE, name
     volume = from_file_grid(array, affine, name=str(path) if name is None else name, hu_range=hu_range)
     del array  # up to hundreds of MB where the file's scaling makes it float64
     notes = nifti_header.check(pathlib.Path(path), volume.name)
-    return check_hu(dataclasses.replace(volume, notes=notes))
+    return check_hu(check_lengths(dataclasses.replace(volume, notes=notes)))
 
 
 def write_nifti(path: pathlib.Path, array: np.ndarray, volume: Volume) -> None:

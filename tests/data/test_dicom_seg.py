@@ -1,0 +1,121 @@
+"""A mask as a DICOM Segmentation: on the frames it was made from, of single-frame series and multi-frame files."""
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from ichjax.data import dicom, dicom_seg
+from ichjax.errors import InputError
+
+PLACES_MM = (0.0, 5.0, 10.0, 18.0)
+TAGS = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4", "PatientName": "DOE^JANE"}
+
+
+def head(seed=0):
+    hu = np.full((4, 32, 32), -1000, np.int16)
+    hu[:, 4:28, 4:28] = np.random.default_rng(seed).integers(0, 1000, (4, 24, 24))
+    return hu
+
+
+def planted():
+    """uint8 [slices, rows, columns]: of two slices, and unlike its mirror images."""
+    mask = np.zeros((4, 32, 32), np.uint8)
+    mask[1, 10:14, 5:20], mask[3, 20:22, 8:9] = 1, 1
+    return mask
+
+
+def multi_frame(folder, order, scout=False):
+    """Writes an enhanced CT whose frames lie in another order than the slices, perhaps with a coronal one first."""
+    hu, meta = head(), FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = EnhancedCTImageStorage, generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds = FileDataset("x", {}, file_meta=meta, preamble=bytes(128))
+    ds.SOPClassUID, ds.SOPInstanceUID = EnhancedCTImageStorage, meta.MediaStorageSOPInstanceUID
+    ds.SeriesInstanceUID, ds.Modality, ds.ImageType = generate_uid(), "CT", ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    for keyword, value in TAGS.items():
+        setattr(ds, keyword, value)
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.Rows, ds.Columns, ds.NumberOfFrames = 32, 32, len(order) + scout
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
+    pixels = [np.zeros((32, 32), np.int16)] * scout + [hu[k] for k in order]
+    ds.PixelData = np.stack(pixels).astype("<i2").tobytes()
+    frames = []
+    for index in range(len(pixels)):
+        frame, place, orientation, measures, values = (Dataset() for _ in range(5))
+        coronal = scout and index == 0
+        at = PLACES_MM[order[index - scout]] if not coronal else 0.0
+        place.ImagePositionPatient = [-93, -93, at]
+        orientation.ImageOrientationPatient = [1, 0, 0, 0, 0, -1] if coronal else [1, 0, 0, 0, 1, 0]
+        measures.PixelSpacing, measures.SliceThickness = [6, 6], 5
+        values.RescaleSlope, values.RescaleIntercept = 1, 0
+        frame.PlanePositionSequence = Sequence([place])
+        frame.PlaneOrientationSequence = Sequence([orientation])
+        frame.PixelMeasuresSequence = Sequence([measures])
+        frame.PixelValueTransformationSequence = Sequence([values])
+        frames.append(frame)
+    ds.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    ds.SharedFunctionalGroupsSequence = Sequence([Dataset()])
+    folder.mkdir()
+    ds.save_as(folder / "frames.dcm")
+    return folder
+
+
+def write(folder, mask):
+    """The segmentation of `mask` [slices, rows, columns] of the first series of a folder."""
+    series = dicom.find_series(folder)[0]
+    dicom_seg.write(folder / "seg.dcm", series, mask.transpose(2, 1, 0), made_from="a test")
+    return pydicom.dcmread(folder / "seg.dcm")
+
+
+@pytest.mark.parametrize("scout", [False, True], ids=["", "with a coronal frame"])
+def test_a_multi_frame_file(tmp_path, scout):
+    order = [2, 0, 3, 1]
+    folder = multi_frame(tmp_path / "a", order, scout)
+    np.testing.assert_array_equal(dicom.read_series(folder).hu, head())
+    ds = write(folder, planted())
+    source = pydicom.dcmread(folder / "frames.dcm")
+    pixels = ds.pixel_array.reshape(-1, 32, 32)
+    assert len(pixels) == 2
+    for frame, groups in zip(pixels, ds.PerFrameFunctionalGroupsSequence, strict=True):
+        (reference,) = groups.DerivationImageSequence[0].SourceImageSequence
+        assert reference.ReferencedSOPInstanceUID == source.SOPInstanceUID
+        k = order[reference.ReferencedFrameNumber - 1 - scout]
+        np.testing.assert_array_equal(frame, planted()[k])
+        assert float(groups.PlanePositionSequence[0].ImagePositionPatient[2]) == PLACES_MM[k]
+
+
+def test_an_empty_mask_is_one_too(tmp_path, ct_series):
+    ds = write(ct_series(tmp_path / "a", head(), PLACES_MM, **TAGS), np.zeros((4, 32, 32), np.uint8))
+    assert ds.NumberOfFrames == 4
+    assert not ds.pixel_array.any()
+
+
+def test_the_same_mask_has_the_same_uids_and_another_has_others(tmp_path, ct_series):
+    folder = ct_series(tmp_path / "a", head(), PLACES_MM, **TAGS)
+    one, same, other = (write(folder, mask) for mask in (planted(), planted(), 1 - planted()))
+    assert one.SOPInstanceUID == same.SOPInstanceUID != other.SOPInstanceUID
+    assert one.SeriesInstanceUID == same.SeriesInstanceUID != other.SeriesInstanceUID
+    assert (one.PatientName, one.StudyInstanceUID, one.FrameOfReferenceUID) == ("DOE^JANE", "1.2.3", "1.2.4")
+
+
+@pytest.mark.parametrize("missing", ["StudyInstanceUID", "FrameOfReferenceUID"])
+def test_a_source_that_cannot_be_referred_to(tmp_path, ct_series, missing):
+    tags = {name: value for name, value in TAGS.items() if name != missing}
+    folder = ct_series(tmp_path / "a", head(), PLACES_MM, **tags)
+    with pytest.raises(InputError, match=rf"0\d\.dcm: lacks {missing}, which a DICOM Segmentation must refer to"):
+        write(folder, planted())
+    assert not (folder / "seg.dcm").exists()
+
+
+def test_several_multi_frame_files_of_a_series(tmp_path):
+    folder = multi_frame(tmp_path / "a", [0, 1])
+    other = pydicom.dcmread(folder / "frames.dcm")
+    other.SOPInstanceUID = generate_uid()
+    for k, frame in enumerate(other.PerFrameFunctionalGroupsSequence):
+        frame.PlanePositionSequence[0].ImagePositionPatient[2] = PLACES_MM[2 + k]
+    other.save_as(folder / "more.dcm")
+    with pytest.raises(InputError, match="one of 2 multi-frame files of a series; expected one file"):
+        write(folder, planted())
