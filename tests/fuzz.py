@@ -11,7 +11,22 @@ from pydicom.tag import Tag
 
 NUMBERS = (0, 1, -1, 2, 7, 127, 255, 256, 32767, -32768, 65535, 2**31 - 1, -(2**31))
 REALS = (0.0, -1.0, 1e-30, 1e30, float("nan"), float("inf"), -float("inf"), 0.5)
-WORDS = ("", " ", "nan", "-1", "1e999", "\\", "..", "../../x", "=1+1", "<script>", "a\\b", "0\\0\\0", "1\\2\\3\\4\\5\\6\\7", "\0")
+WORDS = (
+    "",
+    " ",
+    "nan",
+    "-1",
+    "1e999",
+    "\\",
+    "..",
+    "../../x",
+    "=1+1",
+    "<script>",
+    "a\\b",
+    "0\\0\\0",
+    "1\\2\\3\\4\\5\\6\\7",
+    "\0",
+)
 KEYWORDS = (
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope", "Rows"),
     *("RescaleIntercept", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "SOPClassUID"),
@@ -130,7 +145,9 @@ def table(rng, root, name):
         cells = lines[at].split(",")
         kind = rng.integers(5)
         if kind <= 1:
-            cells[int(rng.integers(len(cells)))] = one_of(rng, (*WORDS, "9" * 400, '"', "1.5", "Infinity", "x" * 200_000))
+            cells[int(rng.integers(len(cells)))] = one_of(
+                rng, (*WORDS, "9" * 400, '"', "1.5", "Infinity", "x" * 200_000)
+            )
         elif kind == 2:
             cells.pop(int(rng.integers(len(cells))))
         elif kind == 3:

@@ -80,7 +80,12 @@ def test_what_goes_in_and_comes_out_is_said(exported):
     assert about["pixel_mm"] == pytest.approx([6, 6])
     assert (about["folds"], about["platforms"]) == ([0, 2], ["cpu", "cuda", "tpu"])
     card = (exported / "model_card.md").read_text()
-    for part in ("## Training data", "No fold of this run has been tested", "Not a medical device", "folds 0, 2 averaged"):
+    for part in (
+        "## Training data",
+        "No fold of this run has been tested",
+        "Not a medical device",
+        "folds 0, 2 averaged",
+    ):
         assert part in card
 
 

@@ -49,7 +49,15 @@ def clear(sentence):
 
 def predict(run, cases, output, *, seconds):
     """Runs the command on cases in a process of its own: (exit status, what it said, GB at most)."""
-    words = ["launch.py", "predict", f"--workdir={run}", "--input", *map(str, cases), f"--output={output}", "--dicom_seg"]
+    words = [
+        "launch.py",
+        "predict",
+        f"--workdir={run}",
+        "--input",
+        *map(str, cases),
+        f"--output={output}",
+        "--dicom_seg",
+    ]
     log = output.with_suffix(".log")
     with log.open("w") as file:
         # What nobody foresaw is a sentence to a user, and a failure here.

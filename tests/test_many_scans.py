@@ -110,7 +110,18 @@ def check(output, said):
     assert "Traceback" not in said
     lines = [line for line in said.splitlines() if line.startswith("left out: ")]
     assert len(lines) == len(set(lines)) == 10
-    for name in ("cut.nii:", "cut.nii.gz", "words", "empty", "eight_bits", "constant", "time", "colours", "twice", "broken"):
+    for name in (
+        "cut.nii:",
+        "cut.nii.gz",
+        "words",
+        "empty",
+        "eight_bits",
+        "constant",
+        "time",
+        "colours",
+        "twice",
+        "broken",
+    ):
         assert sum(name in line for line in lines) == 1, name
     assert len(contents(output)) == 90
     rows = rows_of(output)

@@ -72,24 +72,34 @@ class Frame:
     has_pixels: bool
 
     def get(self, keyword: str) -> object:
-        """A value of this frame, from where its kind of file keeps it; None where there is none."""
-        with quiet():  # pydicom parses a value when it is first looked at
-            if keyword in GROUP_OF:
-                for place, sequence in (
-                    (self.index, self.header.get("PerFrameFunctionalGroupsSequence") or []),
-                    (0, self.header.get("SharedFunctionalGroupsSequence") or []),
-                ):
-                    groups = sequence[place].get(GROUP_OF[keyword]) if place < len(sequence) else None
-                    if groups and groups[0].get(keyword) is not None:
-                        return groups[0].get(keyword)
-            return self.header.get(keyword)
+        """A value of this frame, from where its kind of file keeps it; None where there is none.
+
+        Raises:
+          InputError: it is no value of its kind.
+        """
+        try:
+            with quiet():  # pydicom parses a value when it is first looked at
+                return self._find(keyword)
+        except Exception as error:  # ValueError, OverflowError and more, by the kind of value
+            raise InputError(f"{self.path.name}: {keyword} is malformed; expected a value of its kind") from error
+
+    def _find(self, keyword: str) -> object:
+        if keyword in GROUP_OF:
+            for place, sequence in (
+                (self.index, self.header.get("PerFrameFunctionalGroupsSequence") or []),
+                (0, self.header.get("SharedFunctionalGroupsSequence") or []),
+            ):
+                groups = sequence[place].get(GROUP_OF[keyword]) if place < len(sequence) else None
+                if groups and groups[0].get(keyword) is not None:
+                    return groups[0].get(keyword)
+        return self.header.get(keyword)
 
     def numbers(self, keyword: str, count: int) -> np.ndarray:
         """float64 [count]; InputError where the tag is missing or malformed."""
+        value = self.get(keyword)
         try:
-            value = self.get(keyword)
             found = np.atleast_1d(np.array([] if value is None or value == "" else value, dtype=np.float64))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise InputError(f"{self.path.name}: {keyword} is malformed; expected {count} numbers") from error
         if not len(found):
             raise InputError(f"{self.path.name}: lacks {keyword}; expected it in every image of a CT series")
@@ -107,9 +117,9 @@ class Frame:
 
     def is_axial(self) -> bool | None:
         """Whether it is a near-axial slice and no localizer; None where the orientation cannot be read."""
-        if any("LOCALIZER" in np.ravel(self.get(tag)) for tag in ("ImageType", "FrameType") if self.get(tag)):
-            return False
         try:
+            if any("LOCALIZER" in np.ravel(self.get(tag)) for tag in ("ImageType", "FrameType") if self.get(tag)):
+                return False
             return bool(abs(np.cross(*self.orientation())[2]) > NEAR_AXIAL)
         except InputError:
             return None
@@ -118,7 +128,9 @@ class Frame:
 def _check_size(path: pathlib.Path) -> None:
     """Raises InputError for a file that is too large to be looked at, or that would unpack to any size."""
     if path.stat().st_size > LARGEST_FILE:
-        raise InputError(f"{path.name}: has {path.stat().st_size} bytes; expected a DICOM file of at most {LARGEST_FILE}")
+        raise InputError(
+            f"{path.name}: has {path.stat().st_size} bytes; expected a DICOM file of at most {LARGEST_FILE}"
+        )
     with quiet():
         try:
             syntax = read_file_meta_info(path).get("TransferSyntaxUID")
@@ -211,8 +223,9 @@ def decode(path: pathlib.Path) -> np.ndarray:
             if _has_decoder(syntax):
                 return dataset.pixel_array
         except Exception as error:  # pydicom and the decoders raise many kinds; all mean the same to a user
-            reason = (str(error).strip().splitlines() or ["unknown"])[0][:160]
-            raise InputError(f"{path.name}: the pixel data is damaged or truncated ({reason})") from error
+            words = str(error).strip() if isinstance(error, (ValueError, RuntimeError)) else ""  # others tell of Python
+            reason = f" ({words.splitlines()[0][:160]})" if words else ""
+            raise InputError(f"{path.name}: the pixel data is damaged or truncated{reason}") from error
     raise InputError(
         f"{path.name}: its pixels are compressed ({syntax.name}) and no installed decoder reads that; "
         f"install pylibjpeg and pylibjpeg-libjpeg, or decompress the series first"

@@ -33,7 +33,8 @@ def sources(series: dicom.Series) -> list[pydicom.Dataset]:
     """The headers of the images that a segmentation of a series refers to, one a slice, or one for a multi-frame file.
 
     Raises:
-      InputError: one lacks what a reference needs, or the series lies in several multi-frame files.
+      InputError: one lacks what a reference needs, or the series lies in several multi-frame files, or in one together
+        with frames of another orientation.
     """
     paths = list(dict.fromkeys(frame.path for frame in dicom.slices_of(series)))
     with quiet():
@@ -57,6 +58,10 @@ def _referable(path: pathlib.Path) -> pydicom.Dataset:
             setattr(header, name, "")
     if "NumberOfFrames" in header:
         _share(header)
+        if "PlaneOrientationSequence" not in header.SharedFunctionalGroupsSequence[0]:
+            raise InputError(
+                f"{path.name}: its frames are not all of one orientation; expected that for a DICOM Segmentation"
+            )
     return header
 
 

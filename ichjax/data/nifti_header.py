@@ -116,6 +116,8 @@ def _check_extensions(start: bytes, header_size: int, offset: int, endianness: s
         while place + 8 <= offset:
             size, _ = struct.unpack(f"{endianness}ii", (file.read(8) + bytes(8))[:8])
             if size < 16 or place + size > offset:
-                raise InputError(f"{name}: has a header extension of {size} bytes; expected one that ends before the voxels")
+                raise InputError(
+                    f"{name}: has a header extension of {size} bytes; expected one that ends before the voxels"
+                )
             file.seek(size - 8, io.SEEK_CUR)
             place += size

@@ -156,9 +156,7 @@ def _places(volume: Volume, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     depth, height, width = volume.shape
     slices = _slice_at(volume, points @ volume.normal)
     offset = points - _origins_at(volume, slices)
-    where = np.stack(
-        [slices, offset @ volume.affine[:3, 1] / row_mm**2, offset @ volume.affine[:3, 2] / column_mm**2]
-    )
+    where = np.stack([slices, offset @ volume.affine[:3, 1] / row_mm**2, offset @ volume.affine[:3, 2] / column_mm**2])
     size = np.array([depth, height, width]).reshape(3, *[1] * (where.ndim - 1))
     inside = ((where > -0.5) & (where < size - 0.5)).all(axis=0)
     return inside, where[:, inside]

@@ -53,7 +53,10 @@ REFUSED = {
     "voxels far behind": (dict(vox_offset=1e9), "begin at byte 1e\\+09"),
     "voxels before the file": (dict(vox_offset=-4), "begin at byte -4"),
     "voxels nowhere": (dict(vox_offset=np.nan), "begin at byte nan"),
-    "zero spacing": (dict(pixdim=[1, 1, 0, 5, 0, 0, 0, 0]), r"sides are \[1.0, 0.0, 5.0\] mm; expected lengths above 0"),
+    "zero spacing": (
+        dict(pixdim=[1, 1, 0, 5, 0, 0, 0, 0]),
+        r"sides are \[1.0, 0.0, 5.0\] mm; expected lengths above 0",
+    ),
     "negative spacing": (dict(pixdim=[1, 1, 1, -5, 0, 0, 0, 0]), "expected lengths above 0"),
     "endless spacing": (dict(pixdim=[1, 1, 1, np.inf, 0, 0, 0, 0]), "expected lengths above 0"),
     "an affine that is no number": (dict(srow_x=[np.nan] * 4), "affine holds values that are not finite"),

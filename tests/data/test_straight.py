@@ -54,7 +54,9 @@ def test_a_known_field_is_found_where_it_was(tilt_degrees, turn_degrees):
     index = (points - volume.slice_origins_mm[0]) @ volume.normal
     along = (index > 0.01) & (index < volume.positions_mm[-1] - volume.positions_mm[0] - 0.01)
     down, across = (volume.affine[:3, axis] / volume.pixel_mm[axis - 1] ** 2 for axis in (1, 2))
-    stretch = np.array([np.interp(index, volume.positions_mm - volume.positions_mm[0], o) for o in volume.slice_origins_mm.T])
+    stretch = np.array(
+        [np.interp(index, volume.positions_mm - volume.positions_mm[0], o) for o in volume.slice_origins_mm.T]
+    )
     row, column = (points - stretch.T) @ down, (points - stretch.T) @ across
     inside = along & (row >= 0) & (row <= 39) & (column >= 0) & (column <= 47)
     assert inside.mean() > 0.7
