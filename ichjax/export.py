@@ -21,8 +21,8 @@ from ichjax.methods.slices import DEPTH_STEP
 from ichjax.methods.unet import UNetMethod
 from ichjax.native import library
 from ichjax.ops import metrics
-from ichjax.trained import TrainedRun
 from ichjax.train.log import say
+from ichjax.trained import TrainedRun
 
 PROGRAM, ABOUT, CARD = "model.jaxexport", "model.json", "model_card.md"
 PLATFORMS = ("cpu", "cuda", "tpu")

@@ -14,7 +14,7 @@ from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.files import claim
 from ichjax.inputs import Source, find_sources
-from ichjax.scan_folder import Wanted
+from ichjax.scan_folder import NOTHING_MORE, Wanted
 from ichjax.train.log import say
 from ichjax.trained import Found, TrainedRun
 
@@ -26,7 +26,7 @@ def predict_scans(
     *,
     fold: int | None = None,
     series: int | None = None,
-    wanted: Wanted = Wanted(),
+    wanted: Wanted = NOTHING_MORE,
     **fields,
 ) -> list[str]:
     """Predicts every scan that the inputs name, and writes OUTPUT/worklist.csv, the most suspicious scan first.

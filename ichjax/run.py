@@ -10,9 +10,8 @@ from collections.abc import Iterable
 import jax
 import ml_collections
 
-from ichjax import __version__
+from ichjax import __version__, held_out
 from ichjax import config as configs
-from ichjax import held_out
 from ichjax.data import cache, ct_ich, ct_ich_tables, layouts, slice_split, source, splits
 from ichjax.errors import InputError
 from ichjax.files import CLAIM, read_json, write_json, write_text

@@ -35,6 +35,9 @@ class Wanted:
     overwrite: bool = False
 
 
+NOTHING_MORE = Wanted()
+
+
 def kept(folder: pathlib.Path, source: Source, trained: TrainedRun, volume: Volume, wanted: Wanted) -> dict | None:
     """What is there already of this scan by this run; None where there is nothing, or not all that is wanted.
 

@@ -102,7 +102,7 @@ def test_it_is_found_by_predict_in_every_form(planted, run, tmp_path, capsys):
 
 
 def assert_on_right_images(path, mask, files):
-    """Every frame of the segmentation lies on the image it refers to, at that image's place, and no pixel is missing."""
+    """Every frame of the segmentation lies on the image it refers to, at that image's place; no pixel is missing."""
     ds = pydicom.dcmread(path)
     headers = {pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID: k for k, (file, _) in enumerate(files)}
     frames = ds.pixel_array.reshape(-1, ds.Rows, ds.Columns)

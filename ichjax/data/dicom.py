@@ -253,8 +253,8 @@ def _check_size(frames: Sequence[Frame], size: np.ndarray) -> None:
     most = max(len(frames), *(int(frame.get("NumberOfFrames") or 1) for frame in frames))
     if size.min() < 1 or size.max() > LARGEST_SIDE or size.prod() * most > MOST_VOXELS:
         raise InputError(
-            f"{frames[0].path.name}: {most} slices of {size[0]:g} x {size[1]:g} pixels; expected at most {LARGEST_SIDE} "
-            f"along a side and {MOST_VOXELS} in all"
+            f"{frames[0].path.name}: {most} slices of {size[0]:g} x {size[1]:g} pixels; expected at most "
+            f"{LARGEST_SIDE} along a side and {MOST_VOXELS} in all"
         )
 
 

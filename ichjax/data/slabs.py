@@ -20,8 +20,8 @@ def averaged(volume: Volume, trained_gap_mm: float) -> tuple[Volume, int]:
       trained_gap_mm: between the slices that the network was trained on; where these are thin too nothing is averaged.
 
     Returns:
-      (the scan of slabs, each at the mean place of its slices, not to be written to a file; or `volume` itself; how many slices a slab holds, 1
-      where nothing was averaged).
+      (the scan of slabs, each at the mean place of its slices, not to be written to a file, or `volume` itself;
+      how many slices a slab holds, 1 where nothing was averaged).
     """
     gap_mm = volume.spacing_mm[0]
     if len(volume.hu) < 2 or gap_mm >= THIN_MM or trained_gap_mm < THIN_MM:

@@ -27,7 +27,6 @@ from ichjax.train.log import duration, say
 from ichjax.train.loop import train_fold
 from ichjax.train.state import make_model
 
-
 USUAL_GAP_MM = 5.0  # of runs from before it was kept
 
 
