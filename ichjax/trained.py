@@ -221,6 +221,7 @@ def describe(trained: TrainedRun, volume: Volume, found: Found) -> dict:
     down, across = (volume.affine[:3, axis] / volume.pixel_mm[axis - 1] for axis in (1, 2))
     return {
         **findings.describe(volume, found.mask, found.probability, rule_mm2=trained.rule_mm2),
+        "rule_from": "evaluate.slice_rule_mm2 of the run's config.json",
         "warnings": [*_own(found), *volume.notes, *quality.warnings(volume, trained_pixel_mm=trained.pixel_mm)],
         "geometry": straight.in_words(volume),
         "positions_mm": np.round(volume.positions_mm, 3).tolist(),

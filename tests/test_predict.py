@@ -74,6 +74,7 @@ def test_nifti_scans_of_a_folder(command, tiny_root, tiny_threshold_run):
         large = mask.sum(axis=(0, 1)) * 36 > 43.6  # the rule of the run, in mm2
         assert row["positive_slices"] == (np.flatnonzero(large) + 1).tolist()
         assert row["rule_mm2"] == 43.6
+        assert row["rule_from"] == "evaluate.slice_rule_mm2 of the run's config.json"
         assert row["geometry"] == "exact"
         assert (row["folds"], row["run_folds"], row["own_scan"]) == ([fold], [0, 1, 2], "held out")
         assert (folder / "overlay.png").read_bytes().startswith(b"\x89PNG")

@@ -157,6 +157,31 @@ def test_a_probability_on_request(command, tiny_root):
     assert np.asarray(image.dataobj)[np.asarray(mask.dataobj) > 0].min() > 0
 
 
+def test_what_is_asked_for_later_is_predicted_again(command, ct_series, tmp_path):
+    hu = np.zeros((4, 32, 32), np.int16)
+    hu[:, 3:29, 3:29], hu[:, 5:27, 5:27], hu[:, 12:18, 12:18], hu[:, :3] = 1000, 30, 65, -1000
+    tags = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4"}
+    series = ct_series(tmp_path / "study", hu, (0.0, 5.0, 10.0, 15.0), **tags)
+    _, _, output = command(series)
+    there = FILES | {"scan.nii.gz"}
+    assert set(inodes(output / "study")) == there
+    assert not (output / "dicom_seg").exists()
+    for options, more in ((["--probability"], {"probability.nii.gz"}), (["--probability", "--dicom_seg"], set())):
+        there |= more
+        before = inodes(output / "study")
+        status, said, _ = command(series, options=options)
+        assert status == 0
+        assert "is there already" not in said
+        after = inodes(output / "study")
+        assert set(after) == there
+        assert not set(after.values()) & set(before.values())
+    assert [path.name for path in (output / "dicom_seg").iterdir()] == ["study.dcm"]
+    for options in ([], ["--probability"], ["--dicom_seg"]):  # less than is there is there
+        status, said, _ = command(series, options=options)
+        assert "study: is there already" in said
+        assert inodes(output / "study") == after
+
+
 @pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-rf", "@a", "\tb"])
 def test_no_cell_is_a_formula(text):
     assert worklists.safe(text) == "'" + text

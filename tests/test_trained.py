@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import ichjax
+import launch
 from ichjax import trained
 from ichjax.data import volume as volumes
 from ichjax.data.volume import hu_digest
@@ -119,6 +120,38 @@ def test_fields_that_are_named_count(tiny_network_run, scan):
     ):
         with pytest.raises(InputError, match=said):
             ichjax.load_run(tiny_network_run, **fields)
+
+
+def test_the_command_takes_a_fold_and_fields(tiny_network_run, tiny_root, tmp_path, capsys):
+    def predict(name, *options):
+        scan = str(tiny_root / "ct_scans" / "050.nii")
+        words = ["predict", f"--workdir={tiny_network_run}", f"--input={scan}", f"--output={tmp_path / name}", *options]
+        return launch.main(words), capsys.readouterr()
+
+    low, high = 0.005, 0.95
+    found = {}
+    for name, options in {
+        "low": [f"--config.predict.threshold={low}"],
+        "high": [f"--config.predict.threshold={high}", "--fold=2", "--config.predict.mirror=True"],
+    }.items():
+        status, said = predict(name, *options)
+        assert status == 0, said
+        found[name] = json.loads((tmp_path / name / "050" / "prediction.json").read_text())
+    assert [found[name]["threshold"] for name in ("low", "high")] == [low, high]
+    assert [found[name]["run_folds"] for name in ("low", "high")] == [[0, 2], [2]]
+    assert found["low"]["volume_ml"] > found["high"]["volume_ml"]
+    status, said = predict("low")  # the same place, another threshold
+    assert status == 2
+    assert "another run's prediction" in said.out
+    for option, problem in (
+        ("--fold=1", "fold 1 is not trained"),
+        ("--config.predict.threshold=2", "predict.threshold"),
+        ("--config.train.epochs=2", "train.epochs"),
+    ):
+        status, said = predict("refused", option)
+        assert status == 2
+        assert problem in said.err
+        assert not (tmp_path / "refused").exists()
 
 
 def test_thin_slices_are_seen_as_slabs(tiny_network_run, scan):

@@ -1,22 +1,20 @@
 """A folder of DICOM files -> its axial CT series -> `Volume`, with the true position of every slice."""
 
-import collections
 import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pydicom.misc
 
-from ichjax.data import dicom_choice
+from ichjax.data import dicom_choice, dicom_groups
 from ichjax.data import volume as volumes
 from ichjax.data.dicom_choice import Traits
-from ichjax.data.dicom_frames import Frame, decode, frames_of, to_hu
+from ichjax.data.dicom_frames import Frame, decode, to_hu
 from ichjax.data.nifti_header import MOST_VOXELS
 from ichjax.data.volume import Volume
-from ichjax.errors import InputError, only_input_errors
+from ichjax.errors import InputError
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 SAME_DIRECTION = 1e-3  # of direction cosines: 0.25 mm across a head
@@ -83,11 +81,10 @@ def find_studies(folder: pathlib.Path) -> tuple[list[Study], list[str]]:
     Raises:
       InputError: the folder is missing.
     """
-    found = _look(_files(_existing(folder), recursive=True))
+    found = dicom_groups.group(_files(_existing(folder), recursive=True))
     by_study: dict[str, list[list[Frame]]] = {}
-    for frames in found.usable:
-        uid = str(frames[0].get("StudyInstanceUID") or "") or f"in {frames[0].path.parent}"
-        by_study.setdefault(uid, []).append(frames)
+    for frames in found.series:
+        by_study.setdefault(dicom_groups.study_of(frames), []).append(frames)
     studies, told = [], set()
     for groups in by_study.values():
         places = {frame.path.parent for frames in groups for frame in frames}
@@ -116,53 +113,21 @@ def find_series(folder: pathlib.Path, *, recursive: bool = False) -> list[Series
     Raises:
       InputError: the folder is missing, holds no axial CT series, or holds a DICOM file that cannot be read.
     """
-    found = _look(_files(_existing(folder), recursive))
+    found = dicom_groups.group(_files(_existing(folder), recursive))
     if found.damaged:
         raise InputError(next(iter(found.damaged.values())))
-    if not found.usable:
+    if not found.series:
         said = ", ".join(f"{count} {why}" for why, count in found.left_out.items()) or "no files"
         if not recursive and any(path.is_dir() for path in pathlib.Path(folder).iterdir()):
             said += "; the folders below were not looked into"
         raise InputError(f"{_name(pathlib.Path(folder))}: holds no axial CT series (DICOM); found {said}")
-    return _ranked(found.usable)
-
-
-class _Found(NamedTuple):
-    """usable: frames by series.  left_out: {why: files}.  damaged: {folder: the first sentence about a file in it}."""
-
-    usable: list[list[Frame]]
-    left_out: dict[str, int]
-    damaged: dict[pathlib.Path, str]
+    return _ranked(found.series)
 
 
 def _existing(folder: pathlib.Path) -> pathlib.Path:
     if not pathlib.Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder; expected one with the DICOM files of a CT series")
     return pathlib.Path(folder)
-
-
-def _look(paths: Iterator[pathlib.Path]) -> _Found:
-    """Sorts files by series; which of them are of no use, and why."""
-    groups: dict[str, list[Frame]] = {}
-    left_out, damaged = collections.Counter(), {}
-    for path in paths:
-        try:
-            with only_input_errors(path.name):
-                frames, why = frames_of(path)
-        except InputError as error:
-            damaged.setdefault(path.parent, str(error))
-            continue
-        for frame in frames:
-            groups.setdefault(str(frame.get("SeriesInstanceUID") or ""), []).append(frame)
-        if why:
-            left_out[why] += 1
-    usable = []
-    for frames in groups.values():
-        if any(frame.has_pixels and frame.is_axial() for frame in frames):
-            usable.append(frames)
-        else:
-            left_out["without pixel data or orientation"] += len({frame.path for frame in frames})
-    return _Found(usable, dict(left_out), damaged)
 
 
 def _ranked(groups: Sequence[Sequence[Frame]]) -> list[Series]:

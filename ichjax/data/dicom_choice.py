@@ -57,8 +57,8 @@ def traits(frames: Sequence[Frame]) -> Traits:
     positions = np.sort(_positions(frames))
     gaps = np.diff(positions)
     gaps = gaps[gaps > 0.01]  # a slice that is there twice is told when the series is read
-    kernel = _text(frames[0].get("ConvolutionKernel"))
-    agents = {_text(frame.get("ContrastBolusAgent")).upper() for frame in frames}
+    kernel = _text(frames[0], "ConvolutionKernel", malformed="")
+    agents = {_text(frame, "ContrastBolusAgent", malformed="malformed").upper() for frame in frames}
     return Traits(
         contrast=bool(agents - {"", "NONE", "NO"}),
         sharp=is_sharp(kernel),
@@ -110,8 +110,12 @@ def _positions(frames: Sequence[Frame]) -> np.ndarray:
         return np.zeros(0)
 
 
-def _text(value: object) -> str:
-    """A value as one line; of several the first."""
+def _text(frame: Frame, keyword: str, *, malformed: str) -> str:
+    """A value as one line; of several the first; '' where there is none."""
+    try:
+        value = frame.get(keyword)
+    except InputError:
+        return malformed
     if value is None:
         return ""
     first = value if isinstance(value, str) else next(iter(value), "") if hasattr(value, "__iter__") else value

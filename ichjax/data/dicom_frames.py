@@ -107,6 +107,14 @@ class Frame:
             raise InputError(f"{self.path.name}: {keyword} is {found.tolist()}; expected {count} finite numbers")
         return found
 
+    def uid(self, keyword: str) -> str:
+        """A UID; '' where it is missing or malformed."""
+        try:
+            found = self.get(keyword)
+        except InputError:
+            return ""
+        return str(found) if isinstance(found, str) else ""
+
     def orientation(self) -> np.ndarray:
         """float64 [2, 3], unit directions (LPS) of growing column and row index."""
         axes = self.numbers("ImageOrientationPatient", 6).reshape(2, 3)
@@ -117,9 +125,11 @@ class Frame:
 
     def is_axial(self) -> bool | None:
         """Whether it is a near-axial slice and no localizer; None where the orientation cannot be read."""
+        for tag in ("ImageType", "FrameType"):
+            with contextlib.suppress(InputError):  # where it is malformed the orientation alone decides
+                if "LOCALIZER" in np.ravel(self.get(tag) or ""):
+                    return False
         try:
-            if any("LOCALIZER" in np.ravel(self.get(tag)) for tag in ("ImageType", "FrameType") if self.get(tag)):
-                return False
             return bool(abs(np.cross(*self.orientation())[2]) > NEAR_AXIAL)
         except InputError:
             return None

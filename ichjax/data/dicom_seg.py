@@ -37,8 +37,15 @@ def sources(series: dicom.Series) -> list[pydicom.Dataset]:
         with frames of another orientation.
     """
     paths = list(dict.fromkeys(frame.path for frame in dicom.slices_of(series)))
-    with quiet():
-        found = [_referable(path) for path in paths]
+    found = []
+    for path in paths:
+        try:
+            with quiet():
+                found.append(_referable(path))
+        except InputError:
+            raise
+        except Exception as error:  # pydicom raises many kinds on malformed values, when they are first looked at
+            raise InputError(f"{path.name}: is malformed; no DICOM Segmentation can refer to it") from error
     if len(found) > 1 and any("NumberOfFrames" in header for header in found):
         raise InputError(
             f"{paths[0].name}: one of {len(found)} multi-frame files of a series; expected one file, or one a slice, "
@@ -112,7 +119,7 @@ def write(path: pathlib.Path, series: dicom.Series, mask: np.ndarray, *, made_fr
             )
             segmentation.SeriesDescription = "ichjax: hemorrhage (research use only)"
             segmentation.save_as(path)
-    except (AttributeError, TypeError, ValueError, KeyError) as error:
+    except Exception as error:  # of many kinds, by what is wrong with the sources
         # Only what is missing is quoted: other messages quote values, and those may identify.
         reason = str(error).splitlines()[0][:120] if isinstance(error, AttributeError) else type(error).__name__
         raise InputError(f"{frames[0].path.name}: no DICOM Segmentation can refer to its series ({reason})") from error

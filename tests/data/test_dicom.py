@@ -348,6 +348,7 @@ def _set(keyword, value):
         (_set("PixelSpacing", [0.75, 0.6]), r"^02\.dcm: the PixelSpacing is \[0\.75, 0\.6\]"),
         (_set("ImagePositionPatient", [-12.25, -30.5, -96]), "01.dcm and 02.dcm lie at the same position"),
         (_set("PixelData", b"\0\0" * 100), r"^02\.dcm: the pixel data is damaged or truncated"),
+        (_set("PixelSpacing", [1e30, 1e30]), r"^02\.dcm: the PixelSpacing is"),
     ],
 )
 def test_a_slice_that_does_not_fit_is_named(tmp_path, spoil, message):
@@ -363,6 +364,36 @@ def test_no_pixel_spacing_at_all(tmp_path):
         dicom.read_series(folder)
     with pytest.raises(InputError, match="two lengths in mm"):
         dicom.read_series(save(tmp_path / "b", series_of(PixelSpacing=[0, 0.5])))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "message"),
+    [
+        ("Rows", 40000, r"00\.dcm: 6 slices of 40000 x 18 pixels; expected at most"),
+        ("PixelSpacing", [1e30, 1e30], "expected .*mm"),
+        ("RescaleIntercept", "0\\0", "RescaleIntercept is .*; expected 1 finite"),
+    ],
+)
+def test_what_no_scan_can_be(tmp_path, keyword, value, message):
+    slices = series_of()
+    for ds in slices:
+        setattr(ds, keyword, value)
+    with pytest.raises(InputError, match=message):
+        dicom.read_series(save(tmp_path / "a", slices))
+
+
+def test_a_file_deflated_as_a_whole_is_not_unpacked(tmp_path):
+    slices = series_of()
+    slices[1].file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    with pytest.raises(InputError, match=r"^01\.dcm: is stored deflated as a whole; expected it unpacked"):
+        dicom.read_series(save(tmp_path / "a", slices))
+
+
+def test_a_file_that_claims_any_number_of_frames_takes_no_memory(tmp_path):
+    slices = series_of()
+    slices[1].NumberOfFrames = 2_000_000_000
+    with pytest.raises(InputError, match=r"^01\.dcm: is damaged"):
+        dicom.read_series(save(tmp_path / "a", slices))
 
 
 def test_mixed_sizes(tmp_path):

@@ -3,7 +3,10 @@
 import itertools
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 from ichjax.data import dicom, dicom_choice
 from ichjax.errors import InputError
@@ -100,6 +103,63 @@ def test_studies_of_several_patients_in_one_folder_never_mix(ct_series, tmp_path
         (mixed, 1, 8),
         (mixed, 1, 6),
     ]
+
+
+def tagged(folder, **tags):
+    """Changes tags of each of the files of a folder, or removes them (None)."""
+    for path in folder.iterdir():
+        ds = pydicom.dcmread(path)
+        for keyword, value in tags.items():
+            if value is None:
+                delattr(ds, keyword)
+            else:
+                setattr(ds, keyword, value)
+        ds.save_as(path)
+
+
+@pytest.mark.filterwarnings("ignore:.*value length|Invalid value for VR")
+@pytest.mark.parametrize("value", [None, "", ["", ""], "1.2.3"])
+@pytest.mark.parametrize("keyword", ["SeriesInstanceUID", "StudyInstanceUID"])
+def test_patients_whose_uids_are_missing_or_the_same_never_mix(ct_series, tmp_path, keyword, value):
+    for name, start_mm in (("a", 0.0), ("b", 100.0)):  # as one series they would be a whole one
+        places = tuple(start_mm + 5 * k for k in range(4))
+        tagged(
+            ct_series(tmp_path / "in" / name, hu(4), places, StudyInstanceUID=f"1.2.{ord(name)}"), **{keyword: value}
+        )
+    studies, skipped = dicom.find_studies(tmp_path / "in")
+    found = [(study.folder.name, study.series[0].slices, study.problem) for study in studies]
+    if (keyword, value) == ("StudyInstanceUID", "1.2.3"):  # one study of two series
+        assert found == [("in", 4, "")]
+        assert len(studies[0].series) == 2
+    else:
+        assert found == [("a", 4, ""), ("b", 4, "")]
+    assert not skipped
+
+
+def test_a_slice_without_the_uid_that_others_have_is_no_hole(ct_series, tmp_path):
+    for name in ("a", "b"):
+        ct_series(tmp_path / "in" / name, hu(4), EVERY_5[:4], StudyInstanceUID=f"1.2.{ord(name)}")
+    ds = pydicom.dcmread(tmp_path / "in" / "a" / "02.dcm")
+    del ds.SeriesInstanceUID
+    ds.save_as(tmp_path / "in" / "a" / "02.dcm")
+    studies, _ = dicom.find_studies(tmp_path / "in")
+    assert [(study.folder.name, study.problem.partition(":")[0]) for study in studies] == [("a", "02.dcm"), ("b", "")]
+    with pytest.raises(InputError, match=r"^02\.dcm: lacks a SeriesInstanceUID, which files beside it have"):
+        dicom.find_series(tmp_path / "in" / "a")
+
+
+def test_a_malformed_kernel_is_none_and_a_malformed_agent_is_one(study):
+    def spoiled(name, keyword):
+        folder = study(**{name: (EVERY_5, {})}) / name
+        for path in folder.iterdir():
+            ds = pydicom.dcmread(path)
+            ds.add(RawDataElement(Tag(keyword), "IS", 4, b"inf ", 0, False, True))
+            ds.save_as(path)
+        (found,) = dicom.find_series(folder)
+        return found.traits
+
+    assert spoiled("a", "ConvolutionKernel").kernel == ""
+    assert spoiled("b", "ContrastBolusAgent").contrast
 
 
 def test_a_damaged_file_spoils_the_studies_beside_it_and_no_other(ct_series, tmp_path):
