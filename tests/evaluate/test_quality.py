@@ -1,14 +1,18 @@
 """What speaks against a scan is said, and nothing of one that is as it should be."""
 
+import dataclasses
+import pathlib
 import re
 
 import numpy as np
 import pytest
 
+from ichjax.data import dicom
 from ichjax.data.volume import from_file_grid
 from ichjax.evaluate import quality
 
 PIXEL_MM, GAP_MM = 1.0, 5.0
+REAL = pathlib.Path(__file__).parents[3] / "shared" / "data" / "ge_head_ct"
 
 
 def scan(hu, positions_mm=None):
@@ -33,7 +37,10 @@ def test_nothing_is_said_of_a_head_as_it_should_be():
     [
         (lambda hu: hu[:, 40:], "bone reaches the edge of 1?\\d slices: the field of view may cut the head"),
         (lambda hu: hu[::-1], "the scan may be upside down"),
-        (lambda hu: hu.swapaxes(1, 2), "1[34]\\d mm long: rows and columns may be swapped"),
+        (
+            lambda hu: hu.swapaxes(1, 2),
+            "the inside of the skull is 1\\d\\d mm wide and 1[12]\\d mm long: rows and columns may be swapped",
+        ),
         (lambda hu: hu + np.where(hu == 32, 70, 0), "the median inside the skull is 102 HU; expected 15 to 50"),
         (lambda hu: np.where(hu > 100, 20, hu), "no closed skull was found"),
         (
@@ -63,6 +70,22 @@ def test_pixels_unlike_the_trainings_are_said(trained_mm, told):
     found = quality.warnings(scan(head()), trained_pixel_mm=(trained_mm, trained_mm))
     expected = [f"pixels of 1.00 x 1.00 mm; the network was trained on {trained_mm:.2f} x {trained_mm:.2f} mm"]
     assert found == (expected if told else [])
+
+
+def test_a_head_holder_is_not_the_heads_width():
+    hu = head()[:, 10:-10]
+    hu[:, 150:170, [2, 3, -4, -3]] = 200
+    assert quality.warnings(scan(hu)) == []
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real series is not here")
+def test_the_real_head_is_as_it_should_be_and_swapped_it_is_not():
+    volume = dicom.read_series(REAL)
+    assert quality.warnings(volume) == []
+    swapped = dataclasses.replace(volume, hu=volume.hu.swapaxes(1, 2))
+    assert any("rows and columns may be swapped" in text for text in quality.warnings(swapped))
+    upside_down = dataclasses.replace(volume, hu=volume.hu[::-1])
+    assert any("upside down" in text for text in quality.warnings(upside_down))
 
 
 def test_a_single_slice_is_not_judged_by_others():
