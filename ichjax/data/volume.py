@@ -18,6 +18,7 @@ AIR_HU = -1024  # the lowest HU a CT number can mean; padding below it is clampe
 HU_RANGE = (-1024, 32767)  # what a file of HU can hold; the 8-bit jpeg release holds (-20, 100)
 PLAUSIBLE_MM = {"pixels": (0.05, 20.0), "slices": (0.05, 100.0)}  # sides; heights that slices stand for
 FARTHEST_MM = 1e5  # from the scanner's origin
+LARGEST_MM = 1e9  # in an affine, so that products of its values stay numbers
 GRID_TOLERANCE = 0.25  # of the smallest voxel side; beyond this a mask lies on other voxels than its scan
 
 
@@ -173,8 +174,8 @@ def hu_digest(volume: Volume) -> str:
 
 def check_affine(affine: np.ndarray, name: str) -> None:
     """Raises InputError unless the affine is finite and has three independent axes."""
-    if not np.isfinite(affine).all():
-        raise InputError(f"{name}: the affine holds values that are not finite; expected millimetres")
+    if not (np.abs(affine) < LARGEST_MM).all():  # nor is NaN
+        raise InputError(f"{name}: the affine holds values that are not finite or beyond reason; expected millimetres")
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if (lengths <= 0).any() or abs(np.linalg.det(affine[:3, :3] / np.where(lengths > 0, lengths, 1))) < 1e-3:
         raise InputError(f"{name}: the affine is singular (axis lengths {lengths.round(4).tolist()} mm)")
@@ -252,11 +253,11 @@ def load_array(path: pathlib.Path, *, name: str | None = None) -> tuple[np.ndarr
     nifti_header.check(path, name)
     try:
         image = nib.load(path)
-        image = image.slicer[(..., *[0] * (image.ndim - 3))] if image.ndim > 3 else image
     except Exception as error:  # nibabel and zlib raise many kinds here; all mean the same to a user
         raise InputError(f"{name}: not a readable NIfTI ({_reason(error, path)})") from error
     try:
         array = np.asanyarray(image.dataobj)
+        array = array.reshape(array.shape[:3])  # further dimensions hold one scan
     except Exception as error:
         raise InputError(f"{name}: the image data is damaged or truncated ({_reason(error, path)})") from error
     if array.dtype.kind not in "iuf":

@@ -60,6 +60,11 @@ REFUSED = {
     "negative spacing": (dict(pixdim=[1, 1, 1, -5, 0, 0, 0, 0]), "expected lengths above 0"),
     "endless spacing": (dict(pixdim=[1, 1, 1, np.inf, 0, 0, 0, 0]), "expected lengths above 0"),
     "an affine that is no number": (dict(srow_x=[np.nan] * 4), "affine holds values that are not finite"),
+    "an affine of such values and a dimension of 1": (
+        dict(srow_x=[np.nan] * 4, dim=dim(8, 8, 4, 1)),
+        "affine holds values that are not finite",
+    ),
+    "an affine whose volume is no number": (dict(srow_x=[1e38] * 4), "affine holds values that are not finite"),
     "a singular affine": (dict(srow_x=[0, 0, 0, 0]), "affine is singular"),
     "two axes in one": (dict(srow_x=[1, 0, 0, 0], srow_y=[2, 0, 0, 0]), "affine is singular"),
     "another magic": (dict(magic=b"abc"), "first bytes are no NIfTI header"),
