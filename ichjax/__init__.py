@@ -9,7 +9,7 @@ import importlib
 
 __version__ = "0.1.0"
 
-# Where each function is; looked up when it is first used, so that what reads files alone never loads JAX.
+# Where each function is; looked up when it is first used, so that `import ichjax` is quick.
 _PLACES = {
     "load_run": ("trained", "load_run"),
     "predict": ("trained", "predict"),

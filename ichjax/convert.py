@@ -10,12 +10,12 @@ from ichjax import __version__
 from ichjax.data import straight
 from ichjax.data import volume as volumes
 from ichjax.data.volume import Volume
-from ichjax.errors import InputError
-from ichjax.files import claim, write_json
+from ichjax.errors import InputError, only_input_errors
+from ichjax.files import claim, read_json, write_json
 from ichjax.inputs import Source, find_sources
 from ichjax.train.log import say
 
-WORLD_SUFFIX = "_world.nii.gz"
+TWIN = "_world"  # behind the name of a scan's second form
 
 
 def convert(
@@ -40,7 +40,7 @@ def convert(
     Raises:
       InputError: another process is writing to the output.
     """
-    sources, problems = find_sources(inputs, series=series)
+    sources, problems = find_sources(inputs, series=series, twin=TWIN)
     problems += [
         f"{source.path}: is no DICOM; expected a folder with a DICOM series"
         for source in sources
@@ -53,7 +53,8 @@ def convert(
     with claim(output) if sources else contextlib.nullcontext():
         for source in sources:
             try:
-                written += _convert_one(source, output, overwrite=overwrite)
+                with only_input_errors(str(source.path), "converted", but=(OSError,)):
+                    written += _convert_one(source, output, overwrite=overwrite)
             except InputError as error:
                 problems.append(str(error))
                 say(f"left out: {error}")
@@ -65,23 +66,35 @@ def convert(
 def _convert_one(source: Source, output: pathlib.Path, *, overwrite: bool) -> bool:
     """Whether one study was written; its JSON is written last, so with it the study is whole."""
     about = output / f"{source.name}.json"
+    volume = source.read()
     if about.exists() and not overwrite:
+        if read_json(about).get("scan_digest") != volumes.scan_digest(volume):
+            raise InputError(f"{about}: is of another scan; expected another --output, or --overwrite")
         say(f"{source.name}: is there already")
         return False
-    volume = source.read()
+    scan, world = (output / f"{source.name}{twin}.nii.gz" for twin in ("", TWIN))
+    if scan.exists() and not overwrite and not _holds(scan, volume):  # no JSON: interrupted, or none of ours
+        raise InputError(f"{scan}: is another scan; expected another --output, or --overwrite")
     geometry = straight.in_words(volume)
-    volumes.write_nifti(output / f"{source.name}.nii.gz", volume.hu, volume)
-    world = output / f"{source.name}{WORLD_SUFFIX}"
+    about.unlink(missing_ok=True)
     if geometry == "exact":
         world.unlink(missing_ok=True)
     else:
         grid = straight.world_grid(volume)
         volumes.write_grid(world, straight.resample(volume, None, grid)[0], grid.affine)
+    volumes.write_nifti(scan, volume.hu, volume)
     write_json(about, describe(volume, source))
     tilt = f", tilted by {tilt_degrees(volume):.1f} degrees" if tilt_degrees(volume) >= 0.1 else ""
     beside = f"; {world.name}: on a straight grid" if geometry != "exact" else ""
-    say(f"{source.name}: {len(volume.hu)} slices{tilt}, geometry {geometry}{beside} -> {output / source.name}.nii.gz")
+    say(f"{source.name}: {len(volume.hu)} slices{tilt}, geometry {geometry}{beside} -> {scan}")
     return True
+
+
+def _holds(path: pathlib.Path, volume: Volume) -> bool:
+    try:
+        return volumes.hu_digest(volumes.read_nifti(path)) == volumes.hu_digest(volume)
+    except InputError:
+        return False
 
 
 def tilt_degrees(volume: Volume) -> float:
@@ -112,6 +125,7 @@ def describe(volume: Volume, source: Source) -> dict:
         "remarks": traits.remarks(),
         "lowest_hu": int(volume.hu.min()),
         "highest_hu": int(volume.hu.max()),
+        "scan_digest": volumes.scan_digest(volume),
         "made_by": f"ichjax {__version__}",
     }
 

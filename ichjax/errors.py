@@ -25,23 +25,26 @@ def one_line(text: str) -> str:
 
 
 @contextlib.contextmanager
-def only_input_errors(where: str):
+def only_input_errors(where: str, what: str = "read", *, but: tuple[type[Exception], ...] = ()):
     """Turns an error that nobody foresaw into one sentence about a file, so that it costs no other file its result.
 
     Its message is not quoted: it may hold what a header says of a patient. With ICHJAX_TRACEBACK=1 it is raised as it
     is.
 
     Args:
-      where: what was being read.
+      where: the file.
+      what: was being done with it.
+      but: kinds that are raised as they are, such as a full disk where files are written.
     """
     try:
         yield
-    except InputError:
+    except (InputError, *but):
         raise
     except Exception as error:
         if os.environ.get("ICHJAX_TRACEBACK"):
             raise
-        raise InputError(f"{where}: cannot be read ({type(error).__name__}), in a way that nobody foresaw") from error
+        text = f"{where}: cannot be {what} ({type(error).__name__}), in a way that nobody foresaw"
+        raise InputError(text) from error
 
 
 class Interrupted(KeyboardInterrupt):

@@ -29,7 +29,7 @@ def claim(folder: pathlib.Path):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
-                f"{folder}: another process is working in it; expected it to have ended, or another --workdir"
+                f"{folder}: another process is working in it; expected it to have ended, or another folder"
             ) from error
         yield
 

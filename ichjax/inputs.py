@@ -2,6 +2,7 @@
 
 import dataclasses
 import glob
+import os
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
@@ -53,7 +54,7 @@ class Source:
 
 
 def find_sources(
-    paths: Sequence[pathlib.Path], *, series: int | None = None, taken: Sequence[str] = ()
+    paths: Sequence[pathlib.Path], *, series: int | None = None, taken: Sequence[str] = (), twin: str = ""
 ) -> tuple[list[Source], list[str]]:
     """Finds the scans that paths name.
 
@@ -64,6 +65,7 @@ def find_sources(
       paths: as the user gave them.
       series: take the series of this rank, from 1, of every study, not the one that suits best.
       taken: names that no source gets.
+      twin: what the command writes behind a source's name; no other source gets that name.
 
     Returns:
       (the sources, [one sentence for each path at which there is none]).
@@ -76,7 +78,7 @@ def find_sources(
         except InputError as error:
             problems.append(str(error))
             continue
-        sources += [dataclasses.replace(source, name=_unused(source.name, names)) for source in found]
+        sources += [dataclasses.replace(source, name=_unused(source.name, names, twin)) for source in found]
     return sources, problems
 
 
@@ -105,16 +107,16 @@ def _sources_at(path: pathlib.Path, series: int | None) -> list[Source]:
     if path.is_file():
         if not NIFTI.search(path.name) and dicom.is_dicom(path):
             raise InputError(f"{path}: one DICOM file, which holds one slice or part of a series; give its folder")
-        return [Source(path.resolve().name, path)]
+        return [Source(_last_part(path), path)]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder; expected a NIfTI file, or a folder of NIfTI or DICOM files")
-    if any((path / mark).is_dir() for mark in layouts.MARKS.values()):
+    if layouts.is_dataset(path):
         return [
             Source(subject.name, subject.scan_path, None, subject) for subject in layouts.read_dataset(path).subjects
         ]
     files = [Source(file.name, file) for file in _nifti_files(path)]
     studies, skipped = dicom.find_studies(path)
-    name = path.resolve().name
+    name = _last_part(path)
     if not files and not studies:
         found = "; ".join(skipped) or "no files"
         raise InputError(f"{name}: holds no NIfTI file and no axial CT series (DICOM); found {found}")
@@ -135,7 +137,7 @@ def _nifti_files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def _of_study(study: dicom.Study, wanted: int | None) -> Source:
     """The series to take of a study; the others are named."""
-    name, number = study.folder.resolve().name, wanted or 1
+    name, number = _last_part(study.folder), wanted or 1
     if study.problem:
         return Source(name, study.folder, problem=f"{study.folder}: {study.problem}")
     if not 1 <= number <= len(study.series):
@@ -147,12 +149,17 @@ def _of_study(study: dicom.Study, wanted: int | None) -> Source:
     return Source(name, study.folder, chosen)
 
 
-def _unused(name: str, taken: set[str]) -> str:
+def _last_part(path: pathlib.Path) -> str:
+    """Of a path as it was given: links keep their names."""
+    return pathlib.Path(os.path.abspath(path)).name
+
+
+def _unused(name: str, taken: set[str], twin: str = "") -> str:
     """A name for the output that is not taken yet; takes it. What looks like a DICOM UID is no name."""
     stem = NIFTI.sub("", name)
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", UID.sub("scan", stem)).lstrip(".-").rstrip(".") or "scan"
     unused, number = plain, 2
-    while unused in taken:
+    while {unused, unused + twin} & taken:
         unused, number = f"{plain}_{number}", number + 1
-    taken.add(unused)
+    taken |= {unused, unused + twin}
     return unused

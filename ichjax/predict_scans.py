@@ -11,7 +11,7 @@ from ichjax import trained as trained_runs
 from ichjax.ahead import one_ahead
 from ichjax.data import dicom_seg, slabs
 from ichjax.data.volume import Volume
-from ichjax.errors import InputError
+from ichjax.errors import InputError, only_input_errors
 from ichjax.files import claim
 from ichjax.inputs import Source, find_sources
 from ichjax.scan_folder import NOTHING_MORE, Wanted
@@ -53,35 +53,42 @@ def predict_scans(
       InputError: the run cannot be read, or another process is writing to the output.
     """
     trained = trained_runs.load_run(workdir, fold=fold, **fields)
-    sources, problems = find_sources(inputs, series=series, taken=(scan_folder.SEGMENTATIONS,))
+    sources, problems = find_sources(inputs, series=series, taken=(scan_folder.SEGMENTATIONS, worklist.FILE))
     for problem in problems:
         say(f"left out: {problem}")
     rows = [worklist.failed("", problem) for problem in problems]
     with claim(output) if sources else contextlib.nullcontext():
         if wanted.dicom_seg and any(source.series is not None for source in sources):
             say(f"{output / scan_folder.SEGMENTATIONS}: DICOM Segmentations name the patient, as their sources do")
-        rows = worklist.in_order(rows + _each(trained, sources, output, wanted))
+        found, kept = _each(trained, sources, output, wanted)
+        rows = worklist.in_order(rows + found)
         if sources:
             worklist.write(output, rows)
-    worklist.say_summary(rows, output)
+    worklist.say_summary(rows, output, kept=kept)
     return [row["problem"] for row in rows if row["problem"]]
 
 
-def _each(trained: TrainedRun, sources: Sequence[Source], output: pathlib.Path, wanted: Wanted) -> list[dict]:
-    """A line of the worklist for each source; one scan is written while the next one is predicted."""
-    rows, before, announced = [], None, False
+def _each(
+    trained: TrainedRun, sources: Sequence[Source], output: pathlib.Path, wanted: Wanted
+) -> tuple[list[dict], int]:
+    """(a line of the worklist for each source, how many were there already); one scan is written while the next one is
+    predicted."""
+    rows, kept, before, announced = [], 0, None, False
     with ThreadPoolExecutor(1) as writer:
         for source, read in zip(sources, one_ahead(Source.read, sources), strict=True):
             folder, outcome = output / source.name, Future()
             try:
                 volume = read()
-                there = scan_folder.kept(folder, source, trained, volume, wanted)
+                with only_input_errors(str(folder)):
+                    there = scan_folder.kept(folder, source, trained, volume, wanted)
                 if there is not None:
+                    kept += 1
                     say(f"{source.name}: is there already")
                     outcome.set_result(there)
                 else:
                     if not announced:
-                        _announce(trained, volume, len(sources))
+                        with only_input_errors(str(source.path), "predicted"):
+                            _announce(trained, volume, len(sources))
                         announced = True
                     started = time.perf_counter()
                     found = _predict(trained, source, volume, wanted)
@@ -91,13 +98,14 @@ def _each(trained: TrainedRun, sources: Sequence[Source], output: pathlib.Path, 
             rows += _line(before)
             before = (source, outcome)
         rows += _line(before)
-    return rows
+    return rows, kept
 
 
 def _predict(trained: TrainedRun, source: Source, volume: Volume, wanted: Wanted) -> Found:
-    if wanted.dicom_seg and source.series is not None:
-        dicom_seg.sources(source.series)  # what is wrong with them is told before the work
-    return trained_runs.predict(volume, trained)
+    with only_input_errors(str(source.path), "predicted"):
+        if wanted.dicom_seg and source.series is not None:
+            dicom_seg.sources(source.series)  # what is wrong with them is told before the work
+        return trained_runs.predict(volume, trained)
 
 
 def _line(before: tuple[Source, Future] | None) -> list[dict]:
@@ -126,10 +134,12 @@ def _write(
     trained: TrainedRun, source: Source, volume: Volume, folder: pathlib.Path, found: Found, wanted: Wanted, started
 ) -> dict:
     """Describes and writes a prediction; what prediction.json holds."""
-    row = trained_runs.describe(trained, volume, found)
+    with only_input_errors(str(source.path), "described"):
+        row = trained_runs.describe(trained, volume, found)
     if source.series is not None:
         row["warnings"] = [f"series: {remark}" for remark in source.series.traits.remarks()] + row["warnings"]
-    scan_folder.write(folder, source, volume, found, row, wanted, lambda: time.perf_counter() - started)
+    with only_input_errors(str(source.path), "written", but=(OSError,)):  # a full disk is full for all
+        scan_folder.write(folder, source, volume, found, row, wanted, lambda: time.perf_counter() - started)
     noted = "".join(f"; {warning}" for warning in row["warnings"])
     own = f" (its own scan: fold {row['folds'][0]} had not seen it)" if row["own_scan"] == "held out" else ""
     say(f"{source.name}: {_in_words(row)}{own}{noted} -> {folder}")

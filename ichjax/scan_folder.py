@@ -1,12 +1,12 @@
 """One scan's results as a folder: what is in it, whether it is this run's of this very scan, whole or not at all."""
 
 import dataclasses
+import hashlib
 import pathlib
 import shutil
 
 import numpy as np
 
-from ichjax import trained as trained_runs
 from ichjax.data import dicom_seg, straight
 from ichjax.data import volume as volumes
 from ichjax.data.volume import Volume
@@ -18,6 +18,9 @@ from ichjax.trained import Found, TrainedRun
 
 SEGMENTATIONS = "dicom_seg"  # a folder of its own in the output: what is in it names the patient
 MASK, SCAN, PROBABILITY, OVERLAY = "mask.nii.gz", "scan.nii.gz", "probability.nii.gz", "overlay.png"
+SCAN_WORLD, MASK_WORLD = "scan_world.nii.gz", "mask_world.nii.gz"
+ALWAYS = {MASK, OVERLAY, OUTPUT}
+OURS = ALWAYS | {SCAN, PROBABILITY, SCAN_WORLD, MASK_WORLD}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,23 +45,25 @@ def kept(folder: pathlib.Path, source: Source, trained: TrainedRun, volume: Volu
     """What is there already of this scan by this run; None where there is nothing, or not all that is wanted.
 
     Raises:
-      InputError: another scan's, or another run's prediction lies there.
+      InputError: another scan's, or another run's prediction lies there, or anything that is no prediction: that is
+        never overwritten.
     """
-    if wanted.overwrite or not folder.exists():
+    if not folder.exists():
         return None
-    found = read_json(folder / OUTPUT) if (folder / OUTPUT).is_file() else {}
-    asked = (trained.digest, list(trained.folds))
-    if not found:
-        what = "something else"
-    elif found.get("scan_digest") != trained_runs.digest(volume):
-        what = "another scan's prediction"
-    elif (found.get("config_digest"), found.get("run_folds")) != asked:
-        what = "another run's prediction"
-    else:
-        lacks = wanted.probability and not (folder / PROBABILITY).is_file()
-        lacks |= wanted.dicom_seg and source.series is not None and not segmentation(folder).is_file()
-        return None if lacks else found
-    raise InputError(f"{folder}: holds {what}; expected another --output, or --overwrite")
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.is_dir() else set()
+    if OUTPUT not in names or names - OURS:
+        raise InputError(f"{folder}: holds something else; expected another --output")
+    if wanted.overwrite:
+        return None
+    found = read_json(folder / OUTPUT)
+    if found.get("scan_digest") != volumes.scan_digest(volume):
+        raise InputError(f"{folder}: holds another scan's prediction; expected another --output, or --overwrite")
+    if found.get("run_digest") != trained.identity:
+        raise InputError(f"{folder}: holds another run's prediction; expected another --output, or --overwrite")
+    whole = names >= ALWAYS | ({PROBABILITY} if wanted.probability else set())
+    if wanted.dicom_seg and source.series is not None:
+        whole &= found.get("dicom_seg") == _digest_of(segmentation(folder))
+    return found if whole else None
 
 
 def segmentation(folder: pathlib.Path) -> pathlib.Path:
@@ -69,14 +74,15 @@ def segmentation(folder: pathlib.Path) -> pathlib.Path:
 def write(
     folder: pathlib.Path, source: Source, volume: Volume, found: Found, row: dict, wanted: Wanted, seconds
 ) -> None:
-    """Writes a scan's results aside and renames the folder; what was there before goes.
+    """Writes a scan's results aside and renames the folder; what `kept` found there before goes, a DICOM Segmentation
+    of it too.
 
     Args:
       folder: its name is the scan's.
       source: where the scan came from.
       volume: the scan.
       found: its prediction.
-      row: the prediction in numbers; gets 'seconds'.
+      row: the prediction in numbers; gets 'seconds', and 'dicom_seg', a digest of that file.
       wanted: what to write.
       seconds: called before the last file is written: how long the scan took.
 
@@ -84,21 +90,25 @@ def write(
       InputError: no DICOM Segmentation can refer to the series.
     """
     aside, old = (folder.with_name(f".{folder.name}.{what}") for what in ("part", "old"))
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
     try:
+        for left in (aside, old):  # of a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        aside.mkdir(parents=True)
         if wanted.dicom_seg and source.series is not None:
             _write_segmentation(segmentation(folder), source, volume, found, row)
+            row["dicom_seg"] = _digest_of(segmentation(folder))
         volumes.write_nifti(aside / MASK, found.mask, volume)
         if wanted.probability:
             volumes.write_nifti(aside / PROBABILITY, np.rint(found.probability * 255).astype(np.uint8), volume)
         if source.series is not None:
             volumes.write_nifti(aside / SCAN, volume.hu, volume)
         if straight.in_words(volume) != "exact":
-            write_world(aside, volume, found.mask)
+            _write_world(aside, volume, found.mask)
         figures.overlay_sheet(aside / OVERLAY, volume, found.mask, title=f"{row['volume_ml']:.2f} mL predicted")
         row["seconds"] = round(seconds(), 2)
         write_json(aside / OUTPUT, row)
+        if "dicom_seg" not in row:
+            segmentation(folder).unlink(missing_ok=True)  # of what was here before
         if folder.exists():
             folder.rename(old)
         aside.rename(folder)
@@ -107,22 +117,24 @@ def write(
             shutil.rmtree(left, ignore_errors=True)
 
 
-def write_world(folder: pathlib.Path, volume: Volume, mask: np.ndarray | None, *, stem: str = "scan") -> None:
-    """Writes STEM_world.nii.gz, the scan on a straight grid along the patient's axes, and mask_world.nii.gz if there
-    is a mask."""
+def _write_world(folder: pathlib.Path, volume: Volume, mask: np.ndarray) -> None:
     grid = straight.world_grid(volume)
     hu, on_grid = straight.resample(volume, mask, grid)
-    volumes.write_grid(folder / f"{stem}_world.nii.gz", hu, grid.affine)
-    if on_grid is not None:
-        volumes.write_grid(folder / "mask_world.nii.gz", on_grid, grid.affine)
+    volumes.write_grid(folder / SCAN_WORLD, hu, grid.affine)
+    volumes.write_grid(folder / MASK_WORLD, on_grid, grid.affine)
 
 
 def _write_segmentation(path: pathlib.Path, source: Source, volume: Volume, found: Found, row: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}")
-    made_from = f"{row['config_digest']} {row['folds']} {row['scan_digest']}"
+    made_from = f"{row['run_digest']} {row['folds']} {row['scan_digest']}"
     try:
         dicom_seg.write(aside, source.series, volume.to_file_grid(found.mask), made_from=made_from)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _digest_of(path: pathlib.Path) -> str:
+    """Of a file's bytes; '' where there is none."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest() if path.is_file() else ""

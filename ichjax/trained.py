@@ -13,7 +13,7 @@ import numpy as np
 from ichjax import config as configs
 from ichjax import held_out, inputs, run, tune
 from ichjax.data import regrid, slabs, straight
-from ichjax.data.volume import Volume
+from ichjax.data.volume import Volume, scan_digest
 from ichjax.errors import InputError
 from ichjax.evaluate import findings, quality
 from ichjax.methods import base
@@ -48,6 +48,17 @@ class TrainedRun:
     def digest(self) -> str:
         """Of the configuration, with the changes."""
         return configs.digest(self.config)
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """Of all that a prediction follows from: the configuration, what the folds learned, and which of them are
+        asked. Training again, or on other data, gives another."""
+        found = hashlib.blake2b(repr((self.digest, self.folds, self.post)).encode(), digest_size=8)
+        for params in self.params:
+            found.update(repr(self.method.chosen(params)).encode())
+            for leaf in jax.tree.leaves(getattr(params, "weights", ())):
+                found.update(np.asarray(leaf).tobytes())
+        return found.hexdigest()
 
     @property
     def rule_mm2(self) -> float:
@@ -239,8 +250,9 @@ def describe(trained: TrainedRun, volume: Volume, found: Found) -> dict:
         "run_folds": list(trained.folds),
         "own_scan": found.own_scan,
         "config_digest": trained.digest,
+        "run_digest": trained.identity,
         "changed": trained.changed,
-        "scan_digest": digest(volume),
+        "scan_digest": scan_digest(volume),
         "use": "research use only",
     }
 
@@ -258,10 +270,3 @@ def mode(trained: TrainedRun) -> str:
         return trained.method_name
     how = "whole slices" if predict.whole_slices else f"patches, {predict.stitch} mean"
     return f"{how}, and mirrored" if predict.mirror else how
-
-
-def digest(volume: Volume) -> str:
-    """Tells scans apart: of the HU and of the place of every slice, never of a header."""
-    found = hashlib.blake2b(np.ascontiguousarray(volume.hu), digest_size=16)
-    found.update(np.round(volume.slice_origins_mm, 2).tobytes() + np.round(volume.affine, 4).tobytes())
-    return found.hexdigest()

@@ -58,8 +58,14 @@ def safe(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
-def say_summary(rows: Sequence[dict], output: pathlib.Path) -> None:
-    """The worklist on the terminal."""
+def say_summary(rows: Sequence[dict], output: pathlib.Path, *, kept: int) -> None:
+    """The worklist on the terminal.
+
+    Args:
+      rows: of `row` and `failed`, in order.
+      output: where the worklist is.
+      kept: so many of the scans were there already.
+    """
     done = [row for row in rows if not row["problem"]]
     if len(done) > 1:
         say(f"\n{'scan':24} {'suspicion':>9} {'mL':>8} {'ABC/2':>7} {'lesions':>7} {'side':>8} {'slices':>7}")
@@ -72,7 +78,8 @@ def say_summary(rows: Sequence[dict], output: pathlib.Path) -> None:
         if len(done) > MOST_SHOWN:
             say(f"and {len(done) - MOST_SHOWN} more in {output / FILE}")
     seconds = sum(row["seconds"] for row in done)
-    left_out = f", {len(rows) - len(done)} left out" if len(done) < len(rows) else ""
+    parts = [f"{len(done) - kept} predicted"] + ([f"{kept} were there already"] if kept else [])
+    parts += [f"{len(rows) - len(done)} left out"] if len(done) < len(rows) else []
     if rows and output.is_dir():
-        say(f"{len(done)} predicted{left_out}, {duration(seconds)} of work; {output / FILE}")
+        say(f"{', '.join(parts)}, {duration(seconds)} of work in all; {output / FILE}")
     say("research use only: not for diagnosis")

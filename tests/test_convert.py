@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import launch
+from ichjax import convert as converting
 
 PLACES_MM = (0.0, 5.0, 10.0, 15.0)
 pytestmark = pytest.mark.xdist_group("predict")  # one trained run for all
@@ -70,6 +71,44 @@ def test_what_is_there_is_kept_unless_told_otherwise(command, ct_series, tmp_pat
     before = (output / "a.nii.gz").stat().st_ino
     command(folder, options=["--overwrite"])
     assert (output / "a.nii.gz").stat().st_ino != before
+
+
+def test_what_is_there_of_another_scan_is_never_taken_for_this_one(command, ct_series, tmp_path):
+    one, other = (ct_series(tmp_path / name / "a", head() + add, PLACES_MM) for name, add in (("1", 0), ("2", 1)))
+    _, _, output = command(one)
+    for without in ("", "a.json"):
+        if without:
+            (output / without).unlink()
+        before = {path: path.stat().st_ino for path in output.iterdir()}
+        status, said, _ = command(other)
+        assert status == 2
+        assert "another scan; expected another --output, or --overwrite" in said
+        assert {path: path.stat().st_ino for path in output.iterdir()} == before
+    assert command(other, options=["--overwrite"])[0] == 0
+    assert np.asarray(nib.load(output / "a.nii.gz").dataobj).max() == head().max() + 1
+
+
+def test_a_scan_named_as_anothers_second_form(command, ct_series, tmp_path):
+    folders = [ct_series(tmp_path / name, head(), PLACES_MM, tilt_degrees=10) for name in ("x_world", "x", "x_world_2")]
+    _, _, output = command(*folders)
+    names = {path.name.split(".")[0] for path in output.iterdir()} - {""}
+    assert len(names) == 6
+    assert len(list(output.glob("*.json"))) == 3
+
+
+def test_interrupted_while_overwriting_the_old_description_is_gone(command, ct_series, tmp_path, monkeypatch):
+    folder = ct_series(tmp_path / "a", head(), PLACES_MM)
+    _, _, output = command(folder)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(converting, "describe", interrupted)
+        assert command(folder, options=["--overwrite"])[0] == 130
+    assert not (output / "a.json").exists()
+    assert command(folder)[0] == 0
+    assert (output / "a.json").exists()
 
 
 def test_bad_ones_cost_nothing_but_themselves(command, ct_series, tiny_root, tmp_path):

@@ -67,6 +67,22 @@ def test_a_data_sets_root_gives_its_scans_and_not_its_masks(tiny_root):
     assert sources[0].read().shape == (4, 32, 32)
 
 
+def test_a_folder_called_images_is_no_data_set(tmp_path, scan, ct_series):
+    hu = np.asarray(np.random.default_rng(0).integers(-1000, 1000, (4, 8, 8)), np.int16)
+    ct_series(tmp_path / "cd" / "images" / "s1", hu, TABLE_MM)
+    (tmp_path / "plain" / "images").mkdir(parents=True)
+    shutil.copy(scan, tmp_path / "plain" / "images" / "one.nii")
+    assert names([tmp_path / "cd", tmp_path / "plain"]) == (["s1", "one"], [])
+
+
+def test_links_keep_their_names(tmp_path, scan):
+    (tmp_path / "4711-key").mkdir()
+    shutil.copy(scan, tmp_path / "4711-key" / "blob.nii")
+    (tmp_path / "patient7").symlink_to(tmp_path / "4711-key")
+    (tmp_path / "p8.nii").symlink_to(tmp_path / "4711-key" / "blob.nii")
+    assert names([tmp_path / "p8.nii"]) == (["p8"], [])
+
+
 def test_another_series_can_be_asked_for(tmp_path, ct_series, capsys):
     hu = np.asarray(np.random.default_rng(0).integers(-1000, 1000, (4, 8, 8)), np.int16)
     ct_series(tmp_path / "s" / "a", hu, TABLE_MM, StudyInstanceUID="1.2")

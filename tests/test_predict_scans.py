@@ -1,11 +1,14 @@
 """Many scans at once: the worklist, what is there already, what befalls a run half-way."""
 
 import csv
+import errno
+import functools
 import json
 import shutil
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 
 import launch
@@ -39,6 +42,20 @@ def worklist(output):
 
 def inodes(folder):
     return {path.name: path.stat().st_ino for path in folder.iterdir()}
+
+
+def head():
+    """int16 [slices, rows, columns]: skull, brain, a bleed, and a table's air."""
+    hu = np.zeros((4, 32, 32), np.int16)
+    hu[:, 3:29, 3:29], hu[:, 5:27, 5:27], hu[:, 12:18, 12:18], hu[:, :3] = 1000, 30, 65, -1000
+    return hu
+
+
+def test_a_scan_named_as_the_worklist(command, tiny_root, tmp_path):
+    shutil.copy(tiny_root / "ct_scans" / "049.nii", tmp_path / "worklist.csv.nii")
+    status, _, output = command(tmp_path / "worklist.csv.nii")
+    assert status == 0
+    assert [row["scan"] for row in worklist(output)] == ["worklist.csv_2"]
 
 
 def test_the_worklist_begins_with_what_is_most_suspicious(command, tiny_root):
@@ -88,17 +105,29 @@ def test_another_scans_prediction_is_never_taken_for_this_ones(command, tiny_roo
     assert (output / "049" / "mask.nii.gz").read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "said"), [("run_folds", [0], "another run's prediction"), ("config_digest", "", "another run's")]
-)
-def test_another_runs_prediction_is_not_taken_for_this_ones(command, tiny_root, field, value, said):
+def test_another_runs_prediction_is_not_taken_for_this_ones(command, tiny_root, tiny_threshold_run, tmp_path, capsys):
+    """Of the same configuration, but trained otherwise."""
     scan = tiny_root / "ct_scans" / "049.nii"
     _, _, output = command(scan)
-    path = output / "049" / "prediction.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
-    status, text, _ = command(scan)
-    assert status == 2
-    assert said in text
+    other = shutil.copytree(tiny_threshold_run, tmp_path / "other")
+    path = other / "fold_1" / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"lower": 7}))
+    before = inodes(output / "049")
+    for run, options in ((other, []), (tiny_threshold_run, ["--fold=0"])):
+        words = ["predict", f"--workdir={run}", f"--input={scan}", f"--output={output}", *options]
+        assert launch.main(words) == 2
+        said = capsys.readouterr().out
+        assert "049: holds another run's prediction; expected another --output, or --overwrite" in said
+        assert inodes(output / "049") == before
+    assert launch.main([*words, "--overwrite"]) == 0
+
+
+def test_what_is_not_whole_is_predicted_again(command, tiny_root):
+    scan = tiny_root / "ct_scans" / "049.nii"
+    _, _, output = command(scan)
+    (output / "049" / "mask.nii.gz").unlink()
+    assert command(scan)[0] == 0
+    assert set(inodes(output / "049")) == FILES
 
 
 def test_a_folder_of_something_else_is_left_alone(command, tiny_root, tmp_path):
@@ -106,8 +135,71 @@ def test_a_folder_of_something_else_is_left_alone(command, tiny_root, tmp_path):
     (tmp_path / "out" / "049" / "thesis.txt").write_text("years of work")
     status, said, output = command(tiny_root / "ct_scans" / "049.nii")
     assert status == 2
-    assert "049: holds something else; expected another --output, or --overwrite" in said
+    assert "049: holds something else; expected another --output" in said
+    assert "overwrite" not in said
     assert [path.name for path in (output / "049").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("beside", [(), ("thesis.txt",)])
+def test_overwrite_takes_nothing_but_predictions_away(command, tiny_root, ct_series, tmp_path, beside):
+    """The output is the folder that holds the input; or notes were laid beside a prediction."""
+    series = ct_series(tmp_path / "out" / "study", head(), (0.0, 5.0, 10.0, 15.0), StudyInstanceUID="1.2.3")
+    for name in beside:
+        for path in series.iterdir():
+            path.unlink()
+        (series / name).write_text("years of work")
+        (series / "prediction.json").write_text("{}")
+    before = inodes(series)
+    source = shutil.copytree(tiny_root / "ct_scans", tmp_path / "study.nii") / "049.nii" if beside else series
+    source = source.rename(tmp_path / "study.nii" / "study.nii") if beside else source
+    status, said, _ = command(source, options=["--overwrite"])
+    assert status == 2
+    assert "study: holds something else; expected another --output" in said
+    assert inodes(series) == before
+
+
+def test_a_segmentation_of_another_patient_never_stays(command, ct_series, tmp_path):
+    tags = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4"}
+    one, other = (
+        ct_series(tmp_path / name / "ct", head() + add, (0.0, 5.0, 10.0, 15.0), PatientName=name, **tags)
+        for name, add in (("ONE", 0), ("OTHER", 1))
+    )
+    _, _, output = command(one, options=["--dicom_seg"])
+    file = output / "dicom_seg" / "ct.dcm"
+    assert pydicom.dcmread(file).PatientName == "ONE"
+    stale = file.read_bytes()
+    command(other, options=["--overwrite"])
+    assert not file.exists()
+    file.write_bytes(stale)  # brought back by somebody
+    assert command(other, options=["--dicom_seg"])[0] == 0
+    assert pydicom.dcmread(file).PatientName == "OTHER"
+
+
+def test_what_nobody_foresaw_costs_one_scan_and_a_full_disk_all(command, tiny_root, monkeypatch):
+    scans = [tiny_root / "ct_scans" / f"{number:03d}.nii" for number in (49, 50, 52)]
+    draw, draws = scan_folder.figures.overlay_sheet, []
+
+    def fails(error, *args, **kwargs):
+        draws.append(args)
+        if len(draws) == 2:
+            raise error
+        draw(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scan_folder.figures, "overlay_sheet", functools.partial(fails, MemoryError()))
+        status, said, output = command(*scans)
+    assert status == 2
+    assert "050.nii: cannot be written (MemoryError), in a way that nobody foresaw" in said
+    assert [bool(row["problem"]) for row in worklist(output)] == [False, False, True]
+    assert not (output / "050").exists()
+    draws.clear()
+    with monkeypatch.context() as patch:
+        full = OSError(errno.ENOSPC, "No space left on device", "the disk")
+        patch.setattr(scan_folder.figures, "overlay_sheet", functools.partial(fails, full))
+        status, said, _ = command(*scans, options=["--overwrite"])
+    assert status == 2
+    assert "the disk: No space left on device" in said
+    assert not [path for path in output.iterdir() if path.name.endswith((".part", ".old"))]
 
 
 def test_what_could_not_be_predicted_has_its_line_too(command, tiny_root, tmp_path):
@@ -134,6 +226,8 @@ def test_interrupted_while_writing_nothing_half_is_left(command, tiny_root, tmp_
     assert [path.name for path in output.iterdir() if path.is_dir()] == []
     (output / ".049.part").mkdir()  # what a kill leaves
     (output / ".049.part" / "mask.nii.gz").write_bytes(b"half")
+    (output / ".049.old").mkdir()
+    (output / ".049.old" / "mask.nii.gz").write_bytes(b"old")
     status, _, _ = command(scan)
     assert status == 0
     assert {path.name for path in output.iterdir()} == {".claim", "049", "worklist.csv"}
@@ -158,10 +252,8 @@ def test_a_probability_on_request(command, tiny_root):
 
 
 def test_what_is_asked_for_later_is_predicted_again(command, ct_series, tmp_path):
-    hu = np.zeros((4, 32, 32), np.int16)
-    hu[:, 3:29, 3:29], hu[:, 5:27, 5:27], hu[:, 12:18, 12:18], hu[:, :3] = 1000, 30, 65, -1000
     tags = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4"}
-    series = ct_series(tmp_path / "study", hu, (0.0, 5.0, 10.0, 15.0), **tags)
+    series = ct_series(tmp_path / "study", head(), (0.0, 5.0, 10.0, 15.0), **tags)
     _, _, output = command(series)
     there = FILES | {"scan.nii.gz"}
     assert set(inodes(output / "study")) == there

@@ -1,6 +1,7 @@
 """Nothing that is written or said identifies a patient: every byte of every output is searched."""
 
 import gzip
+import logging
 import re
 import struct
 import zlib
@@ -133,6 +134,32 @@ def test_messages_about_broken_files_name_nobody(tiny_threshold_run, tiny_root, 
     assert said.out.count("left out: ") == 3
     for secret in SECRETS:
         assert secret not in said.out + said.err
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")  # of writing them
+def test_values_that_bend_the_standard_are_not_quoted(
+    tiny_threshold_run, tiny_root, ct_series, tmp_path, capsys, caplog, recwarn
+):
+    """pydicom warns of them, and logs the warning: the value with it."""
+    array = np.asarray(nib.load(tiny_root / "ct_scans" / "049.nii").dataobj).transpose(2, 1, 0)
+    tags = {
+        "StudyInstanceUID": "DOEJANE.19501231",
+        "FrameOfReferenceUID": "PID-90210",
+        "PatientBirthDate": "19501231 DOEJANE",
+        "PatientID": "PID-90210" * 20,
+        "PatientSex": "DRWHO",
+        "AccessionNumber": "Saint Elsewhere" * 4,
+    }
+    folder = ct_series(tmp_path / "bent", array, (0.0, 5.0, 10.0, 15.0), **tags)
+    caplog.clear(), recwarn.clear(), caplog.set_level(logging.DEBUG)
+    words = ["predict", f"--workdir={tiny_threshold_run}", f"--input={folder}", f"--output={tmp_path / 'out'}"]
+    launch.main([*words, "--dicom_seg"])
+    said = capsys.readouterr()
+    texts = [said.out, said.err, caplog.text, *(str(warning.message) for warning in recwarn)]
+    for secret in SECRETS:
+        assert secret not in " ".join(texts)
+    logging.getLogger("pydicom").warning("DOEJANE")  # else the log would be deaf
+    assert "DOEJANE" in caplog.text
 
 
 def test_a_run_holds_no_path_but_that_of_its_data(tiny_threshold_run, tiny_root):

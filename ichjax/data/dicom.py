@@ -19,6 +19,7 @@ from ichjax.errors import InputError
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 SAME_DIRECTION = 1e-3  # of direction cosines: 0.25 mm across a head
 SAME_PLACE_MM = 0.01
+ROUNDING_MM = 0.06  # positions may be written to 0.1 mm
 LARGEST_SIDE = 2048  # pixels
 
 
@@ -72,7 +73,7 @@ class Study:
 def find_studies(folder: pathlib.Path) -> tuple[list[Study], list[str]]:
     """Finds the CT studies in a folder and in those below it, however its files are named and mixed.
 
-    Studies are told apart by StudyInstanceUID, so patients never mix. A damaged file may be a slice of any series that
+    Studies are told apart as `dicom_groups.group` says. A damaged file may be a slice of any series that
     has files in its folder: the studies of these get a `problem`, others do not.
 
     Returns:
@@ -82,9 +83,9 @@ def find_studies(folder: pathlib.Path) -> tuple[list[Study], list[str]]:
       InputError: the folder is missing.
     """
     found = dicom_groups.group(_files(_existing(folder), recursive=True))
-    by_study: dict[str, list[list[Frame]]] = {}
-    for frames in found.series:
-        by_study.setdefault(dicom_groups.study_of(frames), []).append(frames)
+    by_study: dict[tuple[str, ...], list[list[Frame]]] = {}
+    for series in found.series:
+        by_study.setdefault(series.study, []).append(series.frames)
     studies, told = [], set()
     for groups in by_study.values():
         places = {frame.path.parent for frames in groups for frame in frames}
@@ -121,7 +122,7 @@ def find_series(folder: pathlib.Path, *, recursive: bool = False) -> list[Series
         if not recursive and any(path.is_dir() for path in pathlib.Path(folder).iterdir()):
             said += "; the folders below were not looked into"
         raise InputError(f"{_name(pathlib.Path(folder))}: holds no axial CT series (DICOM); found {said}")
-    return _ranked(found.series)
+    return _ranked([series.frames for series in found.series])
 
 
 def _existing(folder: pathlib.Path) -> pathlib.Path:
@@ -146,9 +147,9 @@ def read_series(folder: pathlib.Path, series: Series | None = None, *, recursive
     """Reads one CT series in HU, named after its folder.
 
     Slices are sorted along their normal, towards the head. The volume's `slice_origins_mm` are the files' own
-    positions, so tilt and uneven gaps are kept. Its affine has three axes at right angles, as ITK demands, the median
-    gap along the normal, and the slices' middle in common with them: where slices are tilted or unevenly spaced no
-    such grid is exact (`straight.is_exact`). Its file grid is [columns, rows, slices].
+    positions, so tilt and uneven gaps are kept. Its affine has three axes at right angles, as ITK demands, along the
+    normal the even gap (the median where gaps are uneven), and the slices' middle in common with them: where slices
+    are tilted or unevenly spaced no such grid is exact (`straight.is_exact`). Its file grid is [columns, rows, slices].
 
     Args:
       folder: where the files lie.
@@ -251,12 +252,19 @@ def _sorted_by_position(frames: Sequence[Frame], axes: np.ndarray) -> tuple[list
 
 
 def _slice_step(frames: Sequence[Frame], positions: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """float64 [3] (LPS), the median gap along the normal, to the head; a single slice stands for its thickness."""
+    """float64 [3] (LPS), the step from slice to slice along the normal, to the head.
+
+    Where the slices are even but for rounding it is their best line's, which keeps the last slice as near as the
+    first; else the median gap. A single slice stands for its thickness.
+    """
     normal = np.cross(*axes)
     normal /= np.linalg.norm(normal)
     normal = normal if normal[2] > 0 else -normal
     if len(frames) > 1:
-        return np.median(np.diff(positions @ normal)) * normal
+        along, index = positions @ normal, np.arange(len(frames))
+        slope, start = np.polyfit(index, along, 1)
+        even = np.abs(along - (slope * index + start)).max() <= ROUNDING_MM
+        return (slope if even else np.median(np.diff(along))) * normal
     thickness = frames[0].numbers("SliceThickness", 1)[0]
     if thickness <= 0:
         raise InputError(f"{frames[0].path.name}: SliceThickness is {thickness}; expected a length in mm")

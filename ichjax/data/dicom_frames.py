@@ -2,13 +2,18 @@
 
 import contextlib
 import dataclasses
+import hashlib
+import logging
 import pathlib
+import secrets
+import sys
 import threading
 import warnings
 
 import numpy as np
 import pydicom
 from pydicom.filereader import read_file_meta_info, read_partial
+from pydicom.multival import MultiValue
 from pydicom.pixels import get_decoder
 from pydicom.tag import Tag
 from pydicom.uid import (
@@ -24,6 +29,7 @@ from ichjax.data import volume as volumes
 from ichjax.errors import InputError
 
 _ONE_AT_A_TIME = threading.RLock()
+_NOWHERE = logging.NullHandler()
 CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 PIXEL_DATA = 0x7FE00010
 LARGEST_FRAME_COUNT = 16384
@@ -43,12 +49,13 @@ GROUP_OF = {
     "WindowWidth": "FrameVOILUTSequence",
     "ConvolutionKernel": "CTReconstructionSequence",
 }
-# All that is read from a header: nothing that names a patient gets into memory.
+# All that is kept of a header: nothing that names a patient.
 TAGS = [
     *GROUP_OF,
     "SOPClassUID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
+    "InstanceNumber",
     "ContrastBolusAgent",
     "ImageType",
     "NumberOfFrames",
@@ -60,16 +67,27 @@ TAGS = [
     "PerFrameFunctionalGroupsSequence",
     "SharedFunctionalGroupsSequence",
 ]
+# What tells patients apart: hashed at once, with a salt that ends with the process.
+PATIENT = ["PatientID", "PatientName", "PatientBirthDate"]
+_SALT = secrets.token_bytes(16)
+_MALFORMED = object()
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Frame:
-    """One slice: which frame (from 0) of which file, and the file's header."""
+    """One slice.
+
+    Attributes:
+      path, index: which frame (from 0) of which file.
+      patient: the same for slices of one patient; '' where the header names none. It says nothing of the patient.
+      has_pixels: whether the file holds any.
+    """
 
     path: pathlib.Path
     index: int
-    header: pydicom.Dataset = dataclasses.field(repr=False)
+    patient: str
     has_pixels: bool
+    _header: dict[str, object] = dataclasses.field(repr=False)  # of the file
 
     def get(self, keyword: str) -> object:
         """A value of this frame, from where its kind of file keeps it; None where there is none.
@@ -86,13 +104,18 @@ class Frame:
     def _find(self, keyword: str) -> object:
         if keyword in GROUP_OF:
             for place, sequence in (
-                (self.index, self.header.get("PerFrameFunctionalGroupsSequence") or []),
-                (0, self.header.get("SharedFunctionalGroupsSequence") or []),
+                (self.index, self._of_file("PerFrameFunctionalGroupsSequence") or []),
+                (0, self._of_file("SharedFunctionalGroupsSequence") or []),
             ):
                 groups = sequence[place].get(GROUP_OF[keyword]) if place < len(sequence) else None
                 if groups and groups[0].get(keyword) is not None:
                     return groups[0].get(keyword)
-        return self.header.get(keyword)
+        return self._of_file(keyword)
+
+    def _of_file(self, keyword: str) -> object:
+        if (value := self._header.get(keyword)) is _MALFORMED:
+            raise ValueError(keyword)
+        return value
 
     def numbers(self, keyword: str, count: int) -> np.ndarray:
         """float64 [count]; InputError where the tag is missing or malformed."""
@@ -184,7 +207,9 @@ def frames_of(path: pathlib.Path) -> tuple[list[Frame], str]:
         return [], "not CT images"
     if (not has_pixels and "Rows" not in header) or not 1 <= count <= LARGEST_FRAME_COUNT:
         raise damaged  # it ends within its header: a slice of who knows which series
-    frames = [Frame(path, index, header, has_pixels) for index in range(count)]
+    with quiet():
+        patient, plain = _patient(header), _plain(header)
+    frames = [Frame(path, index, patient, has_pixels, plain) for index in range(count)]
     frames = [frame for frame in frames if frame.is_axial() is not False]
     return frames, "" if frames else "localizers or not axial"
 
@@ -202,19 +227,55 @@ def _read_header(path: pathlib.Path, *, force: bool) -> tuple[pydicom.Dataset, s
         return bool(reached)
 
     with path.open("rb") as file:
-        header = read_partial(file, at_pixels, force=force, specific_tags=[Tag(name) for name in TAGS])
+        header = read_partial(file, at_pixels, force=force, specific_tags=[Tag(name) for name in TAGS + PATIENT])
         sop_class = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
     return header, sop_class or None, PIXEL_DATA in reached
 
 
+def _plain(header: pydicom.Dataset) -> dict[str, object]:
+    """The values of the tags in TAGS, as small as can be: there may be a million slices below a folder."""
+    found = {}
+    for keyword in TAGS:
+        try:
+            value = header.get(keyword)
+        except Exception:  # told when it is asked for
+            value = _MALFORMED
+        if isinstance(value, str):
+            value = sys.intern(str(value))
+        elif isinstance(value, MultiValue):
+            value = tuple(float(one) if isinstance(one, (int, float)) else str(one) for one in value)
+        elif isinstance(value, (int, float)):
+            value = float(value)
+        if value is not None:
+            found[keyword] = value
+    return found
+
+
+def _patient(header: pydicom.Dataset) -> str:
+    values = [getattr(header.get_item(keyword), "value", None) or b"" for keyword in PATIENT]
+    stored = [value.strip(b" \0") if isinstance(value, bytes) else str(value).encode() for value in values]
+    return (
+        sys.intern(hashlib.blake2b(repr(stored).encode(), key=_SALT, digest_size=8).hexdigest()) if any(stored) else ""
+    )
+
+
 @contextlib.contextmanager
 def quiet():
-    """Silences pydicom's warnings on values that bend the standard: they quote values, and those may identify.
+    """Silences what pydicom and highdicom say of values that bend the standard: it quotes them, and they may identify.
 
     One thread at a time, since Python keeps one list of what is silenced for all.
     """
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
     with _ONE_AT_A_TIME, warnings.catch_warnings(action="ignore"):
-        yield
+        passed_on = [logger.propagate for logger in loggers]
+        try:
+            for logger in loggers:
+                logger.addHandler(_NOWHERE)
+                logger.propagate = False
+            yield
+        finally:
+            for logger, before in zip(loggers, passed_on, strict=True):
+                logger.propagate = before
 
 
 def decode(path: pathlib.Path) -> np.ndarray:

@@ -30,6 +30,14 @@ def read_dataset(root: pathlib.Path) -> Dataset:
     return Dataset(root, dataset.subjects, (*((note,) if others else ()), *dataset.notes))
 
 
+def is_dataset(root: pathlib.Path) -> bool:
+    """Whether a folder is a data set with masks, not just one with a subfolder of such a name."""
+    if (root / MARKS["jpeg"]).is_dir():
+        return True
+    marks, masks = (MARKS["nifti"], MARKS["own"]), (ct_ich.MASKS, own_layout.MASKS)
+    return any((root / mark).is_dir() and (root / mask).is_dir() for mark, mask in zip(marks, masks, strict=True))
+
+
 def load_scan(subject: Subject) -> Scan:
     """Reads the voxels of a subject of `read_dataset`.
 

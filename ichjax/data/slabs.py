@@ -6,14 +6,15 @@ import numpy as np
 
 from ichjax.data.volume import Volume
 
-THIN_MM = 2.5  # slices closer than this are averaged, where the network was trained on others
+THIN_MM = 2.5  # slices that stand for less are averaged, where the network was trained on thicker ones
 SLAB_MM = 5.0
 
 
 def averaged(volume: Volume, trained_gap_mm: float) -> tuple[Volume, int]:
-    """A scan of thin slices as one of slabs of about 5 mm, each the mean of so many neighbouring slices.
+    """A scan of thin slices as one of slabs of about 5 mm, each the mean of neighbouring thin slices.
 
-    Averaging also lowers the noise to what the network knows. The last slab may hold fewer slices.
+    Averaging also lowers the noise to what the network knows. Slices that stand for `THIN_MM` or more stay as they
+    are, as above the base of a skull that was scanned thinly; no slab bridges a gap where a slice is missing.
 
     Args:
       volume: any scan.
@@ -21,19 +22,30 @@ def averaged(volume: Volume, trained_gap_mm: float) -> tuple[Volume, int]:
 
     Returns:
       (the scan of slabs, each at the mean place of its slices, not to be written to a file, or `volume` itself;
-      how many slices a slab holds, 1 where nothing was averaged).
+      how many slices the thickest slab holds, 1 where nothing was averaged).
     """
-    gap_mm = volume.spacing_mm[0]
-    if len(volume.hu) < 2 or gap_mm >= THIN_MM or trained_gap_mm < THIN_MM:
+    slabs = _slabs(volume)
+    most = max(len(slab) for slab in slabs)
+    if trained_gap_mm < THIN_MM or most == 1:
         return volume, 1
-    many = round(SLAB_MM / gap_mm)
-    starts = range(0, len(volume.hu), many)
-    hu = np.stack([np.rint(volume.hu[k : k + many].mean(axis=0, dtype=np.float32)) for k in starts]).astype(np.int16)
-    origins = np.stack([volume.slice_origins_mm[k : k + many].mean(axis=0) for k in starts])
+    hu = np.stack([np.rint(volume.hu[slab].mean(axis=0, dtype=np.float32)) for slab in slabs]).astype(np.int16)
+    origins = np.stack([volume.slice_origins_mm[slab].mean(axis=0) for slab in slabs])
     affine = volume.affine.copy()
-    affine[:3, 3] += affine[:3, 0] * (many - 1) / 2
-    affine[:3, 0] *= many
-    return dataclasses.replace(volume, hu=hu, affine=affine, slice_origins_mm=origins), many
+    affine[:3, 3] = origins[0]
+    affine[:3, 0] = origins[1] - origins[0] if len(slabs) > 1 else affine[:3, 0] * most
+    return dataclasses.replace(volume, hu=hu, affine=affine, slice_origins_mm=origins), most
+
+
+def _slabs(volume: Volume) -> list[list[int]]:
+    """Which slices make each slab: a thin one joins the thin ones below it while they are nearer 5 mm with it."""
+    heights, positions, found = volume.extent_mm, volume.positions_mm, []
+    for k, height in enumerate(heights):
+        thin = k > 0 and max(height, heights[k - 1], positions[k] - positions[k - 1]) < THIN_MM
+        if thin and heights[found[-1]].sum() + height / 2 < SLAB_MM:
+            found[-1].append(k)
+        else:
+            found.append([k])
+    return found
 
 
 def weights(volume: Volume, slabs: Volume) -> np.ndarray:

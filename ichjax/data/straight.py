@@ -11,9 +11,11 @@ import numpy as np
 import scipy.ndimage
 
 from ichjax.data.volume import AIR_HU, Volume
+from ichjax.errors import InputError
 
 TOLERANCE = 0.1  # of the smallest voxel side
 RIGHT_ANGLE = 1e-3  # cosine of the angle between two axes, from which on it is none
+MOST_VOXELS = 2**29  # of the new grid: 1 GiB of HU
 FINEST_MM, COARSEST_MM = 1.0, 2.0  # between planes of the new grid
 
 
@@ -52,13 +54,21 @@ def in_words(volume: Volume) -> str:
 
 def world_grid(volume: Volume) -> Grid:
     """The grid along the patient's axes that holds all of a scan: its pixels' size in plane, and from plane to plane
-    its smallest gap, within `FINEST_MM` and `COARSEST_MM`."""
+    its smallest gap, within `FINEST_MM` and `COARSEST_MM`.
+
+    Raises:
+      InputError: it would have more than `MOST_VOXELS`.
+    """
     row_mm, column_mm = volume.pixel_mm
     gaps = np.diff(volume.positions_mm)
     gap = float(np.clip(gaps.min() if len(gaps) else COARSEST_MM, FINEST_MM, COARSEST_MM))
     spacing = np.array([column_mm, row_mm, gap])
     lowest, highest = _box(volume)
     shape = np.maximum(np.ceil((highest - lowest) / spacing - 1e-6).astype(int), 1)
+    if shape.prod() > MOST_VOXELS:
+        raise InputError(
+            f"{volume.name}: a straight grid of it would have {shape.prod()} voxels; expected at most {MOST_VOXELS}"
+        )
     middle = (lowest + highest) / 2
     direction = np.diag([-1.0, -1.0, 1.0]) * spacing
     affine = np.eye(4)

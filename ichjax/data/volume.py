@@ -17,6 +17,7 @@ AXES = ("S", "P", "L")
 AIR_HU = -1024  # the lowest HU a CT number can mean; padding below it is clamped
 HU_RANGE = (-1024, 32767)  # what a file of HU can hold; the 8-bit jpeg release holds (-20, 100)
 PLAUSIBLE_MM = {"pixels": (0.05, 20.0), "slices": (0.05, 100.0)}  # sides; heights that slices stand for
+RIGHT_ANGLE = 1e-2  # cosine of the angle between rows and columns up to which it is one
 FARTHEST_MM = 1e5  # from the scanner's origin
 LARGEST_MM = 1e9  # in an affine, so that products of its values stay numbers
 GRID_TOLERANCE = 0.25  # of the smallest voxel side; beyond this a mask lies on other voxels than its scan
@@ -172,6 +173,13 @@ def hu_digest(volume: Volume) -> str:
     return hashlib.blake2b(head + np.ascontiguousarray(volume.hu).tobytes(), digest_size=16).hexdigest()
 
 
+def scan_digest(volume: Volume) -> str:
+    """32 hex digits that tell scans apart by their HU and the place of every slice, never by a header."""
+    found = hashlib.blake2b(np.ascontiguousarray(volume.hu), digest_size=16)
+    found.update(np.round(volume.slice_origins_mm, 2).tobytes() + np.round(volume.affine, 4).tobytes())
+    return found.hexdigest()
+
+
 def check_affine(affine: np.ndarray, name: str) -> None:
     """Raises InputError unless the affine is finite and has three independent axes."""
     if not (np.abs(affine) < LARGEST_MM).all():  # nor is NaN
@@ -182,7 +190,12 @@ def check_affine(affine: np.ndarray, name: str) -> None:
 
 
 def check_lengths(volume: Volume) -> Volume:
-    """Raises InputError unless the scan's lengths can be a head's; returns the volume."""
+    """Raises InputError unless the scan's lengths can be a head's, and its rows and columns are at right angles (slices
+    may be shifted against each other, as a tilted gantry does); returns the volume."""
+    rows, columns = volume.affine[:3, 1] / volume.pixel_mm[0], volume.affine[:3, 2] / volume.pixel_mm[1]
+    if abs(rows @ columns) > RIGHT_ANGLE:
+        degrees = np.degrees(np.arccos(np.clip(rows @ columns, -1, 1)))
+        raise InputError(f"{volume.name}: rows and columns are at {degrees:.1f} degrees; expected a right angle")
     for what, lengths in (("pixels", volume.pixel_mm), ("slices", volume.extent_mm)):
         low, high = PLAUSIBLE_MM[what]
         shortest, longest = float(np.min(lengths)), float(np.max(lengths))

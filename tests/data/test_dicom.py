@@ -19,7 +19,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from ichjax.data import dicom
+from ichjax.data import dicom, straight
 from ichjax.errors import InputError
 
 REAL = pathlib.Path(__file__).parents[3] / "shared" / "data" / "ge_head_ct"
@@ -153,11 +153,23 @@ def test_nothing_identifies_the_patient(tmp_path):
     folder = save(tmp_path / "case7", series_of())
     series = dicom.find_series(folder)[0]
     volume = dicom.read_series(folder)
-    uid = series._frames[0].header.SeriesInstanceUID
+    uid = series._frames[0].get("SeriesInstanceUID")
     for text in (repr(series), str(series), volume.name, repr(series.label)):
         assert SECRET not in text
         assert uid not in text
-    assert all("PatientName" not in frame.header and "PatientID" not in frame.header for frame in series._frames)
+    for frame in series._frames:
+        assert SECRET not in repr(frame._header) + frame.patient
+        assert not {"PatientName", "PatientID"} & set(frame._header)
+
+
+@pytest.mark.parametrize(("step_mm", "digits"), [(2 / 3, 2), (0.625, 1), (5.0, 1), (1.2345, 2)])
+def test_an_even_series_whose_positions_are_rounded_is_exact(ct_series, tmp_path, step_mm, digits):
+    places = np.round(np.arange(200) * step_mm, digits)
+    hu = np.random.default_rng(0).integers(-1000, 1000, (200, 8, 8)).astype(np.int16)
+    volume = dicom.read_series(ct_series(tmp_path / "a", hu, tuple(map(float, places)), tilt_degrees=0))
+    assert straight.in_words(volume) == "exact"
+    grid = volume.affine[2, 3] + np.arange(200) * volume.affine[2, 0]
+    assert np.abs(grid - places).max() < 0.061
 
 
 @pytest.mark.parametrize("flip", [False, True], ids=["head first", "feet first, prone"])
@@ -370,7 +382,8 @@ def test_no_pixel_spacing_at_all(tmp_path):
     ("keyword", "value", "message"),
     [
         ("Rows", 40000, r"00\.dcm: 6 slices of 40000 x 18 pixels; expected at most"),
-        ("PixelSpacing", [1e30, 1e30], "expected .*mm"),
+        ("PixelSpacing", [1e30, 1e30], "beyond reason; expected millimetres"),
+        ("PixelSpacing", [1e5, 1e5], "pixels of 1e\\+05 to 1e\\+05 mm; expected 0.05 to 20 mm"),
         ("RescaleIntercept", "0\\0", "RescaleIntercept is .*; expected 1 finite"),
     ],
 )

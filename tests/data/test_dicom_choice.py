@@ -136,6 +136,39 @@ def test_patients_whose_uids_are_missing_or_the_same_never_mix(ct_series, tmp_pa
     assert not skipped
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["named", "anonymous"])
+def test_patients_with_the_same_dummy_uids_never_mix(ct_series, tmp_path, named):
+    """Both UIDs the same, and slices that would interleave to one scan: told apart by the patient's tags, or where
+    these are empty by numbers of images that come twice."""
+    for name, start_mm in (("a", 0.0), ("b", 2.5)):
+        places = tuple(start_mm + 5 * k for k in range(4))
+        folder = ct_series(tmp_path / "in" / name, hu(4), places, StudyInstanceUID="1.2", SeriesInstanceUID="1.3")
+        for number, path in enumerate(sorted(folder.iterdir())):
+            ds = pydicom.dcmread(path)
+            ds.PatientName, ds.PatientID = (f"DOE^{name}", name) if named else ("", "")
+            ds.InstanceNumber = number + 1 + (10 * ord(name) if named else 0)
+            ds.save_as(path)
+    studies, _ = dicom.find_studies(tmp_path / "in")
+    assert [(study.folder.name, study.series[0].slices, study.problem) for study in studies] == [
+        ("a", 4, ""),
+        ("b", 4, ""),
+    ]
+    assert len({study.series[0]._frames[0].patient for study in studies}) == 1 + named
+
+
+def test_a_series_split_over_folders_is_one(ct_series, tmp_path):
+    folder = ct_series(tmp_path / "in" / "1", hu(6), EVERY_5[:6], StudyInstanceUID="1.2")
+    (tmp_path / "in" / "2").mkdir()
+    for number, path in enumerate(sorted(folder.iterdir())):
+        ds = pydicom.dcmread(path)
+        ds.InstanceNumber = number + 1
+        ds.save_as(path)
+        if number >= 3:
+            path.rename(tmp_path / "in" / "2" / path.name)
+    (study,), _ = dicom.find_studies(tmp_path / "in")
+    assert study.series[0].slices == 6
+
+
 def test_a_slice_without_the_uid_that_others_have_is_no_hole(ct_series, tmp_path):
     for name in ("a", "b"):
         ct_series(tmp_path / "in" / name, hu(4), EVERY_5[:4], StudyInstanceUID=f"1.2.{ord(name)}")

@@ -65,6 +65,10 @@ REFUSED = {
         "affine holds values that are not finite",
     ),
     "an affine whose volume is no number": (dict(srow_x=[1e38] * 4), "affine holds values that are not finite"),
+    "rows not at right angles to columns": (
+        dict(srow_x=[-1, -0.2, 0, 0]),
+        "rows and columns are at .* degrees; expected a right angle",
+    ),
     "a singular affine": (dict(srow_x=[0, 0, 0, 0]), "affine is singular"),
     "two axes in one": (dict(srow_x=[1, 0, 0, 0], srow_y=[2, 0, 0, 0]), "affine is singular"),
     "another magic": (dict(magic=b"abc"), "first bytes are no NIfTI header"),

@@ -32,6 +32,34 @@ def test_slabs_are_means_of_about_5_mm(gap_mm, many):
     assert thick.pixel_mm == volume.pixel_mm
 
 
+def test_thick_slices_above_thin_ones_stay_as_they_are_and_no_slab_bridges_a_gap():
+    """A skull base every 1.5 mm with a slice missing, the vault every 8 mm."""
+    places = np.concatenate([np.delete(np.arange(13) * 1.5, 7), 18.0 + 8.0 * np.arange(1, 6)])
+    hu = np.random.default_rng(0).integers(-1000, 1000, (6, 5, len(places))).astype(np.int16)
+    origins = np.stack([0 * places, 0 * places, places], axis=1)
+    volume = volumes.from_file_grid(hu, np.diag([-1.0, -1.0, 3.0, 1.0]), name="scan", slice_origins_mm=origins)
+    thick, most = slabs.averaged(volume, 5.0)
+    assert most == 3
+    found = [0, 3, 6, 7, 10, 11, *range(12, 17)]  # first slice of each: 7 is after the missing one
+    heights = volume.extent_mm
+    for k, (start, stop) in enumerate(zip(found, [*found[1:], len(places)], strict=True)):
+        assert stop - start == 1 or heights[start:stop].sum() < 6
+        np.testing.assert_allclose(thick.positions_mm[k], volume.positions_mm[start:stop].mean(), err_msg=str(k))
+        np.testing.assert_array_equal(thick.hu[k], np.rint(volume.hu[start:stop].astype(np.float32).mean(axis=0)))
+    np.testing.assert_array_equal(thick.hu[-5:], volume.hu[-5:])
+    weights = slabs.weights(volume, thick)
+    np.testing.assert_array_equal(weights[-5:, -5:], np.eye(5))
+
+
+def test_the_real_series_overlapping_pair_is_no_slab():
+    """4.00 mm, one step of 1.08, then 7.00: each of the two slices stands for more than 2.5 mm."""
+    places = np.cumsum([0.0, 4.0, 4.0, 1.08, 7.0, 7.0])
+    hu = np.zeros((6, 5, 6), np.int16)
+    origins = np.stack([0 * places, 0 * places, places], axis=1)
+    volume = volumes.from_file_grid(hu, np.diag([-1.0, -1.0, 4.0, 1.0]), name="scan", slice_origins_mm=origins)
+    assert slabs.averaged(volume, 5.0) == (volume, 1)
+
+
 def test_networks_trained_on_thin_slices_see_thin_slices():
     assert slabs.averaged(scan(1.0), 1.0)[1] == 1
     assert slabs.averaged(scan(1.0, slices=1), 5.0)[1] == 1

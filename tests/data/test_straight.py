@@ -8,6 +8,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 from ichjax.data import straight
 from ichjax.data import volume as volumes
+from ichjax.errors import InputError
 
 PIXEL_MM = (1.5, 1.25)
 
@@ -112,6 +113,12 @@ def test_a_single_slice_and_what_is_exact():
     assert not straight.is_exact(scan(table_mm=(0.0, 5.0, 10.0)))
     hu, _ = straight.resample(scan(table_mm=(0.0,)), None, straight.world_grid(scan(table_mm=(0.0,))))
     assert (hu > volumes.AIR_HU).any()
+
+
+def test_a_grid_of_any_size_is_not_made():
+    volume = scan(tilt_degrees=45.0, table_mm=tuple(100.0 * k for k in range(300)), size=(400, 480))
+    with pytest.raises(InputError, match=r"scan: a straight grid of it would have \d+ voxels; expected at most"):
+        straight.world_grid(volume)
 
 
 def test_a_sheared_nifti_is_said_and_its_straight_form_opens_in_itk(tmp_path):
