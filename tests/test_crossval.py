@@ -301,7 +301,7 @@ def test_a_split_over_slices_runs_and_is_marked_as_invalid_wherever_it_appears(t
     for name in ("tables/summary.csv", "tables/table6.csv", "tables/subjects.csv", "report.html", "notes.txt"):
         assert "INVALID" in (tmp_path / "run" / name).read_text()
     before = (tmp_path / "run" / "results.json").read_text()
-    assert call(*words)[0] == call("report", f"--workdir={tmp_path / 'run'}")[0] == 0
+    assert call(*words)[0] == 0
     assert (tmp_path / "run" / "results.json").read_text() == before
     for other in (["train", f"--workdir={tmp_path / 't'}"], ["prepare", "--to=nnunet", f"--output={tmp_path / 'o'}"]):
         status, said = call(*other, f"--config={path}")

@@ -11,6 +11,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
+import ichjax
 import launch
 
 pytestmark = pytest.mark.xdist_group("predict")  # one trained run for all
@@ -77,18 +78,19 @@ def planted(request, tmp_path, ct_series, tiny_root):
 def test_it_is_found_by_predict_in_every_form(planted, run, tmp_path, capsys):
     before, after, block, ml, files = planted
     command = ["predict", f"--workdir={run}"]
-    without = run_on(command, before, tmp_path / "out0")
-    found = run_on(command, after, tmp_path / "out1", "--dicom_seg")
-    rows = [json.loads((output / "case" / "prediction.json").read_text()) for output in (without, found)]
-    masks = [np.asarray(nib.load(output / "case" / "mask.nii.gz").dataobj) for output in (without, found)]
-    region = np.zeros(masks[0].T.shape, bool)
+    found = run_on(command, after, tmp_path / "out", "--dicom_seg")
+    row = json.loads((found / "case" / "prediction.json").read_text())
+    at = np.asarray(nib.load(found / "case" / "mask.nii.gz").dataobj).T.astype(bool)
+    trained, volume = ichjax.load_run(run), ichjax.read(before)
+    without = ichjax.predict(volume, trained)
+    was = volume.to_file_grid(without.mask).T.astype(bool)
+    region = np.zeros(at.shape, bool)
     region[block] = True
-    at, was = masks[1].T.astype(bool), masks[0].T.astype(bool)
     assert at[region].all()
     np.testing.assert_array_equal(at[~region], was[~region])
     assert not was[region].any()
-    assert rows[1]["volume_ml"] - rows[0]["volume_ml"] == pytest.approx(ml, rel=0.01)
-    assert rows[1]["geometry"].startswith("approximate")
+    assert row["volume_ml"] - ichjax.describe(trained, volume, without)["volume_ml"] == pytest.approx(ml, rel=0.01)
+    assert row["geometry"].startswith("approximate")
     assert_on_right_images(found / "dicom_seg" / "case.dcm", at, files)
     for name in ("mask", "scan"):
         for form in ("", "_world"):

@@ -68,6 +68,14 @@ def same(weights, expected):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-5), weights, expected)
 
 
+def test_two_processes_train_alike(words, alone):
+    said = together(words("train", "jit"), devices=2)
+    same(initial.read(words.place / "jit" / "fold_0" / "weights"), alone)
+    assert "fold 0 epoch" in said[0]
+    assert "epoch" not in said[1]  # one of them speaks
+
+
+@pytest.mark.faults
 def test_two_processes_cross_validate_a_fold(words, alone):
     said = together([*words("crossval", "two"), "--config.folds=0"], devices=2)
     run = words.place / "two"
@@ -86,7 +94,7 @@ def test_two_processes_cross_validate_a_fold(words, alone):
 
 @pytest.mark.faults
 @pytest.mark.parametrize("mode", ["pmap", "shard_map"])
-def test_two_processes_train_alike_in_every_mode(words, alone, mode):
+def test_and_in_every_mode(words, alone, mode):
     together(words("train", mode, parallel=mode), devices=2)
     same(initial.read(words.place / mode / "fold_0" / "weights"), alone)
 
