@@ -3,11 +3,15 @@
 import os
 import tempfile
 
+from tests import xla
+
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Four devices; and little optimization, since compiling takes far longer here than running what was compiled.
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
-    f" --xla_force_host_platform_device_count={os.environ.get('ICHJAX_TEST_DEVICES', '4')}"
-    " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        f"--xla_force_host_platform_device_count={os.environ.get('ICHJAX_TEST_DEVICES', '4')}",
+        *xla.FLAGS,
+    ]
 )
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Programs that several tests compile, in this process or in another, are compiled once in a session.

@@ -21,7 +21,8 @@ SMALL = {"model.depth": 1, "model.base_width": 2, "model.norm": "none", "model.d
 
 def start(words, *, devices, process=None, processes=2, port=None):
     """A process of launch.py with so many devices; one of several where `process` says which."""
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    others = " ".join(flag for flag in os.environ["XLA_FLAGS"].split() if "device_count" not in flag)
+    flags = f"{others} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "ICHJAX_TRACEBACK": "1"}
     if process is not None:
         words = [*words, f"--coordinator=localhost:{port}", f"--processes={processes}", f"--process={process}"]

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from ichjax.ops import augment
+from tests.xla import AS_USERS
 
 RANGES = augment.AffineRange()
 
 
-WARP = jax.jit(augment.warp)
-DRAW = jax.jit(augment.draw, static_argnums=(1, 2))
-AUGMENT = jax.jit(augment.augment, static_argnums=3)
+WARP = jax.jit(augment.warp, compiler_options=AS_USERS)
+DRAW = jax.jit(augment.draw, static_argnums=(1, 2), compiler_options=AS_USERS)
+AUGMENT = jax.jit(augment.augment, static_argnums=3, compiler_options=AS_USERS)
 
 
 @given(st.integers(0, 2**31), st.sampled_from([4, 15, 32]))

@@ -9,13 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ichjax.ops import morphology
+from tests.xla import AS_USERS
 
 SIZES = st.sampled_from([(1, 1), (3, 40), (33, 29)])  # few shapes, since each is compiled
 SIDES = st.sampled_from([1, 2, 3, 5, 10, 12])
 JITTED = {
-    name: jax.jit(getattr(morphology, name), static_argnames="side") for name in ("dilate", "erode", "close", "open")
+    name: jax.jit(getattr(morphology, name), static_argnames="side", compiler_options=AS_USERS)
+    for name in ("dilate", "erode", "close", "open")
 }
-PAPERS = jax.jit(lambda masks: morphology.clean(masks, closing=10, opening=5))
+PAPERS = jax.jit(lambda masks: morphology.clean(masks, closing=10, opening=5), compiler_options=AS_USERS)
 
 
 def random_mask(size, share, seed):
