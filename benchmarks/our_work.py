@@ -15,8 +15,7 @@ from tqdm import tqdm
 from benchmarks import keras_pipeline as host
 from ichjax import compiler
 from ichjax import config as configs
-from ichjax.data import cache, layouts, loader, regrid
-from ichjax.data import volume as volumes
+from ichjax.data import cache, layouts, loader, nifti, regrid
 from ichjax.data.patch_table import Epochs, patch_table
 from ichjax.methods.slices import SlicePredictor, pad_depth
 from ichjax.ops import losses, metrics
@@ -208,12 +207,12 @@ def predict_scan(
         multiple=2**config.model.depth,
     )
     params = states.create(config, fold=0).params if weights is None else host.read_weights(weights)
-    params, read = predict.place(params), volumes.read_nifti(pathlib.Path(scan))
+    params, read = predict.place(params), nifti.read_nifti(pathlib.Path(scan))
     kernels = {"closing": config.predict.closing_px, "opening": config.predict.opening_px}
     clean = jax.jit(lambda probability: metrics.masks_at(probability, jnp.float32([threshold]), **kernels)[0])
 
     def work() -> dict:
-        volume = volumes.read_nifti(pathlib.Path(scan)) if from_disk else read
+        volume = nifti.read_nifti(pathlib.Path(scan)) if from_disk else read
         grid = regrid.own_grid(volume)
         mask = np.asarray(clean(pad_depth(predict(params, volume.hu, grid, grid), 0.0)))[: len(volume.hu)]
         pixels = mask.sum(axis=(1, 2))

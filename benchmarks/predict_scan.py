@@ -24,7 +24,7 @@ from benchmarks.keras_pipeline import read_weights
 from benchmarks.our_work import paper_config, save_weights
 from benchmarks.train_step import OURS, PEERS, packages
 from ichjax.data import layouts, source
-from ichjax.data.volume import read_nifti
+from ichjax.data.nifti import read_nifti
 from ichjax.ops import hu as hu_ops
 from ichjax.train.state import make_model
 

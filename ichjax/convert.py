@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ichjax import __version__
-from ichjax.data import straight
+from ichjax.data import nifti, straight
 from ichjax.data import volume as volumes
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError, only_input_errors
@@ -81,8 +81,8 @@ def _convert_one(source: Source, output: pathlib.Path, *, overwrite: bool) -> bo
         world.unlink(missing_ok=True)
     else:
         grid = straight.world_grid(volume)
-        volumes.write_grid(world, straight.resample(volume, None, grid)[0], grid.affine)
-    volumes.write_nifti(scan, volume.hu, volume)
+        nifti.write_grid(world, straight.resample(volume, None, grid)[0], grid.affine)
+    nifti.write_nifti(scan, volume.hu, volume)
     write_json(about, describe(volume, source))
     tilt = f", tilted by {tilt_degrees(volume):.1f} degrees" if tilt_degrees(volume) >= 0.1 else ""
     beside = f"; {world.name}: on a straight grid" if geometry != "exact" else ""
@@ -92,7 +92,7 @@ def _convert_one(source: Source, output: pathlib.Path, *, overwrite: bool) -> bo
 
 def _holds(path: pathlib.Path, volume: Volume) -> bool:
     try:
-        return volumes.hu_digest(volumes.read_nifti(path)) == volumes.hu_digest(volume)
+        return volumes.hu_digest(nifti.read_nifti(path)) == volumes.hu_digest(volume)
     except InputError:
         return False
 

@@ -7,8 +7,7 @@ import pathlib
 import re
 from collections.abc import Iterator, Sequence
 
-from ichjax.data import dicom, layouts
-from ichjax.data import volume as volumes
+from ichjax.data import dicom, layouts, nifti
 from ichjax.data.subjects import Subject
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError, only_input_errors
@@ -46,7 +45,7 @@ class Source:
             if self.subject is not None and self.subject.layout == "jpeg":
                 return layouts.load_scan(self.subject).volume
             if self.series is None:
-                return volumes.read_nifti(self.path)
+                return nifti.read_nifti(self.path)
             try:
                 return dicom.read_series(self.path, self.series)
             except InputError as error:  # it names a file, but not in which of the folders

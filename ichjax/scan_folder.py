@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 
-from ichjax.data import dicom_seg, straight
+from ichjax.data import dicom_seg, nifti, straight
 from ichjax.data import volume as volumes
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
@@ -97,11 +97,11 @@ def write(
         if wanted.dicom_seg and source.series is not None:
             _write_segmentation(segmentation(folder), source, volume, found, row)
             row["dicom_seg"] = _digest_of(segmentation(folder))
-        volumes.write_nifti(aside / MASK, found.mask, volume)
+        nifti.write_nifti(aside / MASK, found.mask, volume)
         if wanted.probability:
-            volumes.write_nifti(aside / PROBABILITY, np.rint(found.probability * 255).astype(np.uint8), volume)
+            nifti.write_nifti(aside / PROBABILITY, np.rint(found.probability * 255).astype(np.uint8), volume)
         if source.series is not None:
-            volumes.write_nifti(aside / SCAN, volume.hu, volume)
+            nifti.write_nifti(aside / SCAN, volume.hu, volume)
         if straight.in_words(volume) != "exact":
             _write_world(aside, volume, found.mask)
         figures.overlay_sheet(aside / OVERLAY, volume, found.mask, title=f"{row['volume_ml']:.2f} mL predicted")
@@ -120,8 +120,8 @@ def write(
 def _write_world(folder: pathlib.Path, volume: Volume, mask: np.ndarray) -> None:
     grid = straight.world_grid(volume)
     hu, on_grid = straight.resample(volume, mask, grid)
-    volumes.write_grid(folder / SCAN_WORLD, hu, grid.affine)
-    volumes.write_grid(folder / MASK_WORLD, on_grid, grid.affine)
+    nifti.write_grid(folder / SCAN_WORLD, hu, grid.affine)
+    nifti.write_grid(folder / MASK_WORLD, on_grid, grid.affine)
 
 
 def _write_segmentation(path: pathlib.Path, source: Source, volume: Volume, found: Found, row: dict) -> None:

@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 
 from ichjax.data.cache import CachedScan
-from ichjax.data.volume import write_nifti
+from ichjax.data.nifti import write_nifti
 from ichjax.errors import InputError
 from ichjax.evaluate import protocol
 from ichjax.evaluate.beyond import beyond

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ichjax import run, score
 from ichjax.ahead import one_ahead
-from ichjax.data import cache
+from ichjax.data import cache, nifti
 from ichjax.data import volume as volumes
 from ichjax.data.ct_ich_tables import ranges
 from ichjax.data.subjects import Subject
@@ -173,7 +173,7 @@ def load_prediction(path: pathlib.Path, volume: Volume) -> tuple[str, np.ndarray
     Raises:
       InputError: not readable, values that are neither, or another grid than the scan's.
     """
-    array, affine = volumes.load_array(path, name=path.name)
+    array, affine = nifti.load_array(path, name=path.name)
     kind, to_share = _interpret(array, path.name)
     to_int16 = lambda values: np.rint(to_share(values) * SCALE).astype(np.int16)  # noqa: E731
     if array.dtype == np.uint8:  # of 256 levels, each is converted once

@@ -12,6 +12,7 @@ import pytest
 import launch
 from ichjax import export
 from ichjax import trained as trained_runs
+from ichjax.data import nifti
 from ichjax.data import volume as volumes
 from ichjax.errors import InputError
 
@@ -38,7 +39,7 @@ def trained(tiny_network_run, tiny_root, tmp_path_factory):
     run = tmp_path_factory.mktemp("export") / "run"
     shutil.copytree(tiny_network_run, run)
     # So few updates leave all pixels on one side of any threshold chosen beforehand.
-    volume = volumes.read_nifti(tiny_root / "ct_scans" / "049.nii")
+    volume = nifti.read_nifti(tiny_root / "ct_scans" / "049.nii")
     probability = trained_runs.predict(volume, trained_runs.load_run(run)).probability
     config = json.loads((run / "config.json").read_text())
     config["predict"]["threshold"] = round(float(np.quantile(probability, 0.7)), 5)
@@ -55,7 +56,7 @@ def exported(trained, tmp_path_factory):
 
 
 def test_a_process_without_ichjax_finds_the_same_masks(exported, trained, tiny_root, tmp_path):
-    volume = volumes.read_nifti(tiny_root / "ct_scans" / "049.nii")
+    volume = nifti.read_nifti(tiny_root / "ct_scans" / "049.nii")
     volume.hu[0, 0, 0] += 1  # else it is one of the run's own scans, for which not all folds are asked
     many = [np.resize(volume.hu, (slices, 32, 32)) for slices in (4, 11)]
     np.savez(tmp_path / "hu.npz", *many)

@@ -12,6 +12,7 @@ import pytest
 import ichjax
 import launch
 from ichjax import trained
+from ichjax.data import nifti
 from ichjax.data import volume as volumes
 from ichjax.data.volume import hu_digest
 from ichjax.errors import InputError
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.xdist_group("export")  # the network of a run that is t
 @pytest.fixture
 def scan(tiny_root):
     """A scan that is none of the run's own."""
-    volume = volumes.read_nifti(tiny_root / "ct_scans" / "049.nii")
+    volume = nifti.read_nifti(tiny_root / "ct_scans" / "049.nii")
     volume.hu[0, 0, 0] += 1
     return volume
 
@@ -76,8 +77,8 @@ def test_a_run_without_its_scans_on_record_knows_none(tiny_network_run, tiny_roo
 
 
 def test_the_digest_is_of_hu_alone(tiny_root, scan):
-    own = volumes.read_nifti(tiny_root / "ct_scans" / "049.nii")
-    assert hu_digest(own) == hu_digest(volumes.read_nifti(tiny_root / "ct_scans" / "049.nii", name="else"))
+    own = nifti.read_nifti(tiny_root / "ct_scans" / "049.nii")
+    assert hu_digest(own) == hu_digest(nifti.read_nifti(tiny_root / "ct_scans" / "049.nii", name="else"))
     assert hu_digest(own) != hu_digest(scan)
 
 
@@ -189,12 +190,12 @@ def test_the_same_scan_in_all_48_orders_of_its_axes_gives_the_same_mask(tiny_net
         volume = ichjax.read(tmp_path / "turned.nii")
         found = ichjax.predict(volume, run)
         np.testing.assert_array_equal(found.mask, expected)
-        volumes.write_nifti(tmp_path / "mask.nii", found.mask, volume)
+        nifti.write_nifti(tmp_path / "mask.nii", found.mask, volume)
         mask = nib.load(tmp_path / "mask.nii")
         assert mask.shape == turned.shape
         np.testing.assert_allclose(mask.affine, turned.affine, atol=1e-5)
         for index in np.argwhere(expected)[::97]:  # by millimetres, not by our own turning back
-            ras = volumes.read_nifti(tiny_root / "ct_scans" / "050.nii").affine @ [*index, 1]
+            ras = nifti.read_nifti(tiny_root / "ct_scans" / "050.nii").affine @ [*index, 1]
             there = np.rint(np.linalg.inv(turned.affine) @ ras)[:3].astype(int)
             assert np.asarray(mask.dataobj)[tuple(there)] == 1
 

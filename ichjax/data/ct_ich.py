@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ichjax.data import nifti
 from ichjax.data import volume as volumes
 from ichjax.data.ct_ich_tables import (
     SUBTYPES,
@@ -201,7 +202,7 @@ def load_scan(subject: Subject) -> Scan:
       InputError: a file is missing, damaged, not 3-D or not in HU; the mask is neither 0/1 nor 0/255, or lies on
         another grid than the scan; or there is no mask although the labels do not rule out a hemorrhage.
     """
-    volume = volumes.read_nifti(subject.scan_path, name=file_name(subject.scan_path, subject))
+    volume = nifti.read_nifti(subject.scan_path, name=file_name(subject.scan_path, subject))
     notes = []
     if subject.mask_path is not None:
         mask = _load_mask(subject, volume)
@@ -215,7 +216,7 @@ def load_scan(subject: Subject) -> Scan:
 def _load_mask(subject: Subject, volume: Volume) -> np.ndarray:
     """uint8 [D, H, W] of 0 and 1 on the scan's voxels, in whatever axis order the mask was stored."""
     name = file_name(subject.mask_path, subject)
-    array, affine = volumes.load_array(subject.mask_path, name=name)
+    array, affine = nifti.load_array(subject.mask_path, name=name)
     mask = volumes.from_file_grid(_binarize(array, name), affine, name=name)
     volumes.check_same_grid(mask, volume)
     return mask.hu.astype(np.uint8)

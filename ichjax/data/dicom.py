@@ -11,7 +11,8 @@ import pydicom.misc
 from ichjax.data import dicom_choice, dicom_groups
 from ichjax.data import volume as volumes
 from ichjax.data.dicom_choice import Traits
-from ichjax.data.dicom_frames import Frame, decode, to_hu
+from ichjax.data.dicom_frames import Frame
+from ichjax.data.dicom_pixels import decode, to_hu
 from ichjax.data.nifti_header import MOST_VOXELS
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError

@@ -7,8 +7,7 @@ import sys
 
 import tqdm
 
-from ichjax.data import layouts, splits
-from ichjax.data import volume as volumes
+from ichjax.data import layouts, nifti, splits
 from ichjax.data.subjects import Dataset
 from ichjax.errors import InputError
 from ichjax.files import write_json, write_text
@@ -96,8 +95,8 @@ def _write_cases(dataset: Dataset, place: pathlib.Path, *, progress: bool) -> di
             problems[subject.number] = str(error)
             continue
         case = case_name(subject.number)
-        volumes.write_nifti(place / "imagesTr" / f"{case}_0000{ENDING}", scan.volume.hu, scan.volume)
-        volumes.write_nifti(place / "labelsTr" / f"{case}{ENDING}", scan.mask, scan.volume)
+        nifti.write_nifti(place / "imagesTr" / f"{case}_0000{ENDING}", scan.volume.hu, scan.volume)
+        nifti.write_nifti(place / "labelsTr" / f"{case}{ENDING}", scan.mask, scan.volume)
     return problems
 
 

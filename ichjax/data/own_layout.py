@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from ichjax.data import own_labels
+from ichjax.data import nifti, own_labels
 from ichjax.data import volume as volumes
 from ichjax.data.ct_ich_tables import SUBTYPES
 from ichjax.data.subjects import (
@@ -122,7 +122,7 @@ def _bleeding_slices(subject: Subject) -> np.ndarray:
     """bool [D], whether the mask has anything on a slice, by SliceNumber of the scan's file."""
     labels, _ = _load_labels(subject)
     bleeding = labels.any(axis=(1, 2))
-    return bleeding[::-1] if volumes.runs_to_feet(subject.scan_path) else bleeding
+    return bleeding[::-1] if nifti.runs_to_feet(subject.scan_path) else bleeding
 
 
 def load_scan(subject: Subject) -> Scan:
@@ -133,7 +133,7 @@ def load_scan(subject: Subject) -> Scan:
         there is no hemorrhage); or the mask holds other values than whole labels from 0 to 255, or lies on another
         grid than the scan.
     """
-    volume = volumes.read_nifti(subject.scan_path, name=file_name(subject.scan_path, subject))
+    volume = nifti.read_nifti(subject.scan_path, name=file_name(subject.scan_path, subject))
     if subject.mask_path is None:
         name = subject.scan_path.name
         raise InputError(f"{MASKS}/{name} (subject {subject.number}): no such file; expected a mask for every scan")
@@ -152,7 +152,7 @@ def load_scan(subject: Subject) -> Scan:
 def _load_labels(subject: Subject) -> tuple[np.ndarray, Volume]:
     """(uint8 [D, H, W], the same as a `Volume` that says where it lies) of a subject's mask."""
     name = file_name(subject.mask_path, subject)
-    array, affine = volumes.load_array(subject.mask_path, name=name)
+    array, affine = nifti.load_array(subject.mask_path, name=name)
     whole = array if array.dtype.kind in "iu" else np.rint(array)
     if whole.min() < 0 or whole.max() > HIGHEST_LABEL or (whole is not array and np.abs(array - whole).max() > 1e-3):
         raise InputError(

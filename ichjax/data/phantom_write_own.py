@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 
+from ichjax.data import nifti
 from ichjax.data import volume as volumes
 from ichjax.data.ct_ich_tables import SUBTYPES
 from ichjax.data.phantom_write import slice_rows, subject_row, write_csv
@@ -25,7 +26,7 @@ def write_scan(root: pathlib.Path, subject) -> None:
     volume = volumes.from_file_grid(subject.hu.transpose(2, 1, 0), subject.affine @ to_disk, name=name)
     for folder, array in (("images", subject.hu), ("masks", subject.mask)):
         (root / folder).mkdir(parents=True, exist_ok=True)
-        volumes.write_nifti(root / folder / name, array, volume)
+        nifti.write_nifti(root / folder / name, array, volume)
 
 
 def write_tables(root: pathlib.Path, slice_table, subject_table, *, footer: str) -> None:

@@ -2,13 +2,10 @@
 
 import dataclasses
 import hashlib
-import pathlib
 
-import nibabel as nib
 import numpy as np
 from nibabel import orientations
 
-from ichjax.data import nifti_header
 from ichjax.errors import InputError
 
 # Axis 0 grows to the head (S), axis 1 to the back (P), axis 2 to the patient's left (L): slices stack upwards,
@@ -245,105 +242,3 @@ def check_same_grid(mask: Volume, scan: Volume) -> None:
             f"{mask.name}: lies up to {apart:.2f} mm away from its scan by the affines; expected the same grid "
             f"(within {allowed:.2f} mm)"
         )
-
-
-def load_array(path: pathlib.Path, *, name: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Reads a 3-D NIfTI: (array with the file's scaling applied, affine [4, 4]).
-
-    Args:
-      path: a .nii or .nii.gz file.
-      name: what to call it in messages; None calls it by its path.
-
-    Raises:
-      InputError: the file is missing, damaged, truncated, not 3-D, or larger than a head CT can be.
-    """
-    path = pathlib.Path(path)
-    name = str(path) if name is None else name
-    if not path.is_file():
-        raise InputError(f"{name}: no such file; expected a NIfTI (.nii or .nii.gz)")
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        raise InputError(f"{name}: not a readable NIfTI; expected a file that ends in .nii or .nii.gz")
-    nifti_header.check(path, name)
-    try:
-        image = nib.load(path)
-    except Exception as error:  # nibabel and zlib raise many kinds here; all mean the same to a user
-        raise InputError(f"{name}: not a readable NIfTI ({_reason(error, path)})") from error
-    try:
-        array = np.asanyarray(image.dataobj)
-        array = array.reshape(array.shape[:3])  # further dimensions hold one scan
-    except Exception as error:
-        raise InputError(f"{name}: the image data is damaged or truncated ({_reason(error, path)})") from error
-    if array.dtype.kind not in "iuf":
-        raise InputError(f"{name}: holds {array.dtype} voxels; expected integers or floats")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError(f"{name}: holds voxels that are not finite; expected numbers")
-    return array, np.asarray(image.affine, dtype=np.float64)
-
-
-def runs_to_feet(path: pathlib.Path) -> bool:
-    """Whether the slices of a NIfTI are stored from the head down; False where its header cannot say so."""
-    try:
-        orientation = orientations.io_orientation(nib.load(path).affine)
-    except Exception:  # whatever is wrong with the file is told when its voxels are read
-        return False
-    return bool((orientation[orientation[:, 0] == 2, 1] < 0).any())
-
-
-def _reason(error: Exception, path: pathlib.Path) -> str:
-    """The first line of a library's message, without the folders that it may quote."""
-    text = str(error).replace(str(path), path.name).strip()
-    return (text.splitlines() or [type(error).__name__])[0][:160]
-
-
-def read_nifti(path: pathlib.Path, *, hu_range: tuple[int, int] = HU_RANGE, name: str | None = None) -> Volume:
-    """Reads a scan in HU from a NIfTI file, whatever its axis order; checked by `check_hu` and
-    `check_lengths`.
-
-    Args:
-      path: a .nii or .nii.gz file.
-      hu_range: what the file can hold.
-      name: what to call it in messages; None calls it by its path.
-
-    Raises:
-      InputError: as `load_array`, `check_affine` and `check_hu` say.
-    """
-    array, affine = load_array(path, name=name)
-    volume = from_file_grid(array, affine, name=str(path) if name is None else name, hu_range=hu_range)
-    del array  # up to hundreds of MB where the file's scaling makes it float64
-    notes = nifti_header.check(pathlib.Path(path), volume.name)
-    return check_hu(check_lengths(dataclasses.replace(volume, notes=notes)))
-
-
-def write_nifti(path: pathlib.Path, array: np.ndarray, volume: Volume) -> None:
-    """Writes an array [D, H, W] of `volume` on the file's own grid; the header holds nothing but the geometry.
-
-    Args:
-      path: ends in .nii or .nii.gz; written aside and renamed, so a reader sees it whole or not at all.
-      array: uint8, int16 or float32.
-    """
-    write_grid(path, volume.to_file_grid(array), volume.file_affine)
-
-
-def write_grid(path: pathlib.Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Writes an array [I, J, K] of any grid, as `write_nifti` does.
-
-    Args:
-      affine: float [4, 4], maps (i, j, k, 1) to RAS+ mm.
-    """
-    path = pathlib.Path(path)
-    image = nib.Nifti1Image(array, affine)
-    image.set_qform(_rigid(affine), code=1)
-    image.set_sform(affine, code=1)
-    image.header.set_xyzt_units("mm")
-    aside = path.with_name("." + path.name)
-    nib.save(image, aside)
-    aside.replace(path)
-
-
-def _rigid(affine: np.ndarray) -> np.ndarray:
-    """The nearest affine without shear, which is all a qform can hold."""
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    u, _, vt = np.linalg.svd(affine[:3, :3] / lengths)
-    rigid = affine.copy()
-    rigid[:3, :3] = (u @ vt) * lengths
-    return rigid

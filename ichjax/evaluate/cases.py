@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from ichjax.data import ct_ich, layouts
+from ichjax.data import ct_ich, layouts, nifti
 from ichjax.data import volume as volumes
 from ichjax.errors import InputError
 from ichjax.evaluate.workdir import Run
@@ -58,7 +58,7 @@ def load_case(run: Run, dataset: ct_ich.Dataset, number: int) -> Case:
         raise InputError(f"subject {number}: not in the data set any more; expected the one that was scored")
     scan = layouts.load_scan(subject)
     name = f"predictions/{number:03d}.nii.gz"
-    array, affine = volumes.load_array(run.path / name, name=name)
+    array, affine = nifti.load_array(run.path / name, name=name)
     prediction = volumes.from_file_grid(array, affine, name=name)
     if prediction.shape != scan.volume.shape:
         raise InputError(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from ichjax.data import nifti
 from ichjax.data import volume as volumes
 from ichjax.data.ct_ich import Dataset
 from ichjax.errors import InputError
@@ -87,7 +88,7 @@ def _cut(run: Run, dataset: Dataset, s) -> list[Patch]:
     """Every patch of a slice."""
     case = cases.load_case(run, dataset, s.subject)
     name = f"probabilities/{s.subject:03d}.nii.gz"
-    array, affine = volumes.load_array(run.path / name, name=name)
+    array, affine = nifti.load_array(run.path / name, name=name)
     stored = volumes.from_file_grid(array, affine, name=name)
     if stored.shape != case.volume.shape:
         raise InputError(f"{name}: has the shape {stored.file_shape}; expected its scan's, {case.volume.file_shape}")

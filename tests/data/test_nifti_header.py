@@ -8,8 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ichjax.data import nifti_header
-from ichjax.data import volume as volumes
+from ichjax.data import nifti, nifti_header
 from ichjax.errors import InputError
 
 
@@ -83,14 +82,14 @@ def test_what_is_refused(tmp_path, case, packed):
     content = head(**fields) + voxels()
     path.write_bytes(gzip.compress(content) if packed else content)
     with pytest.raises(InputError, match=said) as caught:
-        volumes.read_nifti(path)
+        nifti.read_nifti(path)
     assert str(path) in str(caught.value)
 
 
 def test_the_scan_itself_is_read(tmp_path):
     """Else all of the above might be refused for another reason."""
     (tmp_path / "a.nii").write_bytes(head() + voxels())
-    assert volumes.read_nifti(tmp_path / "a.nii").notes == ()
+    assert nifti.read_nifti(tmp_path / "a.nii").notes == ()
 
 
 def test_one_hundred_thousand_slices(tmp_path):
@@ -99,7 +98,7 @@ def test_one_hundred_thousand_slices(tmp_path):
     header["dim"], header["pixdim"][1:4] = [3, 512, 512, 100_000, 1, 1, 1, 1], 1
     (tmp_path / "a.nii").write_bytes(header.binaryblock + bytes(4000))
     with pytest.raises(InputError, match=r"claims the shape \(512, 512, 100000\)"):
-        volumes.read_nifti(tmp_path / "a.nii")
+        nifti.read_nifti(tmp_path / "a.nii")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +120,7 @@ def test_a_gzip_bomb_takes_no_memory(tmp_path, fields, extra):
     (tmp_path / "a.nii.gz").write_bytes(packed.getvalue())
     tracemalloc.start()
     with pytest.raises(InputError):
-        volumes.read_nifti(tmp_path / "a.nii.gz")
+        nifti.read_nifti(tmp_path / "a.nii.gz")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 20e6
@@ -132,12 +131,12 @@ def test_extensions_that_fit_are_passed_over(tmp_path):
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"a word" * 50))
     for name in ("a.nii", "a.nii.gz"):
         nib.save(image, tmp_path / name)
-        assert volumes.read_nifti(tmp_path / name).shape == (4, 8, 8)
+        assert nifti.read_nifti(tmp_path / name).shape == (4, 8, 8)
 
 
 def test_a_header_without_orientation_is_noted(tmp_path):
     (tmp_path / "a.nii").write_bytes(head(sform_code=0, qform_code=0) + voxels())
-    assert volumes.read_nifti(tmp_path / "a.nii").notes[0].startswith("the header says no orientation")
+    assert nifti.read_nifti(tmp_path / "a.nii").notes[0].startswith("the header says no orientation")
 
 
 @pytest.mark.parametrize(
@@ -153,12 +152,12 @@ def test_values_that_are_no_hu(tmp_path, values, said):
     hu = np.frombuffer(voxels(), np.int16).astype(np.int32)
     (tmp_path / "a.nii").write_bytes(head() + values(hu).astype(np.int16).tobytes())
     with pytest.raises(InputError, match=said):
-        volumes.read_nifti(tmp_path / "a.nii")
+        nifti.read_nifti(tmp_path / "a.nii")
 
 
 def test_only_nifti_is_opened(tmp_path):
     """nibabel would open other formats by their names."""
     (tmp_path / "a.mgh").write_bytes(head() + voxels())
     with pytest.raises(InputError, match=r"expected a file that ends in \.nii or \.nii\.gz"):
-        volumes.read_nifti(tmp_path / "a.mgh")
+        nifti.read_nifti(tmp_path / "a.mgh")
     assert nifti_header.MOST_VOXELS == 512 * 512 * 1024

@@ -6,7 +6,7 @@ import pytest
 import SimpleITK as sitk
 from scipy.interpolate import RegularGridInterpolator
 
-from ichjax.data import straight
+from ichjax.data import nifti, straight
 from ichjax.data import volume as volumes
 from ichjax.errors import InputError
 
@@ -132,5 +132,5 @@ def test_a_sheared_nifti_is_said_and_its_straight_form_opens_in_itk(tmp_path):
     with pytest.raises(RuntimeError, match="orthonormal"):
         sitk.ReadImage(str(tmp_path / "own.nii"))
     grid = straight.world_grid(volume)
-    volumes.write_grid(tmp_path / "world.nii", straight.resample(volume, None, grid)[0], grid.affine)
+    nifti.write_grid(tmp_path / "world.nii", straight.resample(volume, None, grid)[0], grid.affine)
     assert sitk.ReadImage(str(tmp_path / "world.nii")).GetSize() == grid.shape

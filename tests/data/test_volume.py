@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ichjax.data import volume
+from ichjax.data import nifti, volume
 from ichjax.errors import InputError
 
 PERMUTATIONS = list(itertools.permutations(range(3)))
@@ -205,7 +205,7 @@ def test_a_file_is_read_with_its_scaling(tmp_path, ending):
     nib.save(image, path)
     stored = np.asanyarray(nib.load(path).dataobj.get_unscaled()).astype(float)
     slope, inter = nib.load(path).dataobj.slope, nib.load(path).dataobj.inter
-    array, affine = volume.load_array(path)
+    array, affine = nifti.load_array(path)
     np.testing.assert_allclose(array, stored * slope + inter)
     np.testing.assert_array_equal(affine, np.diag([-1, -1, 5, 1.0]))
 
@@ -217,7 +217,7 @@ def test_slope_and_intercept_of_a_raw_header_are_applied(tmp_path):
     raw = bytearray(path.read_bytes())
     raw[112:120] = np.array([255 / 65535, 127.5019], "<f4").tobytes()
     path.write_bytes(raw)
-    array, _ = volume.load_array(path)
+    array, _ = nifti.load_array(path)
     np.testing.assert_allclose(array.ravel(), [0, 255], atol=0.01)
 
 
@@ -262,31 +262,31 @@ def _huge(path):
 def test_a_file_that_is_no_scan_is_answered_with_its_name(tmp_path, name, make, message):
     make(tmp_path / name)
     with pytest.raises(InputError, match=message) as caught:
-        volume.load_array(tmp_path / name)
+        nifti.load_array(tmp_path / name)
     assert str(caught.value).startswith(f"{tmp_path / name}: ")
     with pytest.raises(InputError, match=r"^neutral: "):
-        volume.load_array(tmp_path / name, name="neutral")
+        nifti.load_array(tmp_path / name, name="neutral")
 
 
 def test_a_fourth_axis_of_one_is_let_pass(tmp_path):
-    array, _ = volume.load_array(_save(tmp_path / "a.nii", head_hu()[..., None]))
+    array, _ = nifti.load_array(_save(tmp_path / "a.nii", head_hu()[..., None]))
     np.testing.assert_array_equal(array, head_hu())
 
 
 def test_read_nifti_refuses_what_is_no_hu(tmp_path):
     path = _save(tmp_path / "a.nii", np.arange(60, dtype=np.uint8).reshape(3, 4, 5))
     with pytest.raises(InputError, match="8-bit"):
-        volume.read_nifti(path)
-    assert volume.read_nifti(path, hu_range=(0, 100)).hu.max() == 59
+        nifti.read_nifti(path)
+    assert nifti.read_nifti(path, hu_range=(0, 100)).hu.max() == 59
 
 
 @settings(max_examples=15)
 @given(affine=affines())
 def test_what_is_written_lies_on_the_scan(tmp_path_factory, affine):
     folder = tmp_path_factory.mktemp("written")
-    scan = volume.read_nifti(_save(folder / "scan.nii", head_hu((3, 4, 5)), affine))
+    scan = nifti.read_nifti(_save(folder / "scan.nii", head_hu((3, 4, 5)), affine))
     mask = (scan.hu > 30).astype(np.uint8)
-    volume.write_nifti(folder / "mask.nii.gz", mask, scan)
+    nifti.write_nifti(folder / "mask.nii.gz", mask, scan)
     written = nib.load(folder / "mask.nii.gz")
     np.testing.assert_array_equal(np.asarray(written.dataobj), head_hu((3, 4, 5)) > 30)
     assert written.get_data_dtype() == np.uint8
@@ -305,9 +305,9 @@ def test_what_is_written_says_nothing_but_the_geometry(tmp_path):
         image.header[field] = b"DOE JOHN"
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"DOE JOHN"))
     nib.save(image, tmp_path / "DOE_JOHN.nii")
-    scan = volume.read_nifti(tmp_path / "DOE_JOHN.nii")
-    volume.write_nifti(tmp_path / "mask.nii", np.zeros(scan.shape, np.uint8), scan)
-    volume.write_nifti(tmp_path / "mask.nii.gz", np.zeros(scan.shape, np.uint8), scan)
+    scan = nifti.read_nifti(tmp_path / "DOE_JOHN.nii")
+    nifti.write_nifti(tmp_path / "mask.nii", np.zeros(scan.shape, np.uint8), scan)
+    nifti.write_nifti(tmp_path / "mask.nii.gz", np.zeros(scan.shape, np.uint8), scan)
     packed = (tmp_path / "mask.nii.gz").read_bytes()
     for raw in ((tmp_path / "mask.nii").read_bytes(), packed, gzip.decompress(packed)):
         assert b"DOE" not in raw
@@ -331,6 +331,6 @@ def test_a_nominal_spacing_is_told(tmp_path):
 def test_slices_stored_from_the_head_down(tmp_path, order, slice_mm):
     affine = np.diag([-0.5, 0.5, slice_mm, 1.0])[:, [*order, 3]]
     nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), affine), tmp_path / "x.nii")
-    assert volume.runs_to_feet(tmp_path / "x.nii") == (slice_mm < 0)
+    assert nifti.runs_to_feet(tmp_path / "x.nii") == (slice_mm < 0)
     (tmp_path / "y.nii").write_bytes(b"no image")
-    assert not volume.runs_to_feet(tmp_path / "y.nii")
+    assert not nifti.runs_to_feet(tmp_path / "y.nii")

@@ -8,8 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ichjax.data import ct_ich
-from ichjax.data import volume as volumes
+from ichjax.data import ct_ich, nifti
 from ichjax.evaluate import protocol
 
 SHAPE = (5, 20, 24)  # D, H, W
@@ -130,7 +129,7 @@ def made(tmp_path_factory):
         for scan in scans:
             number = scan.subject.number
             path = place / "predictions" / f"{number:03d}.nii.gz"
-            volumes.write_nifti(path, masks[number].astype(np.uint8), scan.volume)
+            nifti.write_nifti(path, masks[number].astype(np.uint8), scan.volume)
     config = {"data": {"root": str(root), "synthetic": True, "note": NASTY}, "train": {"epochs": 3}}
     (workdir / "config.json").write_text(json.dumps(config))
     parts = [

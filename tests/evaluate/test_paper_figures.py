@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ichjax.data import volume as volumes
+from ichjax.data import nifti
 from ichjax.evaluate import cases, outlines, paper_figures, paper_figures_patches, workdir
 from ichjax.evaluate.paper_figures import Slice
 from ichjax.ops import patches
@@ -29,7 +29,7 @@ def run(made, tmp_path):
     dataset = cases.open_dataset(run)
     for number, mask in made.prediction.items():
         scan = cases.load_case(run, dataset, number).volume
-        volumes.write_nifti(path / "probabilities" / f"{number:03d}.nii.gz", mask.astype(np.uint8) * 204, scan)
+        nifti.write_nifti(path / "probabilities" / f"{number:03d}.nii.gz", mask.astype(np.uint8) * 204, scan)
     return run
 
 

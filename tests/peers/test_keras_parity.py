@@ -11,8 +11,7 @@ import pytest
 
 from benchmarks import keras_pipeline as host
 from ichjax import config as configs
-from ichjax.data import cache, layouts, regrid
-from ichjax.data import volume as volumes
+from ichjax.data import cache, layouts, nifti, regrid
 from ichjax.data.patch_table import Epochs, patch_table
 from ichjax.methods.slices import SlicePredictor
 from ichjax.ops import augment, metrics, patches
@@ -76,7 +75,7 @@ def test_other_layers_are_refused(keras_reference, ours):
 
 def test_prediction_of_a_scan_agrees(keras_reference, ours, tiny_root):
     """From a file to probability: ours, and Keras patch by patch and all at once."""
-    volume = volumes.read_nifti(tiny_root / "ct_scans" / "049.nii")
+    volume = nifti.read_nifti(tiny_root / "ct_scans" / "049.nii")
     read = host.read_scan(tiny_root / "ct_scans" / "049.nii")
     np.testing.assert_array_equal(read.hu, volume.hu)
     np.testing.assert_allclose(read.voxel_ml, volume.pixel_ml, rtol=1e-6)
