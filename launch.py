@@ -51,8 +51,9 @@ for a bleed is taken (whole, no contrast, soft kernel, slices of 2.5 to 6 mm).
 OUTPUT/NAME/ gets mask.nii.gz on the scan's own grid, overlay.png and
 prediction.json, and from DICOM scan.nii.gz, the HU under the mask. Where slices are
 tilted or unevenly spaced, *_world.nii.gz are both on a straight grid. NAME is the
-last part of the path given. OUTPUT/worklist.csv has a line for each scan, the most
-suspicious first. What is there already is kept, so an interrupted command goes on.
+last part of the scan's path, or of several that tell scans apart. docs/prediction.md
+has all fields. OUTPUT/worklist.csv has a line for each scan, the most suspicious
+first. What is there already is kept, so an interrupted command goes on.
 
 The run is the work directory of train or crossval; its finished folds are averaged,
 and a scan that it was trained on is predicted by the fold that held it out. Fields

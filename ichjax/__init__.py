@@ -2,7 +2,9 @@
 
 run = ichjax.load_run("runs/demo")
 volume = ichjax.read("scan.nii.gz")      # or a folder with a DICOM series
-found = ichjax.predict(volume, run)      # found.mask, found.probability; ichjax.describe(run, volume, found)
+found = ichjax.predict(volume, run)      # found.mask, found.probability [slices, rows, columns], as on a screen
+ichjax.write("mask.nii.gz", found.mask, volume)  # on the scan's own grid
+numbers = ichjax.describe(run, volume, found)    # what prediction.json holds
 """
 
 import importlib
@@ -15,6 +17,7 @@ _PLACES = {
     "predict": ("trained", "predict"),
     "describe": ("trained", "describe"),
     "read": ("inputs", "read_one"),
+    "write": ("data.nifti", "write"),
 }
 
 

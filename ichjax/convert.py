@@ -11,6 +11,7 @@ from ichjax.data import nifti, straight
 from ichjax.data import volume as volumes
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError, only_input_errors
+from ichjax.evaluate import quality
 from ichjax.files import claim, read_json, write_json
 from ichjax.inputs import Source, find_sources
 from ichjax.train.log import say
@@ -29,7 +30,7 @@ def convert(
     date, no UID. The face is still in the pixels.
 
     Args:
-      inputs: as `find_sources` takes them; NIfTI files are left out.
+      inputs: as `find_sources` takes them; NIfTI files in folders are left alone.
       output: made where it is missing.
       series: as for `find_sources`.
       overwrite: write again what is there already.
@@ -40,13 +41,7 @@ def convert(
     Raises:
       InputError: another process is writing to the output.
     """
-    sources, problems = find_sources(inputs, series=series, twin=TWIN)
-    problems += [
-        f"{source.path}: is no DICOM; expected a folder with a DICOM series"
-        for source in sources
-        if source.series is None and not source.problem
-    ]
-    sources = [source for source in sources if source.series is not None or source.problem]
+    sources, problems = find_sources(inputs, series=series, twin=TWIN, only_dicom=True)
     for problem in problems:
         say(f"left out: {problem}")
     written = 0
@@ -59,7 +54,8 @@ def convert(
                 problems.append(str(error))
                 say(f"left out: {error}")
     if written:
-        say("names, dates and UIDs are gone; the face is still in the pixels: share them as you would a photograph")
+        say("names, dates and UIDs of the headers are gone; the face is still in the pixels, and files are named after")
+        say("their folders: share them as you would a photograph with a name on it")
     return problems
 
 
@@ -85,8 +81,10 @@ def _convert_one(source: Source, output: pathlib.Path, *, overwrite: bool) -> bo
     nifti.write_nifti(scan, volume.hu, volume)
     write_json(about, describe(volume, source))
     tilt = f", tilted by {tilt_degrees(volume):.1f} degrees" if tilt_degrees(volume) >= 0.1 else ""
+    odd = quality.warnings(volume)
+    noted = "".join(f"; {warning}" for warning in odd)
     beside = f"; {world.name}: on a straight grid" if geometry != "exact" else ""
-    say(f"{source.name}: {len(volume.hu)} slices{tilt}, geometry {geometry}{beside} -> {scan}")
+    say(f"{source.name}: {len(volume.hu)} slices{tilt}, geometry {geometry}{beside}{noted} -> {scan}")
     return True
 
 
@@ -117,22 +115,15 @@ def describe(volume: Volume, source: Source) -> dict:
         "pixel_mm": volume.pixel_mm,
         "gap_mm": round(volume.spacing_mm[0], 3),
         "positions_mm": np.round(volume.positions_mm, 3).tolist(),
-        "slice_origins_mm": np.round(file_origins_mm(volume), 3).tolist(),
+        "slice_origins_mm": np.round(volume.file_origins_mm(), 3).tolist(),
         "first_axis": np.round(directions[:, 0], 6).tolist(),
         "second_axis": np.round(directions[:, 1], 6).tolist(),
         "kernel": traits.kernel,
         "contrast": traits.contrast,
         "remarks": traits.remarks(),
+        "warnings": quality.warnings(volume),
         "lowest_hu": int(volume.hu.min()),
         "highest_hu": int(volume.hu.max()),
         "scan_digest": volumes.scan_digest(volume),
         "made_by": f"ichjax {__version__}",
     }
-
-
-def file_origins_mm(volume: Volume) -> np.ndarray:
-    """float64 [D, 3], RAS mm of the pixel with index (0, 0) of each slice of a DICOM series' NIfTI."""
-    ours_to_file = np.linalg.inv(volume.file_affine) @ volume.affine  # the grid's own: in plane both are exact
-    corner = np.linalg.inv(ours_to_file) @ np.array([0.0, 0.0, 0.0, 1.0])
-    shift = volume.affine[:3, 1:3] @ corner[1:3]
-    return volume.slice_origins_mm + shift

@@ -23,7 +23,10 @@ def claim(folder: pathlib.Path):
     Raises:
       InputError: another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); expected a folder for the output") from error
     with (folder / CLAIM).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,13 +1,16 @@
 """What a user names as input -> the scans in it: NIfTI files, DICOM studies, data sets, in folders of any depth."""
 
+import collections
 import dataclasses
 import glob
 import os
 import pathlib
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 
 from ichjax.data import dicom, layouts, nifti
+from ichjax.data.below import files_below
 from ichjax.data.subjects import Subject
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError, only_input_errors
@@ -16,6 +19,7 @@ from ichjax.train.log import say
 NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 UID = re.compile(r"\d+(\.\d+){4,}")
 WORLD = "_world.nii"  # in the name of a scan's second form, on a straight grid
+MOST_PARTS = 4  # of a path, in a name
 OUTPUT = "prediction.json"  # a folder with it is our own output, and holds no input
 
 
@@ -24,7 +28,7 @@ class Source:
     """Where a scan is: a NIfTI file, one series of a DICOM study, or a subject of a data set.
 
     Attributes:
-      name: of its folder in the output: the last part of a path, never anything of a header.
+      name: of its folder in the output: of the path, never anything of a header.
       path: the file or folder.
       series: of a DICOM study, else None.
       subject: of a data set, else None.
@@ -53,7 +57,12 @@ class Source:
 
 
 def find_sources(
-    paths: Sequence[pathlib.Path], *, series: int | None = None, taken: Sequence[str] = (), twin: str = ""
+    paths: Sequence[pathlib.Path],
+    *,
+    series: int | None = None,
+    taken: Sequence[str] = (),
+    twin: str = "",
+    only_dicom: bool = False,
 ) -> tuple[list[Source], list[str]]:
     """Finds the scans that paths name.
 
@@ -64,12 +73,13 @@ def find_sources(
       paths: as the user gave them.
       series: take the series of this rank, from 1, of every study, not the one that suits best.
       taken: names that no source gets.
+      only_dicom: leave NIfTI files out.
       twin: what the command writes behind a source's name; no other source gets that name.
 
     Returns:
       (the sources, [one sentence for each path at which there is none]).
     """
-    sources, problems, names = [], [], set(taken)
+    sources, problems = [], []
     for path in _expanded(paths):
         try:
             with only_input_errors(str(path)):
@@ -77,17 +87,23 @@ def find_sources(
         except InputError as error:
             problems.append(str(error))
             continue
-        sources += [dataclasses.replace(source, name=_unused(source.name, names, twin)) for source in found]
-    return sources, problems
+        sources += [source for source in found if source.series is not None or source.problem or not only_dicom]
+        if only_dicom and path.is_file():
+            problems.append(f"{path}: is no DICOM; expected a folder with a DICOM series")
+    once = {}  # a file may be named twice
+    for source in sources:
+        first = source.series and source.series.first_file
+        once.setdefault((os.path.abspath(source.path), first, source.problem), source)
+    return _named(list(once.values()), taken, twin), problems
 
 
-def read_one(path: pathlib.Path) -> Volume:
+def read_one(path: str | pathlib.Path) -> Volume:
     """Reads the one scan at a path: a NIfTI file, or a folder with one DICOM study.
 
     Raises:
       InputError: there is none, or more than one, or it cannot be read.
     """
-    sources, problems = find_sources([path])
+    sources, problems = find_sources([pathlib.Path(path)])
     if problems:
         raise InputError(problems[0])
     if len(sources) != 1:
@@ -127,20 +143,20 @@ def _sources_at(path: pathlib.Path, series: int | None) -> list[Source]:
 
 def _nifti_files(folder: pathlib.Path) -> list[pathlib.Path]:
     """NIfTI files at any depth, but hidden ones, those that `predict` wrote, and second forms that `convert` wrote."""
-    ours = {file.parent for file in folder.rglob(OUTPUT)}
-    hidden = lambda file: any(part.startswith(".") for part in file.relative_to(folder).parts)  # noqa: E731
-    files = {file for file in folder.rglob("*") if NIFTI.search(file.name) and file.is_file()}
+    everything = list(files_below(folder))
+    ours = {file.parent for file in everything if file.name == OUTPUT}
+    files = {file for file in everything if NIFTI.search(file.name) and file.is_file()}
     twice = {file for file in files if WORLD in file.name and file.with_name(file.name.replace(WORLD, ".nii")) in files}
-    return sorted(file for file in files - twice if file.parent not in ours and not hidden(file))
+    return sorted(file for file in files - twice if file.parent not in ours)
 
 
 def _of_study(study: dicom.Study, wanted: int | None) -> Source:
     """The series to take of a study; the others are named."""
-    name, number = _last_part(study.folder), wanted or 1
+    name, number = _last_part(study.folder), 1 if wanted is None else wanted
     if study.problem:
         return Source(name, study.folder, problem=f"{study.folder}: {study.problem}")
     if not 1 <= number <= len(study.series):
-        problem = f"{study.folder}: has {len(study.series)} CT series; expected --series of at most that, not {number}"
+        problem = f"{study.folder}: has {len(study.series)} CT series; expected --series of 1 to that, not {number}"
         return Source(name, study.folder, problem=problem)
     chosen = study.series[number - 1]
     if others := [series.label for series in study.series if series is not chosen]:
@@ -153,12 +169,40 @@ def _last_part(path: pathlib.Path) -> str:
     return pathlib.Path(os.path.abspath(path)).name
 
 
-def _unused(name: str, taken: set[str], twin: str = "") -> str:
-    """A name for the output that is not taken yet; takes it. What looks like a DICOM UID is no name."""
-    stem = NIFTI.sub("", name)
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", UID.sub("scan", stem)).lstrip(".-").rstrip(".") or "scan"
-    unused, number = plain, 2
+def _named(sources: Sequence[Source], taken: Sequence[str], twin: str) -> list[Source]:
+    """The sources with names for the output: of the last part of their paths, and where several have the same of as
+    many parts as tell them apart, so that further scans do not change the names of these."""
+    parts = [(*pathlib.Path(os.path.abspath(source.path)).parent.parts[1:], source.name) for source in sources]
+    whole = [_plain(part[-MOST_PARTS:]) for part in parts]
+    depths = [1] * len(sources)
+    while True:
+        names = [_plain(part[-depth:]) for part, depth in zip(parts, depths, strict=True)]
+        differ = collections.defaultdict(set)  # which of the same name more parts tell apart
+        for name, longer in zip(names, whole, strict=True):
+            differ[name].add(longer)
+        deeper = [k for k, name in enumerate(names) if len(differ[name]) > 1]
+        if not deeper:
+            break
+        for k in deeper:
+            depths[k] += 1
+    known = set(taken)
+    return [
+        dataclasses.replace(source, name=_unused(name, known, twin))
+        for source, name in zip(sources, names, strict=True)
+    ]
+
+
+def _plain(parts: Sequence[str]) -> str:
+    """Parts of a path as one name of letters, digits, points, dashes and underscores. What looks like a DICOM UID is no
+    name."""
+    text = "_".join(UID.sub("scan", part) for part in (*parts[:-1], NIFTI.sub("", parts[-1])))
+    return re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", text)).lstrip(".-").rstrip(".") or "scan"
+
+
+def _unused(name: str, taken: set[str], twin: str) -> str:
+    """A name that is not taken yet, nor is its twin's; takes both."""
+    unused, number = name, 2
     while {unused, unused + twin} & taken:
-        unused, number = f"{plain}_{number}", number + 1
+        unused, number = f"{name}_{number}", number + 1
     taken |= {unused, unused + twin}
     return unused

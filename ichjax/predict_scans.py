@@ -60,10 +60,12 @@ def predict_scans(
     with claim(output) if sources else contextlib.nullcontext():
         if wanted.dicom_seg and any(source.series is not None for source in sources):
             say(f"{output / scan_folder.SEGMENTATIONS}: DICOM Segmentations name the patient, as their sources do")
-        found, kept = _each(trained, sources, output, wanted)
-        rows = worklist.in_order(rows + found)
-        if sources:
-            worklist.write(output, rows)
+        try:
+            found, kept = _each(trained, sources, output, wanted)
+            rows = worklist.in_order(rows + found)
+        finally:  # interrupted, too: what is done has its line
+            if lines := worklist.in_order(rows + scan_folder.others(output, trained, rows)) if sources else []:
+                worklist.write(output, lines)
     worklist.say_summary(rows, output, kept=kept)
     return [row["problem"] for row in rows if row["problem"]]
 

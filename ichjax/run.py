@@ -168,6 +168,8 @@ def load_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
       InputError: there is none, or it has fields that this version does not know.
     """
     path = workdir / "config.json"
+    if not workdir.is_dir():
+        raise InputError(f"{workdir}: no such folder; expected the work directory of `train` or `crossval`")
     if not path.is_file():
         raise InputError(f"{workdir}: has no config.json; expected the work directory of `train` or `crossval`")
     fields = read_json(path)

@@ -1,12 +1,15 @@
 """One scan's results as a folder: what is in it, whether it is this run's of this very scan, whole or not at all."""
 
+import contextlib
 import dataclasses
 import hashlib
 import pathlib
 import shutil
+from collections.abc import Sequence
 
 import numpy as np
 
+from ichjax import worklist
 from ichjax.data import dicom_seg, nifti, straight
 from ichjax.data import volume as volumes
 from ichjax.data.volume import Volume
@@ -59,11 +62,26 @@ def kept(folder: pathlib.Path, source: Source, trained: TrainedRun, volume: Volu
     if found.get("scan_digest") != volumes.scan_digest(volume):
         raise InputError(f"{folder}: holds another scan's prediction; expected another --output, or --overwrite")
     if found.get("run_digest") != trained.identity:
-        raise InputError(f"{folder}: holds another run's prediction; expected another --output, or --overwrite")
+        what = "a prediction by another run or with other settings"
+        raise InputError(f"{folder}: holds {what}; expected another --output, or --overwrite")
     whole = names >= ALWAYS | ({PROBABILITY} if wanted.probability else set())
     if wanted.dicom_seg and source.series is not None:
         whole &= found.get("dicom_seg") == _digest_of(segmentation(folder))
     return found if whole else None
+
+
+def others(output: pathlib.Path, trained: TrainedRun, rows: Sequence[dict]) -> list[dict]:
+    """Lines of the worklist for the scans that this run predicted before and that `rows` do not name."""
+    named = {row["scan"] for row in rows}
+    found = []
+    for path in sorted(output.glob(f"*/{OUTPUT}")):
+        name = path.parent.name
+        if name not in named and not name.startswith("."):
+            with contextlib.suppress(InputError, KeyError, TypeError, AttributeError):  # a file of somebody else's
+                there = read_json(path)
+                if there["run_digest"] == trained.identity:
+                    found.append(worklist.row(name, there))
+    return found
 
 
 def segmentation(folder: pathlib.Path) -> pathlib.Path:
@@ -104,7 +122,9 @@ def write(
             nifti.write_nifti(aside / SCAN, volume.hu, volume)
         if straight.in_words(volume) != "exact":
             _write_world(aside, volume, found.mask)
-        figures.overlay_sheet(aside / OVERLAY, volume, found.mask, title=f"{row['volume_ml']:.2f} mL predicted")
+        figures.overlay_sheet(
+            aside / OVERLAY, volume, found.mask, title=f"{folder.name}: {row['volume_ml']:.2f} mL predicted"
+        )
         row["seconds"] = round(seconds(), 2)
         write_json(aside / OUTPUT, row)
         if "dicom_seg" not in row:

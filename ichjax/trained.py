@@ -23,6 +23,12 @@ from ichjax.ops import metrics
 TRAINED_GAP_MM = 5.0  # of a run that does not say on which gaps it was trained
 
 
+FIELDS = (
+    *("threshold", "closing_px", "opening_px", "stitch", "mirror", "whole_slices", "batch_size"),
+    *("min_max_stretch", "quantize_8bit"),
+)  # of config.predict, that may be changed for a prediction
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainedRun:
     """A method and its parameters, one set for every finished fold of a work directory.
@@ -107,9 +113,8 @@ def load_run(workdir: str | pathlib.Path, *, fold: int | None = None, **fields) 
     Args:
       workdir: of `crossval` or `train`.
       fold: take this one alone; None averages all that are finished.
-      **fields: of `config.predict`, in place of the run's own: threshold, closing_px, opening_px, stitch, mirror,
-        whole_slices, batch_size. On a CPU `whole_slices` is on where it is not named and the network is one that sees
-        the same in a slice as in its patches (`_whole_slices_serve`).
+      **fields: of `config.predict`, in place of the run's own: any of `FIELDS`. On a CPU `whole_slices` is on where it
+        is not named and the network is one that sees the same in a slice as in its patches (`_whole_slices_serve`).
 
     Raises:
       InputError: the folder is no work directory, no fold in it is finished, or a field is unknown or out of range.
@@ -117,8 +122,11 @@ def load_run(workdir: str | pathlib.Path, *, fold: int | None = None, **fields) 
     workdir = pathlib.Path(workdir)
     config = run.load_config(workdir)
     own = configs.flatten(config)
-    if unknown := [name for name in fields if f"predict.{name}" not in own]:
-        raise InputError(f"config.predict.{unknown[0]} is no field; expected one of config.predict")
+    if unknown := [name for name in fields if name not in FIELDS]:
+        raise InputError(f"config.predict.{unknown[0]} cannot be changed here; expected one of {', '.join(FIELDS)}")
+    if missing := [name for name, value in fields.items() if value is None]:
+        raise InputError(f"config.predict.{missing[0]} is None; expected a value")
+    fields = {name: value.item() if isinstance(value, np.generic) else value for name, value in fields.items()}
     if jax.default_backend() == "cpu" and "whole_slices" not in fields and _whole_slices_serve(config):
         fields = {**fields, "whole_slices": True}
     try:
@@ -173,7 +181,11 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> Found:
     Raises:
       InputError: the path cannot be read.
     """
-    volume = scan if isinstance(scan, Volume) else inputs.read_one(pathlib.Path(scan))
+    if not isinstance(trained, TrainedRun):
+        raise InputError(f"the run is of type {type(trained).__name__}; expected what load_run returns")
+    if not isinstance(scan, (Volume, str, pathlib.Path)):
+        raise InputError(f"the scan is of type {type(scan).__name__}; expected a Volume (ichjax.read) or a path")
+    volume = scan if isinstance(scan, Volume) else inputs.read_one(scan)
     chosen, own_scan = _to_ask(trained, volume)
     thick, many = slabs.averaged(volume, trained.gap_mm)
     total = sum(trained.method.predict(trained.params[k], thick).probability for k in chosen)
@@ -228,17 +240,27 @@ def kernels(trained: TrainedRun, own: regrid.Geometry) -> tuple[int, int]:
 def describe(trained: TrainedRun, volume: Volume, found: Found) -> dict:
     """A prediction in numbers (`findings.describe`), with what it was made by, the scan's geometry and what speaks
     against it (`quality.warnings`): ready for JSON."""
+    if found.mask.shape != volume.shape:
+        raise InputError(f"the mask has the shape {found.mask.shape}; expected that of the scan, {volume.shape}")
     closing, opening = kernels(trained, regrid.own_grid(volume))
     down, across = (volume.affine[:3, axis] / volume.pixel_mm[axis - 1] for axis in (1, 2))
+    seen = findings.describe(volume, found.mask, found.probability, rule_mm2=trained.rule_mm2)
+    for lesion in seen["lesions"]:
+        lesion["centroid_voxel"] = volume.to_file_index(lesion["centroid_voxel"]).round(1).tolist()
     return {
-        **findings.describe(volume, found.mask, found.probability, rule_mm2=trained.rule_mm2),
+        **seen,
         "rule_from": "evaluate.slice_rule_mm2 of the run's config.json",
-        "warnings": [*_own(found), *volume.notes, *quality.warnings(volume, trained_pixel_mm=trained.pixel_mm)],
+        "warnings": [
+            *_own(found),
+            *_geometry(volume),
+            *volume.notes,
+            *quality.warnings(volume, trained_pixel_mm=trained.pixel_mm),
+        ],
         "geometry": straight.in_words(volume),
         "positions_mm": np.round(volume.positions_mm, 3).tolist(),
-        "slice_origins_mm": np.round(volume.slice_origins_mm, 3).tolist(),
-        "row_direction": np.round(down, 6).tolist(),
-        "column_direction": np.round(across, 6).tolist(),
+        "slice_origins_mm": np.round(volume.file_origins_mm(), 3).tolist(),
+        "down_direction": np.round(down, 6).tolist(),
+        "across_direction": np.round(across, 6).tolist(),
         "pixel_mm": volume.pixel_mm,
         "threshold": trained.post.threshold,
         "threshold_chosen_on": trained.post.chosen_on,
@@ -261,6 +283,13 @@ def _own(found: Found) -> list[str]:
     if found.own_scan != "trained on it":
         return []
     return ["the run was trained on this very scan: what it says of it says nothing about other scans"]
+
+
+def _geometry(volume: Volume) -> list[str]:
+    """What whoever opens the mask should know."""
+    if straight.is_exact(volume):
+        return []
+    return ["tilted or unevenly spaced: mask.nii.gz lies only about right in space, mask_world.nii.gz does"]
 
 
 def mode(trained: TrainedRun) -> str:

@@ -36,7 +36,7 @@ def test_an_exact_series_has_one_form(command, ct_series, tmp_path):
     status, said, output = command(folder)
     assert status == 0
     assert {path.name for path in output.iterdir()} == {".claim", "scan.nii.gz", "scan.json"}  # a UID is no name
-    assert "scan: 4 slices, geometry exact -> " in said
+    assert "scan: 4 slices, geometry exact; no closed skull was found -> " in said
     assert "the face is still in the pixels" in said
     image = nib.load(output / "scan.nii.gz")
     np.testing.assert_array_equal(np.asarray(image.dataobj).T, head())
@@ -86,6 +86,17 @@ def test_what_is_there_of_another_scan_is_never_taken_for_this_one(command, ct_s
         assert {path: path.stat().st_ino for path in output.iterdir()} == before
     assert command(other, options=["--overwrite"])[0] == 0
     assert np.asarray(nib.load(output / "a.nii.gz").dataobj).max() == head().max() + 1
+
+
+def test_its_own_outputs_are_no_input_and_missing_slices_are_said(command, ct_series, tmp_path):
+    ct_series(tmp_path / "out" / "study" / "a", np.repeat(head(), 2, axis=0), (0.0, 5, 10, 15, 30, 35, 40, 45))
+    _, said, output = command(tmp_path / "out")
+    assert "15.0 mm between slices 4 and 5: slices may be missing" in said
+    assert json.loads((output / "a.json").read_text())["warnings"]
+    status, said, _ = command(tmp_path / "out")
+    assert status == 0
+    assert "a: is there already" in said
+    assert {path.name for path in output.iterdir()} == {".claim", "study", "a.nii.gz", "a_world.nii.gz", "a.json"}
 
 
 def test_a_scan_named_as_anothers_second_form(command, ct_series, tmp_path):

@@ -26,12 +26,31 @@ def test_names_of_outputs_are_plain_and_differ(tmp_path, scan):
     for path in paths:
         path.parent.mkdir(exist_ok=True)
         shutil.copy(scan, path)
-    assert names(paths) == (["x", "x_2", "x_3", "_", "scan"], [])
+    assert names(paths) == (["a_x", "b_x", "a_x_2", "é_ü", "scan"], [])
+
+
+def test_names_stay_when_scans_are_added(tmp_path, scan):
+    def add(*numbers):
+        for number in numbers:
+            folder = tmp_path / "in" / f"sub-{number:02d}" / "anat"
+            folder.mkdir(parents=True)
+            shutil.copy(scan, folder / "ct.nii")
+
+    add(2, 3)
+    before, _ = names([tmp_path / "in"])
+    assert before == ["sub-02_anat_ct", "sub-03_anat_ct"]
+    add(1)
+    assert names([tmp_path / "in"]) == (["sub-01_anat_ct", *before], [])
+
+
+def test_a_file_that_is_named_twice_is_one_scan(tmp_path, scan):
+    shutil.copy(scan, tmp_path / "a.nii")
+    assert names([tmp_path / "a.nii", tmp_path / "*.nii", tmp_path]) == (["a"], [])
 
 
 @pytest.mark.parametrize("name", ["..", ".", "../../etc", "a/../..", "..nii", "-rf", "a\nb", "=1+1.nii"])
 def test_no_name_leaves_the_output_folder(name):
-    plain = inputs._unused(pathlib.Path(name).name or name, set())
+    plain = inputs._plain([pathlib.Path(name).name or name])
     assert (pathlib.Path("/out") / plain).resolve().parent == pathlib.Path("/out")
     assert plain.strip(". \n")
 
@@ -83,6 +102,19 @@ def test_links_keep_their_names(tmp_path, scan):
     assert names([tmp_path / "p8.nii"]) == (["p8"], [])
 
 
+def test_folders_behind_links_are_looked_into_once(tmp_path, scan, ct_series):
+    hu = np.asarray(np.random.default_rng(0).integers(-1000, 1000, (4, 8, 8)), np.int16)
+    ct_series(tmp_path / "elsewhere" / "dicom", hu, TABLE_MM)
+    (tmp_path / "elsewhere" / "nifti").mkdir()
+    shutil.copy(scan, tmp_path / "elsewhere" / "nifti" / "one.nii")
+    (tmp_path / "in" / "real").mkdir(parents=True)
+    shutil.copy(scan, tmp_path / "in" / "real" / "two.nii")
+    (tmp_path / "in" / "patA").symlink_to(tmp_path / "elsewhere" / "nifti")
+    (tmp_path / "in" / "patB").symlink_to(tmp_path / "elsewhere" / "dicom")
+    (tmp_path / "in" / "real" / "loop").symlink_to(tmp_path / "in")
+    assert names([tmp_path / "in"]) == (["one", "two", "patB"], [])
+
+
 def test_another_series_can_be_asked_for(tmp_path, ct_series, capsys):
     hu = np.asarray(np.random.default_rng(0).integers(-1000, 1000, (4, 8, 8)), np.int16)
     ct_series(tmp_path / "s" / "a", hu, TABLE_MM, StudyInstanceUID="1.2")
@@ -93,8 +125,11 @@ def test_another_series_can_be_asked_for(tmp_path, ct_series, capsys):
     (second,), _ = inputs.find_sources([tmp_path / "s"], series=2)
     assert (first.read().shape, second.read().shape) == ((4, 8, 8), (2, 8, 8))
     (third,), _ = inputs.find_sources([tmp_path / "s"], series=3)
-    with pytest.raises(inputs.InputError, match="has 2 CT series; expected --series of at most that, not 3"):
+    with pytest.raises(inputs.InputError, match="has 2 CT series; expected --series of 1 to that, not 3"):
         third.read()
+    (none,), _ = inputs.find_sources([tmp_path / "s"], series=0)
+    with pytest.raises(inputs.InputError, match="not 0"):
+        none.read()
 
 
 def test_what_else_lies_there_is_said(tmp_path, ct_series, capsys):

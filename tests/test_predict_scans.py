@@ -77,6 +77,28 @@ def test_the_worklist_begins_with_what_is_most_suspicious(command, tiny_root):
     assert f"; {output / 'worklist.csv'}\n" in said
 
 
+def test_the_worklist_keeps_what_was_predicted_before(command, tiny_root, tiny_threshold_run, monkeypatch):
+    scans = [tiny_root / "ct_scans" / f"{number:03d}.nii" for number in (49, 50, 52)]
+    command(scans[0])
+    _, said, output = command(scans[1])
+    assert [row["scan"] for row in worklist(output)] == ["049", "050"]
+    assert "1 predicted, " in said
+    (output / "other").mkdir()
+    (output / "other" / "prediction.json").write_text("[]")  # of somebody else's program
+    write = scan_folder.write
+
+    def interrupted(folder, *rest):
+        if folder.name == "052":
+            raise KeyboardInterrupt
+        write(folder, *rest)
+
+    (output / "worklist.csv").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(scan_folder, "write", interrupted)
+        assert command(*scans)[0] == 130
+    assert [row["scan"] for row in worklist(output)] == ["049", "050"]
+
+
 def test_what_is_there_already_is_kept_and_counts(command, tiny_root):
     scans = [tiny_root / "ct_scans" / f"{number:03d}.nii" for number in (49, 50)]
     _, _, output = command(scans[0])
@@ -117,7 +139,10 @@ def test_another_runs_prediction_is_not_taken_for_this_ones(command, tiny_root, 
         words = ["predict", f"--workdir={run}", f"--input={scan}", f"--output={output}", *options]
         assert launch.main(words) == 2
         said = capsys.readouterr().out
-        assert "049: holds another run's prediction; expected another --output, or --overwrite" in said
+        assert (
+            "049: holds a prediction by another run or with other settings; expected another --output, or --overwrite"
+            in said
+        )
         assert inodes(output / "049") == before
     assert launch.main([*words, "--overwrite"]) == 0
 

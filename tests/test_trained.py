@@ -1,5 +1,6 @@
 """A run's way of predicting: which folds, which fields, thin slices, orientations, and the same in three lines."""
 
+import dataclasses
 import itertools
 import json
 import shutil
@@ -40,6 +41,45 @@ def test_three_lines(tiny_network_run, tiny_root):
     assert set(ichjax._PLACES) <= set(dir(ichjax))
     with pytest.raises(AttributeError, match="no attribute 'segment'"):
         _ = ichjax.segment
+
+
+def test_a_mask_is_written_on_the_scans_own_grid(tiny_network_run, tiny_root, tmp_path):
+    path = tiny_root / "ct_scans" / "050.nii"
+    volume = ichjax.read(str(path))
+    mask = np.zeros(volume.shape, bool)
+    mask[1, 12:14, 20:25] = True
+    ichjax.write(tmp_path / "mask.nii.gz", mask, volume)
+    image = nib.load(tmp_path / "mask.nii.gz")
+    np.testing.assert_array_equal(image.affine, nib.load(path).affine)
+    index = np.argwhere(np.asarray(image.dataobj))
+    np.testing.assert_allclose(volume.to_file_index([1, 12.5, 22]), index.mean(axis=0), atol=1e-9)
+    np.testing.assert_allclose(volume.file_origins_mm()[0], image.affine[:3, 3], atol=1e-9)
+    for array, name, problem in (
+        (mask[1:], "a.nii", "has the shape"),
+        (mask, "a.mha", r"ends in \.nii"),
+        (mask.astype(np.int64), "a.nii", "holds int64"),
+    ):
+        with pytest.raises(InputError, match=problem):
+            ichjax.write(tmp_path / name, array, volume)
+
+
+def test_wrong_arguments_are_answered(tiny_network_run, scan):
+    run = ichjax.load_run(tiny_network_run)
+    for arguments, problem in (
+        ((scan.hu, run), "the scan is of type ndarray; expected a Volume"),
+        ((scan, str(tiny_network_run)), "the run is of type str; expected what load_run returns"),
+    ):
+        with pytest.raises(InputError, match=problem):
+            ichjax.predict(*arguments)
+    found = ichjax.predict(scan, run)
+    with pytest.raises(InputError, match="the mask has the shape"):
+        ichjax.describe(run, dataclasses.replace(scan, hu=scan.hu[:, 1:]), found)
+    for fields, problem in (({"threshold": None}, "threshold is None"), ({"tune": "all"}, "tune cannot be changed")):
+        with pytest.raises(InputError, match=problem):
+            ichjax.load_run(tiny_network_run, **fields)
+    assert ichjax.load_run(tiny_network_run, threshold=np.float32(0.25)).post.threshold == 0.25
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        ichjax.load_run("nowhere")
 
 
 def test_folds_are_averaged_or_one_is_asked(tiny_network_run, scan):
@@ -114,7 +154,7 @@ def test_fields_that_are_named_count(tiny_network_run, scan):
     assert (row["threshold"], row["threshold_chosen_on"]) == (threshold, "named for this prediction")
     assert (row["closing_px"], row["opening_px"]) == (0, 0)
     for fields, said in (
-        ({"treshold": 0.5}, "config.predict.treshold is no field"),
+        ({"treshold": 0.5}, "config.predict.treshold cannot be changed here; expected one of threshold, "),
         ({"threshold": 2.0}, "config.predict.threshold is 2.0; expected between 0 and 1"),
         ({"stitch": "round"}, "expected one of flat, gaussian"),
         ({"mirror": "no"}, "config.predict cannot be"),
@@ -143,7 +183,7 @@ def test_the_command_takes_a_fold_and_fields(tiny_network_run, tiny_root, tmp_pa
     assert found["low"]["volume_ml"] > found["high"]["volume_ml"]
     status, said = predict("low")  # the same place, another threshold
     assert status == 2
-    assert "another run's prediction" in said.out
+    assert "a prediction by another run or with other settings" in said.out
     for option, problem in (
         ("--fold=1", "fold 1 is not trained"),
         ("--config.predict.threshold=2", "predict.threshold"),

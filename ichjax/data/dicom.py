@@ -10,6 +10,7 @@ import pydicom.misc
 
 from ichjax.data import dicom_choice, dicom_groups
 from ichjax.data import volume as volumes
+from ichjax.data.below import files_below
 from ichjax.data.dicom_choice import Traits
 from ichjax.data.dicom_frames import Frame
 from ichjax.data.dicom_pixels import decode, to_hu
@@ -198,8 +199,8 @@ def _name(folder: pathlib.Path) -> str:
 
 
 def _files(folder: pathlib.Path, recursive: bool) -> Iterator[pathlib.Path]:
-    paths = folder.rglob("*") if recursive else folder.iterdir()
-    return (path for path in sorted(paths) if path.is_file() and not path.name.startswith("."))
+    paths = files_below(folder) if recursive else sorted(folder.iterdir())
+    return (path for path in paths if path.is_file() and not path.name.startswith("."))
 
 
 def _series(rank: int, traits: Traits, frames: Sequence[Frame]) -> Series:

@@ -79,6 +79,29 @@ def read_nifti(path: pathlib.Path, *, hu_range: tuple[int, int] = HU_RANGE, name
     return check_hu(check_lengths(dataclasses.replace(volume, notes=notes)))
 
 
+def write(path: str | pathlib.Path, array: np.ndarray, volume: Volume) -> None:
+    """Writes a mask or a probability of a scan as NIfTI on the scan's own grid.
+
+    Args:
+      path: ends in .nii or .nii.gz.
+      array: bool, uint8, int16 or floats [D, H, W] of the scan.
+      volume: the scan.
+
+    Raises:
+      InputError: the array is not of the scan's shape or of another kind, or the path has another ending.
+    """
+    path = pathlib.Path(path)
+    if np.shape(array) != volume.shape:
+        raise InputError(f"the array has the shape {np.shape(array)}; expected that of the scan, {volume.shape}")
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        raise InputError(f"{path}: expected a name that ends in .nii or .nii.gz")
+    array = np.asarray(array)
+    stored = {"b": np.uint8, "f": np.float32}.get(array.dtype.kind, array.dtype)
+    if stored not in (np.uint8, np.int16, np.float32):
+        raise InputError(f"the array holds {array.dtype}; expected a mask (uint8) or a probability (float32)")
+    write_nifti(path, array.astype(stored), volume)
+
+
 def write_nifti(path: pathlib.Path, array: np.ndarray, volume: Volume) -> None:
     """Writes an array [D, H, W] of `volume` on the file's own grid; the header holds nothing but the geometry.
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 from nibabel import orientations
@@ -94,6 +95,15 @@ class Volume:
         """float64 [D], the volume in mL that one pixel of each slice stands for."""
         row_mm, column_mm = self.pixel_mm
         return self.extent_mm * row_mm * column_mm / 1000.0
+
+    def to_file_index(self, index: Sequence[float]) -> np.ndarray:
+        """float64 [3], the index (i, j, k) in the file's array of an index (d, h, w) of this scan."""
+        return (np.linalg.inv(self.file_affine) @ self.affine @ [*index, 1.0])[:3]
+
+    def file_origins_mm(self) -> np.ndarray:
+        """float64 [D, 3], RAS mm of the pixel that the file calls (0, 0) of each slice, from the feet to the head."""
+        corner = (np.linalg.inv(self.affine) @ self.file_affine)[:3, 3]
+        return self.slice_origins_mm + self.affine[:3, 1:3] @ corner[1:3]
 
     def to_file_grid(self, array: np.ndarray) -> np.ndarray:
         """Turns an array [D, H, W] of this scan back to the axis order and directions of the file."""
@@ -217,7 +227,13 @@ def check_hu(volume: Volume) -> Volume:
         raise InputError(f"{volume.name}: every voxel is {low}; expected a head CT in HU")
     if volume.hu_range[0] <= -200 and volume.hu_range[1] >= 200:
         if low > -200 or high < 200:
-            hint = " (an 8-bit image?)" if high <= 255 else " (without the offset of -1024, Cormack units, or MR?)"
+            hint = (
+                " (a mask?)"
+                if high <= 10
+                else " (an 8-bit image?)"
+                if high <= 255
+                else " (without the offset of -1024, Cormack units, or MR?)"
+            )
             hint = hint if low >= 0 else ""
             raise InputError(
                 f"{volume.name}: values lie in {low} to {high}{hint}; expected HU with air below -200 and "

@@ -63,7 +63,7 @@ def draw(volume: Volume, prediction: np.ndarray, *, truth: np.ndarray | None = N
 
 
 def choose_slices(prediction: np.ndarray) -> np.ndarray:
-    """int [N]: the slices to show, in order; of many, evenly spaced ones and the one with the most prediction.
+    """int [N]: the slices to show, in order; of many, those with the most prediction, and evenly spaced ones.
 
     Args:
       prediction: bool [D, H, W].
@@ -72,8 +72,9 @@ def choose_slices(prediction: np.ndarray) -> np.ndarray:
     if depth <= MOST_SLICES:
         return np.arange(depth)
     area = prediction.sum(axis=(1, 2))
-    even = np.linspace(0, depth - 1, MOST_SLICES - 1).round().astype(int)
-    return np.unique([*even, int(area.argmax())])
+    most = [k for k in np.argsort(-area, kind="stable")[: MOST_SLICES // 2] if area[k]]
+    even = np.linspace(0, depth - 1, MOST_SLICES - len(most)).round().astype(int)
+    return np.unique([*even, *most]).astype(int)
 
 
 def choose_columns(count: int) -> int:
@@ -85,7 +86,11 @@ def choose_columns(count: int) -> int:
 def caption(shown: int, depth: int) -> str:
     """What is to be seen, in words."""
     low, high = cases.BRAIN_WINDOW_HU
-    which = "All slices" if shown == depth else f"{shown} of {depth} slices, evenly spaced"
+    which = (
+        "All slices"
+        if shown == depth
+        else f"{shown} of {depth} slices: those with most prediction, and others evenly spaced"
+    )
     return (
         f"{which}, numbered from the feet. Brain window {low} to {high} HU. R, L: the patient's right and left. "
         "Research use only."

@@ -37,9 +37,9 @@ MAY_IMPORT = {
     "held_out": BASE | HOST,
     "trained": BASE | FIT | {"config", "evaluate", "run", "tune", "held_out", "inputs"},
     "worklist": BASE | {"train"},
-    "scan_folder": BASE | HOST | {"evaluate", "inputs", "trained"},
+    "scan_folder": BASE | HOST | {"evaluate", "inputs", "trained", "worklist"},
     "predict_scans": BASE | FIT | {"ahead", "inputs", "trained", "scan_folder", "worklist"},
-    "convert": BASE | HOST | {"inputs", "train"},
+    "convert": BASE | HOST | {"evaluate", "inputs", "train"},
     "model_card": BASE,
     "export": BASE | FIT | {"run", "trained", "model_card"},
     "commands": BASE
