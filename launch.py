@@ -142,6 +142,12 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         guess = f"did you mean {near[0]!r}? " if near else ""
         found = f"there is no command {command!r}; {guess}" if command else "no command named. "
         parser.exit(2, f"ichjax: {found}The commands: {', '.join(COMMANDS)}\n")
+    known = parts[command]._option_string_actions if command in parts else {}
+    for name in [word.partition("=")[0] for word in rest[1:] if known and word.startswith("--")]:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            guess = f"did you mean {near[0]}?" if near else f"see: python launch.py {command} --help"
+            parser.exit(2, f"usage: {parts[command].usage}\nichjax: {command} has no option {name}; {guess}\n")
     arguments = parser.parse_args(rest)
     if config_flags and arguments.command not in (*WITH_CONFIG, "predict"):
         parser.exit(2, f"ichjax: {arguments.command} takes no --config; see: {parts[arguments.command].usage}\n")

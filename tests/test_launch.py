@@ -73,6 +73,16 @@ def test_configurations_and_commands_that_do_not_fit(capsys):
     assert "expected --config=configs/NAME.py" in refused(capsys, "crossval", "--workdir=w")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "near"), [("--dicom-seg", "--dicom_seg"), ("--outptu=x", "--output"), ("--probabilty", "--probability")]
+)
+def test_a_misspelt_option_is_answered_with_the_nearest(capsys, wrong, near):
+    with pytest.raises(SystemExit) as caught:
+        launch.parse(["predict", "--workdir=a", "--input", "b", "--output=c", wrong])
+    assert caught.value.code == 2
+    assert f"predict has no option {wrong.partition('=')[0]}; did you mean {near}?\n" in capsys.readouterr().err
+
+
 def test_a_missing_or_unknown_option_shows_the_usage(capsys):
     for words in (["predict", "--workdir=w"], ["crossval", "--config=configs/demo.py"], ["report", "--wrkdir=w"]):
         status, _, err = call(capsys, *words)
