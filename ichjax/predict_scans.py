@@ -123,12 +123,12 @@ def _line(before: tuple[Source, Future] | None) -> list[dict]:
 
 
 def _announce(trained: TrainedRun, first: Volume, scans: int) -> None:
-    """Says how long the network will take for all scans if they are like the first; reading and writing overlap with it."""
+    """Says how long predicting all scans will take if they are like the first; reading and writing go on beside it."""
     folds = ", ".join(map(str, trained.folds))
     which = f"mean of folds {folds}" if len(trained.folds) > 1 else f"fold {folds}"
     many = f"{scans} scans, if all are like the first" if scans > 1 else "1 scan"
     seen, _ = slabs.averaged(first, trained.gap_mm)
-    what = f"{many}, the network alone, {trained_runs.mode(trained)}, {which}"
+    what = f"{many}, prediction alone, {trained_runs.mode(trained)}, {which}"
     trained.method.announce(trained.params[0], [seen] * (scans * len(trained.params)), what)
 
 
