@@ -79,10 +79,10 @@ def _convert_one(source: Source, output: pathlib.Path, *, overwrite: bool) -> bo
         grid = straight.world_grid(volume)
         nifti.write_grid(world, straight.resample(volume, None, grid)[0], grid.affine)
     nifti.write_nifti(scan, volume.hu, volume)
-    write_json(about, describe(volume, source))
+    description = describe(volume, source)
+    write_json(about, description)
     tilt = f", tilted by {tilt_degrees(volume):.1f} degrees" if tilt_degrees(volume) >= 0.1 else ""
-    odd = quality.warnings(volume)
-    noted = "".join(f"; {warning}" for warning in odd)
+    noted = "".join(f"; {warning}" for warning in description["warnings"])
     beside = f"; {world.name}: on a straight grid" if geometry != "exact" else ""
     say(f"{source.name}: {len(volume.hu)} slices{tilt}, geometry {geometry}{beside}{noted} -> {scan}")
     return True

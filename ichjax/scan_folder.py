@@ -122,9 +122,8 @@ def write(
             nifti.write_nifti(aside / SCAN, volume.hu, volume)
         if straight.in_words(volume) != "exact":
             _write_world(aside, volume, found.mask)
-        figures.overlay_sheet(
-            aside / OVERLAY, volume, found.mask, title=f"{folder.name}: {row['volume_ml']:.2f} mL predicted"
-        )
+        name = folder.name.encode("latin-1", "replace").decode("latin-1")  # the figure's font holds no more for certain
+        figures.overlay_sheet(aside / OVERLAY, volume, found.mask, title=f"{name}: {row['volume_ml']:.2f} mL predicted")
         row["seconds"] = round(seconds(), 2)
         write_json(aside / OUTPUT, row)
         if "dicom_seg" not in row:

@@ -77,6 +77,15 @@ def test_the_worklist_begins_with_what_is_most_suspicious(command, tiny_root):
     assert f"; {output / 'worklist.csv'}\n" in said
 
 
+def test_a_name_in_any_script(command, tiny_root, tmp_path):
+    shutil.copy(tiny_root / "ct_scans" / "049.nii", tmp_path / "患者 é 1.nii")
+    status, said, output = command(tmp_path / "患者 é 1.nii")  # warnings, as of a glyph that a font lacks, are errors
+    assert status == 0
+    assert "患者_é_1: " in said
+    assert set(inodes(output / "患者_é_1")) == FILES
+    assert [row["scan"] for row in worklist(output)] == ["患者_é_1"]
+
+
 def test_the_worklist_keeps_what_was_predicted_before(command, tiny_root, tiny_threshold_run, monkeypatch):
     scans = [tiny_root / "ct_scans" / f"{number:03d}.nii" for number in (49, 50, 52)]
     command(scans[0])

@@ -246,11 +246,12 @@ def _plain(header: pydicom.Dataset) -> dict[str, object]:
 
 
 def _patient(header: pydicom.Dataset) -> str:
+    """As `Frame.patient`: of the values as they are stored."""
     values = [getattr(header.get_item(keyword), "value", None) or b"" for keyword in PATIENT]
     stored = [value.strip(b" \0") if isinstance(value, bytes) else str(value).encode() for value in values]
-    return (
-        sys.intern(hashlib.blake2b(repr(stored).encode(), key=_SALT, digest_size=8).hexdigest()) if any(stored) else ""
-    )
+    if not any(stored):
+        return ""
+    return sys.intern(hashlib.blake2b(repr(stored).encode(), key=_SALT, digest_size=8).hexdigest())
 
 
 @contextlib.contextmanager

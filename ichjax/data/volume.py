@@ -227,13 +227,9 @@ def check_hu(volume: Volume) -> Volume:
         raise InputError(f"{volume.name}: every voxel is {low}; expected a head CT in HU")
     if volume.hu_range[0] <= -200 and volume.hu_range[1] >= 200:
         if low > -200 or high < 200:
-            hint = (
-                " (a mask?)"
-                if high <= 10
-                else " (an 8-bit image?)"
-                if high <= 255
-                else " (without the offset of -1024, Cormack units, or MR?)"
-            )
+            guesses = ((10, "a mask?"), (255, "an 8-bit image?"))
+            other = "without the offset of -1024, Cormack units, or MR?"
+            hint = f" ({next((guess for limit, guess in guesses if high <= limit), other)})"
             hint = hint if low >= 0 else ""
             raise InputError(
                 f"{volume.name}: values lie in {low} to {high}{hint}; expected HU with air below -200 and "

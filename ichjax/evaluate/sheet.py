@@ -86,11 +86,8 @@ def choose_columns(count: int) -> int:
 def caption(shown: int, depth: int) -> str:
     """What is to be seen, in words."""
     low, high = cases.BRAIN_WINDOW_HU
-    which = (
-        "All slices"
-        if shown == depth
-        else f"{shown} of {depth} slices: those with most prediction, and others evenly spaced"
-    )
+    thinned = f"{shown} of {depth} slices: those with most prediction, and others evenly spaced"
+    which = "All slices" if shown == depth else thinned
     return (
         f"{which}, numbered from the feet. Brain window {low} to {high} HU. R, L: the patient's right and left. "
         "Research use only."
