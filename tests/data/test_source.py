@@ -1,6 +1,9 @@
 """Where a run's data come from: the folder it names, or a synthetic set that is made once."""
 
 import pathlib
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -44,9 +47,33 @@ def test_a_recipe_is_made_once_and_said_once(made):
 def test_another_recipe_or_another_phantom_is_another_set(made, monkeypatch):
     others = [{}, {"seed": 5}, {"subjects": 2}, {"preset": "calibrated"}, {"layout": "jpeg"}]
     places = [source.dataset_root("", **{**RECIPE, **other}, say=lambda line: None) for other in others]
-    monkeypatch.setattr(source, "_sources", lambda: "a newer phantom")
+    monkeypatch.setattr(source, "source_digest", lambda: "a newer phantom")
     places.append(source.dataset_root("", **RECIPE, say=lambda line: None))
     assert len(set(places)) == len(made) == 6
+
+
+def test_the_key_covers_every_source_of_a_phantom(tmp_path):
+    """One byte changed in any of them, in a copy of the package, gives another key."""
+    package = tmp_path / "ichjax"
+    shutil.copytree(source.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    assert source.source_digest(package) == source.source_digest()
+    keys = {source.source_digest()}
+    files = source.source_files(package)
+    for path in files:
+        old = path.read_bytes()
+        path.write_bytes(old + b"#")
+        keys.add(source.source_digest(package))
+        path.write_bytes(old)
+    assert len(keys) == len(files) + 1
+    assert source.source_digest(package) == source.source_digest()
+
+
+def test_the_sources_of_a_phantom_are_what_making_one_imports():
+    """Whatever the writing module loads of this package, asked of Python itself in a fresh process."""
+    code = f"import sys, {phantom.__name__}; print(*(m.__file__ for n, m in sys.modules.items() if n[:7] == 'ichjax.'))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    with_content = {path for path in map(pathlib.Path, loaded) if path.stat().st_size}
+    assert with_content <= set(source.source_files())
 
 
 def test_a_set_that_breaks_off_leaves_nothing(made, monkeypatch):
