@@ -3,12 +3,11 @@
 import argparse
 import difflib
 import errno
+import logging
 import os
 import pathlib
 import signal
 import sys
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own chatter
 
 COMMANDS = {
     "crossval": "train and test every fold, then write the report",
@@ -98,6 +97,7 @@ def main(argv: list[str]) -> int:
     """Runs one command; returns its exit status."""
     from ichjax.errors import InputError, Interrupted
 
+    quiet_libraries()
     # Preemption leaves as Ctrl-C does; while it trains, a fold saves first (`train.interrupt`).
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -123,6 +123,28 @@ def main(argv: list[str]) -> int:
         print(f"ichjax: a defect of ichjax: {type(error).__name__}: {error}", file=sys.stderr)
         print("ichjax: run it again with ICHJAX_TRACEBACK=1 to see where, and please report it", file=sys.stderr)
         return 1
+
+
+def quiet_libraries() -> None:
+    """Silences what libraries print beside our own messages; done by commands, never by an import.
+
+    Orbax logs every save and restore, and every error that it also raises, with a traceback. The threads of orbax and
+    tensorstore print "Event loop is closed" by the dozen for a save that fails; the failure itself is raised where we
+    wait for the save.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if getattr(sys.unraisablehook, "quiet", False):
+        return
+    hook = sys.unraisablehook
+
+    def quiet(unraisable) -> None:
+        if not (isinstance(unraisable.exc_value, RuntimeError) and "Event loop is closed" in str(unraisable.exc_value)):
+            hook(unraisable)
+
+    quiet.quiet = True
+    sys.unraisablehook = quiet
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -226,8 +248,6 @@ def run(arguments: argparse.Namespace, config_flags: list[str]) -> int:
     config = None
     if arguments.command in WITH_CONFIG:
         config = commands.read_config(config_flags, need_file=arguments.command not in WITHOUT_FILE)
-        if config.deterministic:  # before the first device is touched
-            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
     if arguments.command == "predict":
         arguments.fields = commands.read_predict_fields(config_flags)
     return getattr(commands, arguments.command)(arguments, config)

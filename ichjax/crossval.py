@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import ml_collections
 
-from ichjax import leak, run, score, tune
+from ichjax import compiler, leak, run, score, tune
 from ichjax.data import slice_split
 from ichjax.data.cache import CachedScan
 from ichjax.data.splits import Fold
@@ -22,6 +22,8 @@ def train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> run.E
     """Trains the fold `config.fold` of `config.method`; see `run.open_experiment` for what it raises."""
     if config.data.splits == "slice_split":
         raise InputError("config.data.splits is 'slice_split', which only `crossval` demonstrates; expected another")
+    if config.deterministic:
+        compiler.require_deterministic()
     method = base.make(config.method, config)
     experiment = run.open_experiment(config, workdir)
     with _claim(workdir / f"fold_{config.fold}"):
@@ -42,6 +44,8 @@ def crossval(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> run.Ex
     Raises:
       InputError: see `run.open_experiment`; or another process is at work on the same fold.
     """
+    if config.deterministic:
+        compiler.require_deterministic()
     methods = {name: base.make(name, config) for name in (config.method, *config.compare_with)}
     experiment = run.open_experiment(config, workdir)
     for name, method in methods.items():

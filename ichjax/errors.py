@@ -24,6 +24,11 @@ def one_line(text: str) -> str:
     return plain if len(plain) <= LONGEST else f"{plain[: LONGEST // 2]} ... {plain[-LONGEST // 2 :]}"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, cut to 200 characters; its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 @contextlib.contextmanager
 def only_input_errors(where: str, what: str = "read", *, but: tuple[type[Exception], ...] = ()):
     """Turns an error that nobody foresaw into one sentence about a file, so that it costs no other file its result.

@@ -109,18 +109,6 @@ def test_exit_statuses(capsys, monkeypatch, error, status, said):
     assert said in err
 
 
-def test_deterministic_reaches_the_compiler_before_the_first_device(capsys, monkeypatch):
-    seen = []
-    monkeypatch.setattr(commands, "stats", lambda arguments, config: seen.append(os.environ["XLA_FLAGS"]) or 0)
-    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
-    assert call(capsys, "stats")[0] == 0
-    assert call(capsys, "stats", "--config.deterministic=True")[0] == 0
-    wished = "--xla_cpu_enable_fast_math=false --xla_gpu_deterministic_ops=true"
-    assert seen == ["--xla_cpu_enable_fast_math=false", wished]
-    known = subprocess.run([sys.executable, "-c", "import jax; jax.devices()"], env={**os.environ, "XLA_FLAGS": wished})
-    assert known.returncode == 0  # XLA ends the process at a flag that it does not know
-
-
 def test_phantom_writes_a_data_set_into_a_new_folder_only(capsys, tmp_path):
     there = tmp_path / "set"
     assert call(capsys, "phantom", f"--output={there}", "--subjects=1")[0] == 0

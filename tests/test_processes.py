@@ -32,11 +32,15 @@ def start(words, *, devices, process=None, processes=2, port=None):
     )  # fmt: skip
 
 
-def together(words, *, devices, processes=2):
-    """What each of several connected processes printed; all must end with status 0."""
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def together(words, *, devices, processes=2):
+    """What each of several connected processes printed; all must end with status 0."""
+    port = free_port()
     running = [start(words, devices=devices, process=k, processes=processes, port=port) for k in range(processes)]
     said = [process.communicate(timeout=400)[0] for process in running]
     assert [process.returncode for process in running] == [0] * processes, "\n".join(said)
@@ -98,6 +102,40 @@ def test_two_processes_cross_validate_a_fold(words, alone):
 def test_and_in_every_mode(words, alone, mode):
     together(words("train", mode, parallel=mode), devices=2)
     same(initial.read(words.place / mode / "fold_0" / "weights"), alone)
+
+
+COUNTED_BY_JAX = """
+import sys, jax
+from ichjax.train import hosts
+assert (hosts.number(), hosts.count(), hosts.share([5, 6, 7])) == (0, 1, [5, 6, 7])
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))  # by the caller, not by us
+hosts.start(sys.argv[1], 2, int(sys.argv[2]))  # already connected: nothing to do
+from jax._src import xla_bridge
+assert (hosts.number(), hosts.count()) == (int(sys.argv[2]), 2)
+assert not xla_bridge.backends_are_initialized()  # asking did not touch a device
+hosts.wait("asked")
+assert (jax.process_index(), jax.process_count()) == (hosts.number(), hosts.count())
+assert hosts.any_of(hosts.number() == 1)
+"""
+
+
+def test_processes_that_someone_else_connected_are_counted():
+    port = free_port()
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", COUNTED_BY_JAX, f"localhost:{port}", str(k)],
+            env=os.environ | {"JAX_PLATFORMS": "cpu"}, cwd=ROOT, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        for k in range(2)
+    ]  # fmt: skip
+    said = [process.communicate(timeout=120)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0], "\n".join(said)
+
+
+def test_without_jax_there_is_one_process():
+    code = "import sys; from ichjax.train import hosts; assert hosts.count() == 1; assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import logging
 import pathlib
-import sys
 from collections.abc import Callable
 
 import jax
@@ -16,10 +15,6 @@ from ichjax.train.state import TrainState
 
 SCORE = "validation_jaccard"
 UNSCORED = -1.0  # below every Jaccard: of a checkpoint within an epoch
-
-# Orbax reports every save and restore, and with a traceback every error that it also raises; users see our own lines.
-logging.getLogger("absl").setLevel(logging.CRITICAL)
-logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,20 +34,6 @@ class Progress:
     epoch: int = 0
     best: dict = dataclasses.field(default_factory=lambda: {"epoch": 0, "step": 0, SCORE: UNSCORED})
     history: list = dataclasses.field(default_factory=list)
-
-
-def _quietly(hook):
-    """`sys.unraisablehook` without what the threads of orbax and tensorstore print of a save that fails, by the dozen:
-    the failure itself is raised where we wait for the save."""
-
-    def hushed(said):
-        if not (isinstance(said.exc_value, RuntimeError) and "Event loop is closed" in str(said.exc_value)):
-            hook(said)
-
-    return hushed
-
-
-sys.unraisablehook = _quietly(sys.unraisablehook)
 
 
 class Checkpoints:

@@ -1,33 +1,29 @@
-"""Several processes, on one host or on many: who is first, who waits for whom, and who does which share.
+"""Several processes, on one host or on many: their number, who is first, barriers, and shares of the work.
 
-JAX's own runtime connects them. All of them see the same work directory.
+`jax.distributed` connects them. All of them see the same work directory.
 """
 
 import contextlib
 import os
+import sys
 from collections.abc import Sequence
 
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
-
-from ichjax.errors import InputError
-
-_place = (0, 1)  # this process and how many there are; asking JAX itself would start its devices
+from ichjax.errors import InputError, first_line
 
 
 def start(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
-    """Connects the processes, before the first device is touched; does nothing where there is only one.
+    """Connects the processes, before the first device is touched.
+
+    Does nothing where there is only one process, or where they are connected already.
 
     Args:
-      coordinator: 'HOST:PORT' of process 0. None: what SLURM, Open MPI or a TPU slice says of the processes is used.
+      coordinator: 'HOST:PORT' of process 0. None: SLURM, Open MPI or a TPU slice tells JAX about the processes.
       processes: how many there are.
       process: which one this is, from 0.
 
     Raises:
-      InputError: only some of the three are given, they make no sense, or the others do not answer.
+      InputError: only some of the three are given, they contradict each other, or the others do not answer.
     """
-    global _place
     named = (coordinator, processes, process)
     if None in named and any(value is not None for value in named):
         raise InputError("--coordinator, --processes and --process belong together; expected all three or none")
@@ -35,12 +31,32 @@ def start(coordinator: str | None = None, processes: int | None = None, process:
         raise InputError(f"--process is {process} of {processes} --processes; expected 0 to {processes - 1}")
     if coordinator is None and not launched_together(os.environ):
         return
+    import jax  # lazy: what needs no device does without JAX
+
+    if jax.distributed.is_initialized():
+        return
     try:
         jax.distributed.initialize(coordinator, processes, process)
     except (RuntimeError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(f"the processes cannot be connected ({reason}); expected all of them to start") from error
-    _place = (jax.process_index(), jax.process_count())
+        raise InputError(
+            f"the processes cannot be connected ({first_line(error)}); expected all of them to start"
+        ) from error
+
+
+def _rank_and_count() -> tuple[int, int]:
+    """(this process, how many there are), from `jax.distributed` once it is started, by whomever.
+
+    `jax.process_index()` and `jax.process_count()` would start the devices, after which nothing can be connected.
+    """
+    if "jax" not in sys.modules:  # lazy: then nobody has connected anything
+        return 0, 1
+    import jax
+
+    if not jax.distributed.is_initialized():
+        return 0, 1
+    from jax._src import distributed  # the public module has no question that leaves the devices alone
+
+    return distributed.global_state.process_id, distributed.global_state.num_processes
 
 
 def launched_together(environment) -> bool:
@@ -52,34 +68,36 @@ def launched_together(environment) -> bool:
 
 
 def is_first() -> bool:
-    """Whether this process writes and speaks for all."""
-    return _place[0] == 0
+    """Whether this is the process that writes files and prints for all of them."""
+    return number() == 0
 
 
 def count() -> int:
     """How many processes there are."""
-    return _place[1]
+    return _rank_and_count()[1]
 
 
 def number() -> int:
-    """Which one this is, from 0."""
-    return _place[0]
+    """Index of this process, from 0."""
+    return _rank_and_count()[0]
 
 
 def share(items: Sequence) -> Sequence:
-    """Every count-th of the items: those that this process works on."""
-    return items[_place[0] :: _place[1]]
+    """This process's items: every `count()`-th one."""
+    return items[number() :: count()]
 
 
 def wait(what: str) -> None:
-    """Waits until every process has come here; `what` is the same in all."""
+    """Waits until every process has reached this call; `what` is the same in all."""
     if count() > 1:
+        from jax.experimental import multihost_utils  # lazy, as above
+
         multihost_utils.sync_global_devices(what)
 
 
 @contextlib.contextmanager
 def first_before_others(what: str):
-    """What the first process makes, the others find: they enter when it has left."""
+    """The first process runs the body before the others, which then find what it made."""
     if not is_first():
         wait(what)
     yield
@@ -88,7 +106,10 @@ def first_before_others(what: str):
 
 
 def any_of(flag: bool) -> bool:
-    """Whether it is so in any process; all of them ask together."""
+    """Whether `flag` is set in any process; all of them call this together."""
     if count() == 1:
         return flag
+    import numpy as np
+    from jax.experimental import multihost_utils  # lazy, as above
+
     return bool(np.any(multihost_utils.process_allgather(np.array([flag]))))

@@ -12,6 +12,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ichjax import compiler
 from ichjax.errors import InputError
+from ichjax.train import hosts
 
 AXIS = "data"
 
@@ -122,7 +123,7 @@ def place(batch: dict, *, mode: str, mesh: Mesh, grouped: bool = False) -> dict:
         here = len(mesh.local_devices)
         return {name: _by_device(np.asarray(array), here, grouped) for name, array in batch.items()}
     sharding = NamedSharding(mesh, _split(grouped))
-    if jax.process_count() == 1:
+    if hosts.count() == 1:
         return jax.device_put(batch, sharding)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)
 

@@ -3,6 +3,8 @@
 import ast
 import graphlib
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -19,7 +21,7 @@ MAY_IMPORT = {
     "files": {"errors"},
     "config": BASE,
     "ahead": set(),
-    "compiler": set(),
+    "compiler": {"errors"},
     "native": {"files"},
     "data": BASE,
     "ops": BASE,
@@ -137,6 +139,34 @@ def test_no_import_runs_in_a_circle(graph):
 
 def test_data_never_imports_jax(graph):
     assert device_side_of_data(graph) == []
+
+
+QUIET = """
+import importlib, logging, os, signal, sys, warnings
+names = sys.argv[1].split()
+for name in sys.argv[2].split():
+    importlib.import_module(name)  # what libraries do themselves is theirs
+def process():
+    levels = {name: log.level for name, log in logging.root.manager.loggerDict.items() if hasattr(log, "level")}
+    hooks = (sys.unraisablehook, sys.excepthook, sys.displayhook)
+    signals = [signal.getsignal(number) for number in signal.valid_signals()]
+    return levels, logging.root.level, hooks, signals, dict(os.environ), list(sys.path), list(warnings.filters)
+before = process()
+for name in names:
+    importlib.import_module(name)
+after = process()
+changed = {name: level for name, level in after[0].items() if level != before[0].get(name, 0)}
+assert not changed, changed
+for one, other in zip(before[1:], after[1:]):
+    assert one == other, (one, other)
+"""
+
+
+def test_importing_changes_nothing_in_the_process(graph):
+    libraries = {name for imported in graph.values() for name in imported if name.split(".")[0] != "ichjax"}
+    words = [" ".join(sorted(graph)), " ".join(sorted(libraries))]
+    done = subprocess.run([sys.executable, "-c", QUIET, *words], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
 
 
 def test_nothing_in_the_package_imports_the_launcher(graph):
