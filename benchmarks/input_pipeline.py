@@ -23,6 +23,7 @@ from ichjax import config as configs
 from ichjax.data import cache, layouts, loader, source
 from ichjax.data.cache import CachedScan
 from ichjax.data.patch_table import Epochs, patch_table
+from ichjax.models import unet
 from ichjax.train import log, loop
 
 SIDE, STRIDE = 128, 64  # in pixels: 49 patches a slice
@@ -126,7 +127,7 @@ def training_epochs(config: ml_collections.ConfigDict, scans: Sequence[CachedSca
         raise ValueError(f"{len(bleeding)} of {len(scans)} scans have a hemorrhage; expected 2 or more: --subjects")
     valid, train = bleeding[:1], [scan for scan in scans if scan is not bleeding[0]]
     with tempfile.TemporaryDirectory() as folder:
-        loop.train_fold(config, train, valid, folder=pathlib.Path(folder), fold=0)
+        loop.train_fold(config, unet.network_from_config(config), train, valid, folder=pathlib.Path(folder), fold=0)
         return log.read_rows(pathlib.Path(folder) / "metrics.jsonl")
 
 

@@ -4,7 +4,6 @@ import functools
 import pathlib
 from collections.abc import Callable
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -18,7 +17,8 @@ from ichjax import config as configs
 from ichjax.data import cache, layouts, loader, nifti, regrid
 from ichjax.data.patch_table import Epochs, patch_table
 from ichjax.methods.slices import SlicePredictor, pad_depth
-from ichjax.ops import losses, metrics
+from ichjax.models import unet
+from ichjax.ops import metrics
 from ichjax.ops.augment import AffineRange
 from ichjax.train import epoch as epochs_run
 from ichjax.train import parallel
@@ -38,19 +38,18 @@ def paper_config(width: int, side: int, batch: int, dtype: str = "float32", **fi
 def save_weights(path: str | pathlib.Path, width: int, *, seed: int = 0) -> None:
     """Writes fresh parameters of the network as an .npz of 'LAYER/kernel' and 'LAYER/bias', which the peers read."""
     config = paper_config(width, 32, 1, seed=seed)
-    params = jax.device_get(states.create(config, fold=0).params)
+    params = jax.device_get(states.create(unet.network_from_config(config), config, fold=0).params)
     np.savez(path, **{f"{layer}/{kind}": array for layer, own in params.items() for kind, array in own.items()})
 
 
 def _update(config: ml_collections.ConfigDict) -> Callable:
     """step(state, images [B, P, P, 1], masks [B, P, P]) -> (state, loss): the parts of `step.make_train_step`
     without its window and its augmentation, which the peers' steps do not have either."""
-    model, optimizer = states.make_model(config), states.make_optimizer(states.make_schedule(config, 1000))
+    network, optimizer = unet.network_from_config(config), states.make_optimizer(states.make_schedule(config, 1000))
 
     def loss_of(params, images, masks, state):
         keys = steps_of.example_keys(config.seed, state.fold, state.step, jnp.arange(len(images)))
-        logits = model.apply({"params": params}, images, dropout_keys=keys)
-        return losses.binary_cross_entropy(logits, masks).mean()
+        return network.loss(params, images, masks, dropout_keys=keys).mean()
 
     def step(state, images, masks):
         loss, gradient = jax.value_and_grad(loss_of)(state.params, images, masks, state)
@@ -74,7 +73,7 @@ def train_step(*, width: int, side: int, batch: int, steps: int, dtype: str = "f
       The work, which says 'loss'.
     """
     config = paper_config(width, side, batch, dtype)
-    step, holder = _update(config), [states.create(config, fold=0)]
+    step, holder = _update(config), [states.create(unet.network_from_config(config), config, fold=0)]
     images, masks = (jax.device_put(array) for array in host.example_batch(batch, side))
     masks = masks[..., 0]
 
@@ -90,8 +89,8 @@ def train_step(*, width: int, side: int, batch: int, steps: int, dtype: str = "f
 def forward(*, width: int, side: int, batch: int, steps: int = 1, dtype: str = "float32") -> Callable[[], dict]:
     """Work of `steps` predictions of a batch; the arguments are those of `train_step`."""
     config = paper_config(width, side, batch, dtype)
-    model, params = states.make_model(config), states.create(config, fold=0).params
-    predict = compiler.jit(lambda params, images: nn.sigmoid(model.apply({"params": params}, images)))
+    network = unet.network_from_config(config)
+    params, predict = states.create(network, config, fold=0).params, compiler.jit(network.probability)
     images = jax.device_put(host.example_batch(batch, side)[0])
 
     def work() -> dict:
@@ -135,7 +134,7 @@ def train_epoch(
     order = Epochs(table, config.train.negatives, config.seed, 0, examples)
     reader, steps, mesh, numbers = loader.PatchReader(scans, table), order.steps(batch), parallel.make_mesh(), [0]
     program = _whole_step(config, mesh)
-    holder = [parallel.replicate(states.create(config, fold=0), mesh)]
+    holder = [parallel.replicate(states.create(unet.network_from_config(config), config, fold=0), mesh)]
     grouped = steps_per_dispatch > 1
 
     def work() -> dict:
@@ -162,8 +161,8 @@ def _finite(step: int, update: dict) -> None:
 def _whole_step(config: ml_collections.ConfigDict, mesh) -> Callable:
     """The training step of a run, augmentation and all, compiled as a run compiles it."""
     optimizer = states.make_optimizer(states.make_schedule(config, 1000))
-    settings = steps_of.StepSettings(config.windows, AffineRange(**config.augment), config.seed)
-    make_step = functools.partial(steps_of.make_train_step, states.make_model(config), optimizer, settings)
+    settings = steps_of.StepSettings(AffineRange(**config.augment), config.seed)
+    make_step = functools.partial(steps_of.make_train_step, unet.network_from_config(config), optimizer, settings)
     return parallel.compile_step(
         make_step, mode=config.parallel, mesh=mesh, grouped=config.train.steps_per_dispatch > 1
     )
@@ -197,16 +196,9 @@ def predict_scan(
       The work, which says 'volume_ml', 'pixels' of the mask, 'peak_mb' of the host.
     """
     config = paper_config(width, side, 1, dtype)
-    predict = SlicePredictor(
-        states.make_model(config),
-        windows=config.windows,
-        side=side,
-        stride=stride,
-        batch_size=batch,
-        whole_slices=whole_slices,
-        multiple=2**config.model.depth,
-    )
-    params = states.create(config, fold=0).params if weights is None else host.read_weights(weights)
+    network = unet.network_from_config(config)
+    predict = SlicePredictor(network, side=side, stride=stride, batch_size=batch, whole_slices=whole_slices)
+    params = host.read_weights(weights) if weights else states.create(network, config, fold=0).params
     params, read = predict.place(params), nifti.read_nifti(pathlib.Path(scan))
     kernels = {"closing": config.predict.closing_px, "opening": config.predict.opening_px}
     clean = jax.jit(lambda probability: metrics.masks_at(probability, jnp.float32([threshold]), **kernels)[0])

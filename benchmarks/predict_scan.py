@@ -25,8 +25,7 @@ from benchmarks.our_work import paper_config, save_weights
 from benchmarks.train_step import OURS, PEERS, packages
 from ichjax.data import layouts, source
 from ichjax.data.nifti import read_nifti
-from ichjax.ops import hu as hu_ops
-from ichjax.train.state import make_model
+from ichjax.models import unet
 
 SIDE, STRIDE, SLICES = 128, 64, 34
 ONE = ", one patch at a time"
@@ -113,9 +112,9 @@ def middle_probability(scan: str, weights: str, options: argparse.Namespace) -> 
     config = paper_config(options.width, SIDE, 1)
     hu = read_nifti(pathlib.Path(scan)).hu
     top, left = ((size - SIDE) // 2 for size in hu.shape[1:])
-    image = hu_ops.windows(hu[len(hu) // 2, top : top + SIDE, left : left + SIDE], config.windows)
-    logits = jax.jit(make_model(config).apply)({"params": read_weights(weights)}, image[None])
-    return float(jnp.median(jax.nn.sigmoid(logits)))
+    network = unet.network_from_config(config)
+    image = network.images(jnp.asarray(hu[len(hu) // 2, top : top + SIDE, left : left + SIDE][None]))
+    return float(jnp.median(jax.jit(network.probability)(read_weights(weights), image)))
 
 
 def require_same_masks(pixels: dict[str, int]) -> None:

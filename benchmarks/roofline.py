@@ -13,7 +13,6 @@ import statistics
 import time
 from collections.abc import Callable
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -23,9 +22,9 @@ from tqdm import tqdm
 from benchmarks import record
 from ichjax import compiler
 from ichjax import config as configs
+from ichjax.models import unet
 from ichjax.models.unet import layer_table
 from ichjax.native import library
-from ichjax.ops import hu
 from ichjax.ops.augment import AffineRange
 from ichjax.train import parallel
 from ichjax.train import state as states
@@ -89,11 +88,11 @@ def make_batch(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
 
 def make_prediction(config: ml_collections.ConfigDict) -> tuple[Callable, jax.stages.Compiled]:
     """(a function that predicts one batch and waits, the compiled program): windows, network, sigmoid."""
-    model = states.make_model(config)
-    inputs = states.create(config, fold=0).params, jnp.asarray(make_batch(config)["image"])
+    network = unet.network_from_config(config)
+    inputs = states.create(network, config, fold=0).params, jnp.asarray(make_batch(config)["image"])
 
     def predict(params, image):
-        return nn.sigmoid(model.apply({"params": params}, hu.windows(image, config.windows)))
+        return network.probability(params, network.images(image))
 
     program = compiler.jit(predict).lower(*inputs).compile()
     return lambda: jax.block_until_ready(program(*inputs)), program
@@ -103,12 +102,12 @@ def make_training_step(config: ml_collections.ConfigDict) -> tuple[Callable, jax
     """(a function that makes one update and waits, the compiled program), as training compiles it, for one device; each
     call goes on from the last one."""
     optimizer = states.make_optimizer(states.make_schedule(config, 1000))
-    settings = steps.StepSettings(config.windows, AffineRange(**config.augment), config.seed)
+    settings = steps.StepSettings(AffineRange(**config.augment), config.seed)
     mesh = parallel.make_mesh(jax.devices()[:1])
-    make_step = functools.partial(steps.make_train_step, states.make_model(config), optimizer, settings)
+    make_step = functools.partial(steps.make_train_step, unet.network_from_config(config), optimizer, settings)
     step = parallel.compile_step(make_step, mode="jit", mesh=mesh)
     batch = parallel.place(make_batch(config), mode="jit", mesh=mesh)
-    holder = [parallel.replicate(states.create(config, fold=0), mesh)]
+    holder = [parallel.replicate(states.create(unet.network_from_config(config), config, fold=0), mesh)]
     program = step.lower(holder[0], batch).compile()
 
     def run() -> None:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from benchmarks import record
 from ichjax import config as configs
+from ichjax.models import unet
 from ichjax.ops.augment import AffineRange
 from ichjax.train import parallel
 from ichjax.train import state as states
@@ -77,8 +78,8 @@ def _variant(config, mode: str, devices: int) -> tuple:
     """(compiled program, batch in place, [state])."""
     mesh = parallel.make_mesh(jax.devices()[:devices])
     optimizer = states.make_optimizer(states.make_schedule(config, 1000))
-    settings = steps.StepSettings(config.windows, AffineRange(**config.augment), 0)
-    make_step = functools.partial(steps.make_train_step, states.make_model(config), optimizer, settings)
+    settings = steps.StepSettings(AffineRange(**config.augment), 0)
+    make_step = functools.partial(steps.make_train_step, unet.network_from_config(config), optimizer, settings)
     program = parallel.compile_step(make_step, mode=mode, mesh=mesh)
     size, side = config.train.batch_size, config.patch.side
     rng = np.random.default_rng(0)
@@ -86,7 +87,7 @@ def _variant(config, mode: str, devices: int) -> tuple:
     batch = {"image": image, "mask": (image > 100).astype(np.uint8), "index": np.arange(size, dtype=np.int32)}
     batch["weight"] = np.ones(size, np.float32)
     batch = parallel.place(batch, mode=mode, mesh=mesh)
-    holder = [parallel.replicate(states.create(config, fold=0), mesh)]
+    holder = [parallel.replicate(states.create(unet.network_from_config(config), config, fold=0), mesh)]
     compiled = program.lower(holder[0], batch).compile()
     _seconds(compiled, batch, holder, 2)
     return compiled, batch, holder

@@ -12,7 +12,8 @@ from ichjax.errors import InputError
 def default() -> ml_collections.ConfigDict:
     """The paper's third experiment (160 x 160 patches), field by field; locked against unknown names."""
     config = ml_collections.ConfigDict()
-    config.method = "unet"  # methods/NAME.py
+    config.method = "unet"  # a name of methods/registry.py
+    config.options = ml_collections.ConfigDict()  # of the method, where no field below is its: see its file
     config.compare_with = ("threshold",)  # methods run beside it, on the same folds
     config.seed = 0  # of everything that is random in a run
     config.fold = 0  # which one `train` trains
@@ -103,6 +104,7 @@ def default() -> ml_collections.ConfigDict:
     config.evaluate.slice_rule_mm2 = 43.6  # a slice is called positive above this area: 400 pixels at 0.33 mm
     config.evaluate.slice_rule_px = 0  # above this many pixels instead, whatever their size: the authors' 400; 0: off
     config.lock()
+    config.options.unlock()  # each method has its own
     return config
 
 
@@ -121,6 +123,8 @@ def digest(config: ml_collections.ConfigDict) -> str:
 def without_place(fields: dict) -> dict:
     """A configuration's values without those that may differ from one process of an experiment to another."""
     kept = {name: value for name, value in fields.items() if name not in ("fold", "folds", "profile_steps")}
+    if not kept.get("options"):  # as if the field were not there, which keeps the digests of earlier versions
+        kept.pop("options", None)
     return {**kept, "data": {name: value for name, value in fields["data"].items() if name != "root"}}
 
 
@@ -205,7 +209,6 @@ def check(config: ml_collections.ConfigDict) -> None:
         (_is_range(c.profile_steps), "profile_steps", "two steps (a, b) with 0 <= a <= b"),
         (c.windows and all(_is_window(pair) for pair in c.windows), "windows", "pairs of HU: level, width above 0"),
         (c.grid.side > 0 or not c.grid.border, "grid.border", "0 unless grid.side is set"),
-        (c.patch.side % 2**c.model.depth == 0, "patch.side", f"a multiple of 2 ** {c.model.depth} (model.depth)"),
         (0 <= c.model.dropout < 1, "model.dropout", "0 or more, below 1"),
         (c.augment.zoom < 1, "augment.zoom", "below 1"),
         (

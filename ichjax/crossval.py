@@ -13,7 +13,7 @@ from ichjax.data.splits import Fold
 from ichjax.errors import InputError
 from ichjax.evaluate.publish import publish
 from ichjax.files import claim, read_json, write_json
-from ichjax.methods import base
+from ichjax.methods import base, registry
 from ichjax.train import hosts
 from ichjax.train.log import say
 
@@ -24,7 +24,7 @@ def train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> run.E
         raise InputError("config.data.splits is 'slice_split', which only `crossval` demonstrates; expected another")
     if config.deterministic:
         compiler.require_deterministic()
-    method = base.make(config.method, config)
+    method = registry.make(config.method, config)
     experiment = run.open_experiment(config, workdir)
     with _claim(workdir / f"fold_{config.fold}"):
         _fit(method, experiment, experiment.folds.folds[config.fold], workdir)
@@ -46,14 +46,14 @@ def crossval(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> run.Ex
     """
     if config.deterministic:
         compiler.require_deterministic()
-    methods = {name: base.make(name, config) for name in (config.method, *config.compare_with)}
+    methods = {name: registry.make(name, config) for name in (config.method, *config.compare_with)}
     experiment = run.open_experiment(config, workdir)
     for name, method in methods.items():
         place = method_folder(workdir, config, name)
         place.mkdir(parents=True, exist_ok=True)
         if config.data.splits == "slice_split" and hosts.count() > 1:
             raise InputError("config.data.splits is 'slice_split', a demonstration for one process; found several")
-        say(f"== {base.METHODS[name]}: {len(experiment.folds.folds)} folds, {len(experiment.scans)} subjects ==")
+        say(f"== {method.title}: {len(experiment.folds.folds)} folds, {len(experiment.scans)} subjects ==")
         if config.data.splits == "slice_split":
             leak.run_folds(method, experiment, place)
         else:
@@ -151,13 +151,13 @@ def _test(method, params, post: base.PostProcess, scan: CachedScan, fold: int, p
     """Predicts one scan, writes its mask and probability, and returns its row of counts and details."""
     return score.score_scan(
         scan,
-        method.predict(params, scan.volume).probability,
+        method.predict(params, scan.volume),
         post,
         thresholds=tune.counted_thresholds(method.post, config),
         fold=fold,
         place=place,
         config=config,
-        seams=None if config.grid.side or config.predict.whole_slices else (config.patch.side, config.patch.stride),
+        seams=method.seams,
     )
 
 
@@ -189,11 +189,9 @@ def write_results(
         chosen=[c["thresholds"] for c in chosen] if all("thresholds" in c for c in chosen) else None,
     )
     origin = {key: records[-1][key] for key in ("config_digest", "versions", "devices")}
-    results = {"method": name, **origin, **results, "chosen_by_fold": chosen}
+    results = {"method": name, **method.record(), **origin, **results, "chosen_by_fold": chosen}
     if config.data.splits == "slice_split":
         results["invalid"] = slice_split.INVALID
-    if layers := getattr(method, "layers", None):
-        results["layers"] = layers()
     score.write(place / "results.json", results, unreadable=unreadable, rows=rows)
 
 
@@ -205,11 +203,11 @@ def rebuild(workdir: pathlib.Path) -> None:
     """
     config = run.load_config(workdir)
     for name in (config.method, *config.compare_with):
-        place = method_folder(workdir, config, name)
+        place, method = method_folder(workdir, config, name), registry.make(name, config)
         if name != config.method and not run.fold_folders(place, "scores.json"):
-            say(f"{base.METHODS.get(name, name)}: not tested yet, so not in the report")
+            say(f"{method.title}: not tested yet, so not in the report")
             continue
         old = place / "results.json"
         unreadable = read_json(old).get("left_out_unreadable", []) if old.is_file() else []
-        write_results(config, name, base.make(name, config), place, unreadable=unreadable)
+        write_results(config, name, method, place, unreadable=unreadable)
     publish(workdir)

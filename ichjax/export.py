@@ -18,13 +18,13 @@ from ichjax.data.volume import AIR_HU
 from ichjax.errors import InputError
 from ichjax.files import claim, write_json, write_text
 from ichjax.methods.slices import DEPTH_STEP
-from ichjax.methods.unet import UNetMethod
 from ichjax.native import library
 from ichjax.ops import metrics
 from ichjax.train.log import say
 from ichjax.trained import TrainedRun
 
 PROGRAM, ABOUT, CARD = "model.jaxexport", "model.json", "model_card.md"
+PIXEL_MM = 0.45  # of a head CT, for a method that does not depend on it
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
@@ -54,13 +54,17 @@ def export(
     if unknown := [name for name in platforms if name not in PLATFORMS]:
         raise InputError(f"--platforms names {unknown[0]!r}; expected some of {', '.join(PLATFORMS)}")
     trained = trained_runs.load_run(workdir, whole_slices=run.load_config(workdir).predict.whole_slices)
-    if not isinstance(trained.method, UNetMethod):
-        raise InputError(f"{workdir}: is a run of the method {trained.method_name!r}; expected one of 'unet'")
-    rows_mm, columns_mm = (pixel_mm, pixel_mm) if pixel_mm else trained.params[0].pixel_mm
+    rows_mm, columns_mm = (pixel_mm, pixel_mm) if pixel_mm else trained.pixel_mm or (PIXEL_MM, PIXEL_MM)
     own = Geometry(side, side, rows_mm, columns_mm)
     if not 32 <= side <= 2048 or not 0.1 <= rows_mm <= 10:
         raise InputError(f"slices of {side} x {side} pixels of {rows_mm} mm; expected 32 to 2048, of 0.1 to 10 mm")
-    exported = make(trained, own, platforms)
+    programs = [trained.method.slice_program(params, own) for params in trained.params]
+    if None in programs:
+        raise InputError(
+            f"{workdir}: is a run of the method {trained.method_name!r} ({trained.method.title}), which cannot be "
+            "exported; expected a network that predicts each slice for itself"
+        )
+    exported = make(trained, programs, own, platforms)
     about = {
         "takes": f"int16 [D, {side}, {side}], HU; slices to the head, rows to the back, columns to the patient's left",
         "gives": f"uint8 [D, {side}, {side}], the mask of 0 and 1; float32 [D, {side}, {side}], the probability",
@@ -80,26 +84,27 @@ def export(
         aside.write_bytes(exported.serialize())
         aside.replace(output / PROGRAM)
         write_json(output / ABOUT, about)
-        write_text(output / CARD, model_card.write(workdir, about))
+        write_text(output / CARD, model_card.write(workdir, about, method=trained.method.card))
     say(f"{output / PROGRAM}: {(output / PROGRAM).stat().st_size / 1e6:.1f} MB, for {', '.join(platforms)}")
     return output / PROGRAM
 
 
-def make(trained: TrainedRun, own: Geometry, platforms: Sequence[str]) -> jax.export.Exported:
-    """The program of a run of the network, for slices of one grid and any number of them."""
+def make(
+    trained: TrainedRun, programs: Sequence[Callable], own: Geometry, platforms: Sequence[str]
+) -> jax.export.Exported:
+    """The program of a run, from each fold's `Method.slice_program`: for any number of slices of one grid."""
     with library.by_xla():  # C++ of this machine would not travel
         depth = jax.export.symbolic_shape("depth")
         hu = jax.ShapeDtypeStruct((*depth, own.height, own.width), jnp.int16)
-        return jax.export.export(jax.jit(_program(trained, own)), platforms=list(platforms))(hu)
+        return jax.export.export(jax.jit(_program(trained, programs, own)), platforms=list(platforms))(hu)
 
 
-def _program(trained: TrainedRun, own: Geometry) -> Callable:
+def _program(trained: TrainedRun, programs: Sequence[Callable], own: Geometry) -> Callable:
     closing, opening = trained_runs.kernels(trained, own)
     threshold = np.array([trained.post.threshold], np.float32)
 
     def few(hu):
-        total = sum(trained.method.traced(params, hu, own) for params in trained.params)
-        probability = total / len(trained.params)
+        probability = sum(program(hu) for program in programs) / len(programs)
         mask = metrics.masks_at(probability, threshold, closing=closing, opening=opening)[0]
         return mask.astype(jnp.uint8), probability
 

@@ -42,7 +42,7 @@ def run_folds(method: base.Method, experiment: run.Experiment, place: pathlib.Pa
     scans = list(experiment.scans.values())
     method.announce(params[0], [scan.volume for scan in scans] * len(folds), f"predicting {len(scans)} scans")
     options = {"thresholds": method.post.all_thresholds, "fold": None, "place": place, "config": config}
-    rows = [score.score_scan(scan, _probability(method, params, folds, scan), method.post, **options) for scan in scans]
+    rows = [score.score_scan(scan, _combined(method, params, folds, scan), method.post, **options) for scan in scans]
     for fold, folder in zip(folds, folders, strict=True):
         record = {"chosen": method.chosen(params[fold.index]), "chosen_on": method.post.chosen_on}
         record["subjects"] = rows if fold is folds[-1] else []
@@ -53,12 +53,14 @@ def _part(experiment: run.Experiment, part: dict[int, np.ndarray]) -> list[Cache
     return [take_slices(experiment.scans[number], slices) for number, slices in part.items() if len(slices)]
 
 
-def _probability(method: base.Method, params: list, folds, scan: CachedScan) -> np.ndarray:
-    """float32 [D, H, W], each slice from the fold that tests it."""
-    probability = np.zeros(scan.mask.shape, np.float32)
-    for fold in folds:
-        slices = fold.test[scan.number]
-        if len(slices):
-            predicted = method.predict(params[fold.index], scan.volume).probability
-            probability[slices] = np.asarray(predicted)[slices]
-    return probability
+def _combined(method: base.Method, params: list, folds, scan: CachedScan) -> base.Prediction:
+    """The prediction of a scan, each slice's from the fold that tests it."""
+    parts = [(fold.test[scan.number], params[fold.index]) for fold in folds if len(fold.test[scan.number])]
+    order = np.argsort(np.concatenate([slices for slices, _ in parts]))
+    predictions = [(slices, method.predict(fitted, scan.volume)) for slices, fitted in parts]
+    fields = {
+        name: np.concatenate([np.asarray(getattr(predicted, name))[slices] for slices, predicted in predictions])[order]
+        for name, value in predictions[0][1]._asdict().items()
+        if value is not None
+    }
+    return base.Prediction(**fields)

@@ -13,12 +13,13 @@ LIMITS = """\
 """
 
 
-def write(workdir: pathlib.Path, about: dict) -> str:
+def write(workdir: pathlib.Path, about: dict, *, method: str) -> str:
     """The card of a run as Markdown.
 
     Args:
       workdir: the run; its results.json is quoted where there is one.
       about: what `export` says of the program.
+      method: `Method.card`.
     """
     config = read_json(workdir / "config.json")
     synthetic = config.get("data", {}).get("synthetic")
@@ -27,8 +28,7 @@ def write(workdir: pathlib.Path, about: dict) -> str:
         "# Model card: segmentation of intracranial hemorrhage in head CT",
         "",
         "## Model",
-        f"A U-Net on patches (Hssayeni et al., Data 2020, 5, 14) in ichjax; folds {_listed(about['folds'])} averaged; "
-        f"configuration {about['config_digest']}.",
+        f"{method}, in ichjax; folds {_listed(about['folds'])} averaged; configuration {about['config_digest']}.",
         f"Takes {about['takes']}, of pixels of {about['pixel_mm'][0]:.3f} x {about['pixel_mm'][1]:.3f} mm. "
         f"Gives {about['gives']}.",
         f"A pixel is predicted from a probability of {about['threshold']:g} on ({about['threshold_chosen_on']}), then "

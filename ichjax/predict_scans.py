@@ -128,7 +128,7 @@ def _announce(trained: TrainedRun, first: Volume, scans: int) -> None:
     which = f"mean of folds {folds}" if len(trained.folds) > 1 else f"fold {folds}"
     many = f"{scans} scans, if all are like the first" if scans > 1 else "1 scan"
     seen, _ = slabs.averaged(first, trained.gap_mm)
-    what = f"{many}, prediction alone, {trained_runs.mode(trained)}, {which}"
+    what = f"{many}, prediction alone, {trained.method.mode}, {which}"
     trained.method.announce(trained.params[0], [seen] * (scans * len(trained.params)), what)
 
 

@@ -13,18 +13,20 @@ import numpy as np
 from ichjax.data.cache import CachedScan
 from ichjax.data.nifti import write_nifti
 from ichjax.errors import InputError
-from ichjax.evaluate import protocol
+from ichjax.evaluate import curves, protocol
 from ichjax.evaluate.beyond import beyond
 from ichjax.evaluate.scan_details import scan_details
 from ichjax.files import write_json
-from ichjax.methods.base import PostProcess
+from ichjax.methods.base import PostProcess, Prediction
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import metrics
+
+NOT_COUNTS = ("details", "main", "nominal_spacing", "subtype_scores")  # of a row, beside `protocol.SubjectCounts`
 
 
 def score_scan(
     scan: CachedScan,
-    probability: np.ndarray | jax.Array,
+    prediction: Prediction,
     post: PostProcess,
     *,
     thresholds: Sequence[float],
@@ -37,7 +39,7 @@ def score_scan(
 
     Args:
       scan: with its truth.
-      probability: float32 [D, H, W] in [0, 1] on the scan's grid.
+      prediction: on the scan's grid.
       post: the reported threshold, closing and opening.
       thresholds: those at which pixels are counted, `post.threshold` among them; the same for all scans of a run.
       fold: in whose test part the scan is; None where there are no folds.
@@ -46,7 +48,8 @@ def score_scan(
       seams: (side, stride) of patches in the scan's pixels, to look for seams between them; None for none.
 
     Returns:
-      A row ready for JSON: the fields of `protocol.SubjectCounts`, and 'details' (`scan_details`).
+      A row ready for JSON: the fields of `protocol.SubjectCounts`, 'details' (`scan_details`), and 'subtype_scores'
+      ([D][5]) from methods that have them.
     """
     volume, depth = scan.volume, len(scan.volume.hu)
     pixel_mm2 = volume.pixel_mm[0] * volume.pixel_mm[1]
@@ -56,15 +59,16 @@ def score_scan(
     main = tuple(thresholds).index(post.threshold)
     kernels = {"closing": post.closing_px, "opening": post.opening_px}
     counts, mask, eight_bits = jax.device_get(
-        _score(pad_depth(probability, 0.0), truth, np.array(thresholds, np.float32), main=main, **kernels)
+        _score(pad_depth(prediction.probability, 0.0), truth, np.array(thresholds, np.float32), main=main, **kernels)
     )
     truth, mask, eight_bits = truth[:depth], mask[:depth], eight_bits[:depth]
     with ThreadPoolExecutor(1) as writer:
         writing = writer.submit(_write, place, scan, {"predictions": mask, "probabilities": eight_bits})
-        details = scan_details(truth, mask, eight_bits, volume, rule_mm2=rule_mm2, seams=seams)
+        given = {"rule_mm2": rule_mm2, "seams": seams, "slice_scores": prediction.slice_scores}
+        details = scan_details(truth, mask, eight_bits, volume, **given)
         writing.result()  # raises what went wrong
     truth_px, predicted_px, overlap_px = (count[:depth].T.tolist() for count in counts)
-    return {
+    row = {
         "subject": scan.number,
         "fold": fold,
         "truth_px": truth_px,
@@ -79,6 +83,9 @@ def score_scan(
         "nominal_spacing": volume.nominal_spacing,
         "details": details,
     }
+    if prediction.subtype_scores is not None:
+        row["subtype_scores"] = np.asarray(prediction.subtype_scores, np.float64).reshape(depth, 5).tolist()
+    return row
 
 
 def _write(place: pathlib.Path | None, scan: CachedScan, arrays: Mapping[str, np.ndarray]) -> None:
@@ -146,6 +153,10 @@ def results(
     if config.evaluate.slice_rule_px:
         called = [[px > config.evaluate.slice_rule_px for px in row["predicted_px"][row["main"]]] for row in rows]
     table["beyond"] = beyond([row["details"] for row in rows], called=called, seed=config.seed)
+    scored = [row for row in rows if "subtype_scores" in row]
+    if scored:
+        scores, labels = ([row[key] for row in scored] for key in ("subtype_scores", "slice_labels"))
+        table["beyond"]["subtype_roc"] = curves.subtype_detection(scores, labels)
     table["nominal_spacing"] = any(row["nominal_spacing"] for row in rows)
     return table
 
@@ -160,7 +171,7 @@ def _counts(row: Mapping) -> protocol.SubjectCounts:
     arrays = ("truth_px", "predicted_px", "overlap_px")
     return protocol.SubjectCounts(
         **{
-            **{name: value for name, value in row.items() if name not in ("details", "main", "nominal_spacing")},
+            **{name: value for name, value in row.items() if name not in NOT_COUNTS},
             **{name: np.array(row[name], np.int64) for name in arrays},
             "pixel_ml": np.array(row["pixel_ml"]),
             "slice_labels": np.array(row["slice_labels"], bool).reshape(-1, 5),

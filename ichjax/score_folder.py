@@ -21,7 +21,7 @@ from ichjax.evaluate import tables
 from ichjax.evaluate.publish import publish
 from ichjax.evaluate.workdir import read_run
 from ichjax.files import write_json, write_text
-from ichjax.methods.base import PostProcess
+from ichjax.methods.base import PostProcess, Prediction
 from ichjax.train.log import say
 
 NIFTI = re.compile(r"\.nii(\.gz)?$")
@@ -71,7 +71,7 @@ def _evaluate(predictions, config, place: pathlib.Path, name: str, *, published:
         except InputError as error:
             problems.append(str(error))
         else:
-            rows.append(score.score_scan(scan, probability, post, thresholds=post.all_thresholds, **where))
+            rows.append(score.score_scan(scan, Prediction(probability), post, thresholds=post.all_thresholds, **where))
             kinds.add(kind)
             notes += scan.notes
     for problem in problems:
@@ -87,7 +87,7 @@ def _evaluate(predictions, config, place: pathlib.Path, name: str, *, published:
     seen = {row["subject"] for row in rows}
     score.write(
         place / "results.json",
-        {"method": name, **origin, "scored": sorted(kinds), **results},
+        {"method": name, "title": name, "published": {}, **origin, "scored": sorted(kinds), **results},
         unreadable=[s.number for s in dataset.subjects if s.number not in seen],
         rows=rows,
     )

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import pathlib
 
 import jax
@@ -16,7 +15,7 @@ from ichjax.data import regrid, slabs, straight
 from ichjax.data.volume import Volume, scan_digest
 from ichjax.errors import InputError
 from ichjax.evaluate import findings, quality
-from ichjax.methods import base
+from ichjax.methods import base, registry
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import metrics
 
@@ -59,12 +58,8 @@ class TrainedRun:
     def identity(self) -> str:
         """Of all that a prediction follows from: the configuration, what the folds learned, and which of them are
         asked. Training again, or on other data, gives another."""
-        found = hashlib.blake2b(repr((self.digest, self.folds, self.post)).encode(), digest_size=8)
-        for params in self.params:
-            found.update(repr(self.method.chosen(params)).encode())
-            for leaf in jax.tree.leaves(getattr(params, "weights", ())):
-                found.update(np.asarray(leaf).tobytes())
-        return found.hexdigest()
+        learned = [self.method.fingerprint(params) for params in self.params]
+        return base.digest([self.digest, self.folds, self.post, learned])
 
     @property
     def rule_mm2(self) -> float:
@@ -78,13 +73,15 @@ class TrainedRun:
 
     @property
     def pixel_mm(self) -> tuple[float, float] | None:
-        """(rows, columns) of the training scans; None where the method does not know."""
-        return getattr(self.params[0], "pixel_mm", None)
+        """(rows, columns) of the training scans; None where the method does not depend on it."""
+        trained_on = self.method.trained_on(self.params[0])
+        return None if trained_on is None else trained_on.pixel_mm
 
     @property
     def gap_mm(self) -> float:
         """Between slices of the training scans."""
-        return getattr(self.params[0], "gap_mm", TRAINED_GAP_MM)
+        trained_on = self.method.trained_on(self.params[0])
+        return TRAINED_GAP_MM if trained_on is None else trained_on.slice_spacing_mm
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -98,6 +95,8 @@ class Found:
       own_scan: '' for a scan that the run has not seen in training; else 'held out' where only networks that have not
         seen it were asked, or 'trained on it' where there is none.
       slab_slices: so many thin slices were averaged for the network; 1 for none.
+      slice_scores: float32 [D] from methods that score slices themselves, else None.
+      subtype_scores: float32 [D, 5], the same by sub-type, or None.
     """
 
     mask: np.ndarray
@@ -105,6 +104,8 @@ class Found:
     folds: tuple[int, ...]
     own_scan: str
     slab_slices: int
+    slice_scores: np.ndarray | None = None
+    subtype_scores: np.ndarray | None = None
 
 
 def load_run(workdir: str | pathlib.Path, *, fold: int | None = None, **fields) -> TrainedRun:
@@ -114,7 +115,7 @@ def load_run(workdir: str | pathlib.Path, *, fold: int | None = None, **fields) 
       workdir: of `crossval` or `train`.
       fold: take this one alone; None averages all that are finished.
       **fields: of `config.predict`, in place of the run's own: any of `FIELDS`. On a CPU `whole_slices` is on where it
-        is not named and the network is one that sees the same in a slice as in its patches (`_whole_slices_serve`).
+        is not named and the method gives the same then (`Method.same_on_whole_slices`).
 
     Raises:
       InputError: the folder is no work directory, no fold in it is finished, or a field is unknown or out of range.
@@ -127,14 +128,15 @@ def load_run(workdir: str | pathlib.Path, *, fold: int | None = None, **fields) 
     if missing := [name for name, value in fields.items() if value is None]:
         raise InputError(f"config.predict.{missing[0]} is None; expected a value")
     fields = {name: value.item() if isinstance(value, np.generic) else value for name, value in fields.items()}
-    if jax.default_backend() == "cpu" and "whole_slices" not in fields and _whole_slices_serve(config):
+    on_cpu = jax.default_backend() == "cpu"
+    if on_cpu and "whole_slices" not in fields and registry.make(config.method, config).same_on_whole_slices:
         fields = {**fields, "whole_slices": True}
     try:
         config.update_from_flattened_dict({f"predict.{name}": value for name, value in fields.items()})
     except (TypeError, ValueError) as error:
         raise InputError(f"config.predict cannot be {fields} ({error})") from error
     configs.check(config)
-    method = base.make(config.method, config)
+    method = registry.make(config.method, config)
     finished = run.fold_folders(workdir, "model.json")
     if not finished:
         raise InputError(f"{workdir}: no fold is trained; expected fold_0/model.json from `train` or `crossval`")
@@ -152,13 +154,6 @@ def load_run(workdir: str | pathlib.Path, *, fold: int | None = None, **fields) 
         changed={name: value for name, value in fields.items() if own[f"predict.{name}"] != value},
         tests=held_out.read(workdir),
     )
-
-
-def _whole_slices_serve(config: ml_collections.ConfigDict) -> bool:
-    """Whether whole slices may stand in for patches: not where group normalisation would see other statistics, and
-    not where something is done to every patch."""
-    per_patch = config.patch.corner_pixel or config.predict.min_max_stretch or config.predict.quantize_8bit
-    return config.method == "unet" and config.model.norm == "none" and not per_patch
 
 
 def _post(tuned: list[base.PostProcess], own: base.PostProcess, fields: dict) -> base.PostProcess:
@@ -188,10 +183,11 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> Found:
     volume = scan if isinstance(scan, Volume) else inputs.read_one(scan)
     chosen, own_scan = _to_ask(trained, volume)
     thick, many = slabs.averaged(volume, trained.gap_mm)
-    total = sum(trained.method.predict(trained.params[k], thick).probability for k in chosen)
+    predictions = [trained.method.predict(trained.params[k], thick) for k in chosen]
+    total = sum(prediction.probability for prediction in predictions)
     probability = pad_depth(total / len(chosen), 0.0)  # so that few programs are compiled
-    if many > 1:
-        spread = slabs.weights(volume, thick)
+    spread = slabs.weights(volume, thick) if many > 1 else None
+    if spread is not None:
         wide = ((0, -len(spread) % 8), (0, len(probability) - spread.shape[1]))
         probability = _between_slabs(np.pad(spread, wide), probability)
     closing, opening = kernels(trained, regrid.own_grid(volume))
@@ -204,7 +200,17 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> Found:
         tuple(trained.folds[k] for k in chosen),
         own_scan,
         many,
+        _mean_scores([prediction.slice_scores for prediction in predictions], spread),
+        _mean_scores([prediction.subtype_scores for prediction in predictions], spread),
     )
+
+
+def _mean_scores(scores: list, spread: np.ndarray | None) -> np.ndarray | None:
+    """The mean over the folds of scores [S] or [S, 5], brought from slabs to slices [D] by weights [D, S]."""
+    if scores[0] is None:
+        return None
+    mean = np.mean([np.asarray(one, np.float32) for one in scores], axis=0)
+    return mean if spread is None else (spread @ mean).astype(np.float32)
 
 
 def _to_ask(trained: TrainedRun, volume: Volume) -> tuple[list[int], str]:
@@ -247,8 +253,10 @@ def describe(trained: TrainedRun, volume: Volume, found: Found) -> dict:
     seen = findings.describe(volume, found.mask, found.probability, rule_mm2=trained.rule_mm2)
     for lesion in seen["lesions"]:
         lesion["centroid_voxel"] = volume.to_file_index(lesion["centroid_voxel"]).round(1).tolist()
+    scores = {"slice_scores": found.slice_scores, "subtype_scores": found.subtype_scores}
     return {
         **seen,
+        **{name: np.round(values, 4).tolist() for name, values in scores.items() if values is not None},
         "rule_from": "evaluate.slice_rule_mm2 of the run's config.json",
         "warnings": [
             *_own(found),
@@ -266,7 +274,7 @@ def describe(trained: TrainedRun, volume: Volume, found: Found) -> dict:
         "threshold_chosen_on": trained.post.chosen_on,
         "closing_px": closing,
         "opening_px": opening,
-        "mode": mode(trained),
+        "mode": trained.method.mode,
         "slab_slices": found.slab_slices,
         "folds": list(found.folds),
         "run_folds": list(trained.folds),
@@ -290,12 +298,3 @@ def _geometry(volume: Volume) -> list[str]:
     if straight.is_exact(volume):
         return []
     return ["tilted or unevenly spaced: mask.nii.gz lies only about right in space, mask_world.nii.gz does"]
-
-
-def mode(trained: TrainedRun) -> str:
-    """How the network looked at the scan, in words."""
-    predict = trained.config.predict
-    if trained.method_name != "unet":
-        return trained.method_name
-    how = "whole slices" if predict.whole_slices else f"patches, {predict.stitch} mean"
-    return f"{how}, and mirrored" if predict.mirror else how

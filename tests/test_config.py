@@ -79,7 +79,6 @@ def test_flat_names_and_differences():
         ("windows", ((40.0, 0.0),)),
         ("windows", (40.0, 120.0)),
         ("grid.border", 5),
-        ("patch.side", 100),
         ("patch.stride", 0),
         ("fold", 5),
         ("compare_with", ("unet",)),

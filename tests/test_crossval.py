@@ -17,7 +17,7 @@ import pytest
 
 import launch
 from ichjax.data.splits import PARTS
-from ichjax.methods import base, threshold, unet
+from ichjax.methods import registry, threshold, unet
 
 pytestmark = pytest.mark.xdist_group("crossval")
 SMALL = {"model.depth": 1, "model.dropout": 0.0, "model.norm": "none"}  # compiles in seconds
@@ -253,7 +253,7 @@ def other_masks(root, numbers):
 
 def learned(folder, method, config):
     """All that a method learned and chose in a fold, bit by bit."""
-    made = base.make(method, config)
+    made = registry.make(method, config)
     params = made.load(folder)
     weights = jax.tree.leaves(getattr(params, "weights", {}))
     return [made.chosen(params), *(np.asarray(leaf).tobytes() for leaf in weights)]

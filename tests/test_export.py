@@ -106,5 +106,5 @@ def test_what_cannot_be_is_refused(trained, tmp_path, capsys, option, said):
 
 
 def test_a_run_without_a_network_is_refused(tiny_threshold_run, tmp_path):
-    with pytest.raises(InputError, match="is a run of the method 'threshold'; expected one of 'unet'"):
+    with pytest.raises(InputError, match=r"is a run of the method 'threshold' \(Threshold\), which cannot be exported"):
         export.export(tiny_threshold_run, tmp_path / "out")

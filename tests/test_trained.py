@@ -12,11 +12,11 @@ import pytest
 
 import ichjax
 import launch
-from ichjax import trained
 from ichjax.data import nifti
 from ichjax.data import volume as volumes
 from ichjax.data.volume import hu_digest
 from ichjax.errors import InputError
+from ichjax.methods import registry
 from ichjax.ops import patches
 
 pytestmark = pytest.mark.xdist_group("export")  # the network of a run that is trained once
@@ -124,14 +124,14 @@ def test_the_digest_is_of_hu_alone(tiny_root, scan):
 
 def test_on_a_cpu_whole_slices_are_the_default_where_they_serve(tiny_network_run, scan, tiny_config):
     run, patchwise = ichjax.load_run(tiny_network_run), ichjax.load_run(tiny_network_run, whole_slices=False)
-    assert (trained.mode(run), run.changed) == ("whole slices", {"whole_slices": True})
-    assert (trained.mode(patchwise), patchwise.changed) == ("patches, flat mean", {})
+    assert (run.method.mode, run.changed) == ("whole slices", {"whole_slices": True})
+    assert (patchwise.method.mode, patchwise.changed) == ("patches, flat mean", {})
     assert run.digest != patchwise.digest
     whole, by_patches = (ichjax.predict(scan, one).probability for one in (run, patchwise))
     assert np.abs(whole - by_patches).max() > 0
     np.testing.assert_allclose(whole[:, 3:-3, 3:-3].mean(), by_patches[:, 3:-3, 3:-3].mean(), rtol=0.05)
     for field, value in (("model.norm", "group"), ("patch.corner_pixel", True), ("predict.quantize_8bit", True)):
-        assert not trained._whole_slices_serve(tiny_config(**{"model.norm": "none", field: value}))
+        assert not registry.make("unet", tiny_config(**{"model.norm": "none", field: value})).same_on_whole_slices
 
 
 def test_the_mirrored_slices_count_as_much(tiny_network_run, scan):
@@ -141,7 +141,7 @@ def test_the_mirrored_slices_count_as_much(tiny_network_run, scan):
     other = volumes.Volume(**{**scan.__dict__, "hu": np.ascontiguousarray(scan.hu[:, :, ::-1])})
     expected = ichjax.predict(scan, run).probability + ichjax.predict(other, run).probability[:, :, ::-1]
     np.testing.assert_allclose(ichjax.predict(scan, mirrored).probability, expected / 2, atol=1e-6)
-    assert trained.mode(mirrored) == "whole slices, and mirrored"
+    assert mirrored.method.mode == "whole slices, and mirrored"
 
 
 def test_fields_that_are_named_count(tiny_network_run, scan):

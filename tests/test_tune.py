@@ -10,7 +10,7 @@ import pytest
 from ichjax import tune
 from ichjax.data import cache, ct_ich
 from ichjax.errors import InputError
-from ichjax.methods import base
+from ichjax.methods import registry
 from ichjax.methods.base import PostProcess, Prediction
 
 POST = PostProcess(0.5, (0.5, 0.7), 2, 2, "fixed beforehand")
@@ -104,7 +104,7 @@ def test_without_tuning_or_with_thresholds_of_its_own_a_method_keeps_what_it_has
     method = Given({})
     assert tune.tune(method, None, scans, tiny_config()) is method.post
     config = tiny_config(**{"predict.tune": "all"})
-    threshold = base.make("threshold", config)
+    threshold = registry.make("threshold", config)
     params = {"lower": 140, "upper": 230, "training_jaccard": 0.1}
     assert tune.tune(threshold, params, scans, config) is threshold.post
 
@@ -112,7 +112,7 @@ def test_without_tuning_or_with_thresholds_of_its_own_a_method_keeps_what_it_has
 def test_a_fitted_network_is_tuned(scans, tiny_config, tmp_path):
     small = {"model.base_width": 2, "model.depth": 1, "model.norm": "none", "train.epochs": 1}
     config = tiny_config(**small, **{"predict.tune": "threshold", "predict.tune_thresholds": (0.02, 0.5)})
-    method = base.make("unet", config)
+    method = registry.make("unet", config)
     params = method.fit(scans[:2], scans[1:], workdir=tmp_path, fold=0)
     found = tune.tune(method, params, scans[1:], config)
     probability = np.asarray(method.predict(params, scans[1].volume).probability)

@@ -9,13 +9,17 @@ import numpy as np
 
 from ichjax.data.cache import CachedScan
 from ichjax.data.patch_table import Epochs, PatchTable
+from ichjax.data.volume import AIR_HU
 
 
 class Batch(TypedDict):
     """What the device gets: 2 bytes a pixel, however many windows there are.
 
-    image: int16 [B, P, P], HU.  mask: uint8 [B, P, P] of 0 and 1.  index: int32 [B], the example's row in its
-    patch table.  weight: float32 [B], 0 for the padding of a last batch, else 1.
+    Attributes:
+      image: int16 HU [B, P, P], or [B, P, P, S] of S neighboring slices, the example's own in the middle.
+      mask: uint8 [B, P, P] of 0 and 1.
+      index: int32 [B], the example's row in its patch table.
+      weight: float32 [B], 0 for the padding of a last batch, else 1.
     """
 
     image: np.ndarray
@@ -27,11 +31,23 @@ class Batch(TypedDict):
 class PatchReader:
     """Reads patches by their row in the table; random access, no state, safe to share between threads."""
 
-    def __init__(self, scans: Sequence[CachedScan], table: PatchTable):
+    def __init__(self, scans: Sequence[CachedScan], table: PatchTable, *, neighbors: int = 0):
+        """Args: `neighbors`, slices read above and below each example's own; the scan's end slices are repeated."""
         # Plain views of the memory maps, which are faster to cut from.
         self._hu = [np.asarray(scan.volume.hu) for scan in scans]
         self._masks = [np.asarray(scan.mask) for scan in scans]
         self._table = table
+        self._around = np.arange(-neighbors, neighbors + 1)
+        self._pixels = (table.side, table.side, *((2 * neighbors + 1,) if neighbors else ()))
+
+    def empty(self, *batch: int) -> Batch:
+        """A batch of these leading sizes ([B] or [K, B]) that shows air, of weight 0 and without a hemorrhage."""
+        return {
+            "image": np.full((*batch, *self._pixels), AIR_HU, np.int16),
+            "mask": np.zeros((*batch, *self._pixels[:2]), np.uint8),
+            "index": np.zeros(batch, np.int32),
+            "weight": np.zeros(batch, np.float32),
+        }
 
     def read(self, rows: np.ndarray, *, size: int | None = None) -> Batch:
         """Reads one batch.
@@ -41,16 +57,19 @@ class PatchReader:
           size: B; the rest of the batch is padding of weight 0. None: n.
         """
         table, side = self._table, self._table.side
-        size = len(rows) if size is None else size
-        image, mask = np.empty((size, side, side), np.int16), np.empty((size, side, side), np.uint8)
-        image[len(rows) :], mask[len(rows) :] = -1000, 0
-        index, weight = np.zeros(size, np.int32), np.zeros(size, np.float32)
-        index[: len(rows)], weight[: len(rows)] = rows, 1.0
+        batch = self.empty(len(rows) if size is None else size)
+        batch["index"][: len(rows)], batch["weight"][: len(rows)] = rows, 1.0
         places = (column[rows].tolist() for column in (table.scan, table.slice, table.row, table.column))
         for place, (scan, depth, top, left) in enumerate(zip(*places, strict=True)):
-            image[place] = self._hu[scan][depth, top : top + side, left : left + side]
-            mask[place] = self._masks[scan][depth, top : top + side, left : left + side]
-        return {"image": image, "mask": mask, "index": index, "weight": weight}
+            rows_, columns = slice(top, top + side), slice(left, left + side)
+            hu = self._hu[scan]
+            if len(self._around) == 1:
+                batch["image"][place] = hu[depth, rows_, columns]
+            else:
+                slices = np.clip(depth + self._around, 0, len(hu) - 1)
+                batch["image"][place] = np.moveaxis(hu[slices, rows_, columns], 0, -1)
+            batch["mask"][place] = self._masks[scan][depth, rows_, columns]
+        return batch
 
 
 def training_batches(

@@ -35,7 +35,7 @@ def beyond(
         'infinite'}, 'false_alarms'}: Dice and HD95 over scans with a hemorrhage; 'infinite' counts those of them with
         an empty prediction, 'false_alarms' the scans without one that have a predicted voxel
       'slice_roc', 'scan_roc': `curves.detection_curves` over the scans that have probabilities; None where there
-        is no such scan or a class is missing
+        is no such scan or a class is missing; with 'own_scores' where the method scores slices itself
       'froc': `curves.free_response`, over components of at least 0.05 mL
       'volume_agreement': `agreement.volume_agreement` over all scans
       'calibration': `calibration.reliability`, or None
@@ -120,10 +120,12 @@ def _detection(details: Sequence[Mapping]) -> dict:
     rows = [row for scan in scored for row in scan["slices"]]
     truth = np.array([row["truth_px"] > 0 for row in rows], bool)
     bleeds = np.array([any(row["truth_px"] for row in scan["slices"]) for scan in scored], bool)
-    return {
+    found = {
         "slice_roc": curves.detection_curves(_floats([row["score"] for row in rows]), truth),
         "scan_roc": curves.detection_curves(_floats([scan["scan_score"] for scan in scored]), bleeds),
     }
+    own = {"own_scores": True} if any(scan.get("own_scores") for scan in scored) else {}
+    return {name: None if curve is None else {**curve, **own} for name, curve in found.items()}
 
 
 def _lesion_size(lesions: Sequence[Mapping]) -> dict:

@@ -3,7 +3,9 @@
 import pathlib
 from collections.abc import Mapping
 
-from ichjax.evaluate import paper_tables, published
+from ichjax.data import published
+from ichjax.evaluate import paper_tables
+from ichjax.evaluate.curves import SUBTYPES_IN_WORDS
 from ichjax.evaluate.protocol import CONVENTIONS
 from ichjax.evaluate.tables import PAPER
 from ichjax.evaluate.workdir import Run
@@ -16,8 +18,8 @@ def write_tables(run: Run) -> list[pathlib.Path]:
     Rates are fractions; an empty cell is a figure that does not exist.
 
     Returns:
-      The files: summary, subjects, table6, table7, dice_by_subtype, dice_by_age, and thresholds where a method chose
-      grey levels.
+      The files: summary, subjects, table6, table7, dice_by_subtype, dice_by_age; thresholds where a method chose
+      grey levels, and subtype_auc where a method scores sub-types.
     """
     folder = run.path / "tables"
     folder.mkdir(exist_ok=True)
@@ -29,6 +31,7 @@ def write_tables(run: Run) -> list[pathlib.Path]:
         "dice_by_subtype": paper_tables.dice_by_subtype(run.methods),
         "dice_by_age": paper_tables.dice_by_age(run.methods),
         "thresholds": paper_tables.grey_levels(run.methods),
+        "subtype_auc": subtype_auc(run.methods),
     }
     return [write_csv(folder / f"{name}.csv", records) for name, records in tables.items() if records]
 
@@ -79,7 +82,7 @@ def summary_records(methods: Mapping[str, Mapping]) -> list[dict]:
             spacing = _spacing(results) if score.endswith("_ml") else ""
             add(name, score, score, {**figures, "n": free["n"], "unit": "subjects"}, spacing)
     for name, results in methods.items():
-        for score, figures in published.BY_METHOD.get(results.get("method"), {}).items():
+        for score, figures in published.of(results).get("table6", {}).items():
             convention = "paper" if score in ("dice", "jaccard") else "slice_detection"
             add(f"{PAPER}: {name}", score, convention, figures)
     return records
@@ -91,4 +94,21 @@ def subject_records(methods: Mapping[str, Mapping]) -> list[dict]:
         {"method": name, **subject, "subtypes": " ".join(subject["subtypes"]), "spacing": _spacing(results)}
         for name, results in methods.items()
         for subject in results["subjects"]
+    ]
+
+
+def subtype_auc(methods: Mapping[str, Mapping]) -> list[dict]:
+    """A record for each method, sub-type and unit (slices, scans); none for methods that do not score sub-types."""
+    keys = ("area", "average_precision", "positives", "negatives")
+    return [
+        {
+            "method": name,
+            "subtype": subtype,
+            "unit": unit,
+            **{key: (curve or {}).get(key) for key in keys},
+            "in_words": SUBTYPES_IN_WORDS,
+        }
+        for name, results in methods.items()
+        for subtype, units in results.get("beyond", {}).get("subtype_roc", {}).items()
+        for unit, curve in units.items()
     ]

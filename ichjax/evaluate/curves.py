@@ -4,7 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ichjax.data.ct_ich_tables import SUBTYPES
+
 MOST_POINTS = 200  # of a curve that is stored
+SUBTYPES_IN_WORDS = (
+    "Detection of each sub-type by the method's own scores against the labels: area under the ROC curve and average "
+    "precision, over slices, and over scans by their highest score; none where a class is missing."
+)
 FALSE_POSITIVES_A_SCAN = (0.5, 1, 2, 4)  # where the free-response curve is read off
 
 
@@ -64,6 +70,33 @@ def detection_curves(scores: np.ndarray, positive: np.ndarray) -> dict | None:
         "positives": positives,
         "negatives": negatives,
     }
+
+
+def subtype_detection(scores: Sequence[Sequence], labels: Sequence[Sequence]) -> dict:
+    """Detection of each sub-type, in slices and in scans.
+
+    Args:
+      scores: of each scan, float [D][5]: how likely each slice has each sub-type; a scan's score is its highest.
+      labels: of each scan, bool [D][5].
+
+    Returns:
+      {sub-type: {'slices', 'scans': {'area', 'average_precision', 'positives', 'negatives'} as `detection_curves`, or
+      None where a class is missing}}.
+    """
+    scans = [(np.asarray(s, np.float64), np.asarray(t, bool)) for s, t in zip(scores, labels, strict=True)]
+    of_slices = [np.concatenate(arrays) for arrays in zip(*scans, strict=True)]
+    of_scans = [np.stack([array.max(axis=0) for array in arrays]) for arrays in zip(*scans, strict=True)]
+    units = {"slices": of_slices, "scans": of_scans}
+    return {
+        name: {unit: _summary(detection_curves(s[:, k], t[:, k])) for unit, (s, t) in units.items()}
+        for k, name in enumerate(SUBTYPES)
+    }
+
+
+def _summary(curves: dict | None) -> dict | None:
+    """Detection curves without the curves."""
+    keys = ("area", "average_precision", "positives", "negatives")
+    return None if curves is None else {key: curves[key] for key in keys}
 
 
 def free_response(found_scores: Sequence[float | None], false_scores: Sequence[float], *, scans: int) -> dict:

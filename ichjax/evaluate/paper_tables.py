@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ichjax.evaluate import published
+from ichjax.data import published
 from ichjax.evaluate.protocol import CONVENTIONS
 
 SCORES = ("jaccard", "dice", "sensitivity", "specificity")
@@ -27,7 +27,7 @@ def table6(methods: Mapping[str, Mapping]) -> list[dict]:
     for name, results in methods.items():
         overlap, rates = results["conventions"]["paper"], results["reported_slice_detection"]["per_subject"]
         ours = {**{s: overlap[s] for s in ("jaccard", "dice")}, **{s: rates[s] for s in ("sensitivity", "specificity")}}
-        paper = published.BY_METHOD.get(results.get("method"), {})
+        paper = published.of(results).get("table6", {})
         for statistic, words in STATISTICS.items():
             record = {"method": name, "statistic": words}
             record |= {score: ours[score][statistic] for score in SCORES}
@@ -48,13 +48,13 @@ def table7(methods: Mapping[str, Mapping]) -> list[dict]:
 
     Returns:
       [{'method', 'threshold', then each of `RATES` as the mean over subjects, 'pooled_...' over all slices and
-      'paper_...', 'in_words'}]; fractions. The paper's stand beside a U-Net only.
+      'paper_...', 'in_words'}]; fractions. Only the paper's own method has the paper's figures.
     """
-    paper = {row["threshold"]: row for row in published.SLICE_DETECTION}
     records = []
     for name, results in methods.items():
+        paper = {row["threshold"]: row for row in published.of(results).get("table7", ())}
         for row in results["slice_detection"]:
-            theirs = paper.get(round(row["threshold"], 6), {}) if results.get("method") == "unet" else {}
+            theirs = paper.get(round(row["threshold"], 6), {})
             record = {"method": name, "threshold": row["threshold"]}
             record |= {rate: row[rate] for rate in RATES}
             record |= {f"pooled_{rate}": row["pooled"][rate] for rate in RATES}
@@ -64,10 +64,11 @@ def table7(methods: Mapping[str, Mapping]) -> list[dict]:
     return records
 
 
-def _of_groups(methods: Mapping[str, Mapping], key: str, column: str, paper: Mapping[str, float]) -> list[dict]:
-    """A record for each method and group; the paper's Dice stands beside a U-Net only."""
+def _of_groups(methods: Mapping[str, Mapping], key: str, column: str) -> list[dict]:
+    """A record for each method and group; only the paper's own method has the paper's Dice."""
     records = []
     for name, results in methods.items():
+        paper = published.of(results).get(key, {})
         for group, units in results[key].items():
             low, high = units["subjects"]["ci95"] or (None, None)
             records.append(
@@ -81,7 +82,7 @@ def _of_groups(methods: Mapping[str, Mapping], key: str, column: str, paper: Map
                     "subjects": units["subjects"]["n"],
                     "dice_by_slice": units["slices"]["mean"],
                     "slices": units["slices"]["n"],
-                    "paper_dice": paper.get(group) if results.get("method") == "unet" else None,
+                    "paper_dice": paper.get(group),
                     "in_words": f"{CONVENTIONS[key]} Mean over subjects, and by slice over all of them.",
                 }
             )
@@ -99,7 +100,7 @@ def dice_by_subtype(methods: Mapping[str, Mapping]) -> list[dict]:
       'paper_dice', 'in_words', 'paper_subjects', 'paper_slices'}]: 'dice' is the mean over subjects, likely the
       paper's unit.
     """
-    records = _of_groups(methods, "by_subtype", "subtype", published.DICE_BY_SUBTYPE)
+    records = _of_groups(methods, "by_subtype", "subtype")
     subjects, slices = published.COHORT["by_subtype"], published.SLICES["by_subtype"]
     return [
         {**r, "paper_subjects": subjects.get(r["subtype"]), "paper_slices": slices.get(r["subtype"])} for r in records
@@ -118,16 +119,15 @@ def dice_by_age(methods: Mapping[str, Mapping]) -> list[dict]:
     """
     records = []
     for name, results in methods.items():
-        groups = _of_groups({name: results}, "by_age", "age_group", published.DICE_BY_AGE)
+        groups = _of_groups({name: results}, "by_age", "age_group")
         records += [{**record, "mann_whitney_p": None} for record in groups]
         test = results.get("by_age_test")
         if test:
-            records.append(_difference(name, test, of_unet=results.get("method") == "unet"))
+            records.append(_difference(name, test, published.of(results).get("by_age")))
     return records
 
 
-def _difference(name: str, test: Mapping, *, of_unet: bool) -> dict:
-    paper = published.DICE_BY_AGE
+def _difference(name: str, test: Mapping, paper: Mapping | None) -> dict:
     low, high = test["ci95"] or (None, None)
     return {
         "method": name,
@@ -139,7 +139,7 @@ def _difference(name: str, test: Mapping, *, of_unet: bool) -> dict:
         "subjects": test["n"],
         "dice_by_slice": None,
         "slices": None,
-        "paper_dice": round(paper["under_18"] - paper["18_and_over"], 3) if of_unet else None,
+        "paper_dice": round(paper["under_18"] - paper["18_and_over"], 3) if paper else None,
         "in_words": "Mean Dice under 18 years less mean Dice from 18 on; Mann-Whitney U test, two-sided.",
         "mann_whitney_p": test["mann_whitney_p"],
     }
@@ -155,7 +155,7 @@ def grey_levels(methods: Mapping[str, Mapping]) -> list[dict]:
       [{'method', 'fold', 'lower', 'upper', 'training_jaccard', 'paper_lower', 'paper_upper'}]; grey levels 0 to 255
       of the brain window.
     """
-    pair = published.THRESHOLD_PAIR
+    nothing = {"lower": None, "upper": None}
     return [
         {
             "method": name,
@@ -163,11 +163,10 @@ def grey_levels(methods: Mapping[str, Mapping]) -> list[dict]:
             "lower": chosen["thresholds"][0],
             "upper": chosen["thresholds"][1],
             "training_jaccard": chosen.get("training_jaccard"),
-            "paper_lower": pair["lower"],
-            "paper_upper": pair["upper"],
+            "paper_lower": published.of(results).get("grey_levels", nothing)["lower"],
+            "paper_upper": published.of(results).get("grey_levels", nothing)["upper"],
         }
         for name, results in methods.items()
-        if results.get("method") == "threshold"
         for fold, chosen in enumerate(results.get("chosen_by_fold") or [])
         if chosen and "thresholds" in chosen
     ]

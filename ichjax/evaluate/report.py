@@ -5,11 +5,11 @@ import pathlib
 
 import markupsafe
 
+from ichjax.data import published
 from ichjax.errors import InputError
 from ichjax.evaluate import (
     cases,
     outlines,
-    published,
     report_blocks,
     report_paper,
     report_rows,
@@ -72,8 +72,8 @@ def render(run: Run) -> str:
         collapsed=collapsed_folds(run.results),
         unscored=report_rows.unscored(run),
         detection=report_rows.detection_rows(run.methods),
-        by_subtype=report_rows.group_rows(run.methods, "by_subtype", published.DICE_BY_SUBTYPE),
-        by_age=report_rows.group_rows(run.methods, "by_age", published.DICE_BY_AGE),
+        by_subtype=report_rows.group_rows(run.methods, "by_subtype"),
+        by_age=report_rows.group_rows(run.methods, "by_age"),
         age_names=tables.AGE_NAMES,
         least_subjects=statistics.LEAST_SUBJECTS,
         folds=report_rows.fold_rows(run),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from ichjax.evaluate.curves import SUBTYPES_IN_WORDS
 from ichjax.evaluate.report_blocks import heading, table, words
 from ichjax.evaluate.tables import write_number
 from ichjax.evaluate.units import MEASURED, Units
@@ -47,15 +48,26 @@ def _mm(value):
 
 def _roc(what):
     def make(part, *_):
+        own = ", by scores of the method itself" if part.get("own_scores") else ""
         return [
             words(
-                f"{what}: area under the ROC curve {part['area']:.3f}, average precision "
+                f"{what}{own}: area under the ROC curve {part['area']:.3f}, average precision "
                 f"{part['average_precision']:.3f}, over {part['positives']} with and {part['negatives']} without a "
                 "hemorrhage; the area is the chance that one with scores higher than one without."
             )
         ]
 
     return make
+
+
+def _subtypes(part, *_):
+    keys = ("area", "average_precision")
+    rows = [
+        [name, *(write_number(curve[key] if curve else None) for curve in units.values() for key in keys)]
+        for name, units in part.items()
+    ]
+    head = ["Sub-type", "ROC area, slices", "Average precision", "ROC area, scans", "Average precision"]
+    return [table(head, rows), words(SUBTYPES_IN_WORDS)]
 
 
 def _froc(part, image, _):
@@ -153,6 +165,7 @@ PARTS = (
     ("surface", "Distance between the surfaces", _surface),
     ("slice_roc", "Detection of slices", lambda part, image, _: [*_curves(image), *_roc("Slices")(part)]),
     ("scan_roc", "Detection of scans", _roc("Scans")),
+    ("subtype_roc", "Detection of sub-types", _subtypes),
     ("froc", "Lesions", _froc),
     ("volume_agreement", "Volumes", _volumes),
     ("calibration", "Calibration", _calibration),

@@ -3,7 +3,8 @@
 import functools
 from collections.abc import Mapping, Sequence
 
-from ichjax.evaluate import published, report_beyond
+from ichjax.data import published
+from ichjax.evaluate import report_beyond
 from ichjax.evaluate.paper_tables import SCORES, table6
 from ichjax.evaluate.report_blocks import heading, html, picture, table, words
 from ichjax.evaluate.tables import Figure, write_interval, write_number

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from ichjax.evaluate import published, statistics
+from ichjax.data import published
+from ichjax.evaluate import statistics
 from ichjax.evaluate.units import IN_WORDS
 from ichjax.evaluate.workdir import Run
 
@@ -12,11 +13,10 @@ RATES = ("sensitivity", "specificity", "accuracy")
 def detection_rows(methods: Mapping[str, Mapping]) -> list[dict]:
     """A row for each method and threshold: {'method', 'first' (of its method), 'threshold', 'reported', 'mean',
     'pooled', 'paper' (dicts of RATES; 'paper' None where its Table 7 has no such row)}."""
-    table_7 = {row["threshold"]: row for row in published.SLICE_DETECTION}
     rows = []
     for name, results in methods.items():
+        table_7 = {row["threshold"]: row for row in published.of(results).get("table7", ())}
         for n, row in enumerate(results["slice_detection"]):
-            known = results.get("method") == "unet" and round(row["threshold"], 6) in table_7
             rows.append(
                 {
                     "method": name,
@@ -26,20 +26,20 @@ def detection_rows(methods: Mapping[str, Mapping]) -> list[dict]:
                     "reported": row["threshold"] == results["reported_slice_detection"]["threshold"],
                     "mean": {rate: row[rate] for rate in RATES},
                     "pooled": {rate: row["pooled"][rate] for rate in RATES},
-                    "paper": table_7[round(row["threshold"], 6)] if known else None,
+                    "paper": table_7.get(round(row["threshold"], 6)),
                 }
             )
     return rows
 
 
-def group_rows(methods: Mapping[str, Mapping], key: str, paper: Mapping[str, float]) -> list[dict]:
+def group_rows(methods: Mapping[str, Mapping], key: str) -> list[dict]:
     """A row for each sub-type or age group: {'group', 'cells' ({method: {'subjects', 'slices', 'each'}}), 'paper'}.
 
     Args:
       methods: {name to print: results.json}.
-      key: 'by_subtype' or 'by_age'.
-      paper: {group: the paper's Dice}.
+      key: 'by_subtype' or 'by_age'; 'paper' is the Dice of the first method for which the paper has it.
     """
+    paper = next((published.of(r)[key] for r in methods.values() if key in published.of(r)), {})
     groups = dict.fromkeys(group for results in methods.values() for group in results[key])
     nothing = {"mean": None, "ci95": None, "n": 0}
     absent = {"subjects": nothing, "slices": nothing, "each": None}

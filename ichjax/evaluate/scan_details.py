@@ -21,6 +21,7 @@ def scan_details(
     tolerance_mm: float = TOLERANCE_MM,
     connectivity: int = 26,
     seams: tuple[int, int] | None = None,
+    slice_scores: np.ndarray | None = None,
 ) -> dict:
     """Scores one scan in every way that needs its voxels.
 
@@ -32,15 +33,18 @@ def scan_details(
       tolerance_mm: of the surface Dice.
       connectivity: 6, 18 or 26 neighbours, of lesions; 6 also keeps pixels of a slice apart that share a corner.
       seams: (side, stride) of the patches in pixels of this grid, to look for seams between them; None for none.
+      slice_scores: float [D], how likely each slice has a hemorrhage, from a method that says so itself; None to take
+        them from the probability.
 
     Returns:
       'volume': {'truth_ml', 'predicted_ml'}
       'surface': {'dice', 'hd95_mm', 'infinite', 'tolerance_mm'} (`surface.surface`)
       'slices': [{'truth_px', 'predicted_px', 'diameter_mm', 'score', 'dice', 'called'}]: largest Feret diameter of
-        the truth's components in the slice, 0 without; the N-th largest probability, N the fewest pixels that exceed
-        the rule, None without probabilities; Dice, None where the truth is empty; whether the predicted area exceeds
-        the rule
+        the truth's components in the slice, 0 without; the method's own score, or else the N-th largest probability, N
+        the fewest pixels that exceed the rule, or None without either; Dice, None where the truth is empty; whether
+        the predicted area exceeds the rule
       'scan_score': the largest score of a slice, or None
+      'own_scores': True where the scores are the method's own
       'lesions': {'truth': [...], 'predicted': [...]} (`lesions.find`)
       'calibration': {'n', 'probability_sum', 'positive'} (`calibration.histogram`), None without probabilities
       'false_positives_to_bone': {'edges_mm', 'predicted_px', 'intracranial_px'} (`calibration.to_bone`)
@@ -50,6 +54,8 @@ def scan_details(
       InputError: the arrays do not lie on the scan's grid, or a setting is out of range.
     """
     truth, prediction = _mask(truth, "the truth", volume), _mask(prediction, "the prediction", volume)
+    if not np.isfinite(rule_mm2) or rule_mm2 < 0:
+        raise InputError(f"the rule for positive slices is {rule_mm2} mm2; expected an area from 0 on")
     if probability is not None and (probability.shape != volume.shape or probability.dtype != np.uint8):
         raise InputError(
             f"{volume.name}: the probability is {probability.dtype} {probability.shape}; "
@@ -63,7 +69,9 @@ def scan_details(
         pixel_mm=volume.pixel_mm,
         connectivity=connectivity,
     )
-    slices = _slices(truth, prediction, probability, diameters_mm, np.prod(volume.pixel_mm), rule_mm2)
+    pixel_mm2 = np.prod(volume.pixel_mm)
+    scores = _scores(slice_scores, probability, volume, curves.pixels_above(rule_mm2, pixel_mm2))
+    slices = _slices(truth, prediction, scores, diameters_mm, pixel_mm2, rule_mm2)
     inside = calibration.intracranial(volume)
     return {
         "volume": {
@@ -75,7 +83,8 @@ def scan_details(
             "tolerance_mm": float(tolerance_mm),
         },
         "slices": slices,
-        "scan_score": None if probability is None else max(row["score"] for row in slices),
+        "scan_score": None if scores[0] is None else max(scores),
+        "own_scores": slice_scores is not None,
         "lesions": found,
         "calibration": None if probability is None else calibration.histogram(probability, truth, inside),
         "false_positives_to_bone": calibration.to_bone(truth, prediction, inside, volume.pixel_mm),
@@ -92,17 +101,22 @@ def _mask(array: np.ndarray, what: str, volume: Volume) -> np.ndarray:
     return array.astype(bool, copy=False)
 
 
-def _slices(truth, prediction, probability, diameters_mm, pixel_mm2: float, rule_mm2: float) -> list[dict]:
+def _scores(slice_scores, probability, volume: Volume, pixels: int) -> list[float | None]:
+    """How likely each slice has a hemorrhage; None for each where nothing says so."""
+    if slice_scores is not None:
+        scores = np.asarray(slice_scores, np.float64)
+        if scores.shape != (len(volume.hu),) or not np.isfinite(scores).all():
+            raise InputError(f"{volume.name}: slice scores of shape {scores.shape}; expected {len(volume.hu)} numbers")
+        return scores.tolist()
+    return [None] * len(volume.hu) if probability is None else curves.slice_scores(probability, pixels).tolist()
+
+
+def _slices(truth, prediction, scores, diameters_mm, pixel_mm2: float, rule_mm2: float) -> list[dict]:
     """One row a slice; arguments as in `scan_details`."""
-    if not np.isfinite(rule_mm2) or rule_mm2 < 0:
-        raise InputError(f"the rule for positive slices is {rule_mm2} mm2; expected an area from 0 on")
     truth_px, predicted_px, both_px = (
         np.array([np.count_nonzero(pixels) for pixels in mask]) for mask in (truth, prediction, truth & prediction)
     )
     called = detection.called_positive(predicted_px, pixel_mm2, rule_mm2=rule_mm2)
-    scores = [None] * len(truth)
-    if probability is not None:
-        scores = curves.slice_scores(probability, curves.pixels_above(rule_mm2, pixel_mm2)).tolist()
     return [
         {
             "truth_px": int(truth_px[d]),

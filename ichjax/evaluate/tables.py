@@ -4,7 +4,7 @@ import dataclasses
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from ichjax.evaluate import published
+from ichjax.data import published
 from ichjax.evaluate.protocol import CONVENTIONS
 from ichjax.evaluate.units import IN_WORDS, units_of
 from ichjax.evaluate.workdir import collapsed_folds
@@ -74,7 +74,7 @@ def summary(methods: Mapping[str, Mapping]) -> list[tuple[str, dict[str, Figure]
         )
     )
     for name, results in methods.items():
-        paper = published.BY_METHOD.get(results.get("method"))
+        paper = published.of(results).get("table6")
         if paper:
             figures = {key: Figure(figure["mean"]) for key, figure in paper.items()}
             rows.append((f"{PAPER}: {name}", figures))

@@ -6,9 +6,8 @@ import json
 import pathlib
 from collections.abc import Mapping
 
+from ichjax.data import published
 from ichjax.errors import InputError
-
-METHOD_NAMES = {"unet": "U-Net", "threshold": "Threshold"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,7 +60,7 @@ def read_run(workdir: pathlib.Path | str) -> Run:
         results = _read_json(file)
         if "conventions" not in results:
             raise InputError(f"{file}: holds no 'conventions'; expected the results of a crossval")
-        name = display_name(results.get("method", file.parent.name))
+        name = published.title_of({"method": file.parent.name, **results})
         methods[_unused(f"{name}, INVALID split" if results.get("invalid") else name, methods)] = results
     return Run(
         path=path,
@@ -72,11 +71,6 @@ def read_run(workdir: pathlib.Path | str) -> Run:
         notes=notes.read_text(encoding="utf-8").splitlines() if notes.is_file() else [],
         finished=datetime.datetime.fromtimestamp(main.stat().st_mtime),
     )
-
-
-def display_name(method: str) -> str:
-    """The name of a method to print, of the one it has in results.json."""
-    return METHOD_NAMES.get(method, method)
 
 
 def _unused(name: str, taken: dict) -> str:

@@ -1,36 +1,38 @@
-"""A method: a way to turn scans into masks. Cross-validation, scoring and the report know nothing else about it."""
+"""A method: a way to turn scans into masks. Everything above this package knows methods by this class alone."""
 
-import importlib
+import abc
+import hashlib
+import json
 import pathlib
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import jax
-import ml_collections
+import numpy as np
 
 from ichjax.data.cache import CachedScan
+from ichjax.data.regrid import Geometry
 from ichjax.data.volume import Volume
-from ichjax.errors import InputError
-
-METHODS = {"unet": "U-Net", "threshold": "Threshold"}  # methods/NAME.py, and what tables call it
+from ichjax.train.log import say
 
 
 class Prediction(NamedTuple):
-    """What a method says about a scan.
+    """What a method predicts of a scan.
 
     Attributes:
       probability: float32 [D, H, W] in [0, 1], on the device, on the scan's own grid.
-      slice_scores: float32 [D] or None.
-      subtype_scores: float32 [D, 5] or None.
+      slice_scores: float32 [D], how likely each slice has a hemorrhage, from methods that say so themselves; else
+        None, and slices are ranked by their probabilities.
+      subtype_scores: float32 [D, 5], the same by sub-type (`label_tables.SUBTYPES`), or None.
     """
 
     probability: jax.Array
-    slice_scores: jax.Array | None = None
-    subtype_scores: jax.Array | None = None
+    slice_scores: jax.Array | np.ndarray | None = None
+    subtype_scores: jax.Array | np.ndarray | None = None
 
 
 class PostProcess(NamedTuple):
-    """From probability to mask: a threshold, closing and opening, and what else belongs to it.
+    """From probability to mask: a threshold, closing and opening.
 
     Attributes:
       threshold: a pixel is positive above it.
@@ -51,34 +53,90 @@ class PostProcess(NamedTuple):
         return tuple(sorted({*self.thresholds, self.threshold}))
 
 
-class Method(Protocol):
-    """One object with two functions, `fit` and `predict`; `load` reads again what `fit` wrote."""
+class TrainedOn(NamedTuple):
+    """The scans a method was trained on: median pixel size (rows, columns) and slice spacing, in mm."""
 
+    pixel_mm: tuple[float, float]
+    slice_spacing_mm: float
+
+
+class Method(abc.ABC):
+    """`fit` learns from scans, `predict` turns a scan into probabilities, `load` reads what `fit` wrote.
+
+    A method is deterministic, and safe to interrupt: `fit` in the same folder goes on where it stopped.
+
+    Attributes:
+      title: what tables and figures call it.
+      card: what it is, in a sentence or two, for the model card.
+      mode: how it looks at a scan, in a few words, for prediction.json.
+      post: from its probability to a mask.
+      published: the paper's figures of this very method, in the shape of `published.UNET`; {} where it has none.
+      seams: (side, stride) of the patches whose seams may show in its probability, in the scan's pixels; or None.
+      same_on_whole_slices: whether `config.predict.whole_slices` gives what overlapping patches would give.
+    """
+
+    title: str
+    card: str
+    mode: str
     post: PostProcess
+    published: ClassVar[Mapping] = {}
+    seams: tuple[int, int] | None = None
+    same_on_whole_slices: bool = False
 
+    @abc.abstractmethod
     def fit(self, train: Sequence[CachedScan], valid: Sequence[CachedScan], *, workdir: pathlib.Path, fold: int) -> Any:
-        """Learns from `train`, chooses on `valid`, writes to `workdir`; in a finished `workdir` only reads."""
+        """Learns from `train`, chooses on `valid` and writes to `workdir`; a finished `workdir` is only read.
 
+        The fold is finished once `workdir` holds model.json.
+        """
+
+    @abc.abstractmethod
     def predict(self, params: Any, volume: Volume) -> Prediction:
-        """The probability of hemorrhage on the scan's own grid."""
+        """Predicts a scan, on its own grid."""
 
+    @abc.abstractmethod
     def load(self, workdir: pathlib.Path) -> Any:
-        """The parameters that `fit` returned, from its finished `workdir`."""
+        """The parameters that `fit` returned, from its finished `workdir`; InputError where they cannot be read."""
 
-    def announce(self, params: Any, volumes: Sequence[Volume], what: str) -> None:
-        """Prints, before long work, how long it will take on this machine to predict `volumes`."""
+    @abc.abstractmethod
+    def fingerprint(self, params: Any) -> str:
+        """A digest (`digest`) of all that was learned: other parameters, another fingerprint.
+
+        Predictions are kept as long as it stays the same, so anything left out here serves stale masks.
+        """
 
     def chosen(self, params: Any) -> dict:
         """What `fit` chose, for results.json: numbers by name. A method whose thresholds are not `post.threshold`
-        says them as 'thresholds', and results.json reports them fold by fold."""
+        gives them as 'thresholds', and results.json reports them fold by fold."""
+        return {}
+
+    def trained_on(self, params: Any) -> TrainedOn | None:
+        """What its training scans were like; None for a method that does not depend on it."""
+        return None
+
+    def layers(self) -> list[dict]:
+        """The network layer by layer, for the report; [] for a method without one."""
+        return []
+
+    def announce(self, params: Any, volumes: Sequence[Volume], what: str) -> None:
+        """Prints, before long work, how long predicting `volumes` will take on this machine."""
+        say(f"{what}: {sum(len(volume.hu) for volume in volumes)} slices, a few seconds")
+
+    def slice_program(self, params: Any, own: Geometry) -> Callable[[jax.Array], jax.Array] | None:
+        """A traceable function from int16 HU [N, H, W] on the grid `own` to float32 probability [N, H, W], each slice
+        for itself, for `export`; None for a method that cannot be exported."""
+        return None
+
+    def record(self) -> dict:
+        """What results.json says of the method, so that reports need not know it."""
+        record = {"title": self.title, "card": self.card, "published": dict(self.published)}
+        return record | ({"layers": layers} if (layers := self.layers()) else {})
 
 
-def make(name: str, config: ml_collections.ConfigDict) -> Method:
-    """The method of that name, with the fields of `config` that are its.
-
-    Raises:
-      InputError: there is no such method.
-    """
-    if name not in METHODS:
-        raise InputError(f"config names the method {name!r}; expected one of {', '.join(METHODS)}")
-    return importlib.import_module(f"ichjax.methods.{name}").make(config)
+def digest(record: object, arrays: object = ()) -> str:
+    """16 hex digits of a JSON-ready record and a tree of arrays, for `Method.fingerprint`."""
+    found = hashlib.blake2b(json.dumps(record, sort_keys=True).encode(), digest_size=8)
+    for leaf in jax.tree.leaves(arrays):
+        array = np.asarray(leaf)
+        found.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
+    return found.hexdigest()

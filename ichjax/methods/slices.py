@@ -1,6 +1,5 @@
 """Slices to probability as one jitted program: windows, patches, network, stitching, on every device."""
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +8,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ichjax import compiler
 from ichjax.data.regrid import Geometry, same_grid
 from ichjax.data.volume import AIR_HU
-from ichjax.ops import hu as hu_ops
+from ichjax.models.network import Network
 from ichjax.ops import patches, resample
 
 DEPTH_STEP = 8  # slices a device that are worked on together: scans are padded to a multiple of it
@@ -43,29 +42,24 @@ class SlicePredictor:
 
     def __init__(
         self,
-        model: nn.Module,
+        network: Network,
         *,
-        windows: tuple[tuple[float, float], ...],
         side: int,
         stride: int,
         batch_size: int = 32,
         whole_slices: bool = False,
-        multiple: int = 1,
-        corner_pixel: bool = False,
         min_max_stretch: bool = False,
         quantize_8bit: bool = False,
         stitching: str = "flat",
         mirror: bool = False,
         devices: list | None = None,
     ):
-        """Args: as in `config.patch` and `config.predict`; a whole slice is padded to a `multiple` of pixels that the
-        network takes; `devices` defaults to all that this process has."""
+        """Args: as in `config.patch` and `config.predict`; `devices` defaults to all that this process has."""
         devices = jax.local_devices() if devices is None else devices
         self._mesh = Mesh(np.array(devices), ("data",))
-        self._model, self._windows, self._side, self._stride = model, windows, side, stride
-        self._whole, self._multiple = whole_slices, multiple
+        self._network, self._side, self._stride, self._whole = network, side, stride, whole_slices
         self._batch_size = 1 if whole_slices else batch_size
-        self._corner_pixel, self._stretch, self._quantize = corner_pixel, min_max_stretch, quantize_8bit
+        self._stretch, self._quantize = min_max_stretch, quantize_8bit
         self._gaussian, self._mirror = stitching == "gaussian", mirror
         self._program = compiler.jit(self._predict)
 
@@ -115,44 +109,57 @@ class SlicePredictor:
         )
         # Device k of n gets slices k, k + n, ...: dealt out like this, padding never leaves a device idle.
         devices, (length, *plane) = self._mesh.size, hu.shape
-        dealt = hu.reshape(-1, devices, *plane).swapaxes(0, 1).reshape(hu.shape)
+        seen = self._with_neighbors(hu, depth)
+        dealt = seen.reshape(-1, devices, *seen.shape[1:]).swapaxes(0, 1).reshape(seen.shape)
         probability = mapped(weights, dealt, depth, maps)
         return probability.reshape(devices, length // devices, *plane).swapaxes(0, 1).reshape(hu.shape)
+
+    def _with_neighbors(self, hu, depth):
+        """[L, H, W] as [L, H, W, S] where the network sees neighboring slices; the scan's end slices are repeated."""
+        if not self._network.neighbors:
+            return hu
+        around = jnp.arange(-self._network.neighbors, self._network.neighbors + 1)
+        places = jnp.clip(jnp.arange(len(hu))[:, None] + around[None], 0, depth - 1)
+        return jnp.moveaxis(hu.at[places].get(mode="promise_in_bounds"), 1, -1)
 
     def _predict_share(self, weights, hu, depth, maps):
         """One device's slices, `DEPTH_STEP` at a time; those that the scan has come first."""
         mine = jnp.maximum(-((jax.lax.axis_index("data") - depth) // self._mesh.size), 0)
-        there = (jnp.arange(len(hu)) < mine)[:, None, None]
-        hu = jnp.where(there, hu, jnp.int16(AIR_HU))
+        there = jnp.arange(len(hu)) < mine
+        hu = jnp.where(there.reshape(-1, *[1] * (hu.ndim - 1)), hu, jnp.int16(AIR_HU))
 
         def step(index, probability):
             slices = jax.lax.dynamic_slice_in_dim(hu, index * DEPTH_STEP, DEPTH_STEP)
             found = self._on_own_grid(weights, slices, maps)
             return jax.lax.dynamic_update_slice_in_dim(probability, found, index * DEPTH_STEP, axis=0)
 
-        probability = jax.lax.fori_loop(0, -(-mine // DEPTH_STEP), step, jnp.zeros(hu.shape, jnp.float32))
-        return jnp.where(there, probability, 0.0)
+        probability = jax.lax.fori_loop(0, -(-mine // DEPTH_STEP), step, jnp.zeros(hu.shape[:3], jnp.float32))
+        return jnp.where(there[:, None, None], probability, 0.0)
 
     def _on_own_grid(self, weights, slices, maps):
         if maps is None:
             return self._slices(weights, slices)
         there, back = maps
-        coarse = resample.resample(slices.astype(jnp.float32), *there)
+        stacked = slices if slices.ndim == 3 else jnp.moveaxis(slices, -1, 1).reshape(-1, *slices.shape[1:3])
+        coarse = resample.resample(stacked.astype(jnp.float32), *there)
+        if slices.ndim == 4:
+            coarse = jnp.moveaxis(coarse.reshape(len(slices), -1, *coarse.shape[1:]), 1, -1)
         return jnp.clip(resample.resample(self._slices(weights, coarse), *back), 0.0, 1.0)
 
     def _slices(self, weights, slices):
-        """HU [N, H, W] to probability [N, H, W]; with `mirror` the mean with what is said of the mirror image."""
+        """HU [N, H, W], or [N, H, W, S] with neighbors, to probability [N, H, W]; with `mirror` the mean of the slices'
+        and of their mirror images'."""
         if not self._mirror:
             return self._one_way(weights, slices)
         as_is, mirrored = jax.lax.map(lambda hu: self._one_way(weights, hu), jnp.stack([slices, slices[:, :, ::-1]]))
         return (as_is + mirrored[:, :, ::-1]) / 2
 
     def _one_way(self, weights, slices):
-        """HU [N, H, W] to probability [N, H, W], through patches and back."""
+        """HU to probability [N, H, W], through patches and back."""
         if self._whole:
             return self._whole_slices(weights, slices)
         cut = patches.extract(slices, side=self._side, stride=self._stride)
-        probability = self._of_patches(weights, cut.reshape(-1, self._side, self._side)).reshape(cut.shape)
+        probability = self._of_patches(weights, cut.reshape(-1, *cut.shape[3:])).reshape(cut.shape[:5])
         if self._stretch:
             probability = patches.min_max_stretch(probability)
         if self._quantize:
@@ -161,29 +168,29 @@ class SlicePredictor:
 
     def _whole_slices(self, weights, slices):
         """Each slice as a patch of its own, with air below and to the right where its side is not a multiple."""
-        _, height, width = slices.shape
-        air = ((0, 0), (0, -height % self._multiple), (0, -width % self._multiple))
+        _, height, width, *rest = slices.shape
+        multiple = self._network.side_multiple
+        air = ((0, 0), (0, -height % multiple), (0, -width % multiple), *[(0, 0)] * len(rest))
         probability = self._of_patches(weights, jnp.pad(slices, air, constant_values=AIR_HU))[:, :height, :width]
         if self._stretch:
             probability = patches.min_max_stretch(probability)
         return jnp.floor(probability * 255.0) / 256.0 if self._quantize else probability
 
     def _of_patches(self, weights, hu):
-        """HU [M, P, Q] to probability [M, P, Q]: the network on the patches that show something, batch by batch."""
-        count, *shape = hu.shape
+        """HU of patches to probability [M, P, Q]: the network on the patches that show something, batch by batch."""
+        count, *shape = hu.shape[:3]
         size = min(self._batch_size, count)
-        images = hu_ops.windows(hu, self._windows)
+        images = self._network.images(hu)
         shows = (images != 0).any(axis=(1, 2, 3))
         # Those that show something first, and after them one that shows nothing and speaks for all of its kind.
         order = jnp.pad(jnp.argsort(~shows, stable=True), (0, -count % size), constant_values=count - 1)
         place = jnp.where(shows, jnp.cumsum(shows) - 1, shows.sum())
-        if self._corner_pixel:
-            images = hu_ops.mark_corner(images)
+        images = self._network.marked(images)
 
         def step(index, found):
             chosen = jax.lax.dynamic_slice_in_dim(order, index * size, size)
             batch = images.at[chosen].get(mode="promise_in_bounds")
-            probability = nn.sigmoid(self._model.apply({"params": weights}, batch))
+            probability = self._network.probability(weights, batch)
             return jax.lax.dynamic_update_slice_in_dim(found, probability, index * size, axis=0)
 
         steps = -(-jnp.minimum(shows.sum() + 1, count) // size)

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from ichjax.data import published
 from ichjax.data.cache import CachedScan
 from ichjax.data.volume import AIR_HU, Volume
 from ichjax.errors import InputError
 from ichjax.files import write_json
-from ichjax.methods.base import PostProcess, Prediction
+from ichjax.methods.base import Method, PostProcess, Prediction, digest
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import thresholds
 from ichjax.train import hosts
@@ -22,9 +23,13 @@ from ichjax.train.log import say
 CHUNK = 8  # slices whose histograms are taken at once
 
 
-class ThresholdMethod:
+class ThresholdMethod(Method):
     """A pixel is hemorrhage when its grey level lies between the two; there is no morphology, as in the paper."""
 
+    title = "Threshold"
+    card = "Two grey-level thresholds of the brain window (Hssayeni et al., Data 2020, 5, 14, experiment 1)"
+    mode = "threshold"
+    published = published.THRESHOLD
     post = PostProcess(0.5, (0.5,), 0, 0, "training subjects of each fold (grid search)")
 
     def __init__(self):
@@ -81,9 +86,9 @@ class ThresholdMethod:
             "training_jaccard": params["training_jaccard"],
         }
 
-    def announce(self, params: dict, volumes: Sequence[Volume], what: str) -> None:
-        """Says that predicting takes next to no time."""
-        say(f"{what}: {sum(len(v.hu) for v in volumes)} slices, a few seconds")
+    def fingerprint(self, params: dict) -> str:
+        """A digest of the pair."""
+        return digest(params)
 
 
 def _positive_slices(scans: Sequence[CachedScan]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

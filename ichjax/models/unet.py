@@ -16,6 +16,7 @@ import ml_collections
 import numpy as np
 
 from ichjax.models.convolution import Conv
+from ichjax.models.network import Network, count_parameters
 from ichjax.models.up_convolution import UpConv
 from ichjax.native import library
 
@@ -137,14 +138,21 @@ def drop(x: jax.Array, keys: jax.Array | None, rate: float, *, salt: int) -> jax
     return jnp.where(keep, x / (1.0 - rate), jnp.zeros((), x.dtype))
 
 
-def count_parameters(params) -> int:
-    """Number of scalars in a tree of arrays."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
 def from_config(config: ml_collections.ConfigDict) -> UNet:
-    """The network that the fields of `config.model` name."""
+    """The module of the fields of `config.model`."""
     return UNet(**{**config.model.to_dict(), "dtype": jnp.dtype(config.model.dtype)})
+
+
+def network_from_config(config: ml_collections.ConfigDict) -> Network:
+    """The module with the input and loss that `config.windows`, `patch` and `train` ask for."""
+    return Network(
+        from_config(config),
+        tuple(tuple(window) for window in config.windows),
+        corner_pixel=config.patch.corner_pixel,
+        positive_weight=config.train.positive_weight,
+        dice_weight=config.train.dice_weight,
+        side_multiple=2**config.model.depth,
+    )
 
 
 def layer_table(config: ml_collections.ConfigDict) -> list[dict]:

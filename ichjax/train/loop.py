@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import ml_collections
-import numpy as np
 from tqdm import tqdm
 
 from ichjax import compiler
@@ -19,11 +18,11 @@ from ichjax.data import loader
 from ichjax.data.cache import CachedScan
 from ichjax.data.patch_table import Epochs, patch_table
 from ichjax.errors import InputError, Interrupted
-from ichjax.models.unet import count_parameters
+from ichjax.models.network import Network, count_parameters
 from ichjax.ops.augment import AffineRange
 from ichjax.train import checkpoint, epoch, hosts, initial, log, parallel, profile
 from ichjax.train.interrupt import Watch
-from ichjax.train.state import TrainState, create, make_model, make_optimizer, make_schedule
+from ichjax.train.state import TrainState, create, make_optimizer, make_schedule
 from ichjax.train.step import StepSettings, make_train_step, make_validation_step, merge
 
 
@@ -38,13 +37,14 @@ class Fitted:
 
 def train_fold(
     config: ml_collections.ConfigDict,
+    network: Network,
     train: Sequence[CachedScan],
     valid: Sequence[CachedScan],
     *,
     folder: pathlib.Path,
     fold: int,
 ) -> Fitted:
-    """Trains the network of `config` on `train` and keeps the epoch with the highest soft Jaccard on `valid`.
+    """Trains a network on `train` and keeps the epoch with the highest soft Jaccard on `valid`.
 
     Called again in the same folder, it goes on after the last update saved; a finished fold is only read. A
     checkpoint that cannot be read is said and passed over for the one before it.
@@ -56,22 +56,23 @@ def train_fold(
     """
     # --- data
     limit, slices = config.train.examples_per_epoch, config.train.slices
-    reader, epochs = _examples(config, train, config.train.negatives, fold, limit=limit, slices=slices)
-    valid_reader, valid_epochs = _examples(config, valid, config.train.validation_negatives, fold)
+    reader, epochs = _examples(config, network, train, config.train.negatives, fold, limit=limit, slices=slices)
+    valid_reader, valid_epochs = _examples(config, network, valid, config.train.validation_negatives, fold)
     size, group = config.train.batch_size, config.train.steps_per_dispatch
     steps = epochs.steps(size)
     end = steps * config.train.epochs
 
     # --- devices, network, step
-    mesh, schedule, train_step, validation_step = _programs(ml_collections.FrozenConfigDict(config), end)
+    mesh, schedule, train_step, validation_step = _programs(network, ml_collections.FrozenConfigDict(config), end)
     parallel.check_batch(size, mesh, config.train.accumulate)
-    state = parallel.replicate(initial.weights(config, create(config, fold=fold), log.say), mesh)
+    state = create(network, config, fold=fold)
+    state = parallel.replicate(initial.weights(config, state, log.say), mesh)
 
     # --- where it stopped
     checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
     state, done = checkpoints.restore_newest(state, log.say) or (state, checkpoint.Progress())
     if done.step < end:
-        seconds = _measure_step(train_step, state, config, mesh)
+        seconds = _measure_step(train_step, state, reader, config, mesh)
         again = f"going on after step {done.step:,} of {end:,}, " if done.step else ""
         log.say(
             f"fold {fold}: {again}{count_parameters(state.params):,} parameters, {len(train)} training and "
@@ -162,42 +163,34 @@ def _leave(
 
 
 @functools.lru_cache(maxsize=2)
-def _programs(config: ml_collections.FrozenConfigDict, total_steps: int) -> tuple:
+def _programs(network: Network, config: ml_collections.FrozenConfigDict, total_steps: int) -> tuple:
     """(mesh, schedule, training step, validation step): made once for all folds, so that each is compiled once."""
     mesh = parallel.make_mesh()
     schedule = make_schedule(config, total_steps)
-    model = make_model(config)
     ranges = AffineRange(**config.augment.to_dict())
-    fields = {name: config.train[name] for name in ("dice_weight", "positive_weight", "accumulate")}
-    fields |= {"corner_pixel": config.patch.corner_pixel, "skip_nonfinite": config.on_nonfinite == "skip"}
-    settings = StepSettings(config.windows, ranges, config.seed, **fields)
-    make_step = functools.partial(make_train_step, model, make_optimizer(schedule), settings)
+    settings = StepSettings(ranges, config.seed, config.train.accumulate, config.on_nonfinite == "skip")
+    make_step = functools.partial(make_train_step, network, make_optimizer(schedule), settings)
     grouped = config.train.steps_per_dispatch > 1
     train_step = parallel.compile_step(make_step, mode=config.parallel, mesh=mesh, grouped=grouped)
-    validation_step = compiler.jit(make_validation_step(model, settings), out_shardings=parallel.whole(mesh))
+    validation_step = compiler.jit(make_validation_step(network), out_shardings=parallel.whole(mesh))
     return mesh, schedule, train_step, validation_step
 
 
 def _examples(
-    config, scans, negatives: str, fold: int, *, limit: int = 0, slices: str = "all"
+    config, network: Network, scans, negatives: str, fold: int, *, limit: int = 0, slices: str = "all"
 ) -> tuple[loader.PatchReader, Epochs]:
     if not scans:
         raise InputError(f"fold {fold}: no scan could be read for training or validation")
     table = patch_table(scans, side=config.patch.side, stride=config.patch.stride)
-    return loader.PatchReader(scans, table), Epochs(table, negatives, config.seed, fold, limit, slices)
+    reader = loader.PatchReader(scans, table, neighbors=network.neighbors)
+    return reader, Epochs(table, negatives, config.seed, fold, limit, slices)
 
 
-def _measure_step(train_step, state: TrainState, config, mesh) -> float:
+def _measure_step(train_step, state: TrainState, reader: loader.PatchReader, config, mesh) -> float:
     """Seconds of one update after compiling, on a copy of the state and an empty batch that leave no trace."""
-    group, side = config.train.steps_per_dispatch, config.patch.side
+    group = config.train.steps_per_dispatch
     here = len(parallel.rows_here(mesh, config.train.batch_size))
-    many = (group, here) if group > 1 else (here,)
-    empty = {
-        "image": np.zeros((*many, side, side), np.int16),
-        "mask": np.zeros((*many, side, side), np.uint8),
-        "index": np.zeros(many, np.int32),
-        "weight": np.ones(many, np.float32),
-    }
+    empty = reader.empty(*((group, here) if group > 1 else (here,)))
     copy = jax.tree.map(lambda x: x.copy(), state)
     times = []
     for _ in range(3):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from ichjax.models import unet
+from ichjax.models.network import Network
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -19,11 +19,6 @@ class TrainState(flax.struct.PyTreeNode):
     fold: jax.Array
     params: dict
     opt_state: optax.OptState
-
-
-def make_model(config: ml_collections.ConfigDict) -> unet.UNet:
-    """The network that a configuration names."""
-    return unet.from_config(config)
 
 
 def make_schedule(config: ml_collections.ConfigDict, total_steps: int) -> optax.Schedule:
@@ -49,22 +44,21 @@ def make_optimizer(schedule: optax.Schedule) -> optax.GradientTransformation:
     return optax.adam(schedule)
 
 
-def create(config: ml_collections.ConfigDict, *, fold: int) -> TrainState:
-    """The state before the first step, which follows from (config.seed, fold) alone."""
-    return _init_program(ml_collections.FrozenConfigDict(config))(jnp.int32(fold))
+def create(network: Network, config: ml_collections.ConfigDict, *, fold: int) -> TrainState:
+    """The state before the first step, which follows from the network and (config.seed, fold) alone."""
+    return _init_program(network, config.seed, config.patch.side)(jnp.int32(fold))
 
 
 @functools.lru_cache(maxsize=2)
-def _init_program(config: ml_collections.FrozenConfigDict):
+def _init_program(network: Network, seed: int, side: int):
     """fold -> state, compiled once for all folds."""
     optimizer = make_optimizer(lambda step: 0.0)  # a fresh state does not know its schedule
-    images = jnp.zeros((1, config.patch.side, config.patch.side, len(config.windows)))
 
     # It runs once a fold: optimizing its random numbers takes the compiler half a minute on a CPU, running it does not.
     @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     def init(fold):
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), fold), 0)
-        params = make_model(config).init(key, images)["params"]
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), fold), 0)
+        params = network.init(key, side)
         return TrainState(jnp.zeros((), jnp.int32), fold, params, optimizer.init(params))
 
     return init

@@ -3,27 +3,27 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from ichjax.ops import augment, hu, losses
+from ichjax.models.network import Network
+from ichjax.ops import augment, losses
 from ichjax.train.state import TrainState
 
 
 class StepSettings(NamedTuple):
-    """What a step needs beside the network: intensity windows, augmentation ranges, seed, how much soft Dice loss is
-    added to the cross-entropy (none in the paper), the weight of a hemorrhage's pixels in it (1 in the paper),
-    whether every patch's last pixel is set to the top of the window (as the authors' JPEG code does), in how many
-    parts a batch goes through the network, and whether an update that is not finite is left out."""
+    """What a step needs besides the network.
 
-    windows: tuple[tuple[float, float], ...]
+    Attributes:
+      ranges: of the random augmentation.
+      seed: of everything random.
+      accumulate: number of parts in which a batch goes through the network.
+      skip_nonfinite: skip an update whose loss or gradient is not finite.
+    """
+
     ranges: augment.AffineRange
     seed: int
-    dice_weight: float = 0.0
-    positive_weight: float = 1.0
-    corner_pixel: bool = False
     accumulate: int = 1
     skip_nonfinite: bool = False
 
@@ -36,11 +36,11 @@ def example_keys(seed: int, fold: jax.Array, step: jax.Array, index: jax.Array) 
 
 
 def make_train_step(
-    model: nn.Module, optimizer: optax.GradientTransformation, settings: StepSettings, *, axis: str | None = None
+    network: Network, optimizer: optax.GradientTransformation, settings: StepSettings, *, axis: str | None = None
 ) -> Callable:
     """Returns train_step(state, batch) -> (state, {'loss', 'gradient_norm', 'finite'}).
 
-    window -> augment -> network -> binary cross-entropy -> gradient -> Adam, on a `loader.Batch`. Under pmap and
+    window -> augment -> network -> the network's loss -> gradient -> Adam, on a `loader.Batch`. Under pmap and
     shard_map `axis` names the devices' axis, over which gradient and loss are averaged; under jit it is None, as
     the batch is global and the compiler reduces over the devices. 'finite' is False where loss or gradient is not;
     with `skip_nonfinite` parameters and optimizer then stay as they were, and the step counts as made.
@@ -50,12 +50,9 @@ def make_train_step(
         keys = example_keys(settings.seed, state.fold, state.step, batch["index"])
         warp_keys, dropout_keys = jnp.unstack(jax.vmap(lambda key: jax.random.split(key, 2))(keys), axis=1)
         masks = batch["mask"].astype(jnp.float32)
-        images, masks = augment.augment(warp_keys, _images(batch, settings), masks, settings.ranges)
-        logits = model.apply({"params": params}, images, dropout_keys=dropout_keys)
-        loss = losses.binary_cross_entropy(logits, masks, settings.positive_weight)
-        if settings.dice_weight:
-            loss += settings.dice_weight * losses.soft_dice_loss(nn.sigmoid(logits), masks)
-        return loss.mean()
+        images = network.marked(network.images(batch["image"]))
+        images, masks = augment.augment(warp_keys, images, masks, settings.ranges)
+        return network.loss(params, images, masks, dropout_keys=dropout_keys).mean()
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
         loss, gradient = _in_parts(jax.value_and_grad(loss_of), state, batch, settings.accumulate)
@@ -93,13 +90,7 @@ def _in_parts(loss_and_gradient: Callable, state: TrainState, batch: dict, parts
     return jax.tree.map(lambda x: x / parts, total)
 
 
-def _images(batch: dict, settings: StepSettings) -> jax.Array:
-    """What the network sees of a batch: float32 [B, P, P, C]."""
-    images = hu.windows(batch["image"], settings.windows)
-    return hu.mark_corner(images) if settings.corner_pixel else images
-
-
-def make_validation_step(model: nn.Module, settings: StepSettings) -> Callable:
+def make_validation_step(network: Network) -> Callable:
     """Returns validation_step(params, batch) -> sums that add up exactly over batches, padding left out.
 
     {'examples', 'loss', 'intersection', 'union' (soft), 'overlap', 'area' (of masks at 0.5), 'lowest', 'highest'}:
@@ -109,14 +100,14 @@ def make_validation_step(model: nn.Module, settings: StepSettings) -> Callable:
     def validation_step(params: dict, batch: dict) -> dict:
         weight = batch["weight"]
         truth = batch["mask"].astype(jnp.float32)
-        logits = model.apply({"params": params}, _images(batch, settings))
-        probability = nn.sigmoid(logits)
+        images = network.marked(network.images(batch["image"]))
+        loss, probability = network.validate(params, images, truth)
         intersection, union = losses.soft_overlap(probability, truth)
         mask = (probability > 0.5).astype(jnp.float32)
         real = weight[:, None, None] > 0
         return {
             "examples": weight.sum(),
-            "loss": (losses.binary_cross_entropy(logits, truth) * weight).sum(),
+            "loss": (loss * weight).sum(),
             "intersection": (intersection * weight).sum(),
             "union": (union * weight).sum(),
             "overlap": ((mask * truth).sum(axis=(1, 2)) * weight).sum(),

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "native": {"files"},
     "data": BASE,
     "ops": BASE,
-    "models": BASE | {"native"},
+    "models": BASE | {"native", "ops"},
     "train": BASE | HOST | DEVICE,
     "methods": BASE | FIT,
     "evaluate": BASE | HOST | {"ops"},

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ichjax.data import cache, ct_ich, loader
 from ichjax.data.patch_table import Epochs, patch_table
+from ichjax.data.volume import AIR_HU
 
 BATCH = 8
 
@@ -100,7 +101,27 @@ def test_fixed_batches_hold_each_row_once_and_padding_weighs_nothing(data, threa
     np.testing.assert_array_equal(seen, rows)
     padding = np.concatenate([batch["weight"] for batch in batches])[count:]
     assert padding.tolist() == [0.0] * (-count % BATCH)
-    assert (batches[-1]["image"][batches[-1]["weight"] == 0] == -1000).all()
+    assert (batches[-1]["image"][batches[-1]["weight"] == 0] == AIR_HU).all()
     assert not batches[-1]["mask"][batches[-1]["weight"] == 0].any()
     for batch in batches:
         check_pixels(data, batch)
+
+
+def test_neighboring_slices_around_each_patch(data):
+    """The example's own slice in the middle; beyond the ends of the scan the end slice again."""
+    scans, table, plain = data
+    around = loader.PatchReader(scans, table, neighbors=1)
+    rows = np.arange(0, len(table.scan), 7)
+    batch, expected = around.read(rows, size=len(rows) + 2), plain.read(rows, size=len(rows) + 2)
+    assert batch["image"].shape == (len(rows) + 2, 16, 16, 3)
+    assert batch["image"].dtype == np.int16
+    for name in ("mask", "index", "weight"):
+        np.testing.assert_array_equal(batch[name], expected[name])
+    np.testing.assert_array_equal(batch["image"][..., 1], expected["image"])
+    for place, row in enumerate(rows):
+        hu, d = scans[table.scan[row]].volume.hu, table.slice[row]
+        at = np.s_[table.row[row] : table.row[row] + 16, table.column[row] : table.column[row] + 16]
+        for offset in (-1, 0, 1):
+            wanted = hu[min(max(d + offset, 0), len(hu) - 1)][at]
+            np.testing.assert_array_equal(batch["image"][place, ..., offset + 1], wanted)
+    assert (batch["image"][-2:] == AIR_HU).all()

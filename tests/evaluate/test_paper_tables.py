@@ -5,7 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from ichjax.evaluate import csv_tables, paper_tables, published, workdir
+from ichjax.data import published
+from ichjax.evaluate import csv_tables, paper_tables, workdir
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 
 from ichjax.data.regrid import Geometry, same_grid
 from ichjax.methods.slices import SlicePredictor
+from ichjax.models.network import Network
 
 GRID = Geometry(24, 32, 6.0, 6.0)
-PATCH = {"windows": ((40.0, 120.0),), "side": 16, "stride": 8}
 
 
 class Local(nn.Module):
@@ -34,10 +34,15 @@ def weights():
     return jax.jit(Local().init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))["params"]
 
 
+def predictor_of(module=None, *, devices=1, network=(), **options):
+    """A predictor on the first devices; `network`: fields of `Network`."""
+    made = Network(module or Local(), ((40.0, 120.0),), **dict(network))
+    return SlicePredictor(made, side=16, stride=8, devices=jax.devices()[:devices], **options)
+
+
 @pytest.fixture(scope="module")
 def one():
-    """A predictor on one device."""
-    return SlicePredictor(Local(), **PATCH, devices=jax.devices()[:1])
+    return predictor_of()
 
 
 def hu_of(depth, shape=GRID[:2], seed=0):
@@ -76,10 +81,10 @@ def stretched(p):
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"corner_pixel": True}, lambda *a: loop(*a, corner=True)),
+        ({"network": {"corner_pixel": True}}, lambda *a: loop(*a, corner=True)),
         ({"min_max_stretch": True}, lambda *a: loop(*a, saved=stretched)),
         (
-            {"corner_pixel": True, "min_max_stretch": True},
+            {"network": {"corner_pixel": True}, "min_max_stretch": True},
             lambda *a: loop(*a, corner=True, saved=stretched),
         ),
     ],
@@ -87,7 +92,7 @@ def stretched(p):
 )
 def test_the_oddities_of_the_authors_code_equal_a_loop_and_change_something(one, weights, fields, expected):
     hu = hu_of(2)
-    found = SlicePredictor(Local(), **PATCH, **fields, devices=jax.devices()[:1])(weights, hu, GRID, GRID)
+    found = predictor_of(**fields)(weights, hu, GRID, GRID)
     np.testing.assert_allclose(found, expected(hu, weights), atol=1e-5)
     assert float(abs(found - one(weights, hu, GRID, GRID)).max()) > 0.01
 
@@ -95,9 +100,7 @@ def test_the_oddities_of_the_authors_code_equal_a_loop_and_change_something(one,
 def test_8_bits_on_the_way_differ_by_less_than_two_levels_downward(one, weights):
     hu = hu_of(2)
     exact = np.asarray(one(weights, hu, GRID, GRID))
-    found = np.asarray(
-        SlicePredictor(Local(), **PATCH, quantize_8bit=True, devices=jax.devices()[:1])(weights, hu, GRID, GRID)
-    )
+    found = np.asarray(predictor_of(quantize_8bit=True)(weights, hu, GRID, GRID))
     np.testing.assert_array_equal(found * 256, np.floor(found * 256))
     assert (found * 256 <= exact * 255 + 1e-3).all()
     assert (found * 256 > exact * 255 - 2).all()
@@ -118,7 +121,7 @@ def test_a_slice_does_not_depend_on_depth_or_on_padding_and_few_programs_are_mad
 
 @pytest.mark.parametrize(("devices", "batch_size", "depth"), [(2, 1, 9), (4, 7, 3), (3, 1000, 13)])
 def test_devices_and_batches_change_nothing(one, weights, devices, batch_size, depth):
-    predictor = SlicePredictor(Local(), **PATCH, batch_size=batch_size, devices=jax.devices()[:devices])
+    predictor = predictor_of(batch_size=batch_size, devices=devices)
     hu = hu_of(depth)
     assert predictor.slices_at_once == devices
     found = predictor(predictor.place(weights), hu, GRID, GRID)
@@ -145,7 +148,7 @@ def test_patches_that_show_nothing_are_seen_once(weights, corner):
     hu[1] = -1000  # a slice of air
     hu[:, :, 16:] = -500  # half of each: 2 x 1 of 2 x 3 patches show nothing
     SEEN.clear()
-    predictor = SlicePredictor(Counting(), **PATCH, batch_size=1, corner_pixel=corner, devices=jax.devices()[:1])
+    predictor = predictor_of(Counting(), network={"corner_pixel": corner}, batch_size=1)
     found = predictor(weights, hu, GRID, GRID)
     np.testing.assert_allclose(found, loop(hu, weights, corner=corner), atol=1e-5)
     jax.effects_barrier()
@@ -156,7 +159,7 @@ def test_patches_that_show_nothing_are_seen_once(weights, corner):
 def test_whole_slices_are_patches_of_their_own(weights, shape):
     hu, grid = hu_of(9, shape), Geometry(*shape, 6.0, 6.0)
     hu[4] = -1000
-    predictor = SlicePredictor(Local(), **PATCH, whole_slices=True, multiple=8, devices=jax.devices()[:2])
+    predictor = predictor_of(network={"side_multiple": 8}, whole_slices=True, devices=2)
     image = np.pad(np.clip((hu + 20) / 120, 0, 1), ((0, 0), (0, -shape[0] % 8), (0, -shape[1] % 8)))
     kernel, bias = (np.asarray(weights["Conv_0"][name], np.float64) for name in ("kernel", "bias"))
     view = np.lib.stride_tricks.sliding_window_view(np.pad(image, ((0, 0), (1, 1), (1, 1))), (3, 3), axis=(1, 2))
@@ -182,7 +185,7 @@ def test_which_scans_go_through_on_their_own_pixels(own, same):
 @pytest.fixture(scope="module")
 def bright():
     """(predictor of brightness, its weights)."""
-    predictor = SlicePredictor(Brightness(), **PATCH, devices=jax.devices()[:1])
+    predictor = predictor_of(Brightness())
     return predictor, jax.jit(Brightness().init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))["params"]
 
 
@@ -224,3 +227,32 @@ def test_what_lies_beyond_the_trained_grid_is_no_hemorrhage(bright):
     inside[12:36, 16:48] = True
     assert (found[inside] > 0.99).all()
     assert not found[~inside].any()
+
+
+class Neighbors(nn.Module):
+    """Not a network: the logit is the windowed intensity of the slice below plus twice that of the slice above."""
+
+    @nn.compact
+    def __call__(self, images):
+        return images[..., 0] + 2.0 * images[..., 2] + 0.0 * self.param("none", nn.initializers.zeros, ())
+
+
+@pytest.mark.parametrize("depth", [1, 5, 11])
+@pytest.mark.parametrize("options", [{}, {"devices": 3}, {"whole_slices": True}, {"mirror": True}])
+def test_a_network_that_sees_neighboring_slices(depth, options):
+    hu = hu_of(depth)
+    predictor = predictor_of(Neighbors(), network={"neighbors": 1}, **options)
+    found = predictor(predictor.place({"none": jnp.zeros(())}), hu, GRID, GRID)
+    bright = np.clip((hu + 20) / 120, 0, 1)
+    around = np.concatenate([bright[:1], bright, bright[-1:]])
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-(around[:-2] + 2 * around[2:]))), atol=1e-6)
+
+
+def test_neighboring_slices_of_a_scan_on_another_grid():
+    """Constant slices are the same on every grid."""
+    hu = np.repeat(np.array([0, 40, 80, 100], np.int16), 48 * 64).reshape(4, 48, 64)
+    predictor = predictor_of(Neighbors(), network={"neighbors": 1})
+    found = predictor({"none": jnp.zeros(())}, hu, Geometry(48, 64, 3.0, 3.0), GRID)
+    bright = (hu[:, 20, 30] + 20) / 120
+    around = np.concatenate([bright[:1], bright, bright[-1:]])
+    np.testing.assert_allclose(found[:, 20, 30], 1 / (1 + np.exp(-(around[:-2] + 2 * around[2:]))), atol=1e-5)

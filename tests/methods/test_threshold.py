@@ -8,7 +8,7 @@ import pytest
 
 from ichjax.data import cache, ct_ich
 from ichjax.errors import InputError
-from ichjax.methods import base, threshold
+from ichjax.methods import registry, threshold
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def scans(tiny_root):
 
 @pytest.fixture(scope="module")
 def method(tiny_config):
-    return base.make("threshold", tiny_config())
+    return registry.make("threshold", tiny_config())
 
 
 def test_it_finds_the_pair_predicts_by_it_and_reads_it_again(method, scans, tmp_path, monkeypatch, capsys):
@@ -67,4 +67,4 @@ def test_what_cannot_be_done_is_said(method, scans, tmp_path):
     with pytest.raises(InputError, match="no finished fold"):
         method.load(tmp_path)
     with pytest.raises(InputError, match="'otsu'; expected one of unet, threshold"):
-        base.make("otsu", None)
+        registry.make("otsu", None)

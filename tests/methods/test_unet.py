@@ -10,7 +10,7 @@ import pytest
 
 from ichjax.data import cache, ct_ich
 from ichjax.errors import InputError
-from ichjax.methods import base, unet
+from ichjax.methods import patch_network, registry
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def config(tiny_config):
 @pytest.fixture(scope="module")
 def fitted(config, scans, tmp_path_factory):
     """(method, parameters, folder) after one epoch."""
-    method, folder = base.make("unet", config), tmp_path_factory.mktemp("fold_0")
+    method, folder = registry.make("unet", config), tmp_path_factory.mktemp("fold_0")
     return method, method.fit(scans[:3], scans[3:], workdir=folder, fold=0), folder
 
 
@@ -41,7 +41,7 @@ def test_what_it_fits_is_what_it_reads_again(fitted, scans, monkeypatch):
     assert params.grid == (32, 32, 6.0, 6.0)
     assert params.chosen["epoch"] == 1
     assert json.loads((folder / "model.json").read_text())["chosen"] == params.chosen == method.chosen(params)
-    monkeypatch.setattr(unet, "train_fold", None)  # a finished fold is only read
+    monkeypatch.setattr(patch_network, "train_fold", None)  # a finished fold is only read
     for again in (method.load(folder), method.fit(scans[:3], scans[3:], workdir=folder, fold=0)):
         jax.tree.map(np.testing.assert_array_equal, again.weights, params.weights)
         assert (again.grid, again.chosen) == (params.grid, params.chosen)
@@ -72,7 +72,7 @@ def test_it_says_how_long_it_will_take(fitted, scans, capsys):
 
 
 def test_post_processing_is_the_configurations(config):
-    post = base.make("unet", config).post
+    post = registry.make("unet", config).post
     assert (post.threshold, post.closing_px, post.opening_px) == (0.5, 2, 2)
     assert post._replace(threshold=0.55).all_thresholds == (0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
 
@@ -80,20 +80,25 @@ def test_post_processing_is_the_configurations(config):
 def test_a_scan_of_another_matrix_is_brought_to_the_others_grid(config, scans, tmp_path, monkeypatch):
     seen = {}
 
-    def train(config, train, valid, **where):
+    def train(config, network, train, valid, **where):
         seen.update(train=train, valid=valid)
         raise InterruptedError
 
-    monkeypatch.setattr(unet, "train_fold", train)
+    monkeypatch.setattr(patch_network, "train_fold", train)
     mixed = [scans[0], cropped(scans[1], 24, 32), *scans[2:]]
     with pytest.raises(InterruptedError):
-        base.make("unet", config).fit(mixed, scans, workdir=tmp_path, fold=0)
+        registry.make("unet", config).fit(mixed, scans, workdir=tmp_path, fold=0)
     assert [scan.volume.hu.shape[1:] for scan in seen["train"]] == [(32, 32)] * 4
     assert seen["train"][0] is scans[0]
 
 
+def test_a_side_that_the_poolings_do_not_halve_is_refused(tiny_config):
+    with pytest.raises(InputError, match=r"config\.patch\.side is 20; expected a multiple of 8"):
+        registry.make("unet", tiny_config(**{"patch.side": 20, "model.depth": 3}))
+
+
 def test_patches_that_do_not_fit_and_no_scan_are_said(config, scans, tmp_path):
-    method, odd = base.make("unet", config), cropped(scans[1], 32, 31)
+    method, odd = registry.make("unet", config), cropped(scans[1], 32, 31)
     with pytest.raises(InputError, match="do not cover a slice of 32 x 31 evenly"):
         method.fit([odd], [odd], workdir=tmp_path, fold=0)
     with pytest.raises(InputError, match="no scan could be read"):
@@ -103,11 +108,11 @@ def test_patches_that_do_not_fit_and_no_scan_are_said(config, scans, tmp_path):
 def test_a_network_on_another_grid_answers_on_the_scans_own(config, scans, tmp_path):
     config = config.copy_and_resolve_references()
     config.grid.side, config.patch.side, config.patch.stride = 16, 8, 4
-    method = base.make("unet", config)
+    method = registry.make("unet", config)
     params = method.fit(scans[:3], scans[3:], workdir=tmp_path, fold=0)
     assert params.grid == (16, 16, 12.0, 12.0)
-    assert params.pixel_mm == (6.0, 6.0)
-    assert method.load(tmp_path).pixel_mm == (6.0, 6.0)
+    assert params.trained_on.pixel_mm == (6.0, 6.0)
+    assert method.load(tmp_path).trained_on == params.trained_on
     assert method.predict(params, scans[0].volume).probability.shape == scans[0].volume.shape
 
 
@@ -116,7 +121,7 @@ def test_whole_slices_with_a_hemorrhage_as_in_the_second_experiment(tiny_config,
     fields = {"model.base_width": 2, "model.depth": 2, "model.norm": "none", "model.head": "paper", "train.epochs": 1}
     fields |= {"grid.side": 24, "grid.border": 4, "patch.side": 24, "patch.stride": 24, "train.batch_size": 4}
     config = tiny_config(**fields, **{"train.slices": "hemorrhage", "train.negatives": "none"})
-    method = base.make("unet", config)
+    method = registry.make("unet", config)
     params = method.fit(scans[:3], scans[3:], workdir=tmp_path, fold=0)
     assert params.grid == (24, 24, 6.0, 6.0)
     row = json.loads((tmp_path / "metrics.jsonl").read_text())
@@ -133,7 +138,7 @@ def test_the_oddities_are_the_configurations(fitted, config, scans):
     for field in ("patch.corner_pixel", "predict.min_max_stretch", "predict.quantize_8bit"):
         odd = config.copy_and_resolve_references()
         odd.update_from_flattened_dict({field: True})
-        found = np.asarray(base.make("unet", odd).predict(params, scans[0].volume).probability)
+        found = np.asarray(registry.make("unet", odd).predict(params, scans[0].volume).probability)
         assert (found != plain).any(), field
         assert found.min() >= 0.0
         assert found.max() <= 1.0

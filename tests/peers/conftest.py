@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import keras_pipeline, our_work
 from ichjax import config as configs
+from ichjax.models import unet
 from ichjax.ops import losses
 from ichjax.train import state as states
 
@@ -39,7 +40,7 @@ class Ours:
     """Our network without dropout, with parameters whose biases are not zero, as after some training.
 
     Attributes:
-      config, model, params: the network's.
+      config, network, params: the network's.
       images, masks: float32 [B, P, P, 1], what the peers' steps are measured on.
       probability: float32 [B, P, P].
       loss, gradient: of the paper's loss.
@@ -49,9 +50,9 @@ class Ours:
         self.config = configs.default()
         fields = {"model.base_width": WIDTH, "model.dropout": 0.0, "patch.side": SIDE, "seed": 1}
         self.config.update_from_flattened_dict(fields)
-        self.model = states.make_model(self.config)
+        self.network = unet.network_from_config(self.config)
         rng = np.random.default_rng(0)
-        self.params = jax.device_get(states.create(self.config, fold=0).params)
+        self.params = jax.device_get(states.create(self.network, self.config, fold=0).params)
         for layer in self.params.values():
             layer["bias"] = layer["bias"] + rng.normal(0.1, 0.05, layer["bias"].shape).astype(np.float32)
         self.images, self.masks = keras_pipeline.example_batch(BATCH, SIDE)
@@ -60,7 +61,7 @@ class Ours:
         self.loss, self.gradient = float(loss), jax.device_get(gradient)
 
     def _logits(self, params):
-        return self.model.apply({"params": params}, self.images)
+        return self.network.logits(params, self.images)
 
     def _loss(self, params):
         return losses.binary_cross_entropy(self._logits(params), self.masks[..., 0]).mean()

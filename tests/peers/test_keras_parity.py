@@ -80,7 +80,7 @@ def test_prediction_of_a_scan_agrees(keras_reference, ours, tiny_root):
     np.testing.assert_array_equal(read.hu, volume.hu)
     np.testing.assert_allclose(read.voxel_ml, volume.pixel_ml, rtol=1e-6)
     sizes, grid = {"side": 16, "stride": 8}, regrid.own_grid(volume)
-    predictor = SlicePredictor(ours.model, windows=ours.config.windows, devices=jax.devices()[:1], **sizes)
+    predictor = SlicePredictor(ours.network, devices=jax.devices()[:1], **sizes)
     expected = predictor(ours.params, volume.hu, grid, grid)
     network = network_of(keras_reference, ours, side=16)
     for one_at_a_time in (False, True):

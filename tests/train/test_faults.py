@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from ichjax.errors import InputError
+from ichjax.models import unet
 from ichjax.train import checkpoint, initial
 from ichjax.train import state as states
 
@@ -126,7 +127,7 @@ def test_a_disk_that_is_full_loses_nothing(command, undisturbed, tmp_path):
 def saved(tiny_config, tmp_path_factory):
     """(a folder with the checkpoints of steps 1 and 2, the states saved)."""
     folder = tmp_path_factory.mktemp("saved") / "checkpoints"
-    state = states.create(tiny_config(**SMALL), fold=0)
+    state = states.create(unet.network_from_config(tiny_config(**SMALL)), tiny_config(**SMALL), fold=0)
     made = {step: state.replace(step=state.step + step) for step in (1, 2)}
     checkpoints = checkpoint.Checkpoints(folder)
     for step, one in made.items():

@@ -6,6 +6,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from ichjax.errors import InputError
+from ichjax.models import unet
 from ichjax.train import initial
 from ichjax.train import state as states
 
@@ -16,7 +17,10 @@ SMALL = {"patch.side": 8, "model.base_width": 2, "model.depth": 1, "model.norm":
 def there(tiny_config, tmp_path_factory):
     """(a run with one finished fold, its parameters)."""
     run = tmp_path_factory.mktemp("there")
-    params = jax.tree.map(lambda x: np.asarray(x) + 1, states.create(tiny_config(**SMALL), fold=0).params)
+    params = jax.tree.map(
+        lambda x: np.asarray(x) + 1,
+        states.create(unet.network_from_config(tiny_config(**SMALL)), tiny_config(**SMALL), fold=0).params,
+    )
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save((run / "fold_1" / "weights").resolve(), params)
     return run, params
@@ -27,7 +31,11 @@ def test_the_same_network_takes_every_array(there, tiny_config, inside):
     run, params = there
     said = []
     config = tiny_config(**SMALL, init_from=str(run / inside))
-    state = initial.weights(config, states.create(config, fold=0), said.append)
+    state = initial.weights(
+        config,
+        states.create(unet.network_from_config(config), config, fold=0),
+        said.append,
+    )
     jax.tree.map(np.testing.assert_array_equal, state.params, params)
     assert int(state.step) == 0
     count = len(jax.tree.leaves(params))
@@ -40,7 +48,7 @@ def test_another_network_takes_what_fits_and_names_the_rest(there, tiny_config):
     said = []
     config = tiny_config(**{**SMALL, "model.norm": "group", "model.head": "paper"}, windows=((40.0, 80.0),) * 3,
                          init_from=str(run))  # fmt: skip
-    fresh = states.create(config, fold=0)
+    fresh = states.create(unet.network_from_config(config), config, fold=0)
     state = initial.weights(config, fresh, said.append)
     np.testing.assert_array_equal(state.params["encoder1_conv2"]["kernel"], params["encoder1_conv2"]["kernel"])
     first = "encoder1_conv1"

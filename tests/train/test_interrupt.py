@@ -11,6 +11,7 @@ import pytest
 from ichjax.data import cache, ct_ich, loader
 from ichjax.errors import InputError, Interrupted
 from ichjax.files import claim
+from ichjax.models import unet
 from ichjax.train import epoch as epochs
 from ichjax.train import loop
 from ichjax.train.interrupt import Watch
@@ -34,9 +35,8 @@ def train(tiny_root, tiny_config):
 
     def run(folder, **fields):
         small = {"model.base_width": 2, "model.depth": 1, "model.norm": "none", "model.dropout": 0.3}
-        return loop.train_fold(
-            tiny_config(**small, **{"train.epochs": EPOCHS}, **fields), *parts, folder=folder, fold=0
-        )
+        config = tiny_config(**small, **{"train.epochs": EPOCHS}, **fields)
+        return loop.train_fold(config, unet.network_from_config(config), *parts, folder=folder, fold=0)
 
     return run
 

@@ -11,6 +11,7 @@ import pytest
 
 from ichjax.data import cache, ct_ich
 from ichjax.errors import InputError
+from ichjax.models import unet
 from ichjax.train import checkpoint, loop
 
 
@@ -27,7 +28,8 @@ def train(parts, tiny_config):
 
     def run(folder, **fields):
         small = {"model.base_width": 2, "model.depth": 1, "model.norm": "none", "model.dropout": 0.3}
-        return loop.train_fold(tiny_config(**small, **fields), *parts, folder=folder, fold=0)
+        config = tiny_config(**small, **fields)
+        return loop.train_fold(config, unet.network_from_config(config), *parts, folder=folder, fold=0)
 
     return run
 
@@ -178,12 +180,16 @@ def test_the_authors_choices_of_patches_are_what_is_trained_on(parts, train, tmp
     assert rows_of(tmp_path)[0]["step"] == len(order) // 8
 
 
+def fit(config, *parts, **where):
+    return loop.train_fold(config, unet.network_from_config(config), *parts, **where)
+
+
 def test_what_cannot_be_trained_is_said(parts, tiny_config, tmp_path):
     train, valid = parts
     with pytest.raises(InputError, match="fold 0: no scan could be read"):
-        loop.train_fold(tiny_config(), train, [], folder=tmp_path, fold=0)
+        fit(tiny_config(), train, [], folder=tmp_path, fold=0)
     with pytest.raises(InputError, match="batch_size is 6; expected a multiple of the 4 devices"):
-        loop.train_fold(tiny_config(**{"train.batch_size": 6}), train, valid, folder=tmp_path, fold=0)
+        fit(tiny_config(**{"train.batch_size": 6}), train, valid, folder=tmp_path, fold=0)
     healthy = [dataclasses.replace(scan, mask=np.zeros_like(scan.mask)) for scan in train]
     with pytest.raises(InputError, match="fold 0: no patch with a hemorrhage"):
-        loop.train_fold(tiny_config(), healthy, valid, folder=tmp_path, fold=0)
+        fit(tiny_config(), healthy, valid, folder=tmp_path, fold=0)

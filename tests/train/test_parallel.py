@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ichjax.errors import InputError
+from ichjax.models import unet
 from ichjax.ops.augment import AffineRange
 from ichjax.train import parallel
 from ichjax.train import state as states
@@ -43,15 +44,15 @@ def train(tiny_config):
     config = tiny_config(
         **{"patch.side": 8, "model.base_width": 2, "model.depth": 1, "model.dropout": 0.5, "model.norm": "none"}
     )
-    start = jax.device_get(states.create(config, fold=0))
+    start = jax.device_get(states.create(unet.network_from_config(config), config, fold=0))
     optimizer = states.make_optimizer(states.make_schedule(config, 10))
-    settings = steps.StepSettings(config.windows, AffineRange(**config.augment), 0)
+    settings = steps.StepSettings(AffineRange(**config.augment), 0)
 
     @functools.cache
     def compiled(mode, devices, accumulate, grouped):
         mesh = parallel.make_mesh(jax.devices()[:devices])
         parts = settings._replace(accumulate=accumulate)
-        make_step = functools.partial(steps.make_train_step, states.make_model(config), optimizer, parts)
+        make_step = functools.partial(steps.make_train_step, unet.network_from_config(config), optimizer, parts)
         return parallel.compile_step(make_step, mode=mode, mesh=mesh, grouped=grouped), mesh
 
     def run(mode, devices, accumulate=1, group=1):

@@ -10,6 +10,8 @@ import numpy as np
 import optax
 import pytest
 
+from ichjax.models import unet
+from ichjax.models.network import Network
 from ichjax.ops.augment import AffineRange
 from ichjax.train import state as states
 from ichjax.train import step as steps
@@ -46,11 +48,10 @@ def batch_of(seed, size=6):
 @functools.cache
 def made(ranges=RANGES, dropout=0.5, seed=3, fold=1, dice_weight=0.0):
     """(state before the first step, jitted step) of the smallest network; Adam at 0.01."""
-    model, optimizer = Tiny(dropout), optax.adam(1e-2)
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, SIDE, SIDE, 2)))["params"]
+    network, optimizer = Network(Tiny(dropout), WINDOWS, dice_weight=dice_weight), optax.adam(1e-2)
+    params = jax.jit(network.init, static_argnums=1)(jax.random.key(0), SIDE)
     state = states.TrainState(jnp.int32(0), jnp.int32(fold), params, jax.jit(optimizer.init)(params))
-    settings = steps.StepSettings(WINDOWS, ranges, seed, dice_weight)
-    return state, jax.jit(steps.make_train_step(model, optimizer, settings))
+    return state, jax.jit(steps.make_train_step(network, optimizer, steps.StepSettings(ranges, seed)))
 
 
 def close(ours, theirs, tolerance):
@@ -134,9 +135,9 @@ def test_the_same_example_is_drawn_anew_at_each_step():
 
 def test_validation_sums_merge_exactly_and_leave_padding_out():
     rng = np.random.default_rng(5)
-    model = Tiny()
+    network = Network(Tiny(), WINDOWS)
     params = jax.tree.map(lambda x: 3 * x, made()[0].params)
-    step = jax.jit(steps.make_validation_step(model, steps.StepSettings(WINDOWS, STILL, 0)))
+    step = jax.jit(steps.make_validation_step(network))
     parts = [batch_of(11, 4), batch_of(12, 4)]
     parts[1]["weight"][2:] = 0.0
     merged = steps.merge([jax.device_get(step(params, part)) for part in parts])
@@ -147,7 +148,7 @@ def test_validation_sums_merge_exactly_and_leave_padding_out():
 
     real = {name: np.concatenate([part[name][part["weight"] > 0] for part in parts]) for name in parts[0]}
     channels = [np.clip((real["image"] - (level - width / 2)) / width, 0, 1) for level, width in WINDOWS]
-    logits = jax.jit(model.apply)({"params": params}, np.stack(channels, axis=-1).astype(np.float32))
+    logits = jax.jit(network.logits)(params, np.stack(channels, axis=-1).astype(np.float32))
     p, truth = 1 / (1 + np.exp(-np.asarray(logits, np.float64))), real["mask"].astype(float)
     expected = {
         "validation_loss": -(truth * np.log(p) + (1 - truth) * np.log(1 - p)).mean(),
@@ -166,9 +167,9 @@ def test_the_corner_pixel_is_seen_in_training_and_validation():
     state, _ = made(STILL, 0.0)
     bright = batch_of(0)
     bright["image"][:, -1, -1] = 3000
-    plain, odd = (steps.StepSettings(WINDOWS, STILL, 3, corner_pixel=corner) for corner in (False, True))
-    train = [jax.jit(steps.make_train_step(Tiny(0.0), optax.adam(1e-2), s)) for s in (plain, odd)]
-    validate = [jax.jit(steps.make_validation_step(Tiny(), s)) for s in (plain, odd)]
+    networks = [Network(Tiny(0.0), WINDOWS, corner_pixel=corner) for corner in (False, True)]
+    train = [jax.jit(steps.make_train_step(n, optax.adam(1e-2), steps.StepSettings(STILL, 3))) for n in networks]
+    validate = [jax.jit(steps.make_validation_step(network)) for network in networks]
     assert float(train[1](state, batch_of(0))[1]["loss"]) == float(train[0](state, bright)[1]["loss"])
     assert float(train[1](state, batch_of(0))[1]["loss"]) != float(train[0](state, batch_of(0))[1]["loss"])
     close(validate[1](state.params, batch_of(0)), validate[0](state.params, bright), 0)
@@ -186,9 +187,9 @@ def test_a_constant_output_is_told_from_one_that_varies_between_batches():
 
 def test_a_step_is_traced_once(tiny_config):
     config = tiny_config(**{"augment.zoom": 0.0, "model.depth": 1, "model.base_width": 2})
-    state = states.create(config, fold=0)
-    settings = steps.StepSettings(config.windows, AffineRange(**config.augment), 0)
-    step = steps.make_train_step(states.make_model(config), OPTIMIZER, settings)
+    state = states.create(unet.network_from_config(config), config, fold=0)
+    settings = steps.StepSettings(AffineRange(**config.augment), 0)
+    step = steps.make_train_step(unet.network_from_config(config), OPTIMIZER, settings)
     chex.clear_trace_counter()
     jitted = jax.jit(chex.assert_max_traces(step, n=1), donate_argnums=0)
     before = state
@@ -202,9 +203,9 @@ def test_bfloat16_is_of_the_computation_only(tiny_config):
     losses = {}
     for dtype in ("float32", "bfloat16"):
         config = tiny_config(**{"model.dtype": dtype, "model.depth": 1, "model.base_width": 2})
-        state = states.create(config, fold=0)
-        settings = steps.StepSettings(config.windows, AffineRange(**config.augment), 0)
-        step = jax.jit(steps.make_train_step(states.make_model(config), OPTIMIZER, settings))
+        state = states.create(unet.network_from_config(config), config, fold=0)
+        settings = steps.StepSettings(AffineRange(**config.augment), 0)
+        step = jax.jit(steps.make_train_step(unet.network_from_config(config), OPTIMIZER, settings))
         if dtype == "bfloat16":
             assert "bf16" in str(jax.make_jaxpr(step)(state, batch_of(0, 8)))
         after, metrics = step(state, batch_of(0, 8))
@@ -222,7 +223,7 @@ def test_bfloat16_is_of_the_computation_only(tiny_config):
 def test_the_first_state_follows_from_seed_and_fold(tiny_config):
     def first(seed, fold):
         config = tiny_config(seed=seed, **{"model.base_width": 2, "model.depth": 1, "model.norm": "none"})
-        state = states.create(config, fold=fold)
+        state = states.create(unet.network_from_config(config), config, fold=fold)
         return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.params)])
 
     np.testing.assert_array_equal(first(0, 0), first(0, 0))
@@ -244,11 +245,9 @@ def test_learning_rates(tiny_config):
 
 @pytest.mark.parametrize("skip", [False, True])
 def test_an_update_that_is_not_finite_is_told_and_left_out_where_asked(skip):
-    model, optimizer = Tiny(0.0), optax.adam(1e-2)
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, SIDE, SIDE, 2)))["params"]
-    state = states.TrainState(jnp.int32(0), jnp.int32(1), params, jax.jit(optimizer.init)(params))
-    settings = steps.StepSettings(WINDOWS, STILL, 3, skip_nonfinite=skip)
-    step = jax.jit(steps.make_train_step(model, optimizer, settings))
+    state, _ = made(STILL, 0.0)
+    settings = steps.StepSettings(STILL, 3, skip_nonfinite=skip)
+    step = jax.jit(steps.make_train_step(Network(Tiny(0.0), WINDOWS), optax.adam(1e-2), settings))
     state, metrics = step(state, batch_of(1))
     assert bool(metrics["finite"])
     kernel = state.params["Conv_1"]["kernel"]

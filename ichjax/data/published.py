@@ -4,6 +4,8 @@ Source: M. D. Hssayeni et al., 'Intracranial Hemorrhage Segmentation Using A Dee
 5(1), 14 (CC-BY 4.0); tables and sections as named at each figure.
 """
 
+from collections.abc import Mapping
+
 SOURCE = "Hssayeni et al., Data 2020, 5(1), 14 (CC-BY 4.0)"
 DATA = "82 real subjects, 36 with a hemorrhage, 5 folds by subject"
 
@@ -31,35 +33,31 @@ SLICES = {
     "total": 2491,
 }
 
-# Table 6: the U-Net on patches (experiment 3). Sensitivity and specificity as fractions, of slices, per subject.
+# The U-Net on patches (experiment 3), rates as fractions. Table 6: of slices, per subject. Table 7: slice detection by
+# the threshold on the probability. Section 4: Dice by sub-type and by age.
 UNET = {
-    "jaccard": {"mean": 0.218, "std": 0.163, "min": 0.0, "max": 0.528},
-    "dice": {"mean": 0.315, "std": 0.211, "min": 0.0, "max": 0.677},
-    "sensitivity": {"mean": 0.9728, "std": 0.099, "min": 0.5, "max": 1.0},
-    "specificity": {"mean": 0.504, "std": 0.299, "min": 0.0, "max": 1.0},
+    "table6": {
+        "jaccard": {"mean": 0.218, "std": 0.163, "min": 0.0, "max": 0.528},
+        "dice": {"mean": 0.315, "std": 0.211, "min": 0.0, "max": 0.677},
+        "sensitivity": {"mean": 0.9728, "std": 0.099, "min": 0.5, "max": 1.0},
+        "specificity": {"mean": 0.504, "std": 0.299, "min": 0.0, "max": 1.0},
+    },
+    "table7": (
+        {"threshold": 0.5, "sensitivity": 0.972, "specificity": 0.504, "accuracy": 0.566},
+        {"threshold": 0.6, "sensitivity": 0.887, "specificity": 0.622, "accuracy": 0.659},
+        {"threshold": 0.7, "sensitivity": 0.776, "specificity": 0.745, "accuracy": 0.76},
+        {"threshold": 0.8, "sensitivity": 0.737, "specificity": 0.824, "accuracy": 0.825},
+        {"threshold": 0.9, "sensitivity": 0.631, "specificity": 0.886, "accuracy": 0.87},
+    ),
+    "by_subtype": {"IVH": 0.30, "IPH": 0.28, "SAH": 0.23, "EDH": 0.35, "SDH": 0.52},
+    "by_age": {"under_18": 0.321, "18_and_over": 0.309},
 }
 
-# Section 4, experiment 1: a pair of grey levels, 140 and 230.
-THRESHOLD = {"jaccard": {"mean": 0.08}, "dice": {"mean": 0.135}}
-
-# What stands beside a method of ours, by its name.
-BY_METHOD = {"unet": UNET, "threshold": THRESHOLD}
-
-# Table 7: slice detection of experiment 3 by the threshold on the probability, as fractions.
-SLICE_DETECTION = (
-    {"threshold": 0.5, "sensitivity": 0.972, "specificity": 0.504, "accuracy": 0.566},
-    {"threshold": 0.6, "sensitivity": 0.887, "specificity": 0.622, "accuracy": 0.659},
-    {"threshold": 0.7, "sensitivity": 0.776, "specificity": 0.745, "accuracy": 0.76},
-    {"threshold": 0.8, "sensitivity": 0.737, "specificity": 0.824, "accuracy": 0.825},
-    {"threshold": 0.9, "sensitivity": 0.631, "specificity": 0.886, "accuracy": 0.87},
-)
-
-# Section 4, experiment 3: Dice by sub-type and by age.
-DICE_BY_SUBTYPE = {"IVH": 0.30, "IPH": 0.28, "SAH": 0.23, "EDH": 0.35, "SDH": 0.52}
-DICE_BY_AGE = {"under_18": 0.321, "18_and_over": 0.309}
-
-# Section 4, experiment 1: the grey levels found by grid search (the text gives one pair; a fold each has its own).
-THRESHOLD_PAIR = {"lower": 140, "upper": 230}
+# Section 4, experiment 1: two grey levels by grid search (the text gives one pair; each fold has its own).
+THRESHOLD = {
+    "table6": {"jaccard": {"mean": 0.08}, "dice": {"mean": 0.135}},
+    "grey_levels": {"lower": 140, "upper": 230},
+}
 
 # Section 4, experiment 2: the U-Net on whole slices collapsed to black masks; the paper gives no score.
 FULL_SLICE_COLLAPSED = True
@@ -91,3 +89,19 @@ INSTANCE_2022 = {
     "teams": 13,
     "teams_with_infinite_distance": 8,
 }
+
+# What results.json of earlier versions did not say of its method.
+_EARLIER = {
+    "unet": {"title": "U-Net", "published": UNET},
+    "threshold": {"title": "Threshold", "published": THRESHOLD},
+}
+
+
+def of(results: Mapping) -> Mapping:
+    """The paper's figures of the very method that a results.json is of: `UNET`, `THRESHOLD`, or {}."""
+    return {**_EARLIER.get(results.get("method"), {}), **results}.get("published", {})
+
+
+def title_of(results: Mapping) -> str:
+    """What to call the method that a results.json is of."""
+    return {**_EARLIER.get(results.get("method"), {}), **results}.get("title", results.get("method"))

@@ -1,0 +1,172 @@
+"""A network on patches, from scans to probability: what every method shares that trains one."""
+
+import dataclasses
+import json
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+import ml_collections
+import numpy as np
+import orbax.checkpoint as ocp
+
+from ichjax.data import regrid
+from ichjax.data.cache import CachedScan
+from ichjax.data.regrid import Geometry
+from ichjax.data.volume import Volume
+from ichjax.errors import InputError, first_line
+from ichjax.files import write_json
+from ichjax.methods.base import Method, PostProcess, Prediction, TrainedOn, digest
+from ichjax.methods.slices import SlicePredictor
+from ichjax.models.network import Network
+from ichjax.ops.patches import grid_shape
+from ichjax.train import hosts
+from ichjax.train.log import duration, say
+from ichjax.train.loop import train_fold
+
+SLICE_SPACING_MM = 5.0  # of runs trained before it was recorded
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PatchNetworkParams:
+    """What a fold learned.
+
+    Attributes:
+      weights: the network's parameters, on every device.
+      grid: the slices that it was trained on.
+      trained_on: the training scans' own pixels and slice spacing; masks are closed and opened on these pixels.
+      chosen: what validation chose.
+    """
+
+    weights: dict
+    grid: Geometry
+    trained_on: TrainedOn
+    chosen: dict
+
+
+class PatchNetworkMethod(Method):
+    """Trains a `Network` by `train.loop` and predicts by `SlicePredictor`.
+
+    A method of this kind names its network and its title; everything else follows from the configuration.
+    """
+
+    def __init__(self, config: ml_collections.ConfigDict, network: Network):
+        predict, patch = config.predict, config.patch
+        if patch.side % network.side_multiple:
+            raise InputError(
+                f"config.patch.side is {patch.side}; expected a multiple of {network.side_multiple} (this network's "
+                "poolings)"
+            )
+        self.config, self.network = config, network
+        self.post = PostProcess(
+            predict.threshold, tuple(predict.thresholds), predict.closing_px, predict.opening_px, "fixed beforehand"
+        )
+        self.seams = None if config.grid.side or predict.whole_slices else (patch.side, patch.stride)
+        how = "whole slices" if predict.whole_slices else f"patches, {predict.stitch} mean"
+        self.mode = f"{how}, and mirrored" if predict.mirror else how
+        self._predictor = SlicePredictor(
+            network,
+            side=patch.side,
+            stride=patch.stride,
+            batch_size=predict.batch_size,
+            whole_slices=predict.whole_slices,
+            min_max_stretch=predict.min_max_stretch,
+            quantize_8bit=predict.quantize_8bit,
+            stitching=predict.stitch,
+            mirror=predict.mirror,
+        )
+
+    def fit(
+        self, train: Sequence[CachedScan], valid: Sequence[CachedScan], *, workdir: pathlib.Path, fold: int
+    ) -> PatchNetworkParams:
+        """Trains one fold; see `loop.train_fold`.
+
+        Raises:
+          InputError: a grid that the patches do not cover evenly, or as `loop.train_fold` does.
+        """
+        if (workdir / "model.json").is_file():
+            return self.load(workdir)
+        wanted = self.config.grid
+        grid = regrid.common_grid([*train, *valid], side=wanted.side, border=wanted.border)
+        grid_shape(grid.height, grid.width, side=self.config.patch.side, stride=self.config.patch.stride)
+        seen = [[regrid.on_grid(scan, grid) for scan in scans] for scans in (train, valid)]
+        fitted = train_fold(self.config, self.network, *seen, folder=workdir, fold=fold)
+        spacing_mm, row_mm, column_mm = np.median([scan.volume.spacing_mm for scan in train], axis=0).tolist()
+        trained_on = TrainedOn((row_mm, column_mm), spacing_mm)
+        chosen = {"epoch": fitted.epoch, "validation_jaccard": fitted.validation_jaccard}
+        weights = (workdir / "weights").resolve()
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(weights, fitted.params, force=True)
+        if hosts.is_first():
+            record = {"grid": grid._asdict(), "pixel_mm": trained_on.pixel_mm, "gap_mm": spacing_mm, "chosen": chosen}
+            write_json(workdir / "model.json", record)
+        return PatchNetworkParams(self._predictor.place(fitted.params), grid, trained_on, chosen)
+
+    def predict(self, params: PatchNetworkParams, volume: Volume) -> Prediction:
+        """Windows, patches, network and stitching as one program; see `SlicePredictor`.
+
+        A scan of another matrix size than the network's grid, or whose pixels are over 20 % larger or smaller, is
+        resampled in plane to that grid, and the probability back to its own.
+        """
+        own = regrid.own_grid(volume)
+        return Prediction(self._predictor(params.weights, volume.hu, own, params.grid))
+
+    def slice_program(self, params: PatchNetworkParams, own: Geometry) -> Callable[[jax.Array], jax.Array] | None:
+        """As `Method.slice_program`; None where the network sees neighboring slices."""
+        if self.network.neighbors:
+            return None
+        return lambda hu: self._predictor.traced(params.weights, hu, own, params.grid)
+
+    def estimate_seconds(self, params: PatchNetworkParams, volume: Volume) -> float:
+        """Measures how long a slice in the middle takes on this machine, and so the scan; a little too long, as the
+        slices at the ends show more air."""
+        own = regrid.own_grid(volume)
+        few = min(self._predictor.slices_at_once, len(volume.hu))
+        middle = np.roll(volume.hu, -((len(volume.hu) - few) // 2), axis=0)
+        times = []
+        for _ in range(2):  # the first one compiles
+            started = time.perf_counter()
+            jax.block_until_ready(self._predictor.first_slices(params.weights, middle, few, own, params.grid))
+            times.append(time.perf_counter() - started)
+        return times[1] * -(-len(volume.hu) // few)
+
+    def load(self, workdir: pathlib.Path) -> PatchNetworkParams:
+        """Reads what `fit` wrote.
+
+        Raises:
+          InputError: the fold is not finished, or its weights cannot be read.
+        """
+        try:
+            record = json.loads((workdir / "model.json").read_text())
+            grid = Geometry(**record["grid"])
+            trained_on = TrainedOn(tuple(record["pixel_mm"]), record.get("gap_mm", SLICE_SPACING_MM))
+            like = self.network.shapes(self.config.patch.side)
+            device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+            like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
+            with ocp.StandardCheckpointer() as checkpointer:
+                weights = checkpointer.restore((workdir / "weights").resolve(), like)
+        except FileNotFoundError as error:
+            raise InputError(f"{workdir}: no finished fold; expected model.json and weights/ from `train`") from error
+        except Exception as error:
+            raise InputError(f"{workdir}: the trained weights cannot be read ({first_line(error)})") from error
+        return PatchNetworkParams(self._predictor.place(weights), grid, trained_on, record["chosen"])
+
+    def chosen(self, params: PatchNetworkParams) -> dict:
+        """The best epoch and its validation Jaccard."""
+        return dict(params.chosen)
+
+    def fingerprint(self, params: PatchNetworkParams) -> str:
+        """A digest of the weights and of the grid that they belong to."""
+        return digest([params.grid, params.chosen], params.weights)
+
+    def trained_on(self, params: PatchNetworkParams) -> TrainedOn:
+        """The training scans' own pixels and slice spacing."""
+        return params.trained_on
+
+    def announce(self, params: PatchNetworkParams, volumes: Sequence[Volume], what: str) -> None:
+        """Says how long predicting `volumes` will take, measured on the first of them."""
+        if volumes:
+            per_slice = self.estimate_seconds(params, volumes[0]) / len(volumes[0].hu)
+            slices = sum(len(volume.hu) for volume in volumes)
+            say(f"{what}: {slices} slices at {per_slice:.3f} s measured: about {duration(per_slice * slices)}")

@@ -1,0 +1,87 @@
+"""A network with its input and its loss: what training and prediction ask of any family of networks."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ichjax.native import library
+from ichjax.ops import hu as hu_ops
+from ichjax.ops import losses
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A Flax module, the input it is given and the loss it is trained with.
+
+    The training step, the reader of patches and the predictor call the methods below and know no module, so another
+    loss, input or head is a subclass that overrides one of them. Hashable: programs are compiled once for each.
+
+    Attributes:
+      module: maps images [B, H, W, C] to logits [B, H, W]; called with `dropout_keys` in training.
+      windows: HU level and width of each input channel.
+      corner_pixel: set every patch's last pixel to the top of the window, as the authors' JPEG code does.
+      positive_weight: of a hemorrhage's pixel in the cross-entropy; 1 in the paper.
+      dice_weight: of a soft Dice loss that is added to the cross-entropy; 0 in the paper.
+      neighbors: slices read above and below each, 0 for none. Their HU reach `images` as a last axis S = 2 n + 1.
+      side_multiple: the sides of its input must be multiples of this.
+    """
+
+    module: nn.Module
+    windows: tuple[tuple[float, float], ...]
+    corner_pixel: bool = False
+    positive_weight: float = 1.0
+    dice_weight: float = 0.0
+    neighbors: int = 0
+    side_multiple: int = 1
+
+    def init(self, key: jax.Array, side: int) -> dict:
+        """Fresh parameters for patches of side P, from one PRNG key."""
+        shape = (1, side, side, 2 * self.neighbors + 1) if self.neighbors else (1, side, side)
+        images = jax.eval_shape(self.images, jax.ShapeDtypeStruct(shape, jnp.int16))
+        return self.module.init(key, jnp.zeros(images.shape, images.dtype))["params"]
+
+    def shapes(self, side: int) -> dict:
+        """The parameters' shapes and dtypes; nothing is computed or compiled."""
+        with library.by_xla():
+            return jax.eval_shape(lambda key: self.init(key, side), jax.random.key(0))
+
+    def images(self, hu: jax.Array) -> jax.Array:
+        """What the module is given: float32 [B, H, W, C] from int16 HU [B, H, W], or [B, H, W, S] with neighbors.
+
+        All zeros means that a patch shows nothing (air): the predictor runs the network on one such patch only.
+        """
+        windowed = hu_ops.windows(hu, self.windows)
+        return windowed.reshape(*windowed.shape[:3], -1)
+
+    def marked(self, images: jax.Array) -> jax.Array:
+        """`images` with the corner pixel set, where the network asks for it."""
+        return hu_ops.mark_corner(images) if self.corner_pixel else images
+
+    def logits(self, params: dict, images: jax.Array, *, dropout_keys: jax.Array | None = None) -> jax.Array:
+        """float32 [B, H, W]. `dropout_keys`: one PRNG key an example [B]; None switches dropout off."""
+        dropout = {} if dropout_keys is None else {"dropout_keys": dropout_keys}
+        return self.module.apply({"params": params}, images, **dropout)
+
+    def loss(self, params: dict, images: jax.Array, masks: jax.Array, *, dropout_keys: jax.Array) -> jax.Array:
+        """The training loss of each example: float32 [B], from images [B, H, W, C] and masks [B, H, W] of 0 and 1."""
+        logits = self.logits(params, images, dropout_keys=dropout_keys)
+        loss = losses.binary_cross_entropy(logits, masks, self.positive_weight)
+        if self.dice_weight:
+            loss += self.dice_weight * losses.soft_dice_loss(nn.sigmoid(logits), masks)
+        return loss
+
+    def validate(self, params: dict, images: jax.Array, masks: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(validation loss [B], probability [B, H, W]), float32: the plain cross-entropy, whatever training weighs."""
+        logits = self.logits(params, images)
+        return losses.binary_cross_entropy(logits, masks), nn.sigmoid(logits)
+
+    def probability(self, params: dict, images: jax.Array) -> jax.Array:
+        """The probability of hemorrhage: float32 [B, H, W] in [0, 1]."""
+        return nn.sigmoid(self.logits(params, images))
+
+
+def count_parameters(params: dict) -> int:
+    """Number of scalars in a tree of arrays."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
