@@ -25,89 +25,53 @@ def _multiplicities(subjects: int, resamples: int, seed: int) -> np.ndarray:
     return draws.astype(np.float64)
 
 
-def _of_subjects(sums: np.ndarray, counts: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """(sums, counts) as float64 [N]; one value a subject where `counts` is None."""
-    sums = np.asarray(sums, dtype=np.float64)
-    return sums, np.ones_like(sums) if counts is None else np.asarray(counts, dtype=np.float64)
-
-
 def _resampled_means(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """float [R]: the mean of each resample of the subjects."""
     drawn = _multiplicities(len(sums), resamples, seed)
     return (drawn @ sums) / (drawn @ counts)
 
 
-def bootstrap_interval(
-    sums: np.ndarray,
-    counts: np.ndarray | None = None,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of a mean, resampling subjects.
+def bootstrap_intervals(
+    sums: np.ndarray, counts: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[list[float] | None, list[float] | None]:
+    """Two 95 % bootstrap intervals of a mean, resampling subjects: percentile, and bias-corrected and accelerated.
+
+    The second is that of Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 14.3: the percentiles
+    are moved by the bias of the resamples and by the skewness of the jackknife, which leaves out one subject at a time
+    with all its values. `scipy.stats.bootstrap` agrees; it takes several times as long and draws anew for every
+    statistic.
 
     Args:
       sums: float [N], per subject the sum of its values.
-      counts: int [N], per subject how many values it has, at least 1; None for one value each. The statistic is
-        sum(sums) / sum(counts), so the values of one subject are drawn together.
+      counts: int [N], per subject how many values it has, at least 1. The statistic is sum(sums) / sum(counts), so
+        the values of one subject are drawn together.
       resamples: how many resamples.
       seed: of the resamples.
-      level: of the interval.
 
     Returns:
-      (low, high), or None below `LEAST_SUBJECTS` subjects.
+      ([low, high], [low, high]); both are None below `LEAST_SUBJECTS` subjects, and the second where it does not
+      exist: all values are equal, or the resamples lie on one side of the mean.
     """
-    sums, counts = _of_subjects(sums, counts)
     if len(sums) < LEAST_SUBJECTS:
-        return None
-    tail = 50.0 * (1.0 - level)
-    low, high = np.percentile(_resampled_means(sums, counts, resamples, seed), [tail, 100.0 - tail])
-    return float(low), float(high)
+        return None, None
+    means = _resampled_means(sums, counts, resamples, seed)
+    return np.percentile(means, [2.5, 97.5]).tolist(), _bca_interval(sums, counts, means)
 
 
-def bca_interval(
-    sums: np.ndarray,
-    counts: np.ndarray | None = None,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[float, float] | None:
-    """Bias-corrected and accelerated bootstrap interval of a mean, resampling subjects.
-
-    Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 14.3: the percentiles are moved by the
-    bias of the resamples and by the skewness of the jackknife, which leaves out one subject at a time with all its
-    values. The resamples are those of `bootstrap_interval`.
-
-    Args:
-      sums, counts, resamples, seed, level: as `bootstrap_interval`.
-
-    Returns:
-      (low, high), or None below `LEAST_SUBJECTS` subjects and where it does not exist: all values are equal, or
-      the resamples lie on one side of the mean.
-    """
-    sums, counts = _of_subjects(sums, counts)
-    if len(sums) < LEAST_SUBJECTS:
-        return None
+def _bca_interval(sums: np.ndarray, counts: np.ndarray, means: np.ndarray) -> list[float] | None:
     mean = sums.sum() / counts.sum()
     jackknife = (sums.sum() - sums) / (counts.sum() - counts)
     rounding = 1e-12 * np.abs(jackknife).max()  # equal means differ by it, depending on the order of the sum
     aside = jackknife.mean() - jackknife
-    if np.abs(aside).max() <= rounding:
-        return None
-    means = _resampled_means(sums, counts, resamples, seed)
     below = 0.5 * ((means < mean - rounding).mean() + (means <= mean + rounding).mean())
-    if not 0.0 < below < 1.0:
+    if np.abs(aside).max() <= rounding or not 0.0 < below < 1.0:
         return None
     bias = special.ndtri(below)
     acceleration = (aside**3).sum() / (6.0 * (aside**2).sum() ** 1.5)
-    tail = 0.5 * (1.0 - level)
-    normal = bias + special.ndtri([tail, 1.0 - tail])
+    normal = bias + special.ndtri([0.025, 0.975])
     if (1.0 - acceleration * normal <= 0.0).any():  # beyond the pole of the correction its ends change places
         return None
-    low, high = np.quantile(means, special.ndtr(bias + normal / (1.0 - acceleration * normal)))
-    return float(low), float(high)
+    return np.quantile(means, special.ndtr(bias + normal / (1.0 - acceleration * normal))).tolist()
 
 
 def summary(values: np.ndarray, owners: np.ndarray | None = None, *, seed: int = 0) -> dict:
@@ -134,26 +98,25 @@ def summary(values: np.ndarray, owners: np.ndarray | None = None, *, seed: int =
         return {**figures, "n": 0, "unit": unit, "n_subjects": 0}
     _, owner = np.unique(owners, return_inverse=True)
     counts = np.bincount(owner)
-    sums = np.bincount(owner, weights=values)
+    ci95, ci95_bca = bootstrap_intervals(np.bincount(owner, weights=values), counts, seed=seed)
     return {
         "mean": float(values.mean()),
         "std": float(values.std()),
         "min": float(values.min()),
         "max": float(values.max()),
-        "ci95": _as_list(bootstrap_interval(sums, counts, seed=seed)),
-        "ci95_bca": _as_list(bca_interval(sums, counts, seed=seed)),
+        "ci95": ci95,
+        "ci95_bca": ci95_bca,
         "n": len(values),
         "unit": unit,
         "n_subjects": len(counts),
     }
 
 
-def paired_difference(a: np.ndarray, b: np.ndarray, *, seed: int = 0) -> dict:
+def paired_difference(a: np.ndarray, b: np.ndarray) -> dict:
     """How much B differs from A on the same subjects: the mean of b - a, its intervals and a signed-rank test.
 
     Args:
       a, b: float [N], one value a subject in the same order; a pair with a NaN in it is left out.
-      seed: of the bootstrap, which draws pairs.
 
     Returns:
       {'mean', 'ci95', 'ci95_bca', 'n', 'wilcoxon_p'}: `mean` and the intervals as in `summary`; `wilcoxon_p` is
@@ -167,7 +130,7 @@ def paired_difference(a: np.ndarray, b: np.ndarray, *, seed: int = 0) -> dict:
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"values of shapes {a.shape} and {b.shape}; expected pairs, one a subject")
     difference = b - a
-    figures = summary(difference, seed=seed)
+    figures = summary(difference)
     kept = {key: figures[key] for key in ("mean", "ci95", "ci95_bca", "n")}
     return {**kept, "wilcoxon_p": _wilcoxon_p(difference[~np.isnan(difference)])}
 
@@ -236,7 +199,7 @@ def age_difference(dice: np.ndarray, ages: np.ndarray, *, limit_years: float = 1
 
         p = float(stats.mannwhitneyu(young, adult).pvalue)
         # Another seed for the second group: groups of one size would share their draws, and not be independent.
-        means = [_resampled_means(*_of_subjects(x, None), RESAMPLES, seed + k) for k, x in enumerate((young, adult))]
+        means = [_resampled_means(x, np.ones_like(x), RESAMPLES, seed + k) for k, x in enumerate((young, adult))]
         interval = np.percentile(means[0] - means[1], [2.5, 97.5]).tolist()
     return {
         f"under_{limit_years:g}": summary(young, seed=seed),
@@ -246,10 +209,6 @@ def age_difference(dice: np.ndarray, ages: np.ndarray, *, limit_years: float = 1
         "mann_whitney_p": p,
         "n": int(exists.sum()),
     }
-
-
-def _as_list(interval: tuple[float, float] | None) -> list[float] | None:
-    return None if interval is None else list(interval)
 
 
 def or_none(value: float) -> float | None:
