@@ -10,7 +10,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from ichjax.errors import InputError
+from ichjax.errors import InputError, first_line
 from ichjax.train.state import TrainState
 
 SCORE = "validation_jaccard"
@@ -88,7 +88,7 @@ class Checkpoints:
             loaded = self._manager.restore(step, args=arguments)
             progress = Progress(**loaded["meta"])
         except Exception as error:  # orbax, tensorstore and JSON raise many kinds
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            reason = first_line(error)
             raise InputError(f"{self._folder / str(step)}: the checkpoint cannot be read ({reason})") from error
         return loaded["state"], progress
 
@@ -127,7 +127,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            reason = first_line(error)
             raise InputError(
                 f"{self._folder}: a checkpoint cannot be written ({reason}); expected a disk with room; the one "
                 "before it is kept"

@@ -8,7 +8,7 @@ import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ichjax.errors import InputError
+from ichjax.errors import InputError, first_line
 from ichjax.train.state import TrainState
 
 SHOWN = 6  # names in a sentence
@@ -72,8 +72,7 @@ def read(place: pathlib.Path) -> dict:
             target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
             return jax.device_get(checkpointer.restore(place.resolve(), target))
     except Exception as error:  # orbax and tensorstore raise many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(f"{place}: the weights cannot be read ({reason})") from error
+        raise InputError(f"{place}: the weights cannot be read ({first_line(error)})") from error
 
 
 def _named(tree: dict) -> dict[str, np.ndarray]:
