@@ -7,7 +7,7 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ichjax.errors import InputError
 
@@ -37,6 +37,21 @@ def claim(folder: pathlib.Path):
         yield
 
 
+@contextlib.contextmanager
+def atomic(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a hidden path in the same folder to write to, and renames it to `path` when the block is left.
+
+    If the block raises, what it wrote is removed and an older file at `path` stays as it was.
+    """
+    aside = path.with_name(f".{path.name}")
+    try:
+        yield aside
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
 def cache_folder() -> pathlib.Path:
     """Where synthetic sets, unpacked scans and compiled code are: `ICHJAX_CACHE`, else a folder of the user's cache."""
     named = os.environ.get("ICHJAX_CACHE")
@@ -47,15 +62,14 @@ def cache_folder() -> pathlib.Path:
 
 
 def write_json(path: pathlib.Path, value) -> None:
-    """Writes JSON aside and renames it; NaN and infinity are refused."""
+    """Writes JSON, atomically; NaN and infinity are refused."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes UTF-8 text aside and renames it."""
-    aside = path.with_name("." + path.name)
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    """Writes UTF-8 text, atomically."""
+    with atomic(path) as aside:
+        aside.write_text(text, encoding="utf-8")
 
 
 def write_csv(path: pathlib.Path, records: Sequence[Mapping]) -> pathlib.Path:

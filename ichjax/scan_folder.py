@@ -15,7 +15,7 @@ from ichjax.data import volume as volumes
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.evaluate import figures
-from ichjax.files import read_json, write_json
+from ichjax.files import atomic, read_json, write_json
 from ichjax.inputs import OUTPUT, Source
 from ichjax.trained import Found, TrainedRun
 
@@ -145,13 +145,9 @@ def _write_world(folder: pathlib.Path, volume: Volume, mask: np.ndarray) -> None
 
 def _write_segmentation(path: pathlib.Path, source: Source, volume: Volume, found: Found, row: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
     made_from = f"{row['run_digest']} {row['folds']} {row['scan_digest']}"
-    try:
+    with atomic(path) as aside:
         dicom_seg.write(aside, source.series, volume.to_file_grid(found.mask), made_from=made_from)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _digest_of(path: pathlib.Path) -> str:

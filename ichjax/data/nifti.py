@@ -10,6 +10,7 @@ from nibabel import orientations
 from ichjax.data import nifti_header
 from ichjax.data.volume import HU_RANGE, Volume, check_hu, check_lengths, from_file_grid
 from ichjax.errors import InputError
+from ichjax.files import atomic
 
 
 def load_array(path: pathlib.Path, *, name: str | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -106,7 +107,7 @@ def write_nifti(path: pathlib.Path, array: np.ndarray, volume: Volume) -> None:
     """Writes an array [D, H, W] of `volume` on the file's own grid; the header holds nothing but the geometry.
 
     Args:
-      path: ends in .nii or .nii.gz; written aside and renamed, so a reader sees it whole or not at all.
+      path: ends in .nii or .nii.gz; written atomically.
       array: uint8, int16 or float32.
     """
     write_grid(path, volume.to_file_grid(array), volume.file_affine)
@@ -123,9 +124,8 @@ def write_grid(path: pathlib.Path, array: np.ndarray, affine: np.ndarray) -> Non
     image.set_qform(_rigid(affine), code=1)
     image.set_sform(affine, code=1)
     image.header.set_xyzt_units("mm")
-    aside = path.with_name("." + path.name)
-    nib.save(image, aside)
-    aside.replace(path)
+    with atomic(path) as aside:
+        nib.save(image, aside)
 
 
 def _rigid(affine: np.ndarray) -> np.ndarray:

@@ -1,11 +1,12 @@
 """Writes phantom subjects as the public data set's 1.3.1 release looks on disk."""
 
 import csv
-import io
 import pathlib
 
 import nibabel as nib
 import numpy as np
+
+from ichjax.files import atomic
 
 SLICE_TABLE = "hemorrhage_diagnosis_raw_ct.csv"
 SUBJECT_TABLE = "Patient_demographics.csv"
@@ -42,14 +43,13 @@ def _disk_axes(array: np.ndarray) -> np.ndarray:
 
 
 def _save(image: nib.Nifti1Image, affine: np.ndarray, path: pathlib.Path) -> None:
-    """Saves aside and renames, so that a file is there whole or not at all."""
+    """Saves an image atomically."""
     image.set_qform(affine, code=1)
     image.set_sform(affine, code=1)
     image.header.set_xyzt_units("mm")
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name("." + path.name)
-    nib.save(image, aside)
-    aside.replace(path)
+    with atomic(path) as aside:
+        nib.save(image, aside)
 
 
 def slice_rows(subject) -> list[list[str]]:
@@ -81,9 +81,6 @@ def write_tables(root: pathlib.Path, slice_table, subject_table, *, footer: str)
 
 
 def write_csv(path: pathlib.Path, rows) -> None:
-    """Writes rows of text as a table, aside first, so that it is there whole or not at all."""
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    aside = path.with_name("." + path.name)
-    aside.write_text(text.getvalue(), encoding="utf-8", newline="")
-    aside.replace(path)
+    """Writes rows of text as a table, atomically."""
+    with atomic(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ichjax.data.phantom_write import COLUMNS, slice_rows, subject_row, write_csv
+from ichjax.files import atomic
 
 __all__ = ["on_jpeg_grid", "slice_rows", "subject_row", "write_scan", "write_tables"]
 
@@ -43,10 +44,9 @@ def on_jpeg_grid(plane: np.ndarray) -> np.ndarray:
 
 
 def _save(grey: np.ndarray, path: pathlib.Path) -> None:
-    """Saves aside and renames, so that a file is there whole or not at all."""
-    aside = path.with_name("." + path.name)
-    Image.fromarray(np.rint(grey).astype(np.uint8)).save(aside, format="JPEG", quality=QUALITY)
-    aside.replace(path)
+    """Saves a grey image atomically."""
+    with atomic(path) as aside:
+        Image.fromarray(np.rint(grey).astype(np.uint8)).save(aside, format="JPEG", quality=QUALITY)
 
 
 def write_tables(root: pathlib.Path, slice_table, subject_table, *, footer: str) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from ichjax.data.ct_ich import SUBTYPES, Subject
 from ichjax.errors import InputError
+from ichjax.files import read_json, write_json
 
 # The order of subjects in the authors' code (index = number - 49); for 75 subjects it drops 10 to 16.
 FIRST_NUMBER = 49
@@ -226,13 +226,10 @@ def _check_fold(fold: Fold, expected: set[int]) -> None:
 
 
 def write(splits: Splits, path: pathlib.Path) -> None:
-    """Writes splits.json, aside first, so that a reader sees it whole or not at all."""
+    """Writes splits.json."""
     folds = [{"fold": fold.index, **{part: list(getattr(fold, part)) for part in PARTS}} for fold in splits.folds]
     record = {"order": splits.order, "seed": splits.seed, "folds": folds, "notes": list(splits.notes)}
-    path = pathlib.Path(path)
-    aside = path.with_name("." + path.name)
-    aside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    aside.replace(path)
+    write_json(path, record)
 
 
 def read(path: pathlib.Path, numbers: Iterable[int]) -> Splits:
@@ -241,13 +238,7 @@ def read(path: pathlib.Path, numbers: Iterable[int]) -> Splits:
     Raises:
       InputError: the file is missing or malformed, leaks a subject, or is of other subjects.
     """
-    path = pathlib.Path(path)
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected the folds of a run") from error
-    except ValueError as error:
-        raise InputError(f"{path}: is not JSON ({error}); expected the folds of a run") from error
+    record = read_json(path)
     try:
         splits = _from_record(record)
         check(splits, numbers)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ichjax.evaluate import sheet
+from ichjax.files import atomic
 
 INK, GRID = "#1d2733", "#d9dde2"
 POINTS_A_LETTER = 4.2  # of a caption, on average
@@ -44,11 +45,10 @@ def chart(width_inches: float, height_inches: float, *, columns: int = 1) -> tup
 
 
 def save(figure: Figure, path: pathlib.Path | str) -> pathlib.Path:
-    """Writes a figure as PNG, aside and then renamed."""
+    """Writes a figure as PNG, atomically."""
     path = pathlib.Path(path)
-    aside = path.with_name("." + path.name)
-    aside.write_bytes(png(figure))
-    aside.replace(path)
+    with atomic(path) as aside:
+        aside.write_bytes(png(figure))
     return path
 
 

@@ -246,7 +246,9 @@ def test_a_changed_file_is_refused(tmp_path, spoil, message):
     assert "splits.json" in str(caught.value)
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "cannot be read"), ("{", "is not JSON"), ("[]", "'order'")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "No such file"), ("{", "cannot be read as JSON"), ("[]", "holds a list")]
+)
 def test_a_file_that_is_none_of_ours_is_refused(tmp_path, content, message):
     path = tmp_path / "splits.json"
     if content is not None:
