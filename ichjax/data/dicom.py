@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pydicom.misc
@@ -32,14 +32,10 @@ class Series:
     Attributes:
       label: what to call it: its rank, its slices, its pixels and what speaks against it; nothing that identifies a
         patient.
-      slices: their number.
-      pixel_mm: distance between columns.
       traits: what its rank was decided by.
     """
 
     label: str
-    slices: int
-    pixel_mm: float
     traits: Traits
     _frames: tuple[Frame, ...] = dataclasses.field(repr=False)
 
@@ -80,11 +76,8 @@ def find_studies(folder: pathlib.Path) -> tuple[list[Study], list[str]]:
 
     Returns:
       (studies by folder, [a line for each kind of file that was skipped, and for damaged ones that lie alone]).
-
-    Raises:
-      InputError: the folder is missing.
     """
-    found = dicom_groups.group(_files(_existing(folder), recursive=True))
+    found = dicom_groups.group(path for path in files_below(folder) if path.is_file())
     by_study: dict[tuple[str, ...], list[list[Frame]]] = {}
     for series in found.series:
         by_study.setdefault(series.study, []).append(series.frames)
@@ -100,41 +93,8 @@ def find_studies(folder: pathlib.Path) -> tuple[list[Study], list[str]]:
     return studies, skipped + [text for place, text in found.damaged.items() if place not in told]
 
 
-def find_series(folder: pathlib.Path, *, recursive: bool = False) -> list[Series]:
-    """Finds the axial CT series of a folder, the one that is read for a bleed first (`dicom_choice.preference`).
-
-    Told apart by SeriesInstanceUID, decided by SOP class and by orientation: localizers, dose sheets and whatever is no
-    CT image are left out, and so are files that are not DICOM.
-
-    Args:
-      folder: where the files lie, under any names.
-      recursive: look into the folders below, too.
-
-    Returns:
-      at least one series.
-
-    Raises:
-      InputError: the folder is missing, holds no axial CT series, or holds a DICOM file that cannot be read.
-    """
-    found = dicom_groups.group(_files(_existing(folder), recursive))
-    if found.damaged:
-        raise InputError(next(iter(found.damaged.values())))
-    if not found.series:
-        said = ", ".join(f"{count} {why}" for why, count in found.left_out.items()) or "no files"
-        if not recursive and any(path.is_dir() for path in pathlib.Path(folder).iterdir()):
-            said += "; the folders below were not looked into"
-        raise InputError(f"{_name(pathlib.Path(folder))}: holds no axial CT series (DICOM); found {said}")
-    return _ranked([series.frames for series in found.series])
-
-
-def _existing(folder: pathlib.Path) -> pathlib.Path:
-    if not pathlib.Path(folder).is_dir():
-        raise InputError(f"{folder}: no such folder; expected one with the DICOM files of a CT series")
-    return pathlib.Path(folder)
-
-
 def _ranked(groups: Sequence[Sequence[Frame]]) -> list[Series]:
-    """The series of a study, or of a folder, the one to take first."""
+    """The series of a study, the one to take first."""
     known = [(dicom_choice.traits(frames), frames) for frames in groups]
     longest_mm = max(traits.extent_mm for traits, _ in known)
 
@@ -145,27 +105,19 @@ def _ranked(groups: Sequence[Sequence[Frame]]) -> list[Series]:
     return [_series(number, *one) for number, one in enumerate(sorted(known, key=rank), start=1)]
 
 
-def read_series(folder: pathlib.Path, series: Series | None = None, *, recursive: bool = False) -> Volume:
-    """Reads one CT series in HU, named after its folder.
+def read_series(folder: pathlib.Path, series: Series) -> Volume:
+    """Reads a series of a study in HU, named after the study's folder.
 
     Slices are sorted along their normal, towards the head. The volume's `slice_origins_mm` are the files' own
     positions, so tilt and uneven gaps are kept. Its affine has three axes at right angles, as ITK demands, along the
     normal the even gap (the median where gaps are uneven), and the slices' middle in common with them: where slices
     are tilted or unevenly spaced no such grid is exact (`straight.is_exact`). Its file grid is [columns, rows, slices].
 
-    Args:
-      folder: where the files lie.
-      series: one of `find_series(folder)`; None takes the first.
-      recursive: as for `find_series`.
-
     Raises:
-      InputError: as `find_series` and `check_hu` say, or the slices do not make one scan: a missing tag, mixed
-        sizes, orientations or pixel spacings, two slices at one position, pixel data that is missing, truncated
-        or compressed in a way that needs a decoder that is not installed.
+      InputError: as `check_hu` says, or the slices do not make one scan: a missing tag, mixed sizes, orientations or
+        pixel spacings, two slices at one position, pixel data that is missing, truncated or compressed in a way that
+        needs a decoder that is not installed.
     """
-    folder = pathlib.Path(folder)
-    if series is None:
-        series = find_series(folder, recursive=recursive)[0]
     frames = series._frames
     for frame in frames:
         if not frame.has_pixels:
@@ -184,7 +136,7 @@ def read_series(folder: pathlib.Path, series: Series | None = None, *, recursive
     step = _slice_step(frames, positions, axes)
     affine[:3, 2] = LPS_TO_RAS @ step
     affine[:3, 3] = LPS_TO_RAS @ (positions.mean(axis=0) - (len(frames) - 1) / 2 * step)
-    volume = volumes.from_file_grid(hu, affine, name=_name(folder), slice_origins_mm=positions @ LPS_TO_RAS)
+    volume = volumes.from_file_grid(hu, affine, name=folder.resolve().name, slice_origins_mm=positions @ LPS_TO_RAS)
     return volumes.check_hu(volumes.check_lengths(volume))
 
 
@@ -194,22 +146,13 @@ def slices_of(series: Series) -> list[Frame]:
     return _sorted_by_position(series._frames, axes)[0]
 
 
-def _name(folder: pathlib.Path) -> str:
-    return folder.resolve().name or "the folder"
-
-
-def _files(folder: pathlib.Path, recursive: bool) -> Iterator[pathlib.Path]:
-    paths = files_below(folder) if recursive else sorted(folder.iterdir())
-    return (path for path in paths if path.is_file() and not path.name.startswith("."))
-
-
 def _series(rank: int, traits: Traits, frames: Sequence[Frame]) -> Series:
     try:
         pixel_mm = float(frames[0].numbers("PixelSpacing", 2)[1])
     except InputError:
         pixel_mm = np.nan  # told when it is read
     said = ", ".join([f"{len(frames)} slices", f"{pixel_mm:.3f} mm", *traits.remarks()])
-    return Series(f"series {rank} ({said})", len(frames), pixel_mm, traits, tuple(frames))
+    return Series(f"series {rank} ({said})", traits, tuple(frames))
 
 
 def _size(frame: Frame) -> np.ndarray:

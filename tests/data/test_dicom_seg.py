@@ -7,6 +7,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from ichjax import inputs
 from ichjax.data import dicom, dicom_seg
 from ichjax.errors import InputError
 
@@ -65,7 +66,7 @@ def multi_frame(folder, order, scout=False):
 
 def write(folder, mask):
     """The segmentation of `mask` [slices, rows, columns] of the first series of a folder."""
-    series = dicom.find_series(folder)[0]
+    series = dicom.find_studies(folder)[0][0].series[0]
     dicom_seg.write(folder / "seg.dcm", series, mask.transpose(2, 1, 0), made_from="a test")
     return pydicom.dcmread(folder / "seg.dcm")
 
@@ -73,7 +74,7 @@ def write(folder, mask):
 def test_a_multi_frame_file(tmp_path):
     order = [2, 0, 3, 1]
     folder = multi_frame(tmp_path / "a", order)
-    np.testing.assert_array_equal(dicom.read_series(folder).hu, head())
+    np.testing.assert_array_equal(inputs.read_one(folder).hu, head())
     ds = write(folder, planted())
     source = pydicom.dcmread(folder / "frames.dcm")
     pixels = ds.pixel_array.reshape(-1, 32, 32)
@@ -88,7 +89,7 @@ def test_a_multi_frame_file(tmp_path):
 
 def test_a_multi_frame_file_with_a_coronal_frame_is_read_but_no_segmentation_refers_to_it(tmp_path):
     folder = multi_frame(tmp_path / "a", [2, 0, 3, 1], scout=True)
-    np.testing.assert_array_equal(dicom.read_series(folder).hu, head())
+    np.testing.assert_array_equal(inputs.read_one(folder).hu, head())
     with pytest.raises(InputError, match=r"frames\.dcm: its frames .* one orientation"):
         write(folder, planted())
 

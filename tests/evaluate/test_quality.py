@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from ichjax.data import dicom
+from ichjax import inputs
 from ichjax.data.volume import from_file_grid
 from ichjax.evaluate import quality
 
@@ -80,7 +80,7 @@ def test_a_head_holder_is_not_the_heads_width():
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real series is not here")
 def test_the_real_head_is_as_it_should_be_and_swapped_it_is_not():
-    volume = dicom.read_series(REAL)
+    volume = inputs.read_one(REAL)
     assert quality.warnings(volume) == []
     swapped = dataclasses.replace(volume, hu=volume.hu.swapaxes(1, 2))
     assert any("rows and columns may be swapped" in text for text in quality.warnings(swapped))
