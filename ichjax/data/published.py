@@ -59,9 +59,6 @@ THRESHOLD = {
     "grey_levels": {"lower": 140, "upper": 230},
 }
 
-# Section 4, experiment 2: the U-Net on whole slices collapsed to black masks; the paper gives no score.
-FULL_SLICE_COLLAPSED = True
-
 # Other published figures on the same data set: mean Dice, its SD where given, and how far to trust the comparison.
 OTHERS_ON_CT_ICH = (
     {"name": "Rasoulian et al. 2022", "dice": 0.407, "std": 0.225, "trust": "Weak labels only."},
@@ -80,15 +77,6 @@ OTHERS_ON_CT_ICH = (
         "trust": "Every subject is in every fold and prompts are drawn from the truth: leaks, not comparable.",
     },
 )
-
-# Another data set, for scale: INSTANCE 2022, 100 scans to train on and a closed test of 70; its winner.
-INSTANCE_2022 = {
-    "dice": 0.6925,
-    "surface_dice": 0.536,
-    "hausdorff_mm": 35.3,
-    "teams": 13,
-    "teams_with_infinite_distance": 8,
-}
 
 # What results.json of earlier versions did not say of its method.
 _EARLIER = {
