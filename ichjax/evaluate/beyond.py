@@ -12,22 +12,13 @@ LINE_MM = 10.0  # the paper: subjects with bleeds below it scored 0
 LESION_EDGES_ML = (0.05, 0.5, 2.0, 10.0, 30.0)  # the last bin is open
 
 
-def beyond(
-    details: Sequence[Mapping],
-    owners: Sequence[int] | None = None,
-    *,
-    called: Sequence[Sequence[bool]] | None = None,
-    line_mm: float = LINE_MM,
-    seed: int = 0,
-) -> dict:
+def beyond(details: Sequence[Mapping], *, called: Sequence[Sequence[bool]] | None = None, seed: int = 0) -> dict:
     """Sums up the details of a data set.
 
     Args:
-      details: of `scan_details.scan_details`, one a scan, all with the same settings.
-      owners: the subject of each scan, where one has several; None where each scan is a subject.
+      details: of `scan_details.scan_details`, one a subject.
       called: for each scan, which of its slices are called positive, where another rule decides than the predicted
         area of the details (the literal 400 pixels, say); None for that of the details.
-      line_mm: below and above this diameter slices are summed up apart.
       seed: of the bootstrap.
 
     Returns:
@@ -50,11 +41,11 @@ def beyond(
       'seams': {'across', 'elsewhere', 'n_across', 'n_elsewhere'}, means over all pairs of pixels, or None.
 
     Raises:
-      InputError: there is no scan, `owners` or `called` do not fit, or the scans have different tolerances.
+      InputError: there is no scan, `called` does not fit, or the scans have different tolerances.
     """
     if not details:
         raise InputError("no scan has details; expected at least one to sum up")
-    _check(details, owners, called)
+    _check(details, called)
     if called is None:
         called = [[row["called"] for row in scan["slices"]] for scan in details]
     true_lesions = [lesion for scan in details for lesion in scan["lesions"]["truth"]]
@@ -62,7 +53,7 @@ def beyond(
     volumes = np.array([[scan["volume"]["truth_ml"], scan["volume"]["predicted_ml"]] for scan in details])
     histograms = [scan["calibration"] for scan in details if scan["calibration"]]
     return {
-        "surface": _surface(details, owners, seed=seed),
+        "surface": _surface(details, seed=seed),
         **_detection(details),
         "froc": curves.free_response(
             [lesion["score"] for lesion in true_lesions], [c["score"] for c in false_positives], scans=len(details)
@@ -70,18 +61,16 @@ def beyond(
         "volume_agreement": agreement.volume_agreement(volumes[:, 0], volumes[:, 1]),
         "calibration": calibration.reliability(histograms),
         "lesion_size": _lesion_size(true_lesions),
-        "diameter": _diameter(details, called, line_mm),
+        "diameter": _diameter(details, called),
         "false_positives_to_bone": _to_bone([scan["false_positives_to_bone"] for scan in details]),
         "seams": _seams([scan["seams"] for scan in details if scan["seams"]]),
     }
 
 
-def _check(details: Sequence[Mapping], owners: Sequence[int] | None, called: Sequence | None) -> None:
+def _check(details: Sequence[Mapping], called: Sequence | None) -> None:
     tolerances = sorted({scan["surface"]["tolerance_mm"] for scan in details})
     if len(tolerances) > 1:
         raise InputError(f"scans were scored with surface tolerances of {tolerances} mm; expected one for all")
-    if owners is not None and len(owners) != len(details):
-        raise InputError(f"{len(owners)} owners for {len(details)} scans; expected one a scan")
     slices = [len(scan["slices"]) for scan in details]
     if called is not None and [len(row) for row in called] != slices:
         raise InputError(f"'called' has {[len(row) for row in called]} slices; the scans have {slices}")
@@ -92,22 +81,18 @@ def _floats(values: Sequence[float | None]) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def _surface(details: Sequence[Mapping], owners: Sequence[int] | None, *, seed: int) -> dict:
+def _surface(details: Sequence[Mapping], *, seed: int) -> dict:
     bleeds = np.array([any(row["truth_px"] for row in scan["slices"]) for scan in details])
     infinite = np.array([scan["surface"]["infinite"] for scan in details])
     dice, hd95_mm = (
         np.where(bleeds, _floats([scan["surface"][key] for scan in details]), np.nan) for key in ("dice", "hd95_mm")
     )
     finite = hd95_mm[~np.isnan(hd95_mm)]
-    owner = None if owners is None else np.asarray(owners)
-    figures = [summary(values, owner, seed=seed) for values in (dice, hd95_mm)]
-    for figure in figures:
-        figure["unit"] = "subjects" if owners is None else "scans"
     return {
         "tolerance_mm": details[0]["surface"]["tolerance_mm"],
-        "dice": figures[0],
+        "dice": summary(dice, seed=seed),
         "hd95_mm": {
-            **figures[1],
+            **summary(hd95_mm, seed=seed),
             "median": float(np.median(finite)) if len(finite) else None,
             "infinite": int((infinite & bleeds).sum()),
         },
@@ -148,7 +133,7 @@ def _lesion_size(lesions: Sequence[Mapping]) -> dict:
     return {"bins": rows, "points": np.stack([ml, dice], axis=1).tolist()}
 
 
-def _diameter(details: Sequence[Mapping], called: Sequence[Sequence[bool]], line_mm: float) -> dict:
+def _diameter(details: Sequence[Mapping], called: Sequence[Sequence[bool]]) -> dict:
     points = [
         [row["diameter_mm"], row["dice"], bool(positive)]
         for scan, calls in zip(details, called, strict=True)
@@ -156,12 +141,12 @@ def _diameter(details: Sequence[Mapping], called: Sequence[Sequence[bool]], line
         if row["truth_px"]
     ]
     table = np.array(points, dtype=np.float64).reshape(-1, 3)
-    below = table[:, 0] < line_mm
+    below = table[:, 0] < LINE_MM
     sides = {
         name: {"slices": len(rows), "dice": _mean(rows[:, 1]), "detected": _mean(rows[:, 2])}
         for name, rows in (("below", table[below]), ("above", table[~below]))
     }
-    return {"line_mm": float(line_mm), **sides, "points": points}
+    return {"line_mm": LINE_MM, **sides, "points": points}
 
 
 def _mean(values: np.ndarray) -> float | None:

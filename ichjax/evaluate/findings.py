@@ -9,7 +9,7 @@ import scipy.ndimage
 from ichjax.data.volume import Volume
 from ichjax.evaluate import calibration
 from ichjax.evaluate.detection import called_positive
-from ichjax.evaluate.lesions import LEAST_ML, ROUNDING, axes_mm, structure
+from ichjax.evaluate.lesions import LEAST_ML, NEIGHBOURS, ROUNDING, axes_mm, sections
 
 MIDLINE_MM = 5.0  # a lesion whose centre is nearer to the middle of the head has no side
 BONE_HU = 300
@@ -65,7 +65,7 @@ def suspicion(probability: np.ndarray, pixel_mm2: float, rule_mm2: float) -> flo
 
 
 def _lesions(volume: Volume, mask: np.ndarray, probability: np.ndarray) -> tuple[list[dict], int]:
-    labels, count = scipy.ndimage.label(mask, structure(26))
+    labels, count = scipy.ndimage.label(mask, NEIGHBOURS)
     if not count:
         return [], 0
     depth_mm, middle = _depths_mm(volume), midline_column(volume)
@@ -81,7 +81,7 @@ def _lesions(volume: Volume, mask: np.ndarray, probability: np.ndarray) -> tuple
             {
                 "volume_ml": ml,
                 "abc2_ml": abc2_ml(voxels, volume.pixel_mm, volume.extent_mm[box[0]]),
-                "diameter_mm": max(axes_mm(section, volume.pixel_mm)[0] for section in _sections(voxels)),
+                "diameter_mm": float(sections(voxels, volume.pixel_mm)[1].max()),
                 "centroid_mm": _position(volume, center).round(1).tolist(),
                 "centroid_voxel": center.round(1).tolist(),
                 "side": _side(center[2], middle, volume.pixel_mm[1]),
@@ -91,15 +91,6 @@ def _lesions(volume: Volume, mask: np.ndarray, probability: np.ndarray) -> tuple
             }
         )
     return sorted(found, key=lambda lesion: -lesion["volume_ml"]), count - len(found)
-
-
-def _sections(voxels: np.ndarray) -> list[np.ndarray]:
-    """The connected parts of each slice, cut out."""
-    parts = []
-    for plane in voxels:
-        labels, _ = scipy.ndimage.label(plane, np.ones((3, 3)))
-        parts += [labels[box] == number for number, box in enumerate(scipy.ndimage.find_objects(labels), start=1)]
-    return parts
 
 
 def abc2_ml(voxels: np.ndarray, pixel_mm: tuple[float, float], extent_mm: np.ndarray) -> float:

@@ -8,24 +8,12 @@ import numpy as np
 import scipy.ndimage
 import scipy.spatial
 
-from ichjax.errors import InputError
 from ichjax.evaluate.surface import bounding_box
 
 LEAST_ML = 0.05  # smaller components are no lesions, in the truth or in a prediction
 FOUND_SHARE = 0.1  # of a lesion's voxels that must be predicted
 ROUNDING = 1e-9
-RANK = {6: 1, 18: 2, 26: 3}  # voxels are neighbours where they share a face; an edge; a corner
-
-
-def structure(connectivity: int) -> np.ndarray:
-    """bool [3, 3, 3]: the neighbourhood of 6, 18 or 26 voxels.
-
-    Raises:
-      InputError: it is another number.
-    """
-    if connectivity not in RANK:
-        raise InputError(f"connectivity {connectivity}; expected 6, 18 or 26 neighbours of a voxel")
-    return scipy.ndimage.generate_binary_structure(3, RANK[connectivity])
+NEIGHBOURS = np.ones((3, 3, 3), bool)  # the 26 that share at least a corner
 
 
 def find(
@@ -35,7 +23,6 @@ def find(
     *,
     pixel_ml: np.ndarray,
     pixel_mm: tuple[float, float],
-    connectivity: int = 26,
 ) -> tuple[dict, np.ndarray]:
     """The lesions of a scan and the predicted components, and the diameter of the truth in each slice.
 
@@ -44,7 +31,6 @@ def find(
       probability: uint8 [D, H, W], 255 is 1; None where there is none.
       pixel_ml: float [D], the volume of a pixel of each slice.
       pixel_mm: between rows and between columns.
-      connectivity: 6, 18 or 26 neighbours.
 
     Returns:
       ({'truth': [{'ml', 'diameter_mm', 'covered', 'found', 'score', 'dice'}], 'predicted': [{'ml', 'score',
@@ -55,16 +41,12 @@ def find(
       held to with the lesion still found, None where it is not found.
       A predicted component's 'score' is its largest probability in [0, 1] (1.0 without probabilities); it is a
       'false_positive' where it overlaps no true voxel at all.
-
-    Raises:
-      InputError: connectivity is none of 6, 18 and 26.
     """
-    neighbours = structure(connectivity)
     diameters_mm = np.zeros(len(truth))
     box = bounding_box(truth | prediction)
     truth, prediction, ml = truth[box], prediction[box], np.asarray(pixel_ml, dtype=np.float64)[box[0]]
-    true_labels, n_true = _labels(truth, neighbours)
-    labels, n_predicted = _labels(prediction, neighbours)
+    true_labels, n_true = _labels(truth, NEIGHBOURS)
+    labels, n_predicted = _labels(prediction, NEIGHBOURS)
     lesion, component = true_labels[truth], labels[prediction]  # of each voxel
     scores = np.ones(n_predicted + 1)
     if probability is not None and n_predicted:
@@ -80,11 +62,11 @@ def find(
         {"ml": float(predicted_ml[i]), "score": float(scores[i]), "false_positive": bool(false_positive[i])}
         for i in np.flatnonzero(predicted_ml >= LEAST_ML - ROUNDING)
     ]
-    sections = _sections(truth, pixel_mm, neighbours)
-    np.maximum.at(diameters_mm[box[0]], sections[0][:, 0], sections[1])
+    section_voxels, section_mm = sections(truth, pixel_mm)
+    np.maximum.at(diameters_mm[box[0]], section_voxels[:, 0], section_mm)
     lesions = _found(lesion, pairs, voxels, np.bincount(component, minlength=n_predicted + 1), scores)
     diameter_mm = np.zeros(n_true + 1)
-    np.maximum.at(diameter_mm, true_labels[tuple(sections[0].T)], sections[1])
+    np.maximum.at(diameter_mm, true_labels[tuple(section_voxels.T)], section_mm)
     true_ml = np.bincount(lesion, weights=_voxels_ml(truth, ml), minlength=n_true + 1)
     large = np.flatnonzero(true_ml >= LEAST_ML - ROUNDING)
     details = [{"ml": float(true_ml[i]), "diameter_mm": float(diameter_mm[i]), **lesions[i]} for i in large]
@@ -128,9 +110,14 @@ def _found(
     return found
 
 
-def _sections(mask: np.ndarray, pixel_mm: tuple[float, float], neighbours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(int [M, 3] a voxel of each connected section of a slice, float [M] its Feret diameter in mm)."""
-    in_plane = neighbours.copy()
+def sections(mask: np.ndarray, pixel_mm: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """(int [M, 3] a voxel of each connected section of a slice, float [M] its largest Feret diameter in mm).
+
+    Args:
+      mask: bool [D, H, W].
+      pixel_mm: between rows and between columns.
+    """
+    in_plane = NEIGHBOURS.copy()
     in_plane[[0, 2]] = False
     labels, n = _labels(mask, in_plane)
     voxels, diameters_mm = np.zeros((n, 3), int), np.zeros(n)
@@ -138,23 +125,20 @@ def _sections(mask: np.ndarray, pixel_mm: tuple[float, float], neighbours: np.nd
         section = labels[box][0] == i + 1
         voxels[i] = [edge.start for edge in box]
         voxels[i, 2] += section[0].argmax()
-        diameters_mm[i] = feret_mm(section, pixel_mm)
+        diameters_mm[i], _ = axes_mm(section, pixel_mm)
     return voxels, diameters_mm
 
 
-def feret_mm(section: np.ndarray, pixel_mm: tuple[float, float]) -> float:
-    """The largest Feret diameter in mm: the longest line between two points of the section's pixels, taken as
-    rectangles, so that one pixel has the length of its diagonal.
+def axes_mm(section: np.ndarray, pixel_mm: tuple[float, float]) -> tuple[float, float]:
+    """(the largest Feret diameter, the width across it), both in mm.
+
+    The diameter is the longest line between two points of the section's pixels, taken as rectangles, so that one pixel
+    has the length of its diagonal.
 
     Args:
       section: bool [H, W], at least one pixel.
       pixel_mm: between rows and between columns.
     """
-    return axes_mm(section, pixel_mm)[0]
-
-
-def axes_mm(section: np.ndarray, pixel_mm: tuple[float, float]) -> tuple[float, float]:
-    """(the largest Feret diameter, the width across it), both in mm; arguments as in `feret_mm`."""
     rows = np.flatnonzero(section.any(axis=1))
     first = section[rows].argmax(axis=1)
     last = section.shape[1] - section[rows, ::-1].argmax(axis=1)

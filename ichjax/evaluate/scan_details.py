@@ -18,8 +18,6 @@ def scan_details(
     volume: Volume,
     *,
     rule_mm2: float = RULE_MM2,
-    tolerance_mm: float = TOLERANCE_MM,
-    connectivity: int = 26,
     seams: tuple[int, int] | None = None,
     slice_scores: np.ndarray | None = None,
 ) -> dict:
@@ -30,8 +28,6 @@ def scan_details(
       probability: uint8 [D, H, W], 255 is 1; None where there is none.
       volume: the scan, of the same grid.
       rule_mm2: a slice is called positive above this predicted area.
-      tolerance_mm: of the surface Dice.
-      connectivity: 6, 18 or 26 neighbours, of lesions; 6 also keeps pixels of a slice apart that share a corner.
       seams: (side, stride) of the patches in pixels of this grid, to look for seams between them; None for none.
       slice_scores: float [D], how likely each slice has a hemorrhage, from a method that says so itself; None to take
         them from the probability.
@@ -62,12 +58,7 @@ def scan_details(
             f"expected uint8 {volume.shape}, 255 for 1"
         )
     found, diameters_mm = lesions.find(
-        truth,
-        prediction,
-        probability,
-        pixel_ml=volume.pixel_ml,
-        pixel_mm=volume.pixel_mm,
-        connectivity=connectivity,
+        truth, prediction, probability, pixel_ml=volume.pixel_ml, pixel_mm=volume.pixel_mm
     )
     pixel_mm2 = np.prod(volume.pixel_mm)
     scores = _scores(slice_scores, probability, volume, curves.pixels_above(rule_mm2, pixel_mm2))
@@ -79,8 +70,8 @@ def scan_details(
             "predicted_ml": float(volume.pixel_ml @ [row["predicted_px"] for row in slices]),
         },
         "surface": {
-            **surface(truth, prediction, volume.spacing_mm, tolerance_mm=tolerance_mm),
-            "tolerance_mm": float(tolerance_mm),
+            **surface(truth, prediction, volume.spacing_mm, tolerance_mm=TOLERANCE_MM),
+            "tolerance_mm": TOLERANCE_MM,
         },
         "slices": slices,
         "scan_score": None if scores[0] is None else max(scores),

@@ -1,4 +1,3 @@
-import copy
 import json
 
 import numpy as np
@@ -8,7 +7,6 @@ from sklearn import metrics
 
 from ichjax.data import volume
 from ichjax.errors import InputError
-from ichjax.evaluate import statistics
 from ichjax.evaluate.beyond import beyond
 from ichjax.evaluate.scan_details import scan_details
 
@@ -164,16 +162,6 @@ def test_another_rule_for_calls(four):
     assert (got["below"]["detected"], got["above"]["detected"]) == (1.0, 0.0)
 
 
-def test_a_subject_with_several_scans(four):
-    """Its scans are drawn together: the unit of the interval is the subject."""
-    many = [copy.deepcopy(four[0]) for _ in range(16)]
-    for i, scan in enumerate(many):
-        scan["surface"]["dice"] = i // 2 / 10
-    dice = beyond(many, [i // 2 for i in range(16)])["surface"]["dice"]
-    assert (dice["n"], dice["n_subjects"], dice["unit"]) == (16, 8, "scans")
-    assert dice["ci95"] == pytest.approx(statistics.summary(np.arange(8) / 10)["ci95"])
-
-
 def test_without_hemorrhage_or_probability(four):
     nothing = beyond([four[3]])
     assert (nothing["slice_roc"], nothing["scan_roc"], nothing["froc"]["curve"]) == (None, None, [])
@@ -191,8 +179,6 @@ def test_without_hemorrhage_or_probability(four):
 def test_bad_input(four):
     with pytest.raises(InputError, match="no scan has details"):
         beyond([])
-    with pytest.raises(InputError, match="3 owners for 4 scans"):
-        beyond(four, [1, 2, 3])
     with pytest.raises(InputError, match="'called' has"):
         beyond(four, called=[[True]] * 4)
     four[0]["surface"]["tolerance_mm"] = 1.0

@@ -6,7 +6,6 @@ import scipy.spatial
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ichjax.errors import InputError
 from ichjax.evaluate import lesions
 
 SHAPE = (4, 12, 16)
@@ -20,8 +19,8 @@ def box(*ranges, shape=SHAPE):
     return mask
 
 
-def find(truth, prediction, probability=None, **kwargs):
-    return lesions.find(truth, prediction, probability, pixel_ml=PIXEL_ML, pixel_mm=PIXEL_MM, **kwargs)
+def find(truth, prediction, probability=None):
+    return lesions.find(truth, prediction, probability, pixel_ml=PIXEL_ML, pixel_mm=PIXEL_MM)
 
 
 def test_by_hand():
@@ -71,14 +70,11 @@ def test_specks_are_no_lesions_but_still_overlap():
     assert diameters_mm[0] == pytest.approx(np.hypot(2, 1))  # one pixel: its diagonal
 
 
-@pytest.mark.parametrize(("connectivity", "count"), [(6, 4), (18, 2), (26, 1)])
-def test_connectivity(connectivity, count):
+def test_voxels_that_share_a_corner_are_one_lesion():
     mask = np.zeros(SHAPE, bool)
     mask[0, 0, 0] = mask[1, 1, 1] = True  # share a corner
     mask[1, 1, 2] = mask[1, 2, 3] = mask[2, 3, 3] = True  # a side; an edge in the slice; an edge across slices
-    assert len(find(mask, mask, connectivity=connectivity)[0]["truth"]) == count
-    with pytest.raises(InputError, match="expected 6, 18 or 26"):
-        find(mask, mask, connectivity=8)
+    assert len(find(mask, mask)[0]["truth"]) == 1
 
 
 def test_score_is_the_highest_at_which_enough_is_still_covered():
@@ -91,11 +87,11 @@ def test_score_is_the_highest_at_which_enough_is_still_covered():
     assert lesion["covered"] == pytest.approx(8 / 30)
 
 
-def largest_section_mm(mask, connectivity):
+def largest_section_mm(mask):
     """The longest of the lines between corners of pixels of one section in OpenCV's labels of each slice."""
     longest = 0.0
     for pixels in mask[mask.any(axis=(1, 2))]:
-        n, labels = cv2.connectedComponents(pixels.astype(np.uint8), connectivity=4 if connectivity == 6 else 8)
+        n, labels = cv2.connectedComponents(pixels.astype(np.uint8), connectivity=8)
         for i in range(1, n):
             rows, columns = np.nonzero(labels == i)
             ys, xs = (np.add.outer(side, (0, 1)) * mm for side, mm in zip((rows, columns), PIXEL_MM, strict=True))
@@ -104,24 +100,23 @@ def largest_section_mm(mask, connectivity):
     return longest
 
 
-@pytest.mark.parametrize("connectivity", [6, 18, 26])
-def test_agrees_with_scipy_on_random_masks(connectivity):
-    """Lesion by lesion with masks of each component, on 70 scans a connectivity."""
-    rng, shape = np.random.default_rng(connectivity), (4, 6, 8)
-    element = scipy.ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity])
-    for _ in range(70):  # 210 pairs of masks in all
+def test_agrees_with_scipy_on_random_masks():
+    """Lesion by lesion with masks of each component, on 210 pairs of masks."""
+    rng, shape = np.random.default_rng(26), (4, 6, 8)
+    element = scipy.ndimage.generate_binary_structure(3, 3)
+    for _ in range(210):
         truth, prediction = (rng.random(shape) < rng.choice([0.05, 0.15, 0.3]) for _ in range(2))
         probability = rng.integers(1, 256, shape).astype(np.uint8)
-        got, diameters_mm = find(truth, prediction, probability, connectivity=connectivity)
+        got, diameters_mm = find(truth, prediction, probability)
         labels, n = scipy.ndimage.label(truth, element)
         others, n_others = scipy.ndimage.label(prediction, element)
-        by_slice = [largest_section_mm(pixels[None], connectivity) for pixels in truth]
+        by_slice = [largest_section_mm(pixels[None]) for pixels in truth]
         np.testing.assert_allclose(diameters_mm, by_slice)
         expected = []
         for mine in (labels == i for i in range(1, n + 1)):
             touching, covered = np.isin(others, others[mine & prediction]) & prediction, prediction[mine].mean()
             dice = 2 * (mine & touching).sum() / (mine.sum() + touching.sum())
-            expected.append([volume_ml(mine), covered, covered >= 0.1, dice, largest_section_mm(mine, connectivity)])
+            expected.append([volume_ml(mine), covered, covered >= 0.1, dice, largest_section_mm(mine)])
         assert_rows(got["truth"], ("ml", "covered", "found", "dice", "diameter_mm"), expected)
         each = [others == i for i in range(1, n_others + 1)]
         expected = [[volume_ml(mine), probability[mine].max() / 255, not truth[mine].any()] for mine in each]
@@ -148,4 +143,4 @@ def test_diameter_agrees_with_opencv(seed, pixel_mm):
         points = np.concatenate(outlines)[:, 0, ::-1]
         corners = np.concatenate([np.add(points, (a, b)) for a in (0, 1) for b in (0, 1)]) * pixel_mm
         expected = np.linalg.norm(corners[:, None] - corners[None], axis=-1).max()
-        assert lesions.feret_mm(section, pixel_mm) == pytest.approx(expected)
+        assert lesions.axes_mm(section, pixel_mm)[0] == pytest.approx(expected)

@@ -169,7 +169,6 @@ def test_seams_agree_with_visiting_every_pair(seed, side, stride):
         ({"probability": np.zeros((4, SIDE, SIDE))}, "expected uint8"),
         ({"probability": np.zeros((4, SIDE, 9), np.uint8)}, "expected uint8"),
         ({"rule_mm2": float("nan")}, "expected an area"),
-        ({"connectivity": 4}, "expected 6, 18 or 26"),
         ({"seams": (0, 8)}, "expected positive numbers of pixels"),
     ],
 )
