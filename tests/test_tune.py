@@ -35,7 +35,7 @@ class Given:
 @pytest.fixture(scope="module")
 def scans(tiny_root):
     """Three scans: 49 and 50 bleed, 51 does not."""
-    return cache.open_scans(ct_ich.read_dataset(tiny_root).subjects[:3], progress=False)[0]
+    return cache.open_scans(ct_ich.read_dataset(tiny_root).subjects[:3])[0]
 
 
 def noisy(scans, seed=0):

@@ -6,7 +6,6 @@ import hashlib
 import json
 import pathlib
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 
@@ -54,19 +53,17 @@ class CachedScan:
         return self.subject.number
 
 
-def open_scans(subjects: Sequence[Subject], *, progress: bool = True) -> tuple[list[CachedScan], dict[int, str]]:
+def open_scans(subjects: Sequence[Subject]) -> tuple[list[CachedScan], dict[int, str]]:
     """Opens every subject's scan, unpacking those that are not cached yet.
 
     Args:
       subjects: of `layouts.read_dataset`.
-      progress: whether to show a progress bar (on a terminal only).
 
     Returns:
       (the scans that could be read, in the order given; {subject number: one sentence} for those that could not).
     """
     scans, problems = [], {}
-    bar = tqdm(subjects, "reading scans", unit="scan", leave=False, disable=not (progress and sys.stderr.isatty()))
-    for subject in bar:
+    for subject in tqdm(subjects, "reading scans", unit="scan", leave=False, disable=None):
         try:
             scans.append(open_scan(subject))
         except InputError as error:

@@ -8,7 +8,7 @@ import numpy as np
 from nibabel import orientations
 
 from ichjax.data import nifti_header
-from ichjax.data.volume import HU_RANGE, Volume, check_hu, check_lengths, from_file_grid
+from ichjax.data.volume import Volume, check_hu, check_lengths, from_file_grid
 from ichjax.errors import InputError
 from ichjax.files import atomic
 
@@ -61,20 +61,19 @@ def _reason(error: Exception, path: pathlib.Path) -> str:
     return (text.splitlines() or [type(error).__name__])[0][:160]
 
 
-def read_nifti(path: pathlib.Path, *, hu_range: tuple[int, int] = HU_RANGE, name: str | None = None) -> Volume:
+def read_nifti(path: pathlib.Path, *, name: str | None = None) -> Volume:
     """Reads a scan in HU from a NIfTI file, whatever its axis order; checked by `check_hu` and
     `check_lengths`.
 
     Args:
       path: a .nii or .nii.gz file.
-      hu_range: what the file can hold.
       name: what to call it in messages; None calls it by its path.
 
     Raises:
       InputError: as `load_array`, `check_affine` and `check_hu` say.
     """
     array, affine = load_array(path, name=name)
-    volume = from_file_grid(array, affine, name=str(path) if name is None else name, hu_range=hu_range)
+    volume = from_file_grid(array, affine, name=str(path) if name is None else name)
     del array  # up to hundreds of MB where the file's scaling makes it float64
     notes = nifti_header.check(pathlib.Path(path), volume.name)
     return check_hu(check_lengths(dataclasses.replace(volume, notes=notes)))

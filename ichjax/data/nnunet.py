@@ -2,8 +2,6 @@
 
 import json
 import pathlib
-import re
-import sys
 
 import tqdm
 
@@ -15,21 +13,12 @@ from ichjax.files import write_json, write_text
 ENDING = ".nii.gz"
 
 
-def write_nnunet(
-    dataset: Dataset,
-    folds: splits.Splits,
-    output: pathlib.Path,
-    *,
-    dataset_id: int = 501,
-    name: str = "ICH",
-    progress: bool = True,
-    say=print,
-) -> dict[int, str]:
+def write_nnunet(dataset: Dataset, folds: splits.Splits, output: pathlib.Path) -> dict[int, str]:
     """Writes a data set in the raw layout of nnU-Net v2 (its documentation/dataset_format.md).
 
-    OUTPUT/DatasetIII_NAME/ gets imagesTr/NNN_0000.nii.gz (HU, int16), labelsTr/NNN.nii.gz (uint8, 0 and 1), both on
+    OUTPUT/Dataset501_ICH/ gets imagesTr/NNN_0000.nii.gz (HU, int16), labelsTr/NNN.nii.gz (uint8, 0 and 1), both on
     the scan's own grid, dataset.json, and splits_final.json, which goes into nnU-Net's folder of preprocessed data
-    before training (nnUNet_preprocessed/DatasetIII_NAME/). A case is called by its subject's number, so that masks
+    before training (nnUNet_preprocessed/Dataset501_ICH/). A case is called by its subject's number, so that masks
     predicted by nnU-Net can be scored here; headers hold the geometry and nothing else.
 
     nnU-Net has two parts a fold where ichjax has three: split k validates on the TEST subjects of fold k and trains
@@ -40,31 +29,23 @@ def write_nnunet(
       dataset: of `layouts.read_dataset`.
       folds: of exactly its subjects.
       output: the folder to write, such as one to name in nnUNet_raw; must be empty or not exist.
-      dataset_id: from 1 to 999.
-      name: letters, digits, '_' and '-'.
-      progress: whether to show a progress bar (on a terminal only).
-      say: prints a line: what was left out, and where the data set is.
 
     Returns:
       {subject number: one sentence} for those left out, of the splits too, because they could not be read.
 
     Raises:
-      InputError: the output folder is not empty or cannot be written, the id or the name is none, the folds are of
-        other subjects, or no subject can be read.
+      InputError: the output folder is not empty or cannot be written, the folds are of other subjects, or no subject
+        can be read.
     """
     output = pathlib.Path(output)
     splits.check(folds, [subject.number for subject in dataset.subjects])
-    if not 1 <= dataset_id <= 999:
-        raise InputError(f"the data set's id is {dataset_id}; nnU-Net expects a number from 1 to 999")
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise InputError(f"the data set's name is {name!r}; expected letters, digits, '_' and '-' alone")
-    place = output / f"Dataset{dataset_id:03d}_{name}"
+    place = output / "Dataset501_ICH"
     try:
         if output.exists() and (not output.is_dir() or any(output.iterdir())):
             raise InputError(f"{output}: is not an empty folder; expected one, so that nothing is mixed or lost")
         for folder in ("imagesTr", "labelsTr"):
             (place / folder).mkdir(parents=True)
-        problems = _write_cases(dataset, place, progress=progress)
+        problems = _write_cases(dataset, place)
         written = {subject.number for subject in dataset.subjects} - set(problems)
         if not written:
             raise InputError(f"{dataset.root}: none of its {len(dataset.subjects)} scans can be read")
@@ -73,9 +54,9 @@ def write_nnunet(
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror or error})") from error
     for problem in problems.values():
-        say(f"left out: {problem}")
-    say(f"{place}: {len(written)} cases for nnU-Net")
-    say(f"before training, copy splits_final.json to nnUNet_preprocessed/{place.name}/")
+        print(f"left out: {problem}")
+    print(f"{place}: {len(written)} cases for nnU-Net")
+    print(f"before training, copy splits_final.json to nnUNet_preprocessed/{place.name}/")
     return problems
 
 
@@ -84,11 +65,10 @@ def case_name(number: int) -> str:
     return f"{number:03d}"
 
 
-def _write_cases(dataset: Dataset, place: pathlib.Path, *, progress: bool) -> dict[int, str]:
+def _write_cases(dataset: Dataset, place: pathlib.Path) -> dict[int, str]:
     """Writes scans and masks; returns what was wrong with those that could not be read."""
     problems = {}
-    silent = not (progress and sys.stderr.isatty())
-    for subject in tqdm.tqdm(dataset.subjects, "writing for nnU-Net", unit="scan", leave=False, disable=silent):
+    for subject in tqdm.tqdm(dataset.subjects, "writing for nnU-Net", unit="scan", leave=False, disable=None):
         try:
             scan = layouts.load_scan(subject)
         except InputError as error:

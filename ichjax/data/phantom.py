@@ -10,7 +10,6 @@ import functools
 import multiprocessing
 import os
 import pathlib
-import sys
 
 import numpy as np
 import tqdm
@@ -155,7 +154,6 @@ def write_dataset(
     preset: str = "demo",
     layout: str = "nifti",
     workers: int | None = None,
-    progress: bool = True,
 ) -> None:
     """Writes `subjects` phantoms, numbered from 49, as a data set.
 
@@ -163,7 +161,6 @@ def write_dataset(
       root: the folder to write; made if it does not exist.
       layout: 'nifti' (release 1.3.1 of ct-ich), 'jpeg' (its releases 1.0.0 to 1.2.0) or 'own' (one's own scans).
       workers: processes; None takes one for every core. The result does not depend on it.
-      progress: whether to show a progress bar, on a terminal.
 
     Raises:
       InputError: an unknown preset or layout, or fewer than one subject.
@@ -181,8 +178,7 @@ def write_dataset(
     numbers = range(phantom_plan.FIRST_NUMBER, phantom_plan.FIRST_NUMBER + subjects)
     make = functools.partial(_make_and_write, str(root), layout, seed, preset)
     workers = min(workers or len(os.sched_getaffinity(0)), subjects)
-    silent = not (progress and sys.stderr.isatty())
-    bar = functools.partial(tqdm.tqdm, total=subjects, desc="phantoms", unit="subject", disable=silent)
+    bar = functools.partial(tqdm.tqdm, total=subjects, desc="phantoms", unit="subject", disable=None)
     if workers == 1:
         rows = list(bar(map(make, numbers)))
     else:

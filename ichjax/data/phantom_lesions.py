@@ -179,7 +179,7 @@ def subarachnoid(rng: np.random.Generator, grid: pf.Grid, wall, *, side: int, si
     return Lesion(SAH, field.astype(np.float32), hu, hu)
 
 
-def mass_effect(grid: pf.Grid, lesions, *, fraction: float = 0.55) -> pf.Grid:
+def mass_effect(grid: pf.Grid, lesions) -> pf.Grid:
     """The grid on which to draw a brain pushed aside by these lesions: displacement t exp(-d / 25 mm).
 
     The push points from a lesion's middle to the middle of the head, so the midline shifts with it.
@@ -196,7 +196,7 @@ def mass_effect(grid: pf.Grid, lesions, *, fraction: float = 0.55) -> pf.Grid:
             strength = 0.35 * (volume * 0.75 / np.pi) ** (1 / 3)
         else:
             depth = -lesion.field[within].min()
-            strength = fraction * float(depth)
+            strength = 0.55 * float(depth)
         fall = np.float32(min(strength, 9.0)) * np.exp(-np.maximum(lesion.field, 0) / np.float32(25.0))
         toward = np.array([0.0, 0.0, 22.0]) - centre
         toward /= max(float(np.linalg.norm(toward)), 1e-3)

@@ -131,17 +131,12 @@ def free_response(found_scores: Sequence[float | None], false_scores: Sequence[f
     return {"curve": thin(false_a_scan, sensitivity), "at": at, **summary}
 
 
-def thin(x: np.ndarray, y: np.ndarray, *, most: int = MOST_POINTS) -> list[list[float]]:
-    """At most so many [x, y] points of a curve, evenly along its length on the page, the ends among them.
-
-    Args:
-      x, y: float [N].
-      most: how many points to keep.
-    """
+def thin(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
+    """At most `MOST_POINTS` [x, y] of a curve (float [N] each), evenly along its length on the page, ends included."""
     keep = np.arange(len(x))
-    if len(x) > most:
+    if len(x) > MOST_POINTS:
         wide, high = max(np.ptp(x), 1e-12), max(np.ptp(y), 1e-12)
         length = np.concatenate([[0.0], (np.abs(np.diff(x)) / wide + np.abs(np.diff(y)) / high).cumsum()])
-        keep = np.unique(np.searchsorted(length, np.linspace(0.0, length[-1], most)).clip(max=len(x) - 1))
+        keep = np.unique(np.searchsorted(length, np.linspace(0.0, length[-1], MOST_POINTS)).clip(max=len(x) - 1))
         keep[0], keep[-1] = 0, len(x) - 1
     return [[float(a), float(b)] for a, b in zip(x[keep], y[keep], strict=True)]

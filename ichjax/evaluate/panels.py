@@ -52,12 +52,12 @@ def save(figure: Figure, path: pathlib.Path | str) -> pathlib.Path:
     return path
 
 
-def png(figure: Figure, *, dpi: int = 130) -> bytes:
+def png(figure: Figure) -> bytes:
     """A figure as PNG; the same figure gives the same bytes, whatever the time.
 
     The pixels are those of `figure.savefig`, which draws a figure that lays itself out twice.
     """
-    figure.set_dpi(dpi)
+    figure.set_dpi(130)
     figure.canvas.draw()
     buffer = io.BytesIO()
     PIL.Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB").save(buffer, format="png")

@@ -101,7 +101,7 @@ def choose_samples(slices: Sequence[Slice]) -> dict[str, Slice | None]:
     }
 
 
-def choose_extremes(slices: Sequence[Slice], each: int = EACH) -> tuple[list[Slice], list[Slice]]:
+def choose_extremes(slices: Sequence[Slice]) -> tuple[list[Slice], list[Slice]]:
     """(worst, best) slices by Dice, worst first and best first, one a subject: of the lower and of the upper half.
 
     Where several have the same Dice, as all that were missed have, the one with the largest hemorrhage counts.
@@ -109,7 +109,7 @@ def choose_extremes(slices: Sequence[Slice], each: int = EACH) -> tuple[list[Sli
     ordered = sorted(slices, key=lambda s: (s.dice, -s.truth_px))
     lower, upper = ordered[: len(ordered) // 2], ordered[len(ordered) // 2 :]
     best = sorted(upper, key=lambda s: (-s.dice, -s.truth_px))
-    return _one_a_subject(lower)[:each], _one_a_subject(best)[:each]
+    return _one_a_subject(lower)[:EACH], _one_a_subject(best)[:EACH]
 
 
 def _one_a_subject(slices: Sequence[Slice]) -> list[Slice]:

@@ -33,8 +33,9 @@ def mark_corner(images: jax.Array) -> jax.Array:
     return images.at[..., -1, -1, :].set(1.0)
 
 
-def grey_levels(hu: jax.Array, *, level: float = BRAIN[0], width: float = BRAIN[1]) -> jax.Array:
+def grey_levels(hu: jax.Array) -> jax.Array:
     """Maps HU to the 8-bit grey levels of the paper's images: [...] to int32 [...], 0 to 255, rounded."""
-    # One product, by 2.125 for the brain window, which is exact: halves round alike on every device.
+    level, width = BRAIN
+    # One product, by 2.125, which is exact: halves round alike on every device.
     grey = (hu.astype(jnp.float32) - (level - width / 2)) * (255.0 / width)
     return jnp.round(jnp.clip(grey, 0.0, 255.0)).astype(jnp.int32)

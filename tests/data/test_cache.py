@@ -44,7 +44,7 @@ def check_equal(cached, scan):
 
 def test_a_scan_comes_back_as_it_was_read_the_first_time_and_the_second(subjects, reads):
     for _ in range(2):
-        scans, problems = cache.open_scans(subjects, progress=False)
+        scans, problems = cache.open_scans(subjects)
         assert problems == {}
         for subject, cached in zip(subjects, scans, strict=True):
             check_equal(cached, ct_ich.load_scan(subject))
@@ -56,7 +56,7 @@ def test_a_scan_comes_back_as_it_was_read_the_first_time_and_the_second(subjects
 def phantom_subject(request, tmp_path, monkeypatch):
     """A phantom with a hemorrhage in one of the other layouts, and an empty cache."""
     monkeypatch.setenv("ICHJAX_CACHE", str(tmp_path / "cache"))
-    phantom.write_dataset(tmp_path / "data", subjects=1, seed=3, layout=request.param, workers=1, progress=False)
+    phantom.write_dataset(tmp_path / "data", subjects=1, seed=3, layout=request.param, workers=1)
     return layouts.read_dataset(tmp_path / "data").subjects[0]
 
 
@@ -124,7 +124,7 @@ def test_a_damaged_entry_is_made_anew(subjects, reads, damage):
 def test_a_broken_scan_costs_no_other_its_place(subjects):
     subjects[1].scan_path.write_bytes(subjects[1].scan_path.read_bytes()[:2000])
     missing = dataclasses.replace(subjects[2], mask_path=subjects[2].mask_path.with_name("absent.nii"))
-    scans, problems = cache.open_scans([subjects[0], subjects[1], missing], progress=False)
+    scans, problems = cache.open_scans([subjects[0], subjects[1], missing])
     assert [scan.number for scan in scans] == [subjects[0].number]
     assert sorted(problems) == [subjects[1].number, subjects[2].number]
     assert f"subject {subjects[1].number}" in problems[subjects[1].number]

@@ -219,7 +219,7 @@ def test_what_the_data_set_must_have(root, gone, message):
 def written(tmp_path_factory):
     """A phantom with a hemorrhage as the writer has it on disk."""
     root = tmp_path_factory.mktemp("jpeg")
-    phantom.write_dataset(root, subjects=1, seed=3, layout="jpeg", workers=1, progress=False)
+    phantom.write_dataset(root, subjects=1, seed=3, layout="jpeg", workers=1)
     return root, phantom.make_subject(49, seed=3)
 
 

@@ -17,7 +17,7 @@ BATCH = 8
 @pytest.fixture(scope="module")
 def data(tiny_root):
     """(scans, table, reader) of the whole tiny data set."""
-    scans, _ = cache.open_scans(ct_ich.read_dataset(tiny_root).subjects, progress=False)
+    scans, _ = cache.open_scans(ct_ich.read_dataset(tiny_root).subjects)
     table = patch_table(scans, side=16, stride=8)
     return scans, table, loader.PatchReader(scans, table)
 

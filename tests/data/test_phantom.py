@@ -17,7 +17,7 @@ NUMBERS = range(49, 52)  # of the written set: with and without a hemorrhage
 def written(tmp_path_factory):
     """A demo set of four, made in this process."""
     root = tmp_path_factory.mktemp("phantoms")
-    phantom.write_dataset(root, subjects=len(NUMBERS), seed=3, preset="demo", workers=1, progress=False)
+    phantom.write_dataset(root, subjects=len(NUMBERS), seed=3, preset="demo", workers=1)
     return root
 
 
@@ -118,7 +118,7 @@ class TestSubject:
 
 class TestFiles:
     def test_workers_change_nothing(self, written, tmp_path):
-        phantom.write_dataset(tmp_path, subjects=len(NUMBERS), seed=3, preset="demo", workers=2, progress=False)
+        phantom.write_dataset(tmp_path, subjects=len(NUMBERS), seed=3, preset="demo", workers=2)
         assert digests(tmp_path) == digests(written)
 
     def test_layout(self, written, made):

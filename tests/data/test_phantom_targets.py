@@ -42,7 +42,7 @@ def root():
             for old in place.parent.glob(f"{stem}-*"):
                 shutil.rmtree(old, ignore_errors=True)
             aside = place.with_name(f"{stem}-unfinished")
-            phantom.write_dataset(aside, subjects=SUBJECTS, seed=SEED, preset="calibrated", workers=2, progress=False)
+            phantom.write_dataset(aside, subjects=SUBJECTS, seed=SEED, preset="calibrated", workers=2)
             aside.rename(place)
     return place
 

@@ -94,5 +94,5 @@ def test_a_real_data_set_is_not_synthetic(tiny_root, tmp_path):
 
 @pytest.mark.parametrize("layout", ["nifti", "jpeg", "own"])
 def test_the_phantoms_say_of_themselves_what_they_are(tmp_path, layout):
-    phantom.write_dataset(tmp_path, subjects=1, preset="demo", layout=layout, workers=1, progress=False)
+    phantom.write_dataset(tmp_path, subjects=1, preset="demo", layout=layout, workers=1)
     assert source.is_synthetic(tmp_path)

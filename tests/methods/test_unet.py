@@ -15,7 +15,7 @@ from ichjax.methods import patch_network, registry
 
 @pytest.fixture(scope="module")
 def scans(tiny_root):
-    return cache.open_scans(ct_ich.read_dataset(tiny_root).subjects[:4], progress=False)[0]
+    return cache.open_scans(ct_ich.read_dataset(tiny_root).subjects[:4])[0]
 
 
 def cropped(scan, height, width):

@@ -18,7 +18,7 @@ from ichjax.train import checkpoint, loop
 @pytest.fixture(scope="module")
 def parts(tiny_root):
     """(training scans, validation scans)."""
-    scans, _ = cache.open_scans(ct_ich.read_dataset(tiny_root).subjects, progress=False)
+    scans, _ = cache.open_scans(ct_ich.read_dataset(tiny_root).subjects)
     return [scan for scan in scans if scan.number in (49, 50, 51)], [scan for scan in scans if scan.number in (52, 54)]
 
 
