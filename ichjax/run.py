@@ -12,7 +12,8 @@ import ml_collections
 
 from ichjax import __version__, held_out
 from ichjax import config as configs
-from ichjax.data import cache, ct_ich, ct_ich_tables, layouts, slice_split, source, splits
+from ichjax.data import cache, ct_ich_tables, layouts, slice_split, source, splits
+from ichjax.data.subjects import Dataset
 from ichjax.errors import InputError
 from ichjax.files import CLAIM, read_json, write_json, write_text
 from ichjax.native import library
@@ -36,7 +37,7 @@ class Experiment:
     """
 
     config: ml_collections.ConfigDict
-    dataset: ct_ich.Dataset
+    dataset: Dataset
     folds: splits.Splits | slice_split.LeakingSplits
     scans: dict[int, cache.CachedScan]
     problems: dict[int, str]
@@ -46,7 +47,7 @@ class Experiment:
         return [self.scans[number] for number in numbers if number in self.scans]
 
 
-def open_dataset(config: ml_collections.ConfigDict) -> ct_ich.Dataset:
+def open_dataset(config: ml_collections.ConfigDict) -> Dataset:
     """The data set that a configuration names; makes the synthetic one if need be."""
     return layouts.read_dataset(source.dataset_root(config.data.root, **config.phantom, say=say))
 
@@ -95,7 +96,7 @@ def open_experiment(config: ml_collections.ConfigDict, workdir: pathlib.Path) ->
     return Experiment(config, dataset, folds, {scan.number: scan for scan in scans}, problems)
 
 
-def _put_on_record(config, workdir: pathlib.Path, dataset: ct_ich.Dataset, folds, notes: list[str]) -> None:
+def _put_on_record(config, workdir: pathlib.Path, dataset: Dataset, folds, notes: list[str]) -> None:
     """Writes splits.json, config.json and notes.txt."""
     if config.data.splits == "slice_split":
         write_json(workdir / "splits.json", {"order": "slice_split", "seed": folds.seed, "notes": list(folds.notes)})
@@ -117,7 +118,7 @@ def gather(notes: Iterable[str]) -> list[str]:
     ]
 
 
-def _folds(config, dataset: ct_ich.Dataset, path: pathlib.Path, begun: bool) -> splits.Splits:
+def _folds(config, dataset: Dataset, path: pathlib.Path, begun: bool) -> splits.Splits:
     numbers = [subject.number for subject in dataset.subjects]
     if begun:
         folds = splits.read(path, numbers)
@@ -129,7 +130,7 @@ def _folds(config, dataset: ct_ich.Dataset, path: pathlib.Path, begun: bool) -> 
     return make_folds(config, dataset)
 
 
-def make_folds(config: ml_collections.ConfigDict, dataset: ct_ich.Dataset) -> splits.Splits:
+def make_folds(config: ml_collections.ConfigDict, dataset: Dataset) -> splits.Splits:
     """The folds of a configuration's data set; InputError where a fold would have no hemorrhage."""
     numbers = [subject.number for subject in dataset.subjects]
     if config.data.splits == "slice_split":
@@ -141,7 +142,7 @@ def make_folds(config: ml_collections.ConfigDict, dataset: ct_ich.Dataset) -> sp
     return folds
 
 
-def on_record(config: ml_collections.ConfigDict, dataset: ct_ich.Dataset) -> dict:
+def on_record(config: ml_collections.ConfigDict, dataset: Dataset) -> dict:
     """config.json: the configuration, and the data set's folder made absolute, so that `report` finds the scans."""
     fields = configs.to_dict(config)
     fields["data"]["root"] = str(dataset.root.resolve())

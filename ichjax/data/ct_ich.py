@@ -18,11 +18,10 @@ from ichjax.data.ct_ich_tables import (
 )
 from ichjax.data.subjects import (
     Dataset,
-    Disagreements,
     Scan,
     Subject,
-    disagreements,
     empty_mask_note,
+    entries,
     file_name,
     file_order,
     labels_on_slices,
@@ -31,17 +30,6 @@ from ichjax.data.subjects import (
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 
-__all__ = [
-    "SUBTYPES",
-    "Dataset",
-    "Disagreements",
-    "Scan",
-    "Subject",
-    "disagreements",
-    "load_scan",
-    "read_dataset",
-]
-
 SCANS, MASKS = "ct_scans", "masks"
 SLICE_TABLES = ("hemorrhage_diagnosis_raw_ct.csv", "hemorrhage_diagnosis.csv")
 SUBJECT_TABLES = ("Patient_demographics.csv", "patient_demographics.csv")
@@ -49,7 +37,6 @@ LAYOUT = (
     f"{SCANS}/ and {MASKS}/ with files such as 049.nii or 049.nii.gz, {SLICE_TABLES[0]} (or {SLICE_TABLES[1]}) "
     f"and {SUBJECT_TABLES[0]} (or {SUBJECT_TABLES[1]})"
 )
-JPEG_SCANS = "Patients_CT"  # the mark of releases 1.0.0 to 1.2.0
 
 
 def read_dataset(root: pathlib.Path) -> Dataset:
@@ -59,10 +46,13 @@ def read_dataset(root: pathlib.Path) -> Dataset:
     contradict each other) is told in the notes and harms no other subject.
 
     Raises:
-      InputError: the folder is missing, empty or in another layout, or a table cannot be read.
+      InputError: the folder is in another layout, or a table cannot be read.
     """
     root = pathlib.Path(root)
-    _check_layout(root)
+    missing = [f"{folder}/" for folder in (SCANS, MASKS) if not (root / folder).is_dir()]
+    missing += [] if find_table(root, SLICE_TABLES) else [SLICE_TABLES[0]]
+    if missing:
+        raise InputError(f"{root}: lacks {', '.join(missing)}; found {entries(root)}; expected a data set: {LAYOUT}")
     scans, scan_notes = _numbered_files(root / SCANS)
     if not scans:
         raise InputError(f"{root}: no scan in {SCANS}/; expected files such as 049.nii or 049.nii.gz")
@@ -97,28 +87,6 @@ def tabled_subjects(
         if row and rows:
             notes += _contradictions(subjects[-1], row)
     return tuple(subjects), tuple(notes)
-
-
-def _check_layout(root: pathlib.Path) -> None:
-    if not root.exists():
-        raise InputError(f"{root}: no such folder; expected a data set: {LAYOUT}")
-    if not root.is_dir():
-        raise InputError(f"{root}: is a file; expected the folder of a data set: {LAYOUT}")
-    names = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
-    if not names:
-        raise InputError(f"{root}: is empty; expected a data set: {LAYOUT}")
-    missing = [f"{folder}/" for folder in (SCANS, MASKS) if not (root / folder).is_dir()]
-    missing += [] if find_table(root, SLICE_TABLES) else [SLICE_TABLES[0]]
-    if not missing:
-        return
-    hint = ""
-    if JPEG_SCANS in names:
-        hint = f"; {JPEG_SCANS}/ is the mark of the jpeg release (1.0.0 to 1.2.0), which is read otherwise"
-    inside = [name for name in names if (root / name / SCANS).is_dir()]
-    if inside:
-        hint = f"; the data set seems to lie one folder down, in {inside[0]}/"
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    raise InputError(f"{root}: lacks {', '.join(missing)}; found {shown}; expected a data set: {LAYOUT}{hint}")
 
 
 def find_table(root: pathlib.Path, names: tuple[str, ...]) -> pathlib.Path | None:

@@ -3,7 +3,7 @@
 import pathlib
 
 from ichjax.data import ct_ich, ct_ich_jpeg, own_layout
-from ichjax.data.subjects import Dataset, Scan, Subject
+from ichjax.data.subjects import Dataset, Scan, Subject, entries
 from ichjax.errors import InputError
 
 # In the order of preference: HU before grey images, where a folder holds both (release 1.3.0).
@@ -66,11 +66,10 @@ def _unknown(root: pathlib.Path) -> str:
         return f"{root}: no such folder; expected a data set in one of these layouts. {looked}"
     if not root.is_dir():
         return f"{root}: is a file; expected the folder of a data set in one of these layouts. {looked}"
-    names = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
-    if not names:
+    shown = entries(root)
+    if not shown:
         return f"{root}: is empty; expected a data set in one of these layouts. {looked}"
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    inside = [name for name in names if any((root / name / mark).is_dir() for mark in MARKS.values())]
+    inside = sorted(path.parent.name for mark in MARKS.values() for path in root.glob(f"[!.]*/{mark}/"))
     hint = f"; a data set seems to lie one folder down, in {inside[0]}/" if inside else ""
     marks = ", ".join(f"{mark}/" for mark in MARKS.values())
     return f"{root}: holds none of {marks}; found {shown}{hint}; looked for one of these layouts. {looked}"

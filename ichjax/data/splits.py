@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ichjax.data.ct_ich import SUBTYPES, Subject
+from ichjax.data.ct_ich_tables import SUBTYPES
+from ichjax.data.subjects import Subject
 from ichjax.errors import InputError
 from ichjax.files import read_json, write_json
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-from typing import NamedTuple
 
 import numpy as np
 
@@ -87,28 +86,16 @@ class Scan:
     labels: np.ndarray | None = None
 
 
-class Disagreements(NamedTuple):
-    """On how many slices mask and labels disagree."""
-
-    mask_without_label: int
-    label_without_mask: int
-
-
-def disagreements(scan: Scan) -> Disagreements:
-    """Counts the slices with a mask but no sub-type, and with a sub-type but no mask (slices that the table does
-    not reach count as without a sub-type)."""
-    masked, labelled = scan.mask.any(axis=(1, 2)), scan.slice_labels.any(axis=1)
-    return Disagreements(int((masked & ~labelled).sum()), int((labelled & ~masked).sum()))
-
-
 def with_disagreements(scan: Scan) -> Scan:
-    """The scan, with a note where mask and labels disagree."""
-    differ = disagreements(scan)
-    if not any(differ):
+    """The scan, with a note where mask and labels disagree (slices that the table does not reach count as without a
+    sub-type)."""
+    masked, labelled = scan.mask.any(axis=(1, 2)), scan.slice_labels.any(axis=1)
+    unlabelled, unmasked = int((masked & ~labelled).sum()), int((labelled & ~masked).sum())
+    if not unlabelled and not unmasked:
         return scan
     note = (
-        f"subject {scan.subject.number}: {differ.mask_without_label} slices with a mask have no sub-type, "
-        f"{differ.label_without_mask} with a sub-type have no mask"
+        f"subject {scan.subject.number}: {unlabelled} slices with a mask have no sub-type, "
+        f"{unmasked} with a sub-type have no mask"
     )
     return dataclasses.replace(scan, notes=(*scan.notes, note))
 
@@ -157,3 +144,9 @@ def empty_mask_note(subject: Subject, where: str) -> str:
 def file_name(path: pathlib.Path, subject: Subject) -> str:
     """A file's name for messages, relative to the data set: what lies above it may identify somebody."""
     return f"{path.parent.name}/{path.name} (subject {subject.number})"
+
+
+def entries(folder: pathlib.Path) -> str:
+    """What lies in a folder, for a message: the first eight names; '' where it is empty."""
+    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -8,8 +8,9 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from ichjax.data import ct_ich, layouts, nifti
+from ichjax.data import layouts, nifti
 from ichjax.data import volume as volumes
+from ichjax.data.subjects import Dataset
 from ichjax.errors import InputError
 from ichjax.evaluate.workdir import Run
 
@@ -34,7 +35,7 @@ class Case:
     prediction: np.ndarray
 
 
-def open_dataset(run: Run) -> ct_ich.Dataset:
+def open_dataset(run: Run) -> Dataset:
     """The data set that a run was scored on.
 
     Raises:
@@ -46,7 +47,7 @@ def open_dataset(run: Run) -> ct_ich.Dataset:
     return layouts.read_dataset(pathlib.Path(root))
 
 
-def load_case(run: Run, dataset: ct_ich.Dataset, number: int) -> Case:
+def load_case(run: Run, dataset: Dataset, number: int) -> Case:
     """Reads a subject's scan, truth and the prediction in predictions/.
 
     Raises:

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ichjax.data import published
-from ichjax.data.ct_ich import SUBTYPES, Scan
+from ichjax.data.ct_ich_tables import SUBTYPES
+from ichjax.data.subjects import Scan
 from ichjax.evaluate.overlap import ADULT_YEARS
 
 DAYS_A_YEAR = 365.25

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from ichjax.data.ct_ich import SUBTYPES, Dataset
-from ichjax.data.subjects import file_order, labels_on_slices
+from ichjax.data.ct_ich_tables import SUBTYPES
+from ichjax.data.subjects import Dataset, file_order, labels_on_slices
 from ichjax.errors import InputError
 from ichjax.evaluate import cases, overlap, panels, paper_figures_patches
 from ichjax.evaluate.panels import save
