@@ -23,19 +23,6 @@ from ichjax.evaluate.workdir import Run, choose_subjects, collapsed_folds, read_
 from ichjax.files import write_text
 
 FOLDER = pathlib.Path(__file__).parent
-CURVES = (
-    "Loss and validation Jaccard of each fold over the epochs",
-    "Loss of training and validation, and validation Jaccard, over the epochs of each fold. The dot is the best "
-    "epoch, which was tested; it was chosen on the validation subjects.",
-)
-DOTS = (
-    "Dice of each subject, sorted, by method",
-    "Dice of each subject with a hemorrhage, in the paper's convention, sorted by the first method; lines are the "
-    "means.",
-)
-report_blocks.ENVIRONMENT.filters.update(
-    number=tables.write_number, interval=tables.write_interval, text=report_rows.text
-)
 
 
 def write_report(workdir: pathlib.Path | str) -> pathlib.Path:
@@ -79,8 +66,6 @@ def render(run: Run) -> str:
         folds=report_rows.fold_rows(run),
         subjects=report_rows.subject_rows(run.methods),
         age_sentences=report_rows.age_sentences(run.methods),
-        curves=report_blocks.html([report_blocks.picture(run.path, "curves", *CURVES)]) if run.metrics else None,
-        dots=report_blocks.html([report_blocks.picture(run.path, "dice_by_subject", *DOTS)]),
         units=units.units_of(*run.methods.values()),
         published=published,
         viewers=shown,
