@@ -10,6 +10,7 @@ from ichjax.errors import InputError
 from ichjax.evaluate import (
     cases,
     outlines,
+    paper_tables,
     report_blocks,
     report_paper,
     report_rows,
@@ -58,7 +59,7 @@ def render(run: Run) -> str:
         threshold_texts={name: tables.threshold_text(results) for name, results in run.methods.items()},
         collapsed=collapsed_folds(run.results),
         unscored=report_rows.unscored(run),
-        detection=report_rows.detection_rows(run.methods),
+        table7=paper_tables.table7(run.methods),
         by_subtype=report_rows.group_rows(run.methods, "by_subtype"),
         by_age=report_rows.group_rows(run.methods, "by_age"),
         age_names=tables.AGE_NAMES,

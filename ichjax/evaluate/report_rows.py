@@ -7,30 +7,6 @@ from ichjax.evaluate import statistics
 from ichjax.evaluate.units import IN_WORDS
 from ichjax.evaluate.workdir import Run
 
-RATES = ("sensitivity", "specificity", "accuracy")
-
-
-def detection_rows(methods: Mapping[str, Mapping]) -> list[dict]:
-    """A row for each method and threshold: {'method', 'first' (of its method), 'threshold', 'reported', 'mean',
-    'pooled', 'paper' (dicts of RATES; 'paper' None where its Table 7 has no such row)}."""
-    rows = []
-    for name, results in methods.items():
-        table_7 = {row["threshold"]: row for row in published.of(results).get("table7", ())}
-        for n, row in enumerate(results["slice_detection"]):
-            rows.append(
-                {
-                    "method": name,
-                    "first": n == 0,
-                    "of": len(results["slice_detection"]),
-                    "threshold": row["threshold"],
-                    "reported": row["threshold"] == results["reported_slice_detection"]["threshold"],
-                    "mean": {rate: row[rate] for rate in RATES},
-                    "pooled": {rate: row["pooled"][rate] for rate in RATES},
-                    "paper": table_7.get(round(row["threshold"], 6)),
-                }
-            )
-    return rows
-
 
 def group_rows(methods: Mapping[str, Mapping], key: str) -> list[dict]:
     """A row for each sub-type or age group: {'group', 'cells' ({method: {'subjects', 'slices', 'each'}}), 'paper'}.
