@@ -13,7 +13,7 @@ from ichjax.evaluate.compare_figure import Pairs, draw
 from ichjax.evaluate.compare_sides import Side
 from ichjax.evaluate.panels import save
 from ichjax.evaluate.protocol import CONVENTIONS
-from ichjax.evaluate.tables import WIDTH
+from ichjax.evaluate.tables import WIDTH, aligned
 from ichjax.evaluate.units import Units, units_of
 from ichjax.files import write_csv, write_json
 
@@ -139,8 +139,7 @@ def _table(rows: Sequence[Row]) -> list[str]:
         p_values = [_write_p(figures["wilcoxon_p"]), _write_p(row.holm_p)]
         title = f"{pairs.axis} [{marks[row.score.in_words]}]"
         table.append([title, *means, mean, interval, *p_values, str(figures["n"])])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in table]
+    lines = aligned(table)
     rule = "-" * max(map(len, lines))
     return [lines[0], rule, *lines[1:], rule]
 

@@ -129,11 +129,16 @@ def summary_text(methods: Mapping[str, Mapping]) -> str:
     for name, figures in rows:
         cells = [write_number(figures[c.key].value, units.of(c.unit)) if c.key in figures else "" for c in COLUMNS]
         table.append([name, *cells])
-    widths = [max(len(line[n]) for line in table) for n in range(len(table[0]))]
-    lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in table]
+    lines = aligned(table)
     rule = "-" * max(map(len, lines))
     words = [textwrap.fill(f"[{n}] {CONVENTIONS[name]}", WIDTH, subsequent_indent="    ") for name, n in marks.items()]
     return "\n".join([*lines[:3], rule, *lines[3:], rule, *words, *_remarks(methods, dict(rows))])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
 
 
 def footnotes() -> dict[str, int]:
