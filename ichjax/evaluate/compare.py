@@ -20,14 +20,6 @@ from ichjax.files import write_csv, write_json
 FILES = ("compare.csv", "compare.json", "compare.png")
 
 
-def _volume_error_ml(row: Mapping) -> float | None:
-    return abs(row["predicted_ml"] - row["truth_ml"]) if row["truth_ml"] else None
-
-
-def _false_positive_ml(row: Mapping) -> float | None:
-    return None if row["truth_ml"] else row["predicted_ml"]
-
-
 @dataclasses.dataclass(frozen=True)
 class Score:
     """What is compared: its value from a subject's row of results.json, None where it does not exist."""
@@ -51,7 +43,7 @@ SCORES = (
         "Volume error",
         "How far the predicted volume lies from the true one, above or below it; mean over the subjects with a "
         "hemorrhage.",
-        _volume_error_ml,
+        lambda row: abs(row["predicted_ml"] - row["truth_ml"]) if row["truth_ml"] else None,
         "mL",
         higher_is_better=False,
     ),
@@ -59,7 +51,7 @@ SCORES = (
         "false_positive_ml",
         "False positives",
         CONVENTIONS["false_positive_ml"],
-        _false_positive_ml,
+        lambda row: None if row["truth_ml"] else row["predicted_ml"],
         "mL",
         higher_is_better=False,
     ),

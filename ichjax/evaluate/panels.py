@@ -9,7 +9,6 @@ import numpy as np
 import PIL.Image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from ichjax.evaluate import sheet
 from ichjax.files import atomic
@@ -129,12 +128,4 @@ def caption(figure: Figure, text: str, names: Sequence[str] = ()) -> None:
     text = textwrap.fill(text, max(24, int(room / POINTS_A_LETTER)))
     figure.text(0.01, 0.2 / tall, text, va="center", fontsize=8, color=sheet.INK, parse_math=False)
     if names:
-        lines = [
-            Line2D([], [], color=sheet.STYLES[n][0], linestyle=sheet.STYLES[n][1], linewidth=1.6, label=n)
-            for n in names
-        ]
-        legend = figure.legend(
-            handles=lines, loc="center right", bbox_to_anchor=(0.995, 0.2 / tall), ncols=len(lines), frameon=False,
-            labelcolor=sheet.INK, fontsize=8, borderpad=0, handlelength=3,
-        )  # fmt: skip
-        legend.set_in_layout(False)
+        sheet.legend(figure, names, height=0.2 / tall, fontsize=8).set_in_layout(False)

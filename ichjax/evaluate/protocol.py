@@ -113,7 +113,8 @@ def results(
     empty = dataclasses.replace(slices, predicted_px=nothing, overlap_px=nothing)
     truth = slices.truth_px > 0
     free = slices.sums(truth) == 0
-    called = np.concatenate([_called(c, slice_rule_mm2, slice_rule_px) for c in counts], axis=1)
+    rule = {"rule_mm2": slice_rule_mm2, "rule_px": slice_rule_px}
+    called = np.concatenate([detection.called_positive(c.predicted_px, c.pixel_mm2, **rule) for c in counts], axis=1)
     reported = called[np.repeat(index, np.bincount(slices.owner)), np.arange(len(truth))]
     predicted_ml = np.array([float(c.predicted_px[i] @ c.pixel_ml) for c, i in zip(counts, index, strict=True)])
     value = _reported_value(thresholds, main)
@@ -195,11 +196,6 @@ def _in_a_row(counts: Sequence[SubjectCounts], index: np.ndarray) -> Slices:
         overlap_px=pick("overlap_px").astype(np.int64),
         labels=np.concatenate([c.slice_labels for c in counts]).astype(bool),
     )
-
-
-def _called(c: SubjectCounts, rule_mm2: float, rule_px: int | None) -> np.ndarray:
-    """bool [T, D]."""
-    return detection.called_positive(c.predicted_px, c.pixel_mm2, rule_mm2=rule_mm2, rule_px=rule_px)
 
 
 def _reported_value(thresholds: Sequence[float], main: int | Mapping[int, int]) -> float | list[float]:

@@ -1,11 +1,13 @@
 """All slices of a scan on one sheet: brain window, outlines of masks, slice numbers, sides, a scale bar."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
@@ -148,31 +150,21 @@ def _scale_bar(axes, volume: Volume, height: int) -> None:
     length = BAR_MM / volume.pixel_mm[1]
     y = 0.965 * height
     axes.plot([4, 4 + length], [y, y], color=INK, linewidth=2, solid_capstyle="butt")
-    axes.text(
-        4 + length / 2,
-        y - 0.015 * height,
-        f"{BAR_MM} {units(volume.nominal_spacing).mm}",
-        ha="center",
-        va="bottom",
-        **LABEL,
-    )
+    text = f"{BAR_MM} {units(volume.nominal_spacing).mm}"
+    axes.text(4 + length / 2, y - 0.015 * height, text, ha="center", va="bottom", **LABEL)
 
 
 def _words(figure: Figure, title: str, text: str, names: list[str]) -> None:
     tall = figure.get_figheight()
     figure.text(0.008, 1 - 0.25 / tall, title, va="center", fontsize=11, color=INK, parse_math=False)
     figure.text(0.008, 0.2 / tall, text, va="center", fontsize=8, color=INK, parse_math=False)
-    lines = [
-        Line2D([], [], color=STYLES[name][0], linestyle=STYLES[name][1], linewidth=1.6, label=name) for name in names
-    ]
-    figure.legend(
-        handles=lines,
-        loc="center right",
-        bbox_to_anchor=(0.995, 1 - 0.25 / tall),
-        ncols=len(lines),
-        frameon=False,
-        labelcolor=INK,
-        fontsize=9,
-        borderpad=0,
-        handlelength=3,
-    )
+    legend(figure, names, height=1 - 0.25 / tall, fontsize=9)
+
+
+def legend(figure: Figure, names: Sequence[str], *, height: float, fontsize: float) -> Legend:
+    """Says at the right, at a share of the figure's height, what the outlines are; `names` are keys of `STYLES`."""
+    lines = [Line2D([], [], color=STYLES[n][0], linestyle=STYLES[n][1], linewidth=1.6, label=n) for n in names]
+    return figure.legend(
+        handles=lines, loc="center right", bbox_to_anchor=(0.995, height), ncols=len(lines), frameon=False,
+        labelcolor=INK, fontsize=fontsize, borderpad=0, handlelength=3,
+    )  # fmt: skip
