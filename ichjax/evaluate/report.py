@@ -44,11 +44,10 @@ def write_report(workdir: pathlib.Path | str) -> pathlib.Path:
 def render(run: Run) -> str:
     """The report of a run as HTML."""
     shown, missing = _look(run)
-    synthetic = run.config.get("data", {}).get("synthetic")
     return report_blocks.ENVIRONMENT.get_template("report.html.j2").render(
         run=run,
         results=run.results,
-        synthetic=synthetic,
+        synthetic=run.config.get("data", {}).get("synthetic"),
         css=_verbatim("report.css"),
         script=_verbatim("report.js"),
         colors={"truth": outlines.TRUTH_COLOR, "prediction": outlines.PREDICTION_COLOR},
@@ -66,14 +65,13 @@ def render(run: Run) -> str:
         least_subjects=statistics.LEAST_SUBJECTS,
         folds=report_rows.fold_rows(run),
         subjects=report_rows.subject_rows(run.methods),
-        age_sentences=report_rows.age_sentences(run.methods),
         units=units.units_of(*run.methods.values()),
+        nominal_in_words=units.IN_WORDS,
         published=published,
         viewers=shown,
         missing=missing,
         sections=report_paper.sections(run, layers=run.results.get("layers", ())),
         settings=report_rows.flatten(run.config),
-        limits=report_rows.limits(run, synthetic=synthetic),
     )
 
 

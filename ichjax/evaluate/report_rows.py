@@ -1,10 +1,8 @@
-"""Rows of the report's tables, and its sentences, from results.json."""
+"""Rows of the report's tables, from results.json."""
 
 from collections.abc import Mapping
 
 from ichjax.data import published
-from ichjax.evaluate import statistics
-from ichjax.evaluate.units import IN_WORDS
 from ichjax.evaluate.workdir import Run
 
 
@@ -27,21 +25,6 @@ def group_rows(methods: Mapping[str, Mapping], key: str) -> list[dict]:
         }
         for group in groups
     ]
-
-
-def age_sentences(methods: Mapping[str, Mapping]) -> list[str]:
-    """What the test of the age difference says, a sentence a method that has one."""
-    return [_age_sentence(name, r["by_age_test"]) for name, r in methods.items() if r.get("by_age_test")]
-
-
-def _age_sentence(name: str, test: Mapping) -> str:
-    if test["difference"] is None:
-        return f"{name}: no difference between the ages, for one group is empty."
-    interval, p = test["ci95"], test["mann_whitney_p"]
-    sure = f"95 % interval {interval[0]:.3f} to {interval[1]:.3f}" if interval else "too few subjects for an interval"
-    tested = f"; Mann-Whitney p = {p:.3f}" if p is not None else ""
-    words_of_it = f"{name}: Dice under 18 years less Dice from 18 on"
-    return f"{words_of_it} {test['difference']:+.3f} ({sure}{tested}; n = {test['n']})."
 
 
 def fold_rows(run: Run) -> list[dict]:
@@ -96,41 +79,3 @@ def text(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(f"[{text(v)}]" if isinstance(v, list | tuple) else text(v) for v in value)
     return "none" if value is None or value == "" else str(value)
-
-
-def limits(run: Run, *, synthetic: bool | None) -> list[str]:
-    """What a reader has to bear in mind, a sentence or two each."""
-    results = run.results
-    free, odd = results["hemorrhage_free"], results["disagreements"]
-    sentences = []
-    if results.get("nominal_spacing"):
-        sentences.append(IN_WORDS)
-    if synthetic:
-        sentences.append(
-            "The scans are synthetic. They were made to be hard in the ways the real task is hard, but no figure "
-            "here says how a method does on patients."
-        )
-    sentences += [
-        "Dice and Jaccard in the paper's convention ignore every false positive on slices without a hemorrhage. "
-        f"Read them with the false alarms, the false-positive volume ({free['n']} hemorrhage-free subjects) and "
-        "the Dice of the scan.",
-        "The paper's figures come from other subjects. They stand here for orientation; a difference is no test. "
-        "Its sensitivity and specificity cannot be derived again from the authors' stored code.",
-        "Intervals resample the subjects of this one training run. They do not hold what a new run, another "
-        "scanner or another hospital would change, and there is none below "
-        f"{statistics.LEAST_SUBJECTS} subjects.",
-        "Truth is one outline a scan. How far two readers would differ is not known.",
-    ]
-    if odd["mask_without_label"] or odd["label_without_mask"]:
-        sentences.append(
-            f"Masks and labels disagree on slices of subjects {text(odd['subjects'])}: "
-            f"{odd['mask_without_label']} slices have a mask but no sub-type, {odd['label_without_mask']} a sub-type "
-            "but no mask. Masks decide where the hemorrhage is, labels decide sub-types."
-        )
-    if results["left_out_of_paper"]:
-        sentences.append(
-            f"Subjects {text(results['left_out_of_paper'])} are left out of the figures in the paper's convention "
-            "and of those by sub-type and age, and counted everywhere else."
-        )
-    notes = [str(note) for note in run.splits.get("notes", [])]
-    return sentences + [f"Folds: {note.rstrip('.')}." for note in notes]
