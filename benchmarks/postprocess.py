@@ -2,7 +2,8 @@
 
     python -m benchmarks.postprocess [--slices=34] [--patches=7] [--side=128] [--rounds=7]
 
-Ours is one compiled program that begins where prediction leaves the patches, on the device. Two peers on the host, see
+Ours is one compiled program that begins where prediction leaves the patches, on the device, and ends with the masks
+and their pixel counts; Dice and Jaccard follow from the counts on the host, as in a run. Two peers on the host, see
 `postprocess_peer`: the second counts pixels in NumPy, which is far faster than scikit-learn.
 """
 
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import contest, postprocess_peer, record
+from ichjax.evaluate import overlap
 from ichjax.ops import metrics, patches
 
 PEERS = {"sklearn": "NumPy + OpenCV + scikit-learn", "sums": "NumPy + OpenCV"}
@@ -73,8 +75,8 @@ def require_same(ours: dict, theirs: dict, label: str) -> None:
 
 
 def make_program(*, side: int) -> Callable:
-    """Our program, compiled: (patches float32 [D, rows, columns, P, P], truth uint8 [D, H, W]) ->
-    `postprocess_peer.Scores` on the device, at half a patch's stride.
+    """Our program, compiled, at half a patch's stride: (patches float32 [D, rows, columns, P, P], truth uint8
+    [D, H, W]) -> (mask uint8 [D, H, W] at the first threshold, counts as `metrics.counts_at` gives them).
 
     Slice by slice, as `ichjax.score` does: a slice at all thresholds stays in a CPU's cache.
     """
@@ -90,17 +92,19 @@ def make_program(*, side: int) -> Callable:
 
     @jax.jit
     def program(probability, truth):
-        mask, (true_px, predicted_px, both_px) = jax.lax.map(of_slice, (probability, truth > 0))
-        true_px = true_px[:, None]
-        bleeds, called = true_px > 0, predicted_px > postprocess_peer.RULE_PX
-        right = called == bleeds
-        share = lambda among: (right & among).sum(axis=0) / among.sum(axis=0)  # noqa: E731
-        detection = jnp.stack([share(bleeds), share(~bleeds), right.mean(axis=0)], axis=1)
-        left_out = lambda score: jnp.where(bleeds, score, jnp.nan)  # noqa: E731
-        dice, jaccard = (left_out(of(true_px, predicted_px, both_px)) for of in (metrics.dice, metrics.jaccard))
-        return postprocess_peer.Scores(mask, dice, jaccard, detection)
+        return jax.lax.map(of_slice, (probability, truth > 0))
 
     return program
+
+
+def score(mask: np.ndarray, counts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> postprocess_peer.Scores:
+    """What the program's output comes to, on the host."""
+    true_px, predicted_px, both_px = counts[0][:, None], *counts[1:]
+    bleeds, called = true_px[:, 0] > 0, predicted_px > postprocess_peer.RULE_PX
+    right = called == bleeds[:, None]
+    detection = np.stack([right[bleeds].mean(axis=0), right[~bleeds].mean(axis=0), right.mean(axis=0)], axis=1)
+    scores = (overlap.with_hemorrhage(of, true_px, predicted_px, both_px) for of in (overlap.dice, overlap.jaccard))
+    return postprocess_peer.Scores(mask, *scores, detection)
 
 
 def prepare(*, side: int, **sizes: int) -> Callable[[], dict]:
@@ -109,7 +113,7 @@ def prepare(*, side: int, **sizes: int) -> Callable[[], dict]:
     program = make_program(side=side)
 
     def work() -> dict:
-        return postprocess_peer.summary(jax.device_get(program(*inputs)))
+        return postprocess_peer.summary(score(*jax.device_get(program(*inputs))))
 
     return work
 

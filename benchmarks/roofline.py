@@ -20,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks import record
+from benchmarks.flops import count_flops
 from ichjax import compiler
 from ichjax import config as configs
 from ichjax.models import unet
@@ -48,17 +49,20 @@ def main(argv: list[str] | None = None) -> None:
         ceilings = make_matrix_product(options.matrix, dtype), make_copy(options.copy_mb)
         for width in map(int, options.widths.split(",")):
             config = make_config(width, options.batch, options.side, dtype)
-            by_hand = {"prediction": forward_flops(config), "training step": training_flops(config)}
-            for name, make in (("prediction", make_prediction), ("training step", make_training_step)):
-                row = {"program": name, "dtype": dtype, "width": width, "GFLOP by hand": by_hand[name] / 1e9}
-                with library.by_xla():  # who cannot count what is C++'s
-                    flops, _ = counted(make(config)[1])
+            for name, trace, make, by_hand in (
+                ("prediction", trace_prediction, make_prediction, forward_flops),
+                ("training step", trace_training_step, make_training_step, training_flops),
+            ):
+                row = {"program": name, "dtype": dtype, "width": width, "GFLOP by hand": by_hand(config) / 1e9}
+                with library.by_xla():  # operations of C++ calls cannot be counted
+                    flops = count_flops(trace(config)[0].jaxpr)
                 rows.append(row | measure(make(config), flops, *ceilings, rounds=options.rounds, batch=options.batch))
     said = (
         f"The network on batches of {options.batch} patches of {options.side} x {options.side}: prediction from HU to "
-        "probability, and the training step with augmentation and Adam. GFLOP are XLA's own count of the program as it "
-        "compiles it itself, GB of the program that runs; by hand, the convolutions' of the authors' layers. JAX's "
-        "default precision throughout. "
+        "probability, and the training step with augmentation and Adam. GFLOP are those of the convolutions and matrix "
+        "products of the program as XLA computes it, counted from their shapes, two for each multiply-add; by hand, "
+        "those of the authors' layers. GB are XLA's count for the program that runs. JAX's default precision "
+        "throughout. "
         f"Medians of {options.rounds} rounds of a {options.matrix} x {options.matrix} matrix product, a copy of "
         f"{options.copy_mb} MB and the program. Reached: the time that the limiting one of the two ceilings asks for, "
         "as a share of the time taken; bytes that stay in a cache are counted too, so it can be above 100 %."
@@ -86,29 +90,41 @@ def make_batch(config: ml_collections.ConfigDict) -> dict[str, np.ndarray]:
     }
 
 
-def make_prediction(config: ml_collections.ConfigDict) -> tuple[Callable, jax.stages.Compiled]:
-    """(a function that predicts one batch and waits, the compiled program): windows, network, sigmoid."""
+def trace_prediction(config: ml_collections.ConfigDict) -> tuple[jax.stages.Traced, tuple]:
+    """(the traced prediction of one batch, its arguments): windows, network, sigmoid."""
     network = unet.network_from_config(config)
     inputs = states.create(network, config, fold=0).params, jnp.asarray(make_batch(config)["image"])
 
     def predict(params, image):
         return network.probability(params, network.images(image))
 
-    program = compiler.jit(predict).lower(*inputs).compile()
+    return compiler.jit(predict).trace(*inputs), inputs
+
+
+def make_prediction(config: ml_collections.ConfigDict) -> tuple[Callable, jax.stages.Compiled]:
+    """(a function that predicts one batch and waits, the compiled program)."""
+    traced, inputs = trace_prediction(config)
+    program = traced.lower().compile()
     return lambda: jax.block_until_ready(program(*inputs)), program
 
 
-def make_training_step(config: ml_collections.ConfigDict) -> tuple[Callable, jax.stages.Compiled]:
-    """(a function that makes one update and waits, the compiled program), as training compiles it, for one device; each
-    call goes on from the last one."""
+def trace_training_step(config: ml_collections.ConfigDict) -> tuple[jax.stages.Traced, tuple]:
+    """(the traced training step, its arguments: state and batch), as training compiles it, for one device."""
     optimizer = states.make_optimizer(states.make_schedule(config, 1000))
     settings = steps.StepSettings(AffineRange(**config.augment), config.seed)
     mesh = parallel.make_mesh(jax.devices()[:1])
     make_step = functools.partial(steps.make_train_step, unet.network_from_config(config), optimizer, settings)
     step = parallel.compile_step(make_step, mode="jit", mesh=mesh)
     batch = parallel.place(make_batch(config), mode="jit", mesh=mesh)
-    holder = [parallel.replicate(states.create(unet.network_from_config(config), config, fold=0), mesh)]
-    program = step.lower(holder[0], batch).compile()
+    state = parallel.replicate(states.create(unet.network_from_config(config), config, fold=0), mesh)
+    return step.trace(state, batch), (state, batch)
+
+
+def make_training_step(config: ml_collections.ConfigDict) -> tuple[Callable, jax.stages.Compiled]:
+    """(a function that makes one update and waits, the compiled program); each call goes on from the last one."""
+    traced, (state, batch) = trace_training_step(config)
+    program, holder = traced.lower().compile(), [state]
+    del state  # its buffers are donated
 
     def run() -> None:
         holder[0], metrics = program(holder[0], batch)
@@ -135,21 +151,20 @@ def make_copy(megabytes: int) -> tuple[Callable, float]:
     return run, 2e6 * megabytes
 
 
-def counted(program: jax.stages.Compiled) -> tuple[float, float]:
-    """(floating-point operations, bytes read and written) of a compiled program, as the compiler counts them."""
-    analysis = program.cost_analysis()
-    return float(analysis["flops"]), float(analysis["bytes accessed"])
+def bytes_moved(program: jax.stages.Compiled) -> float:
+    """Bytes that a compiled program reads and writes, as the compiler counts them: they depend on the machine."""
+    return float(program.cost_analysis()["bytes accessed"])
 
 
 def forward_flops(config: ml_collections.ConfigDict, *, borders: bool = False) -> float:
     """Floating-point operations of a batch's convolutions, by hand: two for each weight at each pixel of the output.
 
-    Those of the layers as the authors have them; the compiled up-convolutions need 9 of 16 of theirs.
+    Those of the layers as the authors have them; our up-convolutions need 9 of 16 of theirs.
 
     Args:
       config: of `make_config`.
       borders: whether products with the zeros beyond the border count too. With them the paper's 160 x 160 patch
-        comes to 42.66 GFLOP; without, the count is the compiler's.
+        comes to 42.66 GFLOP; without, they are left out as in `count_flops`.
     """
     return sum(_layer_flops(config, borders))
 
@@ -198,7 +213,7 @@ def measure(program: tuple, flops: float, matrix: tuple, copy: tuple, *, rounds:
       rounds: after one to warm up.
       batch: patches that the program works on.
     """
-    _, moved = counted(program[1])
+    moved = bytes_moved(program[1])
     runs = (matrix[0], copy[0], program[0])
     for run in runs:
         run()

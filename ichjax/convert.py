@@ -13,10 +13,8 @@ from ichjax.data.volume import Volume
 from ichjax.errors import InputError, only_input_errors
 from ichjax.evaluate import quality
 from ichjax.files import claim, read_json, write_json
-from ichjax.inputs import Source, find_sources
+from ichjax.inputs import WORLD, Source, find_sources
 from ichjax.train.log import say
-
-TWIN = "_world"  # behind the name of a scan's second form
 
 
 def convert(
@@ -41,7 +39,7 @@ def convert(
     Raises:
       InputError: another process is writing to the output.
     """
-    sources, problems = find_sources(inputs, series=series, twin=TWIN, only_dicom=True)
+    sources, problems = find_sources(inputs, series=series, twin=WORLD, only_dicom=True)
     for problem in problems:
         say(f"left out: {problem}")
     written = 0
@@ -68,7 +66,7 @@ def _convert_one(source: Source, output: pathlib.Path, *, overwrite: bool) -> bo
             raise InputError(f"{about}: is of another scan; expected another --output, or --overwrite")
         say(f"{source.name}: is there already")
         return False
-    scan, world = (output / f"{source.name}{twin}.nii.gz" for twin in ("", TWIN))
+    scan, world = (output / f"{source.name}{twin}.nii.gz" for twin in ("", WORLD))
     if scan.exists() and not overwrite and not _holds(scan, volume):  # no JSON: interrupted, or none of ours
         raise InputError(f"{scan}: is another scan; expected another --output, or --overwrite")
     geometry = straight.in_words(volume)

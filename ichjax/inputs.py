@@ -16,9 +16,8 @@ from ichjax.data.volume import Volume
 from ichjax.errors import InputError, only_input_errors
 from ichjax.train.log import say
 
-NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 UID = re.compile(r"\d+(\.\d+){4,}")
-WORLD = "_world.nii"  # in the name of a scan's second form, on a straight grid
+WORLD = "_world"  # ends the name of a scan's second form, on a straight grid
 MOST_PARTS = 4  # of a path, in a name
 OUTPUT = "prediction.json"  # a folder with it is our own output, and holds no input
 
@@ -120,7 +119,7 @@ def _expanded(paths: Sequence[pathlib.Path]) -> Iterator[pathlib.Path]:
 
 def _sources_at(path: pathlib.Path, series: int | None) -> list[Source]:
     if path.is_file():
-        if not NIFTI.search(path.name) and dicom.is_dicom(path):
+        if not nifti.is_nifti_name(path.name) and dicom.is_dicom(path):
             raise InputError(f"{path}: one DICOM file, which holds one slice or part of a series; give its folder")
         return [Source(_last_part(path), path)]
     if not path.is_dir():
@@ -145,9 +144,14 @@ def _nifti_files(folder: pathlib.Path) -> list[pathlib.Path]:
     """NIfTI files at any depth, but hidden ones, those that `predict` wrote, and second forms that `convert` wrote."""
     everything = list(files_below(folder))
     ours = {file.parent for file in everything if file.name == OUTPUT}
-    files = {file for file in everything if NIFTI.search(file.name) and file.is_file()}
-    twice = {file for file in files if WORLD in file.name and file.with_name(file.name.replace(WORLD, ".nii")) in files}
-    return sorted(file for file in files - twice if file.parent not in ours)
+    files = {file for file in everything if nifti.is_nifti_name(file.name) and file.is_file()}
+    return sorted(file for file in files if _first_form(file) not in files and file.parent not in ours)
+
+
+def _first_form(file: pathlib.Path) -> pathlib.Path | None:
+    """The scan of which a NIfTI file is by its name the second form, on a straight grid; None where it is no such."""
+    stem = nifti.without_ending(file.name)
+    return file.with_name(stem.removesuffix(WORLD) + file.name[len(stem) :]) if stem.endswith(WORLD) else None
 
 
 def _of_study(study: dicom.Study, wanted: int | None) -> Source:
@@ -195,7 +199,7 @@ def _named(sources: Sequence[Source], taken: Sequence[str], twin: str) -> list[S
 def _plain(parts: Sequence[str]) -> str:
     """Parts of a path as one name of letters, digits, points, dashes and underscores. What looks like a DICOM UID is no
     name."""
-    text = "_".join(UID.sub("scan", part) for part in (*parts[:-1], NIFTI.sub("", parts[-1])))
+    text = "_".join(UID.sub("scan", part) for part in (*parts[:-1], nifti.without_ending(parts[-1])))
     return re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", text)).lstrip(".-").rstrip(".") or "scan"
 
 

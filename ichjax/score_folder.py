@@ -24,7 +24,6 @@ from ichjax.files import write_json, write_text
 from ichjax.methods.base import PostProcess, Prediction
 from ichjax.train.log import say
 
-NIFTI = re.compile(r"\.nii(\.gz)?$")
 MOST_LABELS = 20  # an integer file with more than these is no mask of several labels
 SCALE = 32767  # probabilities pass through int16 on their way to the scan's orientation
 
@@ -118,7 +117,7 @@ def find_files(folder: pathlib.Path, subjects: Sequence[Subject]) -> tuple[dict[
     is a subject's number ('ICH_0049', '049').
 
     Args:
-      folder: of .nii and .nii.gz files; anything else in it is passed over.
+      folder: of .nii and .nii.gz files, in upper or lower case; any other file is skipped.
       subjects: of the data set.
 
     Returns:
@@ -130,7 +129,7 @@ def find_files(folder: pathlib.Path, subjects: Sequence[Subject]) -> tuple[dict[
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected NIfTI masks or probabilities, one a subject")
-    files = sorted(path for path in folder.iterdir() if path.is_file() and NIFTI.search(path.name))
+    files = sorted(path for path in folder.iterdir() if path.is_file() and nifti.is_nifti_name(path.name))
     if not files:
         raise InputError(f"{folder}: holds no .nii or .nii.gz file; expected masks or probabilities, one a subject")
     names = {str(subject.name): subject.number for subject in subjects}
@@ -138,7 +137,7 @@ def find_files(folder: pathlib.Path, subjects: Sequence[Subject]) -> tuple[dict[
     claims: dict[int, list[pathlib.Path]] = {}
     surplus = []
     for path in files:
-        stem = NIFTI.sub("", path.name)
+        stem = nifti.without_ending(path.name)
         found = {int(digits) for digits in re.findall(r"[0-9]+", stem) if len(digits) < 10} & numbers
         owner = names.get(stem) or (found.pop() if len(found) == 1 else None)
         surplus += [path.name] if owner is None else []

@@ -12,6 +12,7 @@ import numpy as np
 
 from ichjax.data.cache import CachedScan
 from ichjax.errors import InputError
+from ichjax.evaluate.overlap import dice
 from ichjax.files import read_json, write_json
 from ichjax.methods.base import Method, PostProcess
 from ichjax.methods.slices import pad_depth
@@ -55,8 +56,8 @@ def tune(
     pairs = [(post.closing_px, post.opening_px)]
     if predict.tune == "all":
         pairs = [(c, o) for c in sorted(set(predict.tune_closing_px)) for o in sorted(set(predict.tune_opening_px))]
-    dice = np.mean([_dice(method, params, scan, thresholds, pairs) for scan in scans], axis=0)
-    candidates = np.argwhere(dice >= dice.max() - 1e-12)  # equal but for rounding of the mean
+    mean_dice = np.mean([_dice(method, params, scan, thresholds, pairs) for scan in scans], axis=0)
+    candidates = np.argwhere(mean_dice >= mean_dice.max() - 1e-12)  # equal but for rounding of the mean
 
     def distance(candidate):
         pair, threshold = pairs[candidate[0]], thresholds[candidate[1]]
@@ -108,8 +109,7 @@ def _dice(method, params, scan: CachedScan, thresholds: tuple, pairs: list) -> n
         counts = _counts(probability, truth_mask, np.array(thresholds, np.float32), closing=closing, opening=opening)
         truth, predicted, both = (np.asarray(count, np.float64) for count in jax.device_get(counts))
         bleeding = truth > 0
-        total = truth[bleeding] + predicted[:, bleeding]
-        scores.append((2.0 * both[:, bleeding] / total).mean(axis=1))
+        scores.append(dice(truth[bleeding], predicted[:, bleeding], both[:, bleeding], empty=np.nan).mean(axis=1))
     return np.stack(scores)
 
 

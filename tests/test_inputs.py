@@ -43,6 +43,12 @@ def test_names_stay_when_scans_are_added(tmp_path, scan):
     assert names([tmp_path / "in"]) == (["sub-01_anat_ct", *before], [])
 
 
+def test_endings_in_upper_case_are_endings(tmp_path, scan):
+    for name in ("049.NII.GZ", "050.Nii", "051.nii.gz.txt", "052.niig", "053_world.Nii", "053.Nii", "054_world.nii"):
+        shutil.copy(scan, tmp_path / name)
+    assert names([tmp_path]) == (["049", "050", "053", "054_world"], [])  # 053_world is the second form of 053
+
+
 def test_a_file_that_is_named_twice_is_one_scan(tmp_path, scan):
     shutil.copy(scan, tmp_path / "a.nii")
     assert names([tmp_path / "a.nii", tmp_path / "*.nii", tmp_path]) == (["a"], [])

@@ -88,6 +88,19 @@ def test_a_runs_own_masks_score_as_the_run_did(tiny_threshold_run, tiny_root, tm
     assert again["beyond"]["surface"] == run["beyond"]["surface"]
 
 
+def test_endings_in_upper_case_are_scored_too(truth, tiny_root, tmp_path):
+    """As `predict` reads them: 049.NII.GZ, 050.Nii."""
+    folder = tmp_path / "upper"
+    folder.mkdir()
+    shutil.copy(truth / "ICH_0049.nii.gz", folder / "049.NII.GZ")
+    mask = nib.load(truth / "ICH_0050.nii.gz")
+    (folder / "050.Nii").write_bytes(mask.to_bytes())
+    _, said = evaluate(folder, tiny_root, f"--workdir={tmp_path / 'out'}")
+    results = results_of(tmp_path / "out")
+    assert [row["subject"] for row in results["subjects"]] == [49, 50], said
+    assert results["conventions"]["volume"]["dice"]["mean"] == 1.0
+
+
 @pytest.mark.parametrize("kind", ["0 and 255", "labels", "float mask", "other axes", "probability", "8 bits"])
 def test_what_others_write_is_understood(truth, tiny_root, tmp_path, kind, monkeypatch):
     monkeypatch.setattr(score_folder, "publish", lambda place: None)  # drawing takes most of the time

@@ -99,9 +99,9 @@ def _numbered_files(folder: pathlib.Path) -> tuple[dict[int, pathlib.Path], list
     found: dict[int, list[pathlib.Path]] = {}
     odd = 0
     for path in sorted(folder.iterdir()):
-        match = re.fullmatch(r"(\d{1,9})\.nii(\.gz)?", path.name, re.ASCII)
-        if match and path.is_file():
-            found.setdefault(int(match[1]), []).append(path)
+        stem = nifti.without_ending(path.name)
+        if nifti.is_nifti_name(path.name) and re.fullmatch(r"\d{1,9}", stem, re.ASCII) and path.is_file():
+            found.setdefault(int(stem), []).append(path)
         elif not path.name.startswith("."):
             odd += 1
     notes = [f"{folder.name}/: entries left out that are no NNN.nii or NNN.nii.gz: {odd}"] if odd else []

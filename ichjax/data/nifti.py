@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +12,18 @@ from ichjax.data import nifti_header
 from ichjax.data.volume import Volume, check_hu, check_lengths, from_file_grid
 from ichjax.errors import InputError
 from ichjax.files import atomic
+
+NIFTI_ENDING = re.compile(r"\.nii(\.gz)?\Z", re.IGNORECASE)
+
+
+def is_nifti_name(name: str) -> bool:
+    """Whether a file's name ends in .nii or .nii.gz, in upper or lower case."""
+    return NIFTI_ENDING.search(name) is not None
+
+
+def without_ending(name: str) -> str:
+    """A file's name without .nii or .nii.gz; any other name as it is."""
+    return NIFTI_ENDING.sub("", name)
 
 
 def load_array(path: pathlib.Path, *, name: str | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -27,11 +40,11 @@ def load_array(path: pathlib.Path, *, name: str | None = None) -> tuple[np.ndarr
     name = str(path) if name is None else name
     if not path.is_file():
         raise InputError(f"{name}: no such file; expected a NIfTI (.nii or .nii.gz)")
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
+    if not is_nifti_name(path.name):
         raise InputError(f"{name}: not a readable NIfTI; expected a file that ends in .nii or .nii.gz")
     nifti_header.check(path, name)
     try:
-        image = nib.load(path)
+        image = _open(path)
     except Exception as error:  # nibabel and zlib raise many kinds here; all mean the same to a user
         raise InputError(f"{name}: not a readable NIfTI ({_reason(error, path)})") from error
     try:
@@ -46,10 +59,18 @@ def load_array(path: pathlib.Path, *, name: str | None = None) -> tuple[np.ndarr
     return array, np.asarray(image.affine, dtype=np.float64)
 
 
+def _open(path: pathlib.Path) -> nib.Nifti1Image:
+    """As `nib.load`, which does not open x.Nii: it looks for x.nii."""
+    if path.name[len(without_ending(path.name)) :][:4] in (".nii", ".NII"):
+        return nib.load(path)
+    kind = nib.Nifti2Image if nib.Nifti2Image.path_maybe_image(path)[0] else nib.Nifti1Image
+    return kind.from_file_map({"image": nib.FileHolder(filename=str(path))})
+
+
 def runs_to_feet(path: pathlib.Path) -> bool:
     """Whether the slices of a NIfTI are stored from the head down; False where its header cannot say so."""
     try:
-        orientation = orientations.io_orientation(nib.load(path).affine)
+        orientation = orientations.io_orientation(_open(path).affine)
     except Exception:  # whatever is wrong with the file is told when its voxels are read
         return False
     return bool((orientation[orientation[:, 0] == 2, 1] < 0).any())
@@ -93,7 +114,7 @@ def write(path: str | pathlib.Path, array: np.ndarray, volume: Volume) -> None:
     path = pathlib.Path(path)
     if np.shape(array) != volume.shape:
         raise InputError(f"the array has the shape {np.shape(array)}; expected that of the scan, {volume.shape}")
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
+    if not is_nifti_name(path.name):
         raise InputError(f"{path}: expected a name that ends in .nii or .nii.gz")
     array = np.asarray(array)
     stored = {"b": np.uint8, "f": np.float32}.get(array.dtype.kind, array.dtype)
@@ -124,7 +145,10 @@ def write_grid(path: pathlib.Path, array: np.ndarray, affine: np.ndarray) -> Non
     image.set_sform(affine, code=1)
     image.header.set_xyzt_units("mm")
     with atomic(path) as aside:
-        nib.save(image, aside)
+        stem = without_ending(aside.name)
+        lower = aside.with_name(stem + aside.name[len(stem) :].lower())  # asked for x.Nii, nibabel writes x.nii
+        nib.save(image, lower)
+        lower.replace(aside)
 
 
 def _rigid(affine: np.ndarray) -> np.ndarray:

@@ -76,12 +76,14 @@ def _files_by_id(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[st
     """NIfTI files by their ID, and notes on the others."""
     found: dict[str, pathlib.Path] = {}
     odd = doubled = 0
-    for path in sorted(folder.iterdir()):
-        match = re.fullmatch(r"([^.].*?)\.nii(\.gz)?", path.name, re.DOTALL)
-        if match and path.is_file():
-            doubled += match[1] in found
-            found.setdefault(match[1], path)
-        elif not path.name.startswith("."):
+    for path in sorted(folder.iterdir(), key=lambda path: (path.name.lower(), path.name)):  # .nii before .NII.GZ
+        name = nifti.without_ending(path.name)
+        if path.name.startswith("."):
+            continue
+        if nifti.is_nifti_name(path.name) and path.is_file():
+            doubled += name in found
+            found.setdefault(name, path)
+        else:
             odd += 1
     notes = [f"{folder.name}/: entries left out that are no ID.nii.gz or ID.nii: {odd}"] if odd else []
     if doubled:

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.ndimage
 import scipy.spatial
 
+from ichjax.evaluate.overlap import dice
 from ichjax.evaluate.surface import bounding_box
 
 LEAST_ML = 0.05  # smaller components are no lesions, in the truth or in a prediction
@@ -105,7 +106,7 @@ def _found(
             "covered": float(covered),
             "found": bool(enough.any()),
             "score": float(scores[parts][order][enough.argmax()]) if enough.any() else None,
-            "dice": float(2 * overlap.sum() / (size + predicted_voxels[parts].sum())),
+            "dice": float(dice(size, predicted_voxels[parts].sum(), overlap.sum(), empty=np.nan)),
         }
     return found
 

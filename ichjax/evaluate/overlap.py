@@ -1,6 +1,7 @@
 """Dice and Jaccard of slices and scans, averaged in each convention and broken down by sub-type and age."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -43,16 +44,31 @@ class Slices:
         return np.where(n > 0, self.sums(np.where(exists, values, 0.0)) / np.maximum(n, 1), np.nan)
 
 
-def dice(truth_px: np.ndarray, predicted_px: np.ndarray, overlap_px: np.ndarray) -> np.ndarray:
-    """float [...]: 2 |A and B| / (|A| + |B|) (paper, equation 2); NaN unless the truth has a pixel."""
-    exists = truth_px > 0
-    return np.where(exists, 2.0 * overlap_px / np.where(exists, truth_px + predicted_px, 1), np.nan)
+def dice(truth_px: np.ndarray, predicted_px: np.ndarray, overlap_px: np.ndarray, *, empty: float) -> np.ndarray:
+    """float [...]: Dice coefficient 2 |A and B| / (|A| + |B|) (paper, equation 2).
+
+    Args:
+      truth_px, predicted_px, overlap_px: pixel or voxel counts [...] of both masks and of their intersection.
+      empty: the score where both masks are empty; it is 0 where only one of them is.
+    """
+    return _fraction(2.0 * overlap_px, truth_px + predicted_px, empty)
 
 
-def jaccard(truth_px: np.ndarray, predicted_px: np.ndarray, overlap_px: np.ndarray) -> np.ndarray:
-    """float [...]: |A and B| / |A or B| (paper, equation 1); NaN unless the truth has a pixel."""
-    exists = truth_px > 0
-    return np.where(exists, overlap_px / np.where(exists, truth_px + predicted_px - overlap_px, 1), np.nan)
+def jaccard(truth_px: np.ndarray, predicted_px: np.ndarray, overlap_px: np.ndarray, *, empty: float) -> np.ndarray:
+    """float [...]: Jaccard index |A and B| / |A or B| (paper, equation 1); arguments as in `dice`."""
+    return _fraction(overlap_px, truth_px + predicted_px - overlap_px, empty)
+
+
+def _fraction(over: np.ndarray, under: np.ndarray, empty: float) -> np.ndarray:
+    return np.where(under > 0, over / np.where(under > 0, under, 1), empty)
+
+
+def with_hemorrhage(
+    score: Callable[..., np.ndarray], truth_px: np.ndarray, predicted_px: np.ndarray, overlap_px: np.ndarray
+) -> np.ndarray:
+    """float [...]: `dice` or `jaccard` where the truth has a pixel; NaN elsewhere, whatever is predicted there, since
+    the paper averages over slices with a hemorrhage alone."""
+    return np.where(truth_px > 0, score(truth_px, predicted_px, overlap_px, empty=np.nan), np.nan)
 
 
 SCORES = {"dice": dice, "jaccard": jaccard}
@@ -82,17 +98,16 @@ def conventions(slices: Slices, kept: np.ndarray, *, seed: int = 0) -> dict:
     """
     scans = [slices.sums(counts) for counts in slices.counts]
     bleeds = scans[0] > 0
-    blank = (slices.truth_px == 0) & (slices.predicted_px == 0)
     table = {"paper": {}, "pooled": {}, "volume": {}, "challenge": {}, "all_slices": {}}
     for name, score in SCORES.items():
-        of_slice = score(*slices.counts)
+        of_slice = with_hemorrhage(score, *slices.counts)
         of_subject = np.where(kept, slices.means(of_slice), np.nan)
         table["paper"][name] = statistics.summary(of_subject, seed=seed)
         table["pooled"][name] = statistics.summary(of_slice, slices.owner, seed=seed)
-        table["volume"][name] = statistics.summary(score(*scans), seed=seed)
+        table["volume"][name] = statistics.summary(with_hemorrhage(score, *scans), seed=seed)
         challenge = np.where(bleeds, smoothed(name, *scans), np.nan)
         table["challenge"][name] = statistics.summary(challenge, seed=seed)
-        every = np.where(slices.truth_px > 0, of_slice, blank.astype(float))
+        every = score(*slices.counts, empty=1.0)
         table["all_slices"][name] = statistics.summary(every, slices.owner, seed=seed)
     return table
 
@@ -140,7 +155,7 @@ def by_age(slices: Slices, kept: np.ndarray, numbers: np.ndarray, ages: np.ndarr
 
 
 def _group(slices: Slices, chosen: np.ndarray, numbers: np.ndarray, *, seed: int) -> dict:
-    of_slice = np.where(chosen, dice(*slices.counts), np.nan)
+    of_slice = np.where(chosen, with_hemorrhage(dice, *slices.counts), np.nan)
     of_subject = slices.means(of_slice)
     summary = statistics.summary(of_subject, seed=seed)
     few = summary["n"] < statistics.LEAST_SUBJECTS

@@ -83,7 +83,8 @@ def survey(run: Run, dataset: Dataset) -> list[Slice]:
             continue
         labels, _ = labels_on_slices(subjects[number], file_order(case.volume))
         truth, predicted = (mask.sum(axis=(1, 2)) for mask in (case.truth, case.prediction))
-        dice = overlap.dice(truth, predicted, (case.truth & case.prediction).sum(axis=(1, 2)))
+        both = (case.truth & case.prediction).sum(axis=(1, 2))
+        dice = overlap.dice(truth, predicted, both, empty=np.nan)
         for d in np.flatnonzero(truth):
             names = tuple(name for name, there in zip(SUBTYPES, labels[d], strict=True) if there)
             found.append(Slice(number, int(d), float(dice[d]), int(truth[d]), names))

@@ -141,7 +141,7 @@ def results(
         "by_subtype": overlap.by_subtype(slices, kept, numbers, seed=seed),
         "by_age": overlap.by_age(slices, kept, numbers, ages, seed=seed),
         "by_age_test": statistics.age_difference(
-            np.where(kept, slices.means(overlap.dice(*slices.counts)), np.nan), ages, seed=seed
+            np.where(kept, slices.means(overlap.with_hemorrhage(overlap.dice, *slices.counts)), np.nan), ages, seed=seed
         ),
         "hemorrhage_free": detection.hemorrhage_free(reported, predicted_ml, free, slices.owner),
         "counts": {
@@ -218,8 +218,10 @@ def _disagreements(slices: Slices, numbers: np.ndarray) -> dict:
 def _subjects(
     counts: Sequence[SubjectCounts], slices: Slices, called: np.ndarray, predicted_ml: np.ndarray
 ) -> list[dict]:
-    of_slice = {name: slices.means(score(*slices.counts)) for name, score in overlap.SCORES.items()}
-    volume_dice = overlap.dice(*(slices.sums(x) for x in slices.counts))
+    of_slice = {
+        name: slices.means(overlap.with_hemorrhage(score, *slices.counts)) for name, score in overlap.SCORES.items()
+    }
+    volume_dice = overlap.with_hemorrhage(overlap.dice, *(slices.sums(x) for x in slices.counts))
     carries = np.stack([slices.sums(column) for column in slices.labels.T], axis=1) > 0
     positive, n_called = slices.sums(slices.truth_px > 0), slices.sums(called)
     return [

@@ -7,6 +7,7 @@ import numpy as np
 
 from ichjax.data.volume import Volume
 from ichjax.evaluate import calibration
+from ichjax.evaluate.overlap import dice
 
 BONE_HU, SKIN_HU = 300, -200
 BRAIN_HU = (15.0, 50.0)  # of the median inside the skull
@@ -76,7 +77,7 @@ def _orientation(volume: Volume, inside: np.ndarray) -> list[str]:
             size = f"{width:.0f} mm wide and {length:.0f} mm long"
             found.append(f"the inside of the skull is {size}: rows and columns may be swapped")
     box = _outline(head)
-    mirrored = 2 * (box & box[:, ::-1]).sum() / max(2 * box.sum(), 1)
+    mirrored = float(dice(box.sum(), box.sum(), (box & box[:, ::-1]).sum(), empty=np.nan))
     if mirrored < ALIKE:
         found.append(f"the head is not alike on both sides (Dice {mirrored:.2f} with its mirror image)")
     few = max(int(END_SHARE * len(areas)), 1)

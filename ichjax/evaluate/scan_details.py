@@ -4,7 +4,7 @@ import numpy as np
 
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
-from ichjax.evaluate import calibration, curves, detection, lesions
+from ichjax.evaluate import calibration, curves, detection, lesions, overlap, statistics
 from ichjax.evaluate.surface import bounding_box, surface
 
 RULE_MM2 = 43.6  # the paper's 400 pixels at 0.33 mm
@@ -107,6 +107,7 @@ def _slices(truth, prediction, scores, diameters_mm, pixel_mm2: float, rule_mm2:
     truth_px, predicted_px, both_px = (
         np.array([np.count_nonzero(pixels) for pixels in mask]) for mask in (truth, prediction, truth & prediction)
     )
+    dice = overlap.with_hemorrhage(overlap.dice, truth_px, predicted_px, both_px)
     called = detection.called_positive(predicted_px, pixel_mm2, rule_mm2=rule_mm2)
     return [
         {
@@ -114,7 +115,7 @@ def _slices(truth, prediction, scores, diameters_mm, pixel_mm2: float, rule_mm2:
             "predicted_px": int(predicted_px[d]),
             "diameter_mm": float(diameters_mm[d]),
             "score": scores[d],
-            "dice": float(2 * both_px[d] / (truth_px[d] + predicted_px[d])) if truth_px[d] else None,
+            "dice": statistics.or_none(dice[d]),
             "called": bool(called[d]),
         }
         for d in range(len(truth))

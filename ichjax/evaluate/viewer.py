@@ -48,8 +48,9 @@ def viewer(case: cases.Case, *, why: str, quality: int = QUALITIES[0]) -> dict:
     truth_px, predicted_px = (mask.sum(axis=(1, 2)) for mask in (case.truth, case.prediction))
     truth_ml, predicted_ml = truth_px * volume.pixel_ml, predicted_px * volume.pixel_ml
     overlap_px = (case.truth & case.prediction).sum(axis=(1, 2))
-    dice = overlap.dice(truth_px, predicted_px, overlap_px)
-    volume_dice = overlap.dice(truth_px.sum(), predicted_px.sum(), overlap_px.sum())
+    counts = truth_px, predicted_px, overlap_px
+    dice = overlap.with_hemorrhage(overlap.dice, *counts)
+    volume_dice = overlap.with_hemorrhage(overlap.dice, *(px.sum() for px in counts))
     row_mm, column_mm = volume.pixel_mm
     return {
         "subject": case.number,

@@ -24,7 +24,7 @@ import jaxlib
 
 from ichjax.files import cache_folder
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(__file__).parent.absolute()  # compilers run in another folder
 SOURCES = ("calls.cc", "convolve.h", "correlate.h", "maps.h")
 CALLS = ("convolve", "of_input", "of_kernel", "up", "up_of_input", "up_of_kernel")
 OPTIONS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-ffp-contract=fast")
@@ -143,18 +143,39 @@ def _compile(compiler: list[str], path: pathlib.Path) -> None:
     arm = platform.machine() in ("arm64", "aarch64")  # where compilers have another word for it
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = pathlib.Path(folder) / path.name
-        options = ("-mcpu=native" if arm else "-march=native", *OPTIONS, "-isystem", jax.ffi.include_dir())
+        options = (
+            "-mcpu=native" if arm else "-march=native",
+            *OPTIONS,
+            "-isystem",
+            os.path.abspath(jax.ffi.include_dir()),
+        )
         _run([*compiler, *options, str(HERE / SOURCES[0]), "-o", str(made)], timeout_s=LONGEST_S)
         made.chmod(0o700)
         made.replace(path)
 
 
 def _run(command: list[str], *, timeout_s: float = 10) -> str:
-    """What a compiler prints; Unusable with the first line that speaks of an error."""
+    """Runs a compiler in an empty temporary folder, so that nothing it leaves there stays with the user.
+
+    Args:
+      command: the compiler, by name or by a path, and its arguments; other paths must be absolute.
+      timeout_s: after which the compiler and its children are killed.
+
+    Returns:
+      What it prints to stdout.
+
+    Raises:
+      Unusable: it cannot be started, takes too long or fails; with the first line that mentions an error.
+    """
     environ = {**os.environ, "LC_ALL": "C"}
     io = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     try:
-        with subprocess.Popen(command, **io, env=environ, start_new_session=True) as process:
+        with (
+            tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+            subprocess.Popen(
+                _from_any_folder(command), **io, cwd=folder, env=environ, start_new_session=True
+            ) as process,
+        ):
             try:
                 out, err = (text.decode(errors="replace") for text in process.communicate(timeout=timeout_s))
             except BaseException:  # a hanging compiler, or Ctrl-C: its children go with it
@@ -167,6 +188,12 @@ def _run(command: list[str], *, timeout_s: float = 10) -> str:
         lines = err.strip().splitlines() or [f"exit status {process.returncode}"]
         raise Unusable(f"{command[0]} failed: {next((line for line in lines if 'error' in line), lines[0])}")
     return out
+
+
+def _from_any_folder(command: list[str]) -> list[str]:
+    """The command with a program that is named relative to this folder, itself or through PATH, by its full path."""
+    program = shutil.which(command[0])
+    return [os.path.abspath(program), *command[1:]] if program and not os.path.isabs(program) else command
 
 
 def _digest(*parts: bytes) -> str:

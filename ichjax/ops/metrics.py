@@ -5,20 +5,6 @@ import jax.numpy as jnp
 
 from ichjax.ops import morphology
 
-
-def overlap_counts(predicted: jax.Array, truth: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Counts pixels of each slice.
-
-    Args:
-      predicted: bool [..., H, W].
-      truth: bool [..., H, W].
-
-    Returns:
-      (truth, predicted, both): int32 [...] each.
-    """
-    return count_pixels(truth), count_pixels(predicted), count_pixels(predicted & truth)
-
-
 STRIP = 128  # rows whose pixels of one column a byte can count
 
 
@@ -29,18 +15,6 @@ def count_pixels(mask: jax.Array) -> jax.Array:
     mask = jnp.pad(mask, [(0, 0)] * len(slices) + [(0, -height % STRIP), (0, 0)])
     strips = mask.reshape(*slices, -1, STRIP, width).sum(axis=-2, dtype=jnp.uint8)
     return strips.sum(axis=(-2, -1), dtype=jnp.int32)
-
-
-def dice(truth_px: jax.Array, predicted_px: jax.Array, both_px: jax.Array) -> jax.Array:
-    """Dice coefficient 2 |A and B| / (|A| + |B|) (paper, equation 2) of counts; NaN where both are empty."""
-    total = (truth_px + predicted_px).astype(jnp.float32)
-    return jnp.where(total > 0, 2.0 * both_px / jnp.where(total > 0, total, 1.0), jnp.nan)
-
-
-def jaccard(truth_px: jax.Array, predicted_px: jax.Array, both_px: jax.Array) -> jax.Array:
-    """Jaccard index |A and B| / |A or B| (paper, equation 1) of counts; NaN where both are empty."""
-    union = (truth_px + predicted_px - both_px).astype(jnp.float32)
-    return jnp.where(union > 0, both_px / jnp.where(union > 0, union, 1.0), jnp.nan)
 
 
 def levels(probability: jax.Array, thresholds: jax.Array, *, closing: int, opening: int) -> jax.Array:

@@ -102,6 +102,15 @@ def by_number(root):
     return {subject.number: subject for subject in ct_ich.read_dataset(root).subjects}
 
 
+def test_endings_in_upper_case(copy):
+    for folder in ("ct_scans", "masks"):
+        (copy / folder / "049.nii").rename(copy / folder / "049.NII")
+    data = ct_ich.read_dataset(copy)
+    assert ([subject.number for subject in data.subjects], data.notes) == ([49, 50, 66], ())
+    first = ct_ich.load_scan(data.subjects[0])
+    assert (first.subject.scan_path.name, first.mask.any(axis=(1, 2)).sum()) == ("049.NII", 2)
+
+
 def test_a_plain_copy(copy):
     data = ct_ich.read_dataset(copy)
     assert [subject.number for subject in data.subjects] == [49, 50, 66]

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "run": BASE | FIT | {"config", "evaluate", "held_out"},
     "score": BASE | FIT | {"config", "evaluate"},
     "leak": BASE | FIT | {"config", "evaluate", "run", "score"},
-    "tune": BASE | FIT | {"config"},
+    "tune": BASE | FIT | {"config", "evaluate"},
     "crossval": BASE | FIT | {"config", "evaluate", "run", "score", "tune", "leak"},
     "score_folder": BASE | FIT | {"config", "evaluate", "run", "score", "ahead"},
     "inputs": BASE | HOST | {"train"},

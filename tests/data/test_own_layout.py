@@ -64,6 +64,23 @@ def test_ids_are_numbered_in_their_order_and_kept_as_names(root):
     assert all(s.subtypes == () and s.age_years is None for s in data.subjects)
 
 
+def test_endings_in_upper_case(tmp_path):
+    save(tmp_path / "images/1.nii", hu())
+    save(tmp_path / "images/2.nii.gz", hu())
+    save(tmp_path / "masks/1.nii", labelled([1]))
+    save(tmp_path / "masks/1.nii.gz", labelled([]))
+    save(tmp_path / "masks/2.nii.gz", labelled([2]))
+    (tmp_path / "images/2.nii.gz").rename(tmp_path / "images/2.NII.GZ")
+    (tmp_path / "masks/1.nii.gz").rename(tmp_path / "masks/1.NII.GZ")
+    (tmp_path / "masks/2.nii.gz").rename(tmp_path / "masks/2.Nii.Gz")
+    notes = layouts.read_dataset(tmp_path).notes
+    assert "masks/: IDs with a .nii and a .nii.gz, of which the .nii is taken: 1" in notes
+    found = subjects(tmp_path)
+    assert found["1"].mask_path == tmp_path / "masks/1.nii"
+    for name, number in (("1", 1), ("2", 2)):
+        np.testing.assert_array_equal(layouts.load_scan(found[name]).mask, labelled([number]).transpose(2, 1, 0))
+
+
 @pytest.mark.parametrize(
     ("names", "numbers"),
     [

@@ -226,6 +226,24 @@ def _save(path, array, affine=None):
     return path
 
 
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("name", ["a.NII.GZ", "a.Nii", "a.nII.gZ", "a.nii.GZ", "a.NII", "a.nii.nii"])
+def test_an_ending_in_upper_case_is_an_ending(tmp_path, name, kind):
+    raw = kind(head_hu(), np.diag([-1, -1, 5, 1.0])).to_bytes()
+    (tmp_path / name).write_bytes(gzip.compress(raw) if name.lower().endswith("gz") else raw)
+    read = nifti.read_nifti(tmp_path / name)
+    np.testing.assert_array_equal(read.to_file_grid(read.hu), head_hu())
+    assert not nifti.runs_to_feet(tmp_path / name)
+    nifti.write(tmp_path / f"new_{name}", read.hu, read)
+    assert {path.name for path in tmp_path.iterdir()} == {name, f"new_{name}"}
+    np.testing.assert_array_equal(nifti.read_nifti(tmp_path / f"new_{name}").hu, read.hu)
+    assert nifti.without_ending(name) == ("a.nii" if name == "a.nii.nii" else "a")
+
+
+def test_names_that_are_no_niftis():
+    assert not any(map(nifti.is_nifti_name, ("a", "a.nii.gz.txt", "a.niigz", "a.gz", "nii", "a.nii\n", "a.hdr")))
+
+
 def _truncated(path):
     _save(path, head_hu((16, 16, 16)))
     path.write_bytes(path.read_bytes()[:2000])

@@ -167,6 +167,7 @@ import jax, jax.numpy as jnp, numpy as np
 from ichjax.data.regrid import Geometry
 from ichjax.methods import slices
 from ichjax.models import unet
+from ichjax.models.network import Network
 from ichjax.native import library
 rng = np.random.default_rng(0)
 images = jnp.asarray(rng.random((3, 48, 48, 1)), jnp.float32)
@@ -178,7 +179,7 @@ def loss(params):
     return jnp.mean(jax.nn.softplus(logits) - truth * logits), logits
 (value, logits), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
 # As in prediction: shard_map around a loop; as in training with several steps a dispatch: a scan of gradients.
-predictor = slices.SlicePredictor(model, windows=((40.0, 120.0),), side=32, stride=16, batch_size=4)
+predictor = slices.SlicePredictor(Network(model, ((40.0, 120.0),)), side=32, stride=16, batch_size=4)
 hu, grid = rng.integers(-50, 150, (5, 64, 64)).astype(np.int16), Geometry(64, 64, 1.0, 1.0)
 probability = predictor(params, hu, grid, grid)
 descend = lambda params, _: (jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(loss, has_aux=True)(params)[0]), 0)

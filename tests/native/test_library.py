@@ -49,11 +49,18 @@ def test_without_a_compiler_xla_serves_and_one_line_says_so(fresh, monkeypatch, 
         library.load()
 
 
+def write_compiler(path, compiles):
+    """Writes a shell script that prints a version where it is asked for one, whatever else it is told, and otherwise
+    does what `compiles` says, a shell command to which "$last" is its last argument: the library to make."""
+    path.write_text(
+        '#!/bin/sh\nfor last; do\n  [ "$last" = --version ] && echo fake 1.0 && exit 0\ndone\n' + compiles + "\n"
+    )
+    path.chmod(0o700)
+    return path
+
+
 def test_a_compiler_that_fails_is_named(fresh, monkeypatch):
-    compiler = fresh / "cxx"
-    compiler.write_text('#!/bin/sh\n[ "$1" = --version ] && exit 0\necho "calls.cc: no such instruction" >&2\nexit 1\n')
-    compiler.chmod(0o700)
-    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("CXX", str(write_compiler(fresh / "cxx", 'echo "calls.cc: no such instruction" >&2\nexit 1')))
     with pytest.raises(library.Unusable, match=r"cxx failed: calls\.cc: no such instruction"):
         library.load()
     assert not list(folder_of(fresh).iterdir())  # nothing half made
@@ -62,13 +69,8 @@ def test_a_compiler_that_fails_is_named(fresh, monkeypatch):
 @pytest.fixture
 def compiler(fresh, monkeypatch):
     """A compiler that makes a library with nothing in it, quickly, and how often it did."""
-    path = fresh / "cxx"
-    path.write_text(
-        "#!/bin/sh\nfor last; do :; done\n[ $last = --version ] && exit 0\n"
-        f'echo >> {fresh / "times"}\nexec cc -shared -o "$last" -x c /dev/null\n'
-    )
-    path.chmod(0o700)
-    monkeypatch.setenv("CXX", str(path))
+    compiles = f'echo >> "{fresh / "times"}"\nexec cc -shared -o "$last" -x c /dev/null'
+    monkeypatch.setenv("CXX", str(write_compiler(fresh / "cxx", compiles)))
     return lambda: len((fresh / "times").read_text())
 
 
@@ -118,10 +120,8 @@ def test_a_compiler_that_is_no_command_is_said_in_a_sentence(fresh, monkeypatch,
 
 
 def test_a_compiler_that_hangs_is_ended_with_its_children(fresh, monkeypatch):
-    path = fresh / "cxx"
-    path.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exit 0\nsleep 1000 &\necho $! > {fresh / "child"}\nwait\n')
-    path.chmod(0o700)
-    monkeypatch.setenv("CXX", str(path))
+    hangs = f'sleep 1000 &\necho $! > "{fresh / "child"}"\nwait'
+    monkeypatch.setenv("CXX", str(write_compiler(fresh / "cxx", hangs)))
     monkeypatch.setattr(library, "LONGEST_S", 1)
     assert "timed out after 1 seconds" in loaded_again()
     child = pathlib.Path("/proc") / (fresh / "child").read_text().strip()
@@ -129,6 +129,27 @@ def test_a_compiler_that_hangs_is_ended_with_its_children(fresh, monkeypatch):
     while child.exists() and "\tZ" not in (child / "status").read_text() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not child.exists() or "(zombie)" in (child / "status").read_text()
+
+
+@pytest.mark.parametrize("named", ["by its path", "by a relative path", "through a relative PATH"])
+def test_what_a_compiler_leaves_behind_is_not_left_with_the_user(fresh, monkeypatch, named):
+    here, tools, ran_in = fresh / "here", fresh / "tools", fresh / "ran in"
+    here.mkdir()
+    tools.mkdir()
+    compiler = tools / "cxx"  # asked for its version too, it takes its last argument for an output
+    compiler.write_text(f'#!/bin/sh\npwd -P >> "{ran_in}"\nfor last; do :; done\necho > "$last"\necho > a.out\n')
+    compiler.chmod(0o700)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("ICHJAX_CACHE", "../cache")
+    if named == "through a relative PATH":
+        monkeypatch.setenv("PATH", os.pathsep.join(["../tools", os.environ["PATH"]]))
+    monkeypatch.setenv("CXX", {"by its path": str(compiler), "by a relative path": "../tools/cxx"}.get(named, "cxx"))
+    assert "file too short" in loaded_again()  # it ran to its end: what it made is no library
+    assert not list(here.iterdir())
+    folders = [pathlib.Path(line) for line in ran_in.read_text().splitlines()]
+    assert len(folders) == 2  # for its version, and to compile
+    assert not any(folder.exists() for folder in folders)
+    assert [made.suffix for made in folder_of(fresh / "cache").iterdir()] == [".so"]
 
 
 def test_asking_for_shapes_compiles_nothing(fresh, monkeypatch):

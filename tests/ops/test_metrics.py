@@ -25,26 +25,15 @@ def test_the_brain_window_by_hand():
 
 
 @given(SEEDS)
-def test_counts_dice_and_jaccard_agree_with_numpy(seed):
+def test_counts_agree_with_numpy(seed):
     rng = np.random.default_rng(seed)
-    truth, predicted = rng.random((2, 3, 9, 7)) < rng.random()
-    counts = metrics.overlap_counts(jnp.asarray(predicted), jnp.asarray(truth))
-    for index, (t, p) in enumerate(zip(truth, predicted, strict=True)):
-        both, either = np.logical_and(t, p).sum(), np.logical_or(t, p).sum()
-        assert [int(c[index]) for c in counts] == [t.sum(), p.sum(), both]
-        expected = [2 * both / (t.sum() + p.sum()), both / either] if either else [np.nan, np.nan]
-        ours = [float(metric(*counts)[index]) for metric in (metrics.dice, metrics.jaccard)]
-        np.testing.assert_allclose(ours, expected, rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("counts", "dice", "jaccard"),
-    [((0, 0, 0), np.nan, np.nan), ((0, 5, 0), 0, 0), ((5, 0, 0), 0, 0), ((1, 1, 1), 1, 1), ((4, 4, 2), 0.5, 1 / 3)],
-)
-def test_overlap_by_hand(counts, dice, jaccard):
-    counts = [jnp.asarray(c) for c in counts]
-    np.testing.assert_allclose(metrics.dice(*counts), dice, rtol=1e-6)
-    np.testing.assert_allclose(metrics.jaccard(*counts), jaccard, rtol=1e-6)
+    truth, level = rng.random((3, 9, 7)) < rng.random(), rng.integers(0, 3, (3, 9, 7), np.uint8)
+    counts = metrics.counts_at(jnp.asarray(level), jnp.array([0.7, 0.5]), jnp.asarray(truth))
+    for index, (t, levels) in enumerate(zip(truth, level, strict=True)):
+        assert int(counts[0][index]) == t.sum()
+        for column, lowest in enumerate((2, 1)):  # of two thresholds the higher one asks for level 2
+            p = levels >= lowest
+            assert [int(count[index, column]) for count in counts[1:]] == [p.sum(), (t & p).sum()]
 
 
 @given(SEEDS)

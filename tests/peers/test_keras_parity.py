@@ -13,6 +13,7 @@ from benchmarks import keras_pipeline as host
 from ichjax import config as configs
 from ichjax.data import cache, layouts, nifti, regrid
 from ichjax.data.patch_table import Epochs, patch_table
+from ichjax.evaluate import overlap
 from ichjax.methods.slices import SlicePredictor
 from ichjax.ops import augment, metrics, patches
 from ichjax.train import state as states
@@ -112,9 +113,10 @@ def test_cleaning_and_scores_agree():
     mask = host.mask_of(probability, threshold=0.5)
     np.testing.assert_array_equal(mask, expected)
     assert 0 < mask.mean() < 1
-    counts, has, found = metrics.overlap_counts(expected, truth), truth.any(axis=(1, 2)), host.scores(mask, truth)
-    np.testing.assert_allclose(found["dice"], metrics.dice(*counts)[has].mean(), rtol=1e-6)
-    np.testing.assert_allclose(found["jaccard"], metrics.jaccard(*counts)[has].mean(), rtol=1e-6)
+    counts = [np.count_nonzero(each, axis=(1, 2)) for each in (truth, expected, truth & expected)]
+    has, found = truth.any(axis=(1, 2)), host.scores(mask, truth)
+    for name, score in overlap.SCORES.items():
+        np.testing.assert_allclose(found[name], score(*counts, empty=np.nan)[has].mean(), rtol=1e-12)
     assert found["accuracy"] == np.mean((np.asarray(counts[1]) > 400) == has)
 
 
