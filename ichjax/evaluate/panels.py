@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from ichjax.evaluate import sheet
 from ichjax.files import atomic
 
-INK, GRID = "#1d2733", "#d9dde2"
+INK, GRID_GRAY = "#1d2733", "#d9dde2"
 POINTS_A_LETTER = 4.2  # of a caption, on average
 BLUE, RED, GREEN, GRAY = "#0072b2", "#d55e00", "#009e73", "#7b8794"  # Okabe and Ito's, and a gray
 
@@ -30,7 +30,7 @@ def plain(axes) -> None:
     """Takes away what carries no data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GRAY)
-    axes.grid(True, color=GRID, linewidth=0.6)
+    axes.grid(True, color=GRID_GRAY, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(colors=INK, labelsize=8)
 
@@ -75,7 +75,7 @@ def name_axes(axes, x: str, y: str, title: str = "") -> None:
 def board(rows: int, columns: int, *, cell_inches: tuple[float, float]) -> tuple[Figure, np.ndarray]:
     """A black figure with rows x columns of axes for slices, (width, height) each, and room for a line below."""
     width, height = columns * cell_inches[0], rows * cell_inches[1] + 0.4
-    figure = Figure(figsize=(width, height), facecolor=sheet.PAPER, layout="constrained")
+    figure = Figure(figsize=(width, height), facecolor=sheet.BACKGROUND, layout="constrained")
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.04, h_pad=0.06, rect=(0, 0.36 / height, 1, 1 - 0.36 / height))
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -113,13 +113,13 @@ def show_slice(
     for name, mask in (masks or {}).items():
         sheet.draw_outline(axes, mask, 0, 0, name, width_points=1.3)
     if title:
-        axes.set_title(title, fontsize=9, color=sheet.INK, parse_math=False)
+        axes.set_title(title, fontsize=9, color=sheet.LIGHT_INK, parse_math=False)
     return shown
 
 
 def say_missing(axes, text: str) -> None:
     """Writes into an empty panel why it is empty."""
-    axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=9, color=sheet.DIM, transform=axes.transAxes)
+    axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=9, color=sheet.DIM_INK, transform=axes.transAxes)
 
 
 def caption(figure: Figure, text: str, names: Sequence[str] = ()) -> None:
@@ -127,7 +127,7 @@ def caption(figure: Figure, text: str, names: Sequence[str] = ()) -> None:
     tall = figure.get_figheight()
     room = 72 * figure.get_figwidth() - 100 * len(names)  # points left of the legend
     text = textwrap.fill(text, max(24, int(room / POINTS_A_LETTER)))
-    figure.text(0.01, 0.2 / tall, text, va="center", fontsize=8, color=sheet.INK, parse_math=False)
+    figure.text(0.01, 0.2 / tall, text, va="center", fontsize=8, color=sheet.LIGHT_INK, parse_math=False)
     if names:
         lines = [
             Line2D([], [], color=sheet.STYLES[n][0], linestyle=sheet.STYLES[n][1], linewidth=1.6, label=n)
@@ -135,6 +135,6 @@ def caption(figure: Figure, text: str, names: Sequence[str] = ()) -> None:
         ]
         legend = figure.legend(
             handles=lines, loc="center right", bbox_to_anchor=(0.995, 0.2 / tall), ncols=len(lines), frameon=False,
-            labelcolor=sheet.INK, fontsize=8, borderpad=0, handlelength=3,
+            labelcolor=sheet.LIGHT_INK, fontsize=8, borderpad=0, handlelength=3,
         )  # fmt: skip
         legend.set_in_layout(False)

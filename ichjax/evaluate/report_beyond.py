@@ -17,7 +17,7 @@ def blocks(beyond: Mapping, image: Callable[[str, str, str], dict], units: Units
       units: what to write behind mm and mL.
     """
     made = []
-    for key, title, make in PARTS:
+    for key, title, make in SECTIONS:
         part = beyond.get(key)
         if part:
             made += [heading(title), *make(part, image, units)]
@@ -161,7 +161,7 @@ def _curves(image):
     return [image("roc_pr", "ROC and precision-recall curves", caption)]
 
 
-PARTS = (
+SECTIONS = (
     ("surface", "Distance between the surfaces", _surface),
     ("slice_roc", "Detection of slices", lambda part, image, _: [*_curves(image), *_roc("Slices")(part)]),
     ("scan_roc", "Detection of scans", _roc("Scans")),

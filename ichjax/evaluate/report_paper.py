@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from ichjax.data import published
 from ichjax.evaluate import report_beyond
-from ichjax.evaluate.paper_tables import SCORES, table6
+from ichjax.evaluate.paper_tables import PAPER_SCORES, table6
 from ichjax.evaluate.report_blocks import heading, html, picture, table, words
 from ichjax.evaluate.tables import Figure, write_interval, write_number
 from ichjax.evaluate.units import units_of
@@ -62,14 +62,19 @@ def _beside(run: Run) -> list[dict]:
     percent = {"sensitivity": "%", "specificity": "%"}
     six = [
         [r["method"], r["statistic"]]
-        + [write_number(r[f"{who}{s}"], percent.get(s, "")) for s in SCORES for who in ("", "paper_")]
+        + [write_number(r[f"{who}{s}"], percent.get(s, "")) for s in PAPER_SCORES for who in ("", "paper_")]
         for r in table6(run.methods)
     ]
     others = [[o["name"], write_number(o["dice"]), write_number(o["std"]), o["trust"]] for o in
               published.OTHERS_ON_CT_ICH]  # fmt: skip
     return [
         heading("Table 6: over subjects"),
-        table(["Method", "", *(h for s in SCORES for h in (s.capitalize(), "paper"))], six, left=2, paper=(3, 5, 7, 9)),
+        table(
+            ["Method", "", *(h for s in PAPER_SCORES for h in (s.capitalize(), "paper"))],
+            six,
+            left=2,
+            paper=(3, 5, 7, 9),
+        ),
         words(
             "Jaccard and Dice are means over a subject's slices with a hemorrhage; sensitivity and specificity are "
             "rates over a subject's slices, for the subjects that have slices of the kind. SD divides by n. The "

@@ -4,15 +4,14 @@ from collections.abc import Mapping
 
 from ichjax.data import published
 from ichjax.evaluate import statistics
+from ichjax.evaluate.detection import DETECTION_RATES
 from ichjax.evaluate.units import IN_WORDS
 from ichjax.evaluate.workdir import Run
-
-RATES = ("sensitivity", "specificity", "accuracy")
 
 
 def detection_rows(methods: Mapping[str, Mapping]) -> list[dict]:
     """A row for each method and threshold: {'method', 'first' (of its method), 'threshold', 'reported', 'mean',
-    'pooled', 'paper' (dicts of RATES; 'paper' None where its Table 7 has no such row)}."""
+    'pooled', 'paper' (dicts of DETECTION_RATES; 'paper' None where its Table 7 has no such row)}."""
     rows = []
     for name, results in methods.items():
         table_7 = {row["threshold"]: row for row in published.of(results).get("table7", ())}
@@ -24,8 +23,8 @@ def detection_rows(methods: Mapping[str, Mapping]) -> list[dict]:
                     "of": len(results["slice_detection"]),
                     "threshold": row["threshold"],
                     "reported": row["threshold"] == results["reported_slice_detection"]["threshold"],
-                    "mean": {rate: row[rate] for rate in RATES},
-                    "pooled": {rate: row["pooled"][rate] for rate in RATES},
+                    "mean": {rate: row[rate] for rate in DETECTION_RATES},
+                    "pooled": {rate: row["pooled"][rate] for rate in DETECTION_RATES},
                     "paper": table_7.get(round(row["threshold"], 6)),
                 }
             )

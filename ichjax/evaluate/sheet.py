@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from ichjax.data.volume import Volume
+from ichjax.data.volume import BRAIN_WINDOW_HU, Volume
 from ichjax.evaluate import cases, outlines
 from ichjax.evaluate.units import units
 
@@ -17,8 +17,8 @@ MOST_SLICES = 64
 WIDTH_INCHES = 15.0
 BAR_MM = 50
 GAP_PX = 2  # black, between neighbours
-PAPER, INK, DIM = "#0b0d10", "#e8ecf0", "#a9b3bd"
-LABEL = {"fontsize": 8, "color": INK, "path_effects": [withStroke(linewidth=1.5, foreground=PAPER)]}
+BACKGROUND, LIGHT_INK, DIM_INK = "#0b0d10", "#e8ecf0", "#a9b3bd"
+LABEL = {"fontsize": 8, "color": LIGHT_INK, "path_effects": [withStroke(linewidth=1.5, foreground=BACKGROUND)]}
 STYLES = {
     "truth": (outlines.TRUTH_COLOR, "solid"),
     "prediction": (outlines.PREDICTION_COLOR, (0, (3.0, 1.6))),
@@ -85,7 +85,7 @@ def choose_columns(count: int) -> int:
 
 def caption(shown: int, depth: int) -> str:
     """What is to be seen, in words."""
-    low, high = cases.BRAIN_WINDOW_HU
+    low, high = BRAIN_WINDOW_HU
     thinned = f"{shown} of {depth} slices: those with most prediction, and others evenly spaced"
     which = "All slices" if shown == depth else thinned
     return (
@@ -104,7 +104,7 @@ def _canvas(cells: np.ndarray, columns: int, *, aspect: float):
         mosaic[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
     inches = WIDTH_INCHES * min(columns, 7) / 7
     tall = inches * mosaic.shape[0] * aspect / mosaic.shape[1]
-    figure = Figure(figsize=(inches, tall + 0.9), facecolor=PAPER)
+    figure = Figure(figsize=(inches, tall + 0.9), facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0.4 / (tall + 0.9), 1, tall / (tall + 0.9)))
     axes.imshow(mosaic, cmap="gray", vmin=0, vmax=255, aspect=aspect, interpolation="bilinear",
@@ -138,7 +138,7 @@ def draw_outline(axes, mask: np.ndarray, x: int, y: int, name: str, *, width_poi
 
 def _label(axes, x: int, y: int, *, number: int, width: int, height: int) -> None:
     axes.text(x + 0.03 * width, y + 0.03 * height, str(number), ha="left", va="top", **LABEL)
-    small = {**LABEL, "fontsize": 7, "color": DIM}
+    small = {**LABEL, "fontsize": 7, "color": DIM_INK}
     axes.text(x + 0.02 * width, y + 0.5 * height, "R", ha="left", va="center", **small)
     axes.text(x + 0.98 * width, y + 0.5 * height, "L", ha="right", va="center", **small)
 
@@ -147,7 +147,7 @@ def _scale_bar(axes, volume: Volume, height: int) -> None:
     """A bar of `BAR_MM` in the lower left corner of the first slice."""
     length = BAR_MM / volume.pixel_mm[1]
     y = 0.965 * height
-    axes.plot([4, 4 + length], [y, y], color=INK, linewidth=2, solid_capstyle="butt")
+    axes.plot([4, 4 + length], [y, y], color=LIGHT_INK, linewidth=2, solid_capstyle="butt")
     axes.text(
         4 + length / 2,
         y - 0.015 * height,
@@ -160,8 +160,8 @@ def _scale_bar(axes, volume: Volume, height: int) -> None:
 
 def _words(figure: Figure, title: str, text: str, names: list[str]) -> None:
     tall = figure.get_figheight()
-    figure.text(0.008, 1 - 0.25 / tall, title, va="center", fontsize=11, color=INK, parse_math=False)
-    figure.text(0.008, 0.2 / tall, text, va="center", fontsize=8, color=INK, parse_math=False)
+    figure.text(0.008, 1 - 0.25 / tall, title, va="center", fontsize=11, color=LIGHT_INK, parse_math=False)
+    figure.text(0.008, 0.2 / tall, text, va="center", fontsize=8, color=LIGHT_INK, parse_math=False)
     lines = [
         Line2D([], [], color=STYLES[name][0], linestyle=STYLES[name][1], linewidth=1.6, label=name) for name in names
     ]
@@ -171,7 +171,7 @@ def _words(figure: Figure, title: str, text: str, names: list[str]) -> None:
         bbox_to_anchor=(0.995, 1 - 0.25 / tall),
         ncols=len(lines),
         frameon=False,
-        labelcolor=INK,
+        labelcolor=LIGHT_INK,
         fontsize=9,
         borderpad=0,
         handlelength=3,
