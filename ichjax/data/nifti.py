@@ -145,7 +145,7 @@ def write_grid(path: pathlib.Path, array: np.ndarray, affine: np.ndarray) -> Non
     image.set_sform(affine, code=1)
     image.header.set_xyzt_units("mm")
     with atomic(path) as aside:
-        nib.save(image, aside)
+        image.to_file_map({"image": nib.FileHolder(filename=str(aside))})  # nib.save would write x.nii for x.Nii
 
 
 def _rigid(affine: np.ndarray) -> np.ndarray:
