@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from tqdm import tqdm
 
 ROOT = pathlib.Path(__file__).parents[1]
+OURS = "ichjax"  # its label
+PATCH_SIDE, PATCH_STRIDE = 128, 64  # in pixels: 49 patches of a slice of 512 x 512
 
 
 class Contestant:

@@ -19,6 +19,7 @@ import ml_collections
 from tqdm import tqdm
 
 from benchmarks import contest, record
+from benchmarks.contest import PATCH_SIDE, PATCH_STRIDE
 from ichjax import config as configs
 from ichjax.data import cache, layouts, loader, source
 from ichjax.data.cache import CachedScan
@@ -26,10 +27,9 @@ from ichjax.data.patch_table import Epochs, patch_table
 from ichjax.models import unet
 from ichjax.train import log, loop
 
-SIDE, STRIDE = 128, 64  # in pixels: 49 patches a slice
 THREADS = (0, 1, 2, 4)  # 0: read in the thread that asks
 BATCHES = (8, 32, 128)
-EPOCHS = 3
+MEASURED_EPOCHS = 3
 WARM_UP = 4  # batches
 
 
@@ -59,11 +59,12 @@ def main(argv: list[str] | None = None) -> None:
         rows.append({"what": f"training, epoch {epoch['epoch']}", **figures})
     rows = [{**row, "times what training takes": row["patches a second"] / taken} for row in rows]
     said = (
-        f"Patches of {SIDE} x {SIDE} and their masks from {len(scans)} synthetic scans of 512 x 512, in the order of "
-        f"training, from the cache's files, which the operating system holds in memory; medians of {options.rounds} "
-        f"rounds of {options.patches:,} patches, the variants in turn. Training: base width {options.width}, batches "
-        f"of {options.batch}, {config.train.read_threads} reading threads, {config.model.dtype}, augmentation; "
-        "waiting is the share of an epoch in which the next batch was not there yet."
+        f"Patches of {PATCH_SIDE} x {PATCH_SIDE} and their masks from {len(scans)} synthetic scans of 512 x 512, in "
+        "the order of training, from the cache's files, which the operating system holds in memory; medians of "
+        f"{options.rounds} rounds of {options.patches:,} patches, the variants in turn. Training: base width "
+        f"{options.width}, batches of {options.batch}, {config.train.read_threads} reading threads, "
+        f"{config.model.dtype}, augmentation; waiting is the share of an epoch in which the next batch was not there "
+        "yet."
     )
     path = record.write("input_pipeline", rows, said=said, packages=("grain", "numpy"))
     print(f"{said}\n\n{record.table(rows)}\n\nwritten: {path}")
@@ -87,7 +88,7 @@ def grain_alone(scans: Sequence[CachedScan], *, patches: int, rounds: int) -> di
     Returns:
       {(threads, batch size): {'patches a second', 'least', 'most'}}, in whole patches.
     """
-    table = patch_table(scans, side=SIDE, stride=STRIDE)
+    table = patch_table(scans, side=PATCH_SIDE, stride=PATCH_STRIDE)
     reader, epochs = loader.PatchReader(scans, table), Epochs(table, "matched", seed=0, fold=0)
     seconds = {variant: [] for variant in itertools.product(THREADS, BATCHES) if variant[1] <= epochs.examples}
     for _ in tqdm(range(rounds), desc="reading", leave=False):
@@ -108,10 +109,10 @@ def grain_alone(scans: Sequence[CachedScan], *, patches: int, rounds: int) -> di
 
 
 def training_config(width: int, batch: int, examples: int, dtype: str) -> ml_collections.ConfigDict:
-    """The paper's network on patches of `SIDE`, for a few epochs; only the sizes differ from a real run's."""
+    """The paper's network on patches of `PATCH_SIDE`, for a few epochs; only the sizes differ from a real run's."""
     config = configs.default()
-    fields = {"patch.side": SIDE, "patch.stride": STRIDE, "model.base_width": width, "model.dtype": dtype}
-    fields |= {"train.epochs": EPOCHS, "train.batch_size": batch, "train.examples_per_epoch": examples}
+    fields = {"patch.side": PATCH_SIDE, "patch.stride": PATCH_STRIDE, "model.base_width": width, "model.dtype": dtype}
+    fields |= {"train.epochs": MEASURED_EPOCHS, "train.batch_size": batch, "train.examples_per_epoch": examples}
     config.update_from_flattened_dict(fields)
     return config
 

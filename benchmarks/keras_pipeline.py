@@ -20,7 +20,9 @@ import scipy.ndimage
 
 WINDOW_HU = (-20.0, 100.0)  # onto 0 to 1, or 0 to 255: level 40, width 120
 ROTATION_DEGREES, SHIFT, SHEAR_DEGREES, ZOOM = 20.0, 0.1, 0.1, 0.2
-RULE_PX = 400  # a slice is called positive above this many pixels
+LEARNING_RATE, EPOCHS = 1e-5, 150
+CLOSING_PX, OPENING_PX = 10, 5
+RULE_PX = 400  # a slice is called positive above this many predicted pixels
 
 
 class Scan(NamedTuple):
@@ -170,7 +172,7 @@ def stitch(
     return np.trunc(total / count) / np.float32(256.0) if eight_bit else total / count
 
 
-def clean(positive: np.ndarray, *, closing: int = 10, opening: int = 5) -> np.ndarray:
+def clean(positive: np.ndarray, *, closing: int = CLOSING_PX, opening: int = OPENING_PX) -> np.ndarray:
     """Closes, then opens bool [H, W] with square kernels of so many pixels a side, by OpenCV."""
     import cv2
 

@@ -12,8 +12,6 @@ from keras import layers
 
 from benchmarks import keras_pipeline as host
 
-LEARNING_RATE, EPOCHS = 1e-5, 150
-
 
 def unet(*, width: int = 64, side: int = 160, dropout: float = 0.5) -> keras.Model:
     """The network, float [B, P, P, 1] to the probability float32 [B, P, P, 1].
@@ -58,7 +56,9 @@ def compile_training(model: keras.Model, *, jit_compile: bool | str = "auto") ->
       model: of `unet`.
       jit_compile: whether Keras compiles by XLA (torch.compile with torch); 'auto' is what a user gets.
     """
-    rate = keras.optimizers.schedules.InverseTimeDecay(LEARNING_RATE, decay_steps=1, decay_rate=LEARNING_RATE / EPOCHS)
+    rate = keras.optimizers.schedules.InverseTimeDecay(
+        host.LEARNING_RATE, decay_steps=1, decay_rate=host.LEARNING_RATE / host.EPOCHS
+    )
     model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", jit_compile=jit_compile)
 
 

@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import contest, postprocess_peer, record
+from benchmarks import contest, keras_pipeline, postprocess_peer, record
+from benchmarks.contest import OURS
 from ichjax.evaluate import overlap
 from ichjax.ops import metrics, patches
 
-PEERS = {"sklearn": "NumPy + OpenCV + scikit-learn", "sums": "NumPy + OpenCV"}
-OURS = "ichjax"
+HOST_PEERS = {"sklearn": "NumPy + OpenCV + scikit-learn", "sums": "NumPy + OpenCV"}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -30,17 +30,17 @@ def main(argv: list[str] | None = None) -> None:
       RuntimeError: the contestants do not agree on a score.
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (("slices", 34), ("patches", 7), ("side", 128), ("rounds", 7)):
+    for name, default in (("slices", 34), ("patches", 7), ("side", contest.PATCH_SIDE), ("rounds", 7)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args(argv)
     sizes = {"slices": options.slices, "patches": options.patches, "side": options.side}
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     contestants = [contest.Contestant(OURS, "benchmarks.postprocess:prepare", **sizes)]
-    for kind, label in PEERS.items():
+    for kind, label in HOST_PEERS.items():
         work = "benchmarks.postprocess_peer:prepare"
         contestants.append(contest.Contestant(label, work, **sizes, overlap=kind))
     found = contest.measure(contestants, rounds=options.rounds, name="postprocess")
-    for label in PEERS.values():
+    for label in HOST_PEERS.values():
         require_same(found[OURS]["said"], found[label]["said"], label)
     rows = []
     for label, one in found.items():
@@ -81,7 +81,7 @@ def make_program(*, side: int) -> Callable:
     Slice by slice, as `ichjax.score` does: a slice at all thresholds stays in a CPU's cache.
     """
     thresholds = jnp.array(postprocess_peer.THRESHOLDS, jnp.float32)
-    kernels = {"closing": postprocess_peer.CLOSING_PX, "opening": postprocess_peer.OPENING_PX}
+    kernels = {"closing": keras_pipeline.CLOSING_PX, "opening": keras_pipeline.OPENING_PX}
 
     def of_slice(pixels):
         probability, truth = pixels
@@ -100,7 +100,7 @@ def make_program(*, side: int) -> Callable:
 def score(mask: np.ndarray, counts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> postprocess_peer.Scores:
     """What the program's output comes to, on the host."""
     true_px, predicted_px, both_px = counts[0][:, None], *counts[1:]
-    bleeds, called = true_px[:, 0] > 0, predicted_px > postprocess_peer.RULE_PX
+    bleeds, called = true_px[:, 0] > 0, predicted_px > keras_pipeline.RULE_PX
     right = called == bleeds[:, None]
     detection = np.stack([right[bleeds].mean(axis=0), right[~bleeds].mean(axis=0), right.mean(axis=0)], axis=1)
     scores = (overlap.with_hemorrhage(of, true_px, predicted_px, both_px) for of in (overlap.dice, overlap.jaccard))

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from sklearn.metrics import f1_score, jaccard_score
 
+from benchmarks.keras_pipeline import CLOSING_PX, OPENING_PX, RULE_PX
+
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
-CLOSING_PX, OPENING_PX = 10, 5
-RULE_PX = 400  # a slice is called positive above this many predicted pixels
 
 
 class Scores(NamedTuple):

@@ -20,14 +20,15 @@ import jax.numpy as jnp
 import nibabel as nib
 
 from benchmarks import contest, record
+from benchmarks.contest import OURS, PATCH_SIDE, PATCH_STRIDE
 from benchmarks.keras_pipeline import read_weights
 from benchmarks.our_work import paper_config, save_weights
-from benchmarks.train_step import OURS, PEERS, packages
+from benchmarks.train_step import PEERS, packages
 from ichjax.data import layouts, source
 from ichjax.data.nifti import read_nifti
 from ichjax.models import unet
 
-SIDE, STRIDE, SLICES = 128, 64, 34
+SLICES = 34
 ONE = ", one patch at a time"
 WHOLE = f"{OURS}, whole slices"
 
@@ -54,8 +55,9 @@ def main(argv: list[str] | None = None) -> None:
         slices = write_middle(options.scan or _phantom(), options.slices, scan)
         weights = os.path.join(folder, "weights.npz")
         save_weights(weights, options.width)
-        sizes = {"scan": scan, "width": options.width, "side": SIDE, "stride": STRIDE, "batch": options.batch}
-        sizes |= {"weights": weights, "dtype": options.dtype, "threshold": middle_probability(scan, weights, options)}
+        sizes = {"scan": scan, "width": options.width, "side": PATCH_SIDE, "stride": PATCH_STRIDE}
+        sizes |= {"batch": options.batch, "weights": weights, "dtype": options.dtype}
+        sizes["threshold"] = middle_probability(scan, weights, options)
         found = contest.measure(_contestants(peers, sizes), rounds=options.rounds, name="predict_scan")
     if options.dtype == "float32":
         require_same_masks({label: one["said"]["pixels"] for label, one in found.items() if label != WHOLE})
@@ -73,12 +75,13 @@ def main(argv: list[str] | None = None) -> None:
         for label, one in found.items()
     ]
     said = (
-        f"A scan of {slices} slices from HU to mask and volume: windows, patches of {SIDE} x {SIDE} at stride "
-        f"{STRIDE}, the paper's U-Net of base width {options.width} ({options.dtype}, untrained weights, the same for "
-        f"all), stitching, closing and opening; medians of {options.rounds} rounds, the contestants in turn, each in a "
-        f"process of its own; reading the file not counted. {options.batch} patches at once, but where it says one. "
-        "The threshold is the middle probability of one patch, so that there is a mask, the same by all but the whole "
-        "slices, which are another function. Memory is what each process held at most, on the host."
+        f"A scan of {slices} slices from HU to mask and volume: windows, patches of {PATCH_SIDE} x {PATCH_SIDE} at "
+        f"stride {PATCH_STRIDE}, the paper's U-Net of base width {options.width} ({options.dtype}, untrained weights, "
+        f"the same for all), stitching, closing and opening; medians of {options.rounds} rounds, the contestants in "
+        f"turn, each in a process of its own; reading the file not counted. {options.batch} patches at once, but "
+        "where it says one. The threshold is the middle probability of one patch, so that there is a mask, the "
+        "same by all but the whole slices, which are another function. Memory is what each process held at most, on "
+        "the host."
     )
     path = record.write("predict_scan", rows, said=said, packages=packages(peers))
     print(f"{said}\n\n{record.table(rows)}\n\nwritten: {path}")
@@ -109,11 +112,11 @@ def write_middle(scan: pathlib.Path, slices: int, path: str) -> int:
 def middle_probability(scan: str, weights: str, options: argparse.Namespace) -> float:
     """The median of what the network says of the patch in the middle of a scan: untrained, it is on one side of any
     threshold chosen beforehand."""
-    config = paper_config(options.width, SIDE, 1)
+    config = paper_config(options.width, PATCH_SIDE, 1)
     hu = read_nifti(pathlib.Path(scan)).hu
-    top, left = ((size - SIDE) // 2 for size in hu.shape[1:])
+    top, left = ((size - PATCH_SIDE) // 2 for size in hu.shape[1:])
     network = unet.network_from_config(config)
-    image = network.images(jnp.asarray(hu[len(hu) // 2, top : top + SIDE, left : left + SIDE][None]))
+    image = network.images(jnp.asarray(hu[len(hu) // 2, top : top + PATCH_SIDE, left : left + PATCH_SIDE][None]))
     return float(jnp.median(jax.jit(network.probability)(read_weights(weights), image)))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import jax
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-PACKAGES = ("jax", "jaxlib", "flax", "optax")
+FRAMEWORKS = ("jax", "jaxlib", "flax", "optax")
 
 
 def device_name() -> str:
@@ -38,7 +38,7 @@ def write(name: str, rows: list[dict], *, said: str, packages: Sequence[str] = (
         "machine": platform.machine(),
         "date": datetime.date.today().isoformat(),
         "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in (*PACKAGES, *packages)},
+        | {name: importlib.metadata.version(name) for name in (*FRAMEWORKS, *packages)},
         "said": said,
         "rows": rows,
     }

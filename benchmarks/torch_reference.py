@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from benchmarks import keras_pipeline as host
 
-LEARNING_RATE, EPOCHS = 1e-5, 150
 ADAM_EPSILON = 1e-7  # Keras'
 
 
@@ -131,8 +130,8 @@ class Trainer:
         self._machine = machine
         fused = machine.device.type == "cuda"
         parameters = machine.model.parameters()
-        self._optimizer = torch.optim.Adam(parameters, LEARNING_RATE, eps=ADAM_EPSILON, fused=fused)
-        decay = LEARNING_RATE / EPOCHS
+        self._optimizer = torch.optim.Adam(parameters, host.LEARNING_RATE, eps=ADAM_EPSILON, fused=fused)
+        decay = host.LEARNING_RATE / host.EPOCHS
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, lambda step: 1.0 / (1.0 + decay * step))
 
     def step(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

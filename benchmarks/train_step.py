@@ -19,8 +19,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import jax
 
 from benchmarks import contest, record
+from benchmarks.contest import OURS
 
-OURS = "ichjax"
 # By the table's names: the module of the work, the environment of its process, further options.
 PEERS = {
     "keras-tensorflow": ("keras_reference", {"KERAS_BACKEND": "tensorflow"}, {}),
@@ -29,8 +29,8 @@ PEERS = {
     "keras-torch": ("keras_reference", {"KERAS_BACKEND": "torch"}, {}),
     "torch": ("torch_reference", {}, {}),
 }
-PACKAGES = {"keras-tensorflow": ("keras", "tensorflow"), "keras-tensorflow-xla": ("keras", "tensorflow")}
-PACKAGES |= {"keras-jax": ("keras",), "keras-torch": ("keras", "torch"), "torch": ("torch",)}
+PEER_PACKAGES = {"keras-tensorflow": ("keras", "tensorflow"), "keras-tensorflow-xla": ("keras", "tensorflow")}
+PEER_PACKAGES |= {"keras-jax": ("keras",), "keras-torch": ("keras", "torch"), "torch": ("torch",)}
 
 
 def contestant(label: str, work: str, **options) -> contest.Contestant:
@@ -84,7 +84,7 @@ def compare(labels: list[str], work: str, *, rounds: int, amount: int | str, nam
 def packages(peers: list[str]) -> tuple[str, ...]:
     """The installed packages whose versions count, each once."""
     installed = importlib.metadata.packages_distributions()  # TensorFlow's may be called tensorflow-cpu
-    return tuple(dict.fromkeys(installed[package][0] for peer in peers for package in PACKAGES[peer]))
+    return tuple(dict.fromkeys(installed[package][0] for peer in peers for package in PEER_PACKAGES[peer]))
 
 
 def add_options(parser: argparse.ArgumentParser, *, gpu: bool) -> None:

@@ -12,7 +12,7 @@ from ichjax.data.cache import CachedScan
 from ichjax.data.splits import Fold
 from ichjax.errors import InputError
 from ichjax.evaluate.publish import publish
-from ichjax.files import claim, read_json, write_json
+from ichjax.files import RESULTS_FILE, claim, read_json, write_json
 from ichjax.methods import base, registry
 from ichjax.train import hosts
 from ichjax.train.log import say
@@ -95,7 +95,7 @@ def _run_fold(method: base.Method, experiment: run.Experiment, fold: Fold, place
 
     In a finished fold only those test subjects are predicted whose scan could not be read before.
     """
-    path = place / f"fold_{fold.index}" / "scores.json"
+    path = place / f"fold_{fold.index}" / score.SCORES_FILE
     done = read_json(path)["subjects"] if path.is_file() else []
     scans = [scan for scan in experiment.part(fold.test) if scan.number not in {row["subject"] for row in done}]
     if done and not scans:
@@ -135,7 +135,7 @@ def _post(method, params, experiment: run.Experiment, fold: Fold, folder: pathli
     """The fold's threshold and kernels: the method's own, or tuned on the fold's validation scans and kept."""
     if experiment.config.predict.tune == "none":
         return method.post
-    if (folder / "post.json").is_file():
+    if (folder / tune.POST_FILE).is_file():
         return tune.read(folder, method.post)
     post = tune.tune(method, params, experiment.part(fold.validation), experiment.config)
     if hosts.is_first():
@@ -176,7 +176,7 @@ def write_results(
     Raises:
       InputError: no fold has been tested yet.
     """
-    records = [read_json(folder / "scores.json") for folder in run.fold_folders(place, "scores.json")]
+    records = [read_json(folder / score.SCORES_FILE) for folder in run.fold_folders(place, score.SCORES_FILE)]
     rows = [row for record in records for row in record["subjects"]]
     if not rows:
         raise InputError(f"{place}: no fold has been tested; expected fold_K/scores.json from `crossval`")
@@ -192,7 +192,7 @@ def write_results(
     results = {"method": name, **method.record(), **origin, **results, "chosen_by_fold": chosen}
     if config.data.splits == "slice_split":
         results["invalid"] = slice_split.INVALID
-    score.write(place / "results.json", results, unreadable=unreadable, rows=rows)
+    score.write(place / RESULTS_FILE, results, unreadable=unreadable, rows=rows)
 
 
 def rebuild(workdir: pathlib.Path) -> None:
@@ -204,10 +204,10 @@ def rebuild(workdir: pathlib.Path) -> None:
     config = run.load_config(workdir)
     for name in (config.method, *config.compare_with):
         place, method = method_folder(workdir, config, name), registry.make(name, config)
-        if name != config.method and not run.fold_folders(place, "scores.json"):
+        if name != config.method and not run.fold_folders(place, score.SCORES_FILE):
             say(f"{method.title}: not tested yet, so not in the report")
             continue
-        old = place / "results.json"
+        old = place / RESULTS_FILE
         unreadable = read_json(old).get("left_out_unreadable", []) if old.is_file() else []
         write_results(config, name, method, place, unreadable=unreadable)
     publish(workdir)

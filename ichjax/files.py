@@ -12,6 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from ichjax.errors import InputError
 
 CLAIM = ".claim"  # a file in a folder that a process is at work in
+# A run's:
+CONFIG_FILE, SPLITS_FILE = "config.json", "splits.json"
+RESULTS_FILE, NOTES_FILE = "results.json", "notes.txt"
 
 
 @contextlib.contextmanager

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from ichjax.data.volume import Volume, hu_digest
 from ichjax.errors import InputError
-from ichjax.files import read_json, write_json
+from ichjax.files import SPLITS_FILE, read_json, write_json
 
-SCANS = "scans.json"
+SCANS_FILE = "scans.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ def write(workdir: pathlib.Path, subjects: Mapping[str, int]) -> None:
       workdir: the run.
       subjects: {`hu_digest` of a scan: number of its subject}.
     """
-    write_json(workdir / SCANS, {"subjects": dict(subjects)})
+    write_json(workdir / SCANS_FILE, {"subjects": dict(subjects)})
 
 
 def read(workdir: pathlib.Path) -> TestFolds:
@@ -38,10 +38,10 @@ def read(workdir: pathlib.Path) -> TestFolds:
     Raises:
       InputError: one of the two files is damaged.
     """
-    if not (workdir / SCANS).is_file():
+    if not (workdir / SCANS_FILE).is_file():
         return TestFolds({})
-    subjects = read_json(workdir / SCANS).get("subjects")
-    folds = read_json(workdir / "splits.json").get("folds", [])  # none where a split leaks
+    subjects = read_json(workdir / SCANS_FILE).get("subjects")
+    folds = read_json(workdir / SPLITS_FILE).get("folds", [])  # none where a split leaks
     try:
         tests = {number: k for k, fold in enumerate(folds) for number in fold["test"]}
         return TestFolds({key: (tests[number],) if number in tests else () for key, number in subjects.items()})

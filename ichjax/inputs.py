@@ -19,7 +19,7 @@ from ichjax.train.log import say
 UID = re.compile(r"\d+(\.\d+){4,}")
 WORLD = "_world"  # ends the name of a scan's second form, on a straight grid
 MOST_PARTS = 4  # of a path, in a name
-OUTPUT = "prediction.json"  # a folder with it is our own output, and holds no input
+PREDICTION_FILE = "prediction.json"  # a folder with it is our own output, and holds no input
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -143,7 +143,7 @@ def _sources_at(path: pathlib.Path, series: int | None) -> list[Source]:
 def _nifti_files(folder: pathlib.Path) -> list[pathlib.Path]:
     """NIfTI files at any depth, but hidden ones, those that `predict` wrote, and second forms that `convert` wrote."""
     everything = list(files_below(folder))
-    ours = {file.parent for file in everything if file.name == OUTPUT}
+    ours = {file.parent for file in everything if file.name == PREDICTION_FILE}
     files = {file for file in everything if nifti.is_nifti_name(file.name) and file.is_file()}
     return sorted(file for file in files if _first_form(file) not in files and file.parent not in ours)
 

@@ -31,7 +31,7 @@ def run_folds(method: base.Method, experiment: run.Experiment, place: pathlib.Pa
         raise InputError(f"config.predict.tune is {config.predict.tune!r}; expected 'none' with the split over slices")
     say(f"WARNING: {experiment.folds.notes[0]}")
     folders = [place / f"fold_{fold.index}" for fold in folds]
-    if (folders[-1] / "scores.json").is_file():
+    if (folders[-1] / score.SCORES_FILE).is_file():
         say("finished before")
         return
     params = []
@@ -46,7 +46,7 @@ def run_folds(method: base.Method, experiment: run.Experiment, place: pathlib.Pa
     for fold, folder in zip(folds, folders, strict=True):
         record = {"chosen": method.chosen(params[fold.index]), "chosen_on": method.post.chosen_on}
         record["subjects"] = rows if fold is folds[-1] else []
-        write_json(folder / "scores.json", {**run.provenance(config), **record})
+        write_json(folder / score.SCORES_FILE, {**run.provenance(config), **record})
 
 
 def _part(experiment: run.Experiment, part: dict[int, np.ndarray]) -> list[CachedScan]:

@@ -3,7 +3,7 @@
 import pathlib
 
 from ichjax.errors import InputError
-from ichjax.files import read_json
+from ichjax.files import CONFIG_FILE, RESULTS_FILE, read_json
 
 LIMITS = """\
 - For research. Not a medical device: nobody has shown that it is safe or useful for patients.
@@ -21,7 +21,7 @@ def write(workdir: pathlib.Path, about: dict, *, method: str) -> str:
       about: what `export` says of the program.
       method: `Method.card`.
     """
-    config = read_json(workdir / "config.json")
+    config = read_json(workdir / CONFIG_FILE)
     synthetic = config.get("data", {}).get("synthetic")
     data = "synthetic head CTs (phantoms); it has never seen a patient" if synthetic else "the data set named in config"
     lines = [
@@ -48,7 +48,7 @@ def write(workdir: pathlib.Path, about: dict, *, method: str) -> str:
 
 def _scores(workdir: pathlib.Path) -> list[str]:
     try:
-        results = read_json(workdir / "results.json")
+        results = read_json(workdir / RESULTS_FILE)
     except InputError:
         return ["No fold of this run has been tested."]
     paper, free = results["conventions"]["paper"], results["hemorrhage_free"]

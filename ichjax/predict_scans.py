@@ -53,7 +53,7 @@ def predict_scans(
       InputError: the run cannot be read, or another process is writing to the output.
     """
     trained = trained_runs.load_run(workdir, fold=fold, **fields)
-    sources, problems = find_sources(inputs, series=series, taken=(scan_folder.SEGMENTATIONS, worklist.FILE))
+    sources, problems = find_sources(inputs, series=series, taken=(scan_folder.SEGMENTATIONS, worklist.WORKLIST_FILE))
     for problem in problems:
         say(f"left out: {problem}")
     rows = [worklist.failed("", problem) for problem in problems]

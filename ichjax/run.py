@@ -15,7 +15,7 @@ from ichjax import config as configs
 from ichjax.data import cache, ct_ich_tables, layouts, slice_split, source, splits
 from ichjax.data.subjects import Dataset
 from ichjax.errors import InputError
-from ichjax.files import CLAIM, read_json, write_json, write_text
+from ichjax.files import CLAIM, CONFIG_FILE, NOTES_FILE, SPLITS_FILE, read_json, write_json, write_text
 from ichjax.native import library
 from ichjax.train import hosts
 from ichjax.train.log import say
@@ -73,7 +73,7 @@ def open_experiment(config: ml_collections.ConfigDict, workdir: pathlib.Path) ->
     with hosts.first_before_others("data set"):
         dataset = open_dataset(config)
     leaking = config.data.splits == "slice_split"
-    folds = None if leaking else _folds(config, dataset, workdir / "splits.json", begun)
+    folds = None if leaking else _folds(config, dataset, workdir / SPLITS_FILE, begun)
     with hosts.first_before_others("scans"):
         scans, problems = cache.open_scans(dataset.subjects)
     for problem in problems.values():
@@ -92,18 +92,18 @@ def open_experiment(config: ml_collections.ConfigDict, workdir: pathlib.Path) ->
     for note in notes[:NOTES_SHOWN]:
         say(f"note: {note}")
     if len(notes) > NOTES_SHOWN:
-        say(f"note: {len(notes) - NOTES_SHOWN} more in {workdir / 'notes.txt'}")
+        say(f"note: {len(notes) - NOTES_SHOWN} more in {workdir / NOTES_FILE}")
     return Experiment(config, dataset, folds, {scan.number: scan for scan in scans}, problems)
 
 
 def _put_on_record(config, workdir: pathlib.Path, dataset: Dataset, folds, notes: list[str]) -> None:
     """Writes splits.json, config.json and notes.txt."""
     if config.data.splits == "slice_split":
-        write_json(workdir / "splits.json", {"order": "slice_split", "seed": folds.seed, "notes": list(folds.notes)})
+        write_json(workdir / SPLITS_FILE, {"order": "slice_split", "seed": folds.seed, "notes": list(folds.notes)})
     else:
-        splits.write(folds, workdir / "splits.json")
-    write_json(workdir / "config.json", on_record(config, dataset))
-    write_text(workdir / "notes.txt", "".join(f"{note}\n" for note in notes))
+        splits.write(folds, workdir / SPLITS_FILE)
+    write_json(workdir / CONFIG_FILE, on_record(config, dataset))
+    write_text(workdir / NOTES_FILE, "".join(f"{note}\n" for note in notes))
 
 
 def gather(notes: Iterable[str]) -> list[str]:
@@ -168,7 +168,7 @@ def load_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
     Raises:
       InputError: there is none, or it has fields that this version does not know.
     """
-    path = workdir / "config.json"
+    path = workdir / CONFIG_FILE
     if not workdir.is_dir():
         raise InputError(f"{workdir}: no such folder; expected the work directory of `train` or `crossval`")
     if not path.is_file():

@@ -16,14 +16,14 @@ from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.evaluate import figures
 from ichjax.files import atomic, read_json, write_json
-from ichjax.inputs import OUTPUT, Source
+from ichjax.inputs import PREDICTION_FILE, Source
 from ichjax.trained import Found, TrainedRun
 
 SEGMENTATIONS = "dicom_seg"  # a folder of its own in the output: what is in it names the patient
 MASK, SCAN, PROBABILITY, OVERLAY = "mask.nii.gz", "scan.nii.gz", "probability.nii.gz", "overlay.png"
 SCAN_WORLD, MASK_WORLD = "scan_world.nii.gz", "mask_world.nii.gz"
-ALWAYS = {MASK, OVERLAY, OUTPUT}
-OURS = ALWAYS | {SCAN, PROBABILITY, SCAN_WORLD, MASK_WORLD}
+ALWAYS = {MASK, OVERLAY, PREDICTION_FILE}
+OUTPUT_FILES = ALWAYS | {SCAN, PROBABILITY, SCAN_WORLD, MASK_WORLD}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +54,11 @@ def kept(folder: pathlib.Path, source: Source, trained: TrainedRun, volume: Volu
     if not folder.exists():
         return None
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.is_dir() else set()
-    if OUTPUT not in names or names - OURS:
+    if PREDICTION_FILE not in names or names - OUTPUT_FILES:
         raise InputError(f"{folder}: holds something else; expected another --output")
     if wanted.overwrite:
         return None
-    found = read_json(folder / OUTPUT)
+    found = read_json(folder / PREDICTION_FILE)
     if found.get("scan_digest") != volumes.scan_digest(volume):
         raise InputError(f"{folder}: holds another scan's prediction; expected another --output, or --overwrite")
     if found.get("run_digest") != trained.identity:
@@ -74,7 +74,7 @@ def others(output: pathlib.Path, trained: TrainedRun, rows: Sequence[dict]) -> l
     """Lines of the worklist for the scans that this run predicted before and that `rows` do not name."""
     named = {row["scan"] for row in rows}
     found = []
-    for path in sorted(output.glob(f"*/{OUTPUT}")):
+    for path in sorted(output.glob(f"*/{PREDICTION_FILE}")):
         name = path.parent.name
         if name not in named and not name.startswith("."):
             with contextlib.suppress(InputError, KeyError, TypeError, AttributeError):  # a file of somebody else's
@@ -125,7 +125,7 @@ def write(
         name = folder.name.encode("latin-1", "replace").decode("latin-1")  # the figure's font holds no more for certain
         figures.overlay_sheet(aside / OVERLAY, volume, found.mask, title=f"{name}: {row['volume_ml']:.2f} mL predicted")
         row["seconds"] = round(seconds(), 2)
-        write_json(aside / OUTPUT, row)
+        write_json(aside / PREDICTION_FILE, row)
         if "dicom_seg" not in row:
             segmentation(folder).unlink(missing_ok=True)  # of what was here before
         if folder.exists():

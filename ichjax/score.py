@@ -21,6 +21,7 @@ from ichjax.methods.base import PostProcess, Prediction
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import metrics
 
+SCORES_FILE = "scores.json"  # of a fold
 NOT_COUNTS = ("details", "main", "nominal_spacing", "subtype_scores")  # of a row, beside `protocol.SubjectCounts`
 
 

@@ -20,11 +20,11 @@ from ichjax.errors import InputError
 from ichjax.evaluate import tables
 from ichjax.evaluate.publish import publish
 from ichjax.evaluate.workdir import read_run
-from ichjax.files import write_json, write_text
+from ichjax.files import CONFIG_FILE, NOTES_FILE, RESULTS_FILE, write_json, write_text
 from ichjax.methods.base import PostProcess, Prediction
 from ichjax.train.log import say
 
-MOST_LABELS = 20  # an integer file with more than these is no mask of several labels
+MAX_MASK_LABELS = 20  # an integer file with more than these is no mask of several labels
 SCALE = 32767  # probabilities pass through int16 on their way to the scan's orientation
 
 
@@ -85,13 +85,13 @@ def _evaluate(predictions, config, place: pathlib.Path, name: str, *, published:
     origin = run.provenance(config)
     seen = {row["subject"] for row in rows}
     score.write(
-        place / "results.json",
+        place / RESULTS_FILE,
         {"method": name, "title": name, "published": {}, **origin, "scored": sorted(kinds), **results},
         unreadable=[s.number for s in dataset.subjects if s.number not in seen],
         rows=rows,
     )
-    write_json(place / "config.json", run.on_record(config, dataset))
-    write_text(place / "notes.txt", "".join(f"{note}\n" for note in run.gather([*notes, *problems])))
+    write_json(place / CONFIG_FILE, run.on_record(config, dataset))
+    write_text(place / NOTES_FILE, "".join(f"{note}\n" for note in run.gather([*notes, *problems])))
     if published:
         publish(place)
     else:
@@ -191,7 +191,7 @@ def _interpret(array: np.ndarray, name: str) -> tuple[str, Callable[[np.ndarray]
     if low >= 0 and high <= 1:
         return ("mask" if whole else "probability"), lambda values: values.astype(np.float32)
     if whole and low >= 0:
-        if high <= MOST_LABELS or (high == 255 and not ((array > 0) & (array < 255)).any()):
+        if high <= MAX_MASK_LABELS or (high == 255 and not ((array > 0) & (array < 255)).any()):
             return "mask", lambda values: (values > 0).astype(np.float32)
         if array.dtype == np.uint8:
             return "probability", lambda values: values.astype(np.float32) / 255.0

@@ -19,9 +19,6 @@ from ichjax.methods import base, registry
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import metrics
 
-TRAINED_GAP_MM = 5.0  # of a run that does not say on which gaps it was trained
-
-
 FIELDS = (
     *("threshold", "closing_px", "opening_px", "stitch", "mirror", "whole_slices", "batch_size"),
     *("min_max_stretch", "quantize_8bit"),
@@ -81,7 +78,7 @@ class TrainedRun:
     def gap_mm(self) -> float:
         """Between slices of the training scans."""
         trained_on = self.method.trained_on(self.params[0])
-        return TRAINED_GAP_MM if trained_on is None else trained_on.slice_spacing_mm
+        return base.ASSUMED_SLICE_SPACING_MM if trained_on is None else trained_on.slice_spacing_mm
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -137,7 +134,7 @@ def load_run(workdir: str | pathlib.Path, *, fold: int | None = None, **fields) 
         raise InputError(f"config.predict cannot be {fields} ({error})") from error
     configs.check(config)
     method = registry.make(config.method, config)
-    finished = run.fold_folders(workdir, "model.json")
+    finished = run.fold_folders(workdir, base.MODEL_FILE)
     if not finished:
         raise InputError(f"{workdir}: no fold is trained; expected fold_0/model.json from `train` or `crossval`")
     numbers = [run.fold_number(folder) for folder in finished]

@@ -18,6 +18,7 @@ from ichjax.methods.base import Method, PostProcess
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import metrics
 
+POST_FILE = "post.json"  # of a fold
 CHOSEN_ON = "validation subjects of each fold (highest mean Dice in the paper's convention)"
 
 
@@ -71,13 +72,13 @@ def tune(
 
 def read(folder: pathlib.Path, post: PostProcess) -> PostProcess:
     """What `write` left in a fold's folder; where nothing was tuned, the method's own `post`."""
-    path = folder / "post.json"
+    path = folder / POST_FILE
     return PostProcess(**{**read_json(path), "thresholds": post.thresholds}) if path.is_file() else post
 
 
 def write(folder: pathlib.Path, post: PostProcess) -> None:
     """Keeps what was tuned on a fold's validation scans."""
-    write_json(folder / "post.json", post._asdict())
+    write_json(folder / POST_FILE, post._asdict())
 
 
 def counted_thresholds(post: PostProcess, config: ml_collections.ConfigDict) -> tuple[float, ...]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from ichjax.files import write_csv
 from ichjax.train.log import duration, say
 
-FILE = "worklist.csv"
-COLUMNS = (
+WORKLIST_FILE = "worklist.csv"
+WORKLIST_COLUMNS = (
     *("scan", "suspicion", "volume_ml", "abc2_ml", "lesions", "largest_ml", "largest_diameter_mm", "side"),
     *("positive_slices", "slices", "highest_probability", "geometry", "seconds", "warnings", "problem"),
 )
@@ -22,7 +22,7 @@ def row(name: str, found: dict) -> dict:
       found: what its prediction.json holds.
     """
     lesions = found["lesions"]
-    cells = {column: found[column] for column in COLUMNS if column in found}
+    cells = {column: found[column] for column in WORKLIST_COLUMNS if column in found}
     cells |= {
         "scan": name,
         "lesions": len(lesions),
@@ -33,12 +33,12 @@ def row(name: str, found: dict) -> dict:
         "warnings": "; ".join(found["warnings"]),
         "problem": "",
     }
-    return {column: cells[column] for column in COLUMNS}
+    return {column: cells[column] for column in WORKLIST_COLUMNS}
 
 
 def failed(name: str, problem: str) -> dict:
     """A line of the worklist for what could not be predicted."""
-    return {**dict.fromkeys(COLUMNS), "scan": name, "problem": problem}
+    return {**dict.fromkeys(WORKLIST_COLUMNS), "scan": name, "problem": problem}
 
 
 def in_order(rows: Sequence[dict]) -> list[dict]:
@@ -48,7 +48,7 @@ def in_order(rows: Sequence[dict]) -> list[dict]:
 
 def write(output: pathlib.Path, rows: Sequence[dict]) -> None:
     """Writes OUTPUT/worklist.csv."""
-    write_csv(output / FILE, [{name: safe(value) for name, value in row.items()} for row in rows])
+    write_csv(output / WORKLIST_FILE, [{name: safe(value) for name, value in row.items()} for row in rows])
 
 
 def safe(value: object) -> object:
@@ -76,10 +76,10 @@ def say_summary(rows: Sequence[dict], output: pathlib.Path, *, kept: int) -> Non
                 f"{row['lesions']:7} {row['side'] or '-':>8} {slices:7}"
             )
         if len(done) > MOST_SHOWN:
-            say(f"and {len(done) - MOST_SHOWN} more in {output / FILE}")
+            say(f"and {len(done) - MOST_SHOWN} more in {output / WORKLIST_FILE}")
     seconds = sum(row["seconds"] for row in done)
     parts = [f"{len(done) - kept} predicted"] + ([f"{kept} were there already"] if kept else [])
     parts += [f"{len(rows) - len(done)} left out"] if len(done) < len(rows) else []
     if rows and output.is_dir():
-        say(f"{', '.join(parts)}, {duration(seconds)} of work in all; {output / FILE}")
+        say(f"{', '.join(parts)}, {duration(seconds)} of work in all; {output / WORKLIST_FILE}")
     say("research use only: not for diagnosis")

@@ -25,12 +25,12 @@ from PIL import Image
 
 from ichjax import commands, config
 from ichjax.data import phantom
+from ichjax.data.ct_ich_tables import SUBTYPES
 from ichjax.data.splits import PARTS
 from ichjax.ops.patches import grid_shape
 
 pytestmark = pytest.mark.experiments
 ROOT = pathlib.Path(__file__).parents[1]
-SUBTYPES = ("IVH", "IPH", "SAH", "EDH", "SDH")
 NUMBERS = range(49, 57)
 SEED = 2  # of the phantoms: five of eight bleed, all sub-types, both age groups, in every part of the paper's folds
 FEW = {"side": 512, "slice_mm": 25.0, "slices": ((0, 3), (1, 3.99))}  # the real set's matrix, three slices each

@@ -17,9 +17,9 @@ from ichjax.data import layouts
 from ichjax.data.subjects import Scan
 from ichjax.errors import InputError
 from tests import fuzz
+from tests.expected import PREDICTION_FILES
 
 ROOT = pathlib.Path(__file__).parents[1]
-ALWAYS = {"mask.nii.gz", "overlay.png", "prediction.json"}
 MAY_BE = {"scan.nii.gz", "scan_world.nii.gz", "mask_world.nii.gz"}
 MOST_GB = 2.0
 FEW = {"scans": 130, "tables": 70}
@@ -95,7 +95,7 @@ def check_scans(run, sound, folder, count, seed, *, seconds):
     assert there == {row["scan"] for row in rows if not row["problem"]}
     for name in there:
         files = {path.name for path in (folder / "out" / name).iterdir()}
-        assert ALWAYS <= files <= ALWAYS | MAY_BE
+        assert PREDICTION_FILES <= files <= PREDICTION_FILES | MAY_BE
     for case in cases:  # none is passed over in silence
         stem = case.name.split(".")[0]
         told = [row for row in rows if row["scan"].startswith(stem) or stem in row["problem"]]

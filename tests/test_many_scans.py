@@ -15,8 +15,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from tests.expected import PREDICTION_FILES
+
 ROOT = pathlib.Path(__file__).parents[1]
-FILES = {"mask.nii.gz", "overlay.png", "prediction.json"}
 pytestmark = pytest.mark.xdist_group("predict")  # one trained run for all
 
 
@@ -94,7 +95,7 @@ def test_ninety_results_and_ten_lines_also_after_a_kill(tiny_threshold_run, fold
     assert 40 <= len(there) < 90
     assert not (tmp_path / "killed" / "worklist.csv").exists()
     for name in there:
-        assert set(os.listdir(tmp_path / "killed" / name)) >= FILES  # whole, or not at all
+        assert set(os.listdir(tmp_path / "killed" / name)) >= PREDICTION_FILES  # whole, or not at all
     again = start(tiny_threshold_run, folder, tmp_path / "killed", tmp_path / "again.log")
     assert again.wait(timeout=300) == 2
     said = (tmp_path / "again.log").read_text()

@@ -10,9 +10,9 @@ import launch
 from ichjax import inputs, trained
 from ichjax.data import dicom
 from ichjax.errors import InputError
+from tests.expected import PREDICTION_FILES, SLICE_RULE_MM2
 
 TABLE_MM = (0.0, 5.0, 10.0, 18.0)  # the last gap is wider
-FILES = {"mask.nii.gz", "overlay.png", "prediction.json"}
 WORLD = {"scan_world.nii.gz", "mask_world.nii.gz"}
 pytestmark = pytest.mark.xdist_group("predict")  # one trained run for all
 
@@ -62,7 +62,7 @@ def test_nifti_scans_of_a_folder(command, tiny_root, tiny_threshold_run):
     for number in (49, 54):  # of the run's own data: by the fold that held it out
         fold = fold_that_tests(tiny_threshold_run, number)
         folder = there / f"{number:03d}"
-        assert {path.name for path in folder.iterdir()} == FILES
+        assert {path.name for path in folder.iterdir()} == PREDICTION_FILES
         scan, image = nib.load(tiny_root / "ct_scans" / f"{number:03d}.nii"), nib.load(folder / "mask.nii.gz")
         np.testing.assert_array_equal(image.affine, scan.affine)
         assert image.get_data_dtype() == np.uint8
@@ -71,9 +71,9 @@ def test_nifti_scans_of_a_folder(command, tiny_root, tiny_threshold_run):
         row = json.loads((folder / "prediction.json").read_text())
         assert row["volume_ml"] == pytest.approx(mask.sum() * 6 * 6 * 5 / 1000)
         assert row["slices"] == 4
-        large = mask.sum(axis=(0, 1)) * 36 > 43.6  # the rule of the run, in mm2
+        large = mask.sum(axis=(0, 1)) * 36 > SLICE_RULE_MM2  # the rule of the run, in mm2
         assert row["positive_slices"] == (np.flatnonzero(large) + 1).tolist()
-        assert row["rule_mm2"] == 43.6
+        assert row["rule_mm2"] == SLICE_RULE_MM2
         assert row["rule_from"] == "evaluate.slice_rule_mm2 of the run's config.json"
         assert row["geometry"] == "exact"
         assert (row["folds"], row["run_folds"], row["own_scan"]) == ([fold], [0, 1, 2], "held out")
@@ -89,7 +89,7 @@ def test_a_tilted_uneven_dicom_series(command, tiny_root, tiny_threshold_run, ct
     folder = ct_series(tmp_path / "case7", hu, TABLE_MM, tilt_degrees=20)
     status, _, _, there = command(folder)
     assert status == 0
-    assert {path.name for path in (there / "case7").iterdir()} == FILES | WORLD | {"scan.nii.gz"}
+    assert {path.name for path in (there / "case7").iterdir()} == PREDICTION_FILES | WORLD | {"scan.nii.gz"}
     scan, image = (nib.load(there / "case7" / name) for name in ("scan.nii.gz", "mask.nii.gz"))
     np.testing.assert_array_equal(np.asarray(scan.dataobj).transpose(2, 1, 0), hu)  # on disk: columns, rows, slices
     mask = np.asarray(image.dataobj).transpose(2, 1, 0)
@@ -132,7 +132,7 @@ def test_bad_ones_among_good_cost_nothing_but_themselves(command, tiny_root, ct_
         (line,) = [line for line in lines if f"{path.name}: " in line]
         assert "expected" in line or "damaged" in line or "not a readable" in line or "holds no" in line
     assert folders_of(there) == {"049"}
-    assert {path.name for path in (there / "049").iterdir()} == FILES
+    assert {path.name for path in (there / "049").iterdir()} == PREDICTION_FILES
 
 
 def test_only_bad_ones(command, tmp_path):

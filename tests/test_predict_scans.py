@@ -15,8 +15,8 @@ import launch
 from ichjax import scan_folder
 from ichjax import worklist as worklists
 from ichjax.files import claim
+from tests.expected import PREDICTION_FILES
 
-FILES = {"mask.nii.gz", "overlay.png", "prediction.json"}
 pytestmark = pytest.mark.xdist_group("predict")  # one trained run for all
 
 
@@ -82,7 +82,7 @@ def test_a_name_in_any_script(command, tiny_root, tmp_path):
     status, said, output = command(tmp_path / "患者 é 1.nii")  # warnings, as of a glyph that a font lacks, are errors
     assert status == 0
     assert "患者_é_1: " in said
-    assert set(inodes(output / "患者_é_1")) == FILES
+    assert set(inodes(output / "患者_é_1")) == PREDICTION_FILES
     assert [row["scan"] for row in worklist(output)] == ["患者_é_1"]
 
 
@@ -120,8 +120,8 @@ def test_what_is_there_already_is_kept_and_counts(command, tiny_root):
     status, _, _ = command(*scans, options=["--overwrite"])
     after = inodes(output / "049")
     assert status == 0
-    assert set(after) == FILES
-    assert all(after[name] != before[name] for name in FILES)  # written aside and renamed, never in place
+    assert set(after) == PREDICTION_FILES
+    assert all(after[name] != before[name] for name in PREDICTION_FILES)  # written aside and renamed, never in place
 
 
 def test_another_scans_prediction_is_never_taken_for_this_ones(command, tiny_root, tmp_path):
@@ -161,7 +161,7 @@ def test_what_is_not_whole_is_predicted_again(command, tiny_root):
     _, _, output = command(scan)
     (output / "049" / "mask.nii.gz").unlink()
     assert command(scan)[0] == 0
-    assert set(inodes(output / "049")) == FILES
+    assert set(inodes(output / "049")) == PREDICTION_FILES
 
 
 def test_a_folder_of_something_else_is_left_alone(command, tiny_root, tmp_path):
@@ -265,7 +265,7 @@ def test_interrupted_while_writing_nothing_half_is_left(command, tiny_root, tmp_
     status, _, _ = command(scan)
     assert status == 0
     assert {path.name for path in output.iterdir()} == {".claim", "049", "worklist.csv"}
-    assert set(inodes(output / "049")) == FILES
+    assert set(inodes(output / "049")) == PREDICTION_FILES
 
 
 def test_two_at_once_do_not_write_to_one_place(command, tiny_root, tmp_path):
@@ -289,7 +289,7 @@ def test_what_is_asked_for_later_is_predicted_again(command, ct_series, tmp_path
     tags = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4"}
     series = ct_series(tmp_path / "study", head(), (0.0, 5.0, 10.0, 15.0), **tags)
     _, _, output = command(series)
-    there = FILES | {"scan.nii.gz"}
+    there = PREDICTION_FILES | {"scan.nii.gz"}
     assert set(inodes(output / "study")) == there
     assert not (output / "dicom_seg").exists()
     for options, more in ((["--probability"], {"probability.nii.gz"}), (["--probability", "--dicom_seg"], set())):

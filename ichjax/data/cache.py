@@ -20,7 +20,8 @@ from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.files import cache_folder
 
-FORMAT = 3  # part of every digest: raise it when what is stored, or how a scan is read, changes
+HU_FILE, MASK_FILE, META_FILE = "hu.npy", "mask.npy", "meta.json"  # of a scan
+CACHE_FORMAT = 3  # part of every digest: raise it when what is stored, or how a scan is read, changes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ def open_scan(subject: Subject) -> CachedScan:
 
 def _digest(subject: Subject) -> str:
     """A digest of all that a stored scan is made of: how and what is read, the files by name, the labels."""
-    digest = hashlib.blake2b(f"{FORMAT} {subject.layout} {subject.number}".encode(), digest_size=16)
+    digest = hashlib.blake2b(f"{CACHE_FORMAT} {subject.layout} {subject.number}".encode(), digest_size=16)
     digest.update(np.packbits(subject.slice_labels).tobytes() + str(subject.slice_labels.shape).encode())
     for path in layouts.files(subject):
         try:
@@ -141,16 +142,16 @@ def _write(scan: Scan, into: pathlib.Path) -> None:
         "notes": list(scan.notes),
         "hu_digest": volumes.hu_digest(volume),
     }
-    np.save(into / "hu.npy", np.ascontiguousarray(volume.hu))
-    np.save(into / "mask.npy", np.ascontiguousarray(scan.mask))
-    (into / "meta.json").write_text(json.dumps(meta))
+    np.save(into / HU_FILE, np.ascontiguousarray(volume.hu))
+    np.save(into / MASK_FILE, np.ascontiguousarray(scan.mask))
+    (into / META_FILE).write_text(json.dumps(meta))
 
 
 def _open(subject: Subject, place: pathlib.Path) -> CachedScan:
     """Maps a stored scan; OSError, EOFError, ValueError or KeyError where it is missing or not whole."""
-    meta = json.loads((place / "meta.json").read_text())
+    meta = json.loads((place / META_FILE).read_text())
     volume = Volume(
-        hu=np.load(place / "hu.npy", mmap_mode="r"),
+        hu=np.load(place / HU_FILE, mmap_mode="r"),
         affine=np.array(meta["affine"]),
         slice_origins_mm=np.array(meta["slice_origins_mm"]),
         file_shape=tuple(meta["file_shape"]),
@@ -160,7 +161,7 @@ def _open(subject: Subject, place: pathlib.Path) -> CachedScan:
         hu_range=tuple(meta["hu_range"]),
         nominal_spacing=meta["nominal_spacing"],
     )
-    mask = np.load(place / "mask.npy", mmap_mode="r")
+    mask = np.load(place / MASK_FILE, mmap_mode="r")
     if mask.shape != volume.shape:
         raise ValueError(f"mask {mask.shape}, scan {volume.shape}")
     return CachedScan(

@@ -9,6 +9,10 @@ import numpy as np
 from ichjax.data import nifti
 from ichjax.data import volume as volumes
 from ichjax.data.ct_ich_tables import (
+    JPEG_SLICE_TABLE,
+    JPEG_SUBJECT_TABLE,
+    NIFTI_SLICE_TABLE,
+    NIFTI_SUBJECT_TABLE,
     SUBTYPES,
     SliceRows,
     SubjectRow,
@@ -30,12 +34,12 @@ from ichjax.data.subjects import (
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 
-SCANS, MASKS = "ct_scans", "masks"
-SLICE_TABLES = ("hemorrhage_diagnosis_raw_ct.csv", "hemorrhage_diagnosis.csv")
-SUBJECT_TABLES = ("Patient_demographics.csv", "patient_demographics.csv")
-LAYOUT = (
-    f"{SCANS}/ and {MASKS}/ with files such as 049.nii or 049.nii.gz, {SLICE_TABLES[0]} (or {SLICE_TABLES[1]}) "
-    f"and {SUBJECT_TABLES[0]} (or {SUBJECT_TABLES[1]})"
+NIFTI_SCANS, NIFTI_MASKS = "ct_scans", "masks"
+SLICE_TABLES = (NIFTI_SLICE_TABLE, JPEG_SLICE_TABLE)  # the release's own name first
+SUBJECT_TABLES = (NIFTI_SUBJECT_TABLE, JPEG_SUBJECT_TABLE)
+NIFTI_LAYOUT = (
+    f"{NIFTI_SCANS}/ and {NIFTI_MASKS}/ with files such as 049.nii or 049.nii.gz, "
+    f"{SLICE_TABLES[0]} (or {SLICE_TABLES[1]}) and {SUBJECT_TABLES[0]} (or {SUBJECT_TABLES[1]})"
 )
 
 
@@ -49,14 +53,15 @@ def read_dataset(root: pathlib.Path) -> Dataset:
       InputError: the folder is in another layout, or a table cannot be read.
     """
     root = pathlib.Path(root)
-    missing = [f"{folder}/" for folder in (SCANS, MASKS) if not (root / folder).is_dir()]
+    missing = [f"{folder}/" for folder in (NIFTI_SCANS, NIFTI_MASKS) if not (root / folder).is_dir()]
     missing += [] if find_table(root, SLICE_TABLES) else [SLICE_TABLES[0]]
     if missing:
-        raise InputError(f"{root}: lacks {', '.join(missing)}; found {entries(root)}; expected a data set: {LAYOUT}")
-    scans, scan_notes = _numbered_files(root / SCANS)
+        lacks = ", ".join(missing)
+        raise InputError(f"{root}: lacks {lacks}; found {entries(root)}; expected a data set: {NIFTI_LAYOUT}")
+    scans, scan_notes = _numbered_files(root / NIFTI_SCANS)
     if not scans:
-        raise InputError(f"{root}: no scan in {SCANS}/; expected files such as 049.nii or 049.nii.gz")
-    masks, mask_notes = _numbered_files(root / MASKS)
+        raise InputError(f"{root}: no scan in {NIFTI_SCANS}/; expected files such as 049.nii or 049.nii.gz")
+    masks, mask_notes = _numbered_files(root / NIFTI_MASKS)
     tables = find_table(root, SLICE_TABLES), find_table(root, SUBJECT_TABLES)
     subjects, notes = tabled_subjects(scans, masks, *tables, layout="nifti")
     return Dataset(root, subjects, (*scan_notes, *mask_notes, *notes))
@@ -176,7 +181,7 @@ def load_scan(subject: Subject) -> Scan:
         mask = _load_mask(subject, volume)
     else:
         mask = np.zeros(volume.shape, np.uint8)
-        notes.append(empty_mask_note(subject, f"{MASKS}/"))
+        notes.append(empty_mask_note(subject, f"{NIFTI_MASKS}/"))
     labels, label_notes = labels_on_slices(subject, file_order(volume))
     return with_disagreements(Scan(subject, volume, mask, labels, (*notes, *label_notes)))
 

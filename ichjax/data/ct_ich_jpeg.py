@@ -8,7 +8,7 @@ from PIL import Image
 
 from ichjax.data import ct_ich
 from ichjax.data import volume as volumes
-from ichjax.data.ct_ich_tables import ranges
+from ichjax.data.ct_ich_tables import JPEG_SLICE_TABLE, JPEG_SUBJECT_TABLE, ranges
 from ichjax.data.subjects import (
     Dataset,
     Scan,
@@ -18,17 +18,17 @@ from ichjax.data.subjects import (
     labels_on_slices,
     with_disagreements,
 )
-from ichjax.data.volume import Volume
+from ichjax.data.volume import BONE_WINDOW_HU, BRAIN_WINDOW_HU, Volume
 from ichjax.errors import InputError
 
-SCANS, BRAIN, BONE = "Patients_CT", "brain", "bone"
-SLICE_TABLE, SUBJECT_TABLE = "hemorrhage_diagnosis.csv", "patient_demographics.csv"
-LAYOUT = f"{SCANS}/ with images such as 049/{BRAIN}/14.jpg, {SLICE_TABLE} and {SUBJECT_TABLE}"
-IMAGE = re.compile(r"0*([1-9]\d{0,3})\.jpe?g", re.ASCII | re.IGNORECASE)
-MASK = re.compile(r"0*([1-9]\d{0,3})_HGE_Seg\.jpe?g", re.ASCII | re.IGNORECASE)
-SIDE, BORDER = 650, 5  # pixels of an image along each side, and of them without content at each edge
+JPEG_SCANS, BRAIN_FOLDER, BONE_FOLDER = "Patients_CT", "brain", "bone"
+JPEG_LAYOUT = (
+    f"{JPEG_SCANS}/ with images such as 049/{BRAIN_FOLDER}/14.jpg, {JPEG_SLICE_TABLE} and {JPEG_SUBJECT_TABLE}"
+)
+IMAGE_NAME = re.compile(r"0*([1-9]\d{0,3})\.jpe?g", re.ASCII | re.IGNORECASE)
+MASK_NAME = re.compile(r"0*([1-9]\d{0,3})_HGE_Seg\.jpe?g", re.ASCII | re.IGNORECASE)
+IMAGE_SIDE, IMAGE_BORDER = 650, 5  # pixels of an image along each side, and of them without content at each edge
 SPACING_MM = (5.0, 0.33, 0.33)  # nominal: the paper's figures, nothing in the files says so
-BRAIN_HU, BONE_HU = (-20, 100), (-900, 2300)  # what black and white mean: level 40 width 120, level 700 width 3200
 SATURATED_GREY = 4  # levels from black or white that JPEG's error can make of a saturated pixel
 MASK_GREY = 128  # a mask pixel is brighter: JPEG blurs its edges
 
@@ -42,15 +42,17 @@ def read_dataset(root: pathlib.Path) -> Dataset:
       InputError: there is no subject, no slice table, or a table cannot be read.
     """
     root = pathlib.Path(root)
-    if not (root / SCANS).is_dir():
-        raise InputError(f"{root}: lacks {SCANS}/; expected a data set: {LAYOUT}")
+    if not (root / JPEG_SCANS).is_dir():
+        raise InputError(f"{root}: lacks {JPEG_SCANS}/; expected a data set: {JPEG_LAYOUT}")
     slice_table = ct_ich.find_table(root, ct_ich.SLICE_TABLES[::-1])  # the jpeg release's own name first
     if slice_table is None:
-        raise InputError(f"{root}: lacks {SLICE_TABLE}; expected a data set: {LAYOUT}")
-    folders, notes = _numbered_folders(root / SCANS)
+        raise InputError(f"{root}: lacks {JPEG_SLICE_TABLE}; expected a data set: {JPEG_LAYOUT}")
+    folders, notes = _numbered_folders(root / JPEG_SCANS)
     if not folders:
-        raise InputError(f"{root}: no subject in {SCANS}/; expected folders such as 049/ with {BRAIN}/14.jpg")
-    masks = {number: folder / BRAIN for number, folder in folders.items() if _has_mask(folder / BRAIN)}
+        raise InputError(
+            f"{root}: no subject in {JPEG_SCANS}/; expected folders such as 049/ with {BRAIN_FOLDER}/14.jpg"
+        )
+    masks = {number: folder / BRAIN_FOLDER for number, folder in folders.items() if _has_mask(folder / BRAIN_FOLDER)}
     subject_table = ct_ich.find_table(root, ct_ich.SUBJECT_TABLES[::-1])
     subjects, table_notes = ct_ich.tabled_subjects(folders, masks, slice_table, subject_table, layout="jpeg")
     return Dataset(root, subjects, (*notes, *table_notes))
@@ -74,7 +76,7 @@ def _numbered_folders(place: pathlib.Path) -> tuple[dict[int, pathlib.Path], lis
 
 
 def _has_mask(brain: pathlib.Path) -> bool:
-    return brain.is_dir() and any(MASK.fullmatch(path.name) for path in brain.iterdir())
+    return brain.is_dir() and any(MASK_NAME.fullmatch(path.name) for path in brain.iterdir())
 
 
 def _numbered(folder: pathlib.Path, pattern: re.Pattern) -> dict[int, pathlib.Path]:
@@ -101,8 +103,8 @@ def files(subject: Subject) -> tuple[pathlib.Path, ...]:
     Raises:
       InputError: a slice has two files.
     """
-    brain, bone = subject.scan_path / BRAIN, subject.scan_path / BONE
-    found = (_numbered(brain, IMAGE), _numbered(brain, MASK), _numbered(bone, IMAGE))
+    brain, bone = subject.scan_path / BRAIN_FOLDER, subject.scan_path / BONE_FOLDER
+    found = (_numbered(brain, IMAGE_NAME), _numbered(brain, MASK_NAME), _numbered(bone, IMAGE_NAME))
     return tuple(path for kind in found for path in kind.values())
 
 
@@ -117,15 +119,15 @@ def load_scan(subject: Subject) -> Scan:
       InputError: there is no image, an image or a mask is damaged or not 650 x 650, or there is no mask at all
         although the labels do not rule out a hemorrhage.
     """
-    folder = subject.scan_path / BRAIN
-    images, masks = _numbered(folder, IMAGE), _numbered(folder, MASK)
+    folder = subject.scan_path / BRAIN_FOLDER
+    images, masks = _numbered(folder, IMAGE_NAME), _numbered(folder, MASK_NAME)
     if not images:
         raise InputError(f"{file_name(folder, subject)}: holds no image; expected files such as 14.jpg")
     numbers = np.array(list(images))
     hu, hu_range, notes = _read_hu(subject, images)
     mask = np.zeros(hu.shape, np.uint8)
     if not masks:
-        notes.append(empty_mask_note(subject, f"{BRAIN}/"))
+        notes.append(empty_mask_note(subject, f"{BRAIN_FOLDER}/"))
     for number in sorted(set(masks) & set(images)):
         mask[np.searchsorted(numbers, number)] = _read_image(masks[number], subject) > MASK_GREY
     if lost := sorted(set(masks) - set(images)):
@@ -139,7 +141,7 @@ def load_scan(subject: Subject) -> Scan:
 
 def _read_hu(subject: Subject, images: dict[int, pathlib.Path]) -> tuple[np.ndarray, tuple[int, int], list[str]]:
     """(int16 [D, 640, 640] HU, what they can hold, notes) of a subject's brain and bone images."""
-    bones = _numbered(subject.scan_path / BONE, IMAGE)
+    bones = _numbered(subject.scan_path / BONE_FOLDER, IMAGE_NAME)
     notes = []
     if lost := sorted(set(bones) - set(images)):
         notes.append(f"subject {subject.number}: bone images without a brain image left out: slices {ranges(lost)}")
@@ -151,7 +153,7 @@ def _read_hu(subject: Subject, images: dict[int, pathlib.Path]) -> tuple[np.ndar
     for number, path in images.items():
         bone = None if without else _read_image(bones[number], subject)
         slices.append(grey_to_hu(_read_image(path, subject), bone))
-    return np.stack(slices), BRAIN_HU if without else BONE_HU, notes
+    return np.stack(slices), BRAIN_WINDOW_HU if without else BONE_WINDOW_HU, notes
 
 
 def grey_to_hu(brain: np.ndarray, bone: np.ndarray | None = None) -> np.ndarray:
@@ -166,12 +168,12 @@ def grey_to_hu(brain: np.ndarray, bone: np.ndarray | None = None) -> np.ndarray:
       what it says, at most -20 and at least 100.
     """
     levels = np.arange(256) / 255.0
-    hu = np.rint(BRAIN_HU[0] + levels * (BRAIN_HU[1] - BRAIN_HU[0])).astype(np.int16)[brain]
+    hu = np.rint(BRAIN_WINDOW_HU[0] + levels * (BRAIN_WINDOW_HU[1] - BRAIN_WINDOW_HU[0])).astype(np.int16)[brain]
     if bone is None:
         return hu
-    wide = np.rint(BONE_HU[0] + levels * (BONE_HU[1] - BONE_HU[0])).astype(np.int16)[bone]
-    hu = np.where(brain <= SATURATED_GREY, np.minimum(wide, BRAIN_HU[0]), hu)
-    return np.where(brain >= 255 - SATURATED_GREY, np.maximum(wide, BRAIN_HU[1]), hu).astype(np.int16)
+    wide = np.rint(BONE_WINDOW_HU[0] + levels * (BONE_WINDOW_HU[1] - BONE_WINDOW_HU[0])).astype(np.int16)[bone]
+    hu = np.where(brain <= SATURATED_GREY, np.minimum(wide, BRAIN_WINDOW_HU[0]), hu)
+    return np.where(brain >= 255 - SATURATED_GREY, np.maximum(wide, BRAIN_WINDOW_HU[1]), hu).astype(np.int16)
 
 
 def _read_image(path: pathlib.Path, subject: Subject) -> np.ndarray:
@@ -180,13 +182,13 @@ def _read_image(path: pathlib.Path, subject: Subject) -> np.ndarray:
     try:
         with Image.open(path) as image:
             size = image.size
-            grey = np.asarray(image.convert("L")) if size == (SIDE, SIDE) else None
+            grey = np.asarray(image.convert("L")) if size == (IMAGE_SIDE, IMAGE_SIDE) else None
     except Exception as error:  # Pillow raises many kinds here; all mean the same to a user
         reason = str(error).replace(str(path), path.name).strip() or type(error).__name__
         raise InputError(f"{name}: not a readable image ({reason[:160]}); expected a JPEG") from error
     if grey is None:
-        raise InputError(f"{name}: is {size[0]} x {size[1]} pixels; expected {SIDE} x {SIDE}")
-    return grey[BORDER:-BORDER, BORDER:-BORDER]
+        raise InputError(f"{name}: is {size[0]} x {size[1]} pixels; expected {IMAGE_SIDE} x {IMAGE_SIDE}")
+    return grey[IMAGE_BORDER:-IMAGE_BORDER, IMAGE_BORDER:-IMAGE_BORDER]
 
 
 def _volume(hu: np.ndarray, numbers: np.ndarray, hu_range: tuple[int, int], name: str) -> Volume:

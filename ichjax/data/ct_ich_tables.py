@@ -20,6 +20,10 @@ COLUMN_OF = {
     "EDH": "Epidural",
     "SDH": "Subdural",
 }
+SUBTYPE_COLUMNS = tuple(COLUMN_OF[name] for name in SUBTYPES)
+NIFTI_SLICE_TABLE, NIFTI_SUBJECT_TABLE = "hemorrhage_diagnosis_raw_ct.csv", "Patient_demographics.csv"
+JPEG_SLICE_TABLE, JPEG_SUBJECT_TABLE = "hemorrhage_diagnosis.csv", "patient_demographics.csv"
+FIRST_NUMBER = 49  # the subjects are numbered from it
 LARGEST_SLICE_NUMBER = 4096  # more slices than this is no head CT but a damaged table
 OLDEST_YEARS = 130.0
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}

@@ -14,7 +14,7 @@ from ichjax.data.below import files_below
 from ichjax.data.dicom_choice import Traits
 from ichjax.data.dicom_frames import Frame
 from ichjax.data.dicom_pixels import decode, to_hu
-from ichjax.data.nifti_header import MOST_VOXELS
+from ichjax.data.nifti_header import MAX_FILE_VOXELS
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 
@@ -162,10 +162,10 @@ def _size(frame: Frame) -> np.ndarray:
 def _check_size(frames: Sequence[Frame], size: np.ndarray) -> None:
     """Raises InputError where a series, or a whole multi-frame file of it, is too large to be a head CT's."""
     most = max(len(frames), *(int(frame.get("NumberOfFrames") or 1) for frame in frames))
-    if size.min() < 1 or size.max() > LARGEST_SIDE or size.prod() * most > MOST_VOXELS:
+    if size.min() < 1 or size.max() > LARGEST_SIDE or size.prod() * most > MAX_FILE_VOXELS:
         raise InputError(
             f"{frames[0].path.name}: {most} slices of {size[0]:g} x {size[1]:g} pixels; expected at most "
-            f"{LARGEST_SIDE} along a side and {MOST_VOXELS} in all"
+            f"{LARGEST_SIDE} along a side and {MAX_FILE_VOXELS} in all"
         )
 
 

@@ -7,9 +7,9 @@ from ichjax.data.subjects import Dataset, Scan, Subject, entries
 from ichjax.errors import InputError
 
 # In the order of preference: HU before grey images, where a folder holds both (release 1.3.0).
-MARKS = {"nifti": ct_ich.SCANS, "jpeg": ct_ich_jpeg.SCANS, "own": own_layout.IMAGES}
-LAYOUTS = {"nifti": ct_ich.LAYOUT, "jpeg": ct_ich_jpeg.LAYOUT, "own": own_layout.LAYOUT}
-TITLES = {"nifti": "the nifti release", "jpeg": "the jpeg release (1.0.0 to 1.2.0)", "own": "one's own scans"}
+MARKS = {"nifti": ct_ich.NIFTI_SCANS, "jpeg": ct_ich_jpeg.JPEG_SCANS, "own": own_layout.OWN_IMAGES}
+LAYOUTS = {"nifti": ct_ich.NIFTI_LAYOUT, "jpeg": ct_ich_jpeg.JPEG_LAYOUT, "own": own_layout.OWN_LAYOUT}
+LAYOUT_TITLES = {"nifti": "the nifti release", "jpeg": "the jpeg release (1.0.0 to 1.2.0)", "own": "one's own scans"}
 
 
 def read_dataset(root: pathlib.Path) -> Dataset:
@@ -34,7 +34,7 @@ def is_dataset(root: pathlib.Path) -> bool:
     """Whether a folder is a data set with masks, not just one with a subfolder of such a name."""
     if (root / MARKS["jpeg"]).is_dir():
         return True
-    marks, masks = (MARKS["nifti"], MARKS["own"]), (ct_ich.MASKS, own_layout.MASKS)
+    marks, masks = (MARKS["nifti"], MARKS["own"]), (ct_ich.NIFTI_MASKS, own_layout.OWN_MASKS)
     return any((root / mark).is_dir() and (root / mask).is_dir() for mark, mask in zip(marks, masks, strict=True))
 
 
@@ -61,7 +61,7 @@ def files(subject: Subject) -> tuple[pathlib.Path, ...]:
 
 def _unknown(root: pathlib.Path) -> str:
     """What was found in a folder that is no data set, and what was looked for."""
-    looked = "; ".join(f"{TITLES[layout]}: {LAYOUTS[layout]}" for layout in MARKS)
+    looked = "; ".join(f"{LAYOUT_TITLES[layout]}: {LAYOUTS[layout]}" for layout in MARKS)
     if not root.exists():
         return f"{root}: no such folder; expected a data set in one of these layouts. {looked}"
     if not root.is_dir():

@@ -145,10 +145,7 @@ def write_grid(path: pathlib.Path, array: np.ndarray, affine: np.ndarray) -> Non
     image.set_sform(affine, code=1)
     image.header.set_xyzt_units("mm")
     with atomic(path) as aside:
-        stem = without_ending(aside.name)
-        lower = aside.with_name(stem + aside.name[len(stem) :].lower())  # asked for x.Nii, nibabel writes x.nii
-        nib.save(image, lower)
-        lower.replace(aside)
+        image.to_file_map({"image": nib.FileHolder(filename=str(aside))})  # nib.save would write x.nii for x.Nii
 
 
 def _rigid(affine: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from ichjax.errors import InputError
 
 LARGEST_SHAPE = (2048, 2048, 4096)  # in any order of the axes; more than this is no head CT
-MOST_VOXELS = 2**28  # 512 x 512 x 1024; 2 GB where the file's scaling makes them float64
+MAX_FILE_VOXELS = 2**28  # 512 x 512 x 1024; 2 GB where the file's scaling makes them float64
 LARGEST_OFFSET = 2**20  # bytes before the voxels: header and extensions
 DEFLATE_RATIO = 1100  # no gzip file unpacks to more than this many times its size
 SIZES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
@@ -92,8 +92,8 @@ def _shape(header: nib.Nifti1Header, name: str) -> tuple[int, ...]:
         raise InputError(f"{name}: has {count} dimensions {tuple(lengths)}; expected one 3-D scan")
     if min(inner) < 1 or any(a > b for a, b in zip(sorted(inner), sorted(LARGEST_SHAPE), strict=True)):
         raise InputError(f"{name}: claims the shape {tuple(inner)}; expected at most {LARGEST_SHAPE}")
-    if np.prod(inner, dtype=np.int64) > MOST_VOXELS:
-        raise InputError(f"{name}: claims the shape {tuple(inner)}; expected at most {MOST_VOXELS} voxels")
+    if np.prod(inner, dtype=np.int64) > MAX_FILE_VOXELS:
+        raise InputError(f"{name}: claims the shape {tuple(inner)}; expected at most {MAX_FILE_VOXELS} voxels")
     return tuple(inner)
 
 

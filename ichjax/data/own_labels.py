@@ -9,7 +9,7 @@ from ichjax.data import ct_ich_tables as tables
 from ichjax.data.ct_ich_tables import SUBTYPES
 from ichjax.errors import InputError
 
-COLUMNS = ("id", "age_years", "sex", "slice", *SUBTYPES)
+LABEL_COLUMNS = ("id", "age_years", "sex", "slice", *SUBTYPES)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,10 +57,10 @@ def read(path: pathlib.Path) -> tuple[dict[str, Person], list[str]]:
 
 def _columns(rows: list[tuple[int, list[str]]], path: pathlib.Path) -> dict[str, int]:
     header = [cell.lower() for cell in rows[0][1]] if rows else []
-    columns = {name: header.index(name.lower()) for name in COLUMNS if name.lower() in header}
+    columns = {name: header.index(name.lower()) for name in LABEL_COLUMNS if name.lower() in header}
     if "id" not in columns:
         shown = ", ".join(header[:9]) or "nothing"
-        raise InputError(f"{path.name}: has no column id; found {shown}; expected {', '.join(COLUMNS)}")
+        raise InputError(f"{path.name}: has no column id; found {shown}; expected {', '.join(LABEL_COLUMNS)}")
     return columns
 
 

@@ -21,8 +21,11 @@ from ichjax.data.subjects import (
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 
-IMAGES, MASKS, TABLE = "images", "masks", "labels.csv"
-LAYOUT = f"{IMAGES}/ and {MASKS}/ with files of the same name such as ID.nii.gz or ID.nii, and, if wanted, {TABLE}"
+OWN_IMAGES, OWN_MASKS, LABEL_TABLE = "images", "masks", "labels.csv"
+OWN_LAYOUT = (
+    f"{OWN_IMAGES}/ and {OWN_MASKS}/ with files of the same name such as ID.nii.gz or ID.nii, "
+    f"and, if wanted, {LABEL_TABLE}"
+)
 HIGHEST_LABEL = 255
 
 
@@ -37,21 +40,21 @@ def read_dataset(root: pathlib.Path) -> Dataset:
       InputError: a folder is missing, there is no scan, or labels.csv cannot be read.
     """
     root = pathlib.Path(root)
-    missing = [f"{folder}/" for folder in (IMAGES, MASKS) if not (root / folder).is_dir()]
+    missing = [f"{folder}/" for folder in (OWN_IMAGES, OWN_MASKS) if not (root / folder).is_dir()]
     if missing:
-        raise InputError(f"{root}: lacks {', '.join(missing)}; expected a data set: {LAYOUT}")
-    scans, scan_notes = _files_by_id(root / IMAGES)
-    masks, mask_notes = _files_by_id(root / MASKS)
+        raise InputError(f"{root}: lacks {', '.join(missing)}; expected a data set: {OWN_LAYOUT}")
+    scans, scan_notes = _files_by_id(root / OWN_IMAGES)
+    masks, mask_notes = _files_by_id(root / OWN_MASKS)
     if not scans:
-        raise InputError(f"{root}: no scan in {IMAGES}/; expected files such as ID.nii.gz or ID.nii")
-    people, table_notes = {}, [f"no {TABLE}: age, sex and sub-types are unknown"]
-    if (root / TABLE).is_file():
-        people, table_notes = own_labels.read(root / TABLE)
+        raise InputError(f"{root}: no scan in {OWN_IMAGES}/; expected files such as ID.nii.gz or ID.nii")
+    people, table_notes = {}, [f"no {LABEL_TABLE}: age, sex and sub-types are unknown"]
+    if (root / LABEL_TABLE).is_file():
+        people, table_notes = own_labels.read(root / LABEL_TABLE)
     notes = [*scan_notes, *mask_notes, *table_notes]
     numbers = _numbers(sorted(scans))
     if not all(_is_number(name) for name in scans) or len(set(map(int, scans))) < len(scans):
         notes.append("the IDs are not distinct whole numbers: subjects are numbered from 1 in the order of their IDs")
-    for what, there in ((f"rows in {TABLE}", people), ("a mask", masks)):
+    for what, there in ((f"rows in {LABEL_TABLE}", people), ("a mask", masks)):
         if lost := len(set(there) - set(scans)):
             notes.append(f"IDs that have {what} but no scan: {lost}")
     subjects = []
@@ -138,7 +141,7 @@ def load_scan(subject: Subject) -> Scan:
     volume = nifti.read_nifti(subject.scan_path, name=file_name(subject.scan_path, subject))
     if subject.mask_path is None:
         name = subject.scan_path.name
-        raise InputError(f"{MASKS}/{name} (subject {subject.number}): no such file; expected a mask for every scan")
+        raise InputError(f"{OWN_MASKS}/{name} (subject {subject.number}): no such file; expected a mask for every scan")
     labels, lies = _load_labels(subject)
     volumes.check_same_grid(lies, volume)
     notes = []

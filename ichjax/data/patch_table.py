@@ -9,9 +9,9 @@ import numpy as np
 from ichjax.data.cache import CachedScan
 from ichjax.errors import InputError
 
-AIR_HU = -500  # a patch whose voxels all lie below it shows air alone and teaches nothing
-NEGATIVES = ("matched", "one_slice", "none")
-SLICES = ("all", "hemorrhage")
+ABOVE_AIR_HU = -500  # a patch without a voxel above it shows air alone and teaches nothing
+NEGATIVE_CHOICES = ("matched", "one_slice", "none")
+SLICE_CHOICES = ("all", "hemorrhage")
 ONE_SLICE = 1  # sets the draw of those slices apart from that of an epoch
 
 
@@ -59,7 +59,7 @@ def patch_table(scans: Sequence[CachedScan], *, side: int, stride: int) -> Patch
     columns = []
     for index, scan in enumerate(scans):
         positive = _any_in_patch(scan.mask > 0, side, stride)
-        tissue = _any_in_patch(scan.volume.hu > AIR_HU, side, stride)
+        tissue = _any_in_patch(scan.volume.hu > ABOVE_AIR_HU, side, stride)
         slices, rows, cols = np.indices(positive.shape, dtype=np.int32).reshape(3, -1)
         columns.append(
             (
@@ -102,10 +102,10 @@ class Epochs:
     slices: str = "all"
 
     def __post_init__(self):
-        if self.negatives not in NEGATIVES:
-            raise InputError(f"negatives is {self.negatives!r}; expected one of {', '.join(NEGATIVES)}")
-        if self.slices not in SLICES:
-            raise InputError(f"slices is {self.slices!r}; expected one of {', '.join(SLICES)}")
+        if self.negatives not in NEGATIVE_CHOICES:
+            raise InputError(f"negatives is {self.negatives!r}; expected one of {', '.join(NEGATIVE_CHOICES)}")
+        if self.slices not in SLICE_CHOICES:
+            raise InputError(f"slices is {self.slices!r}; expected one of {', '.join(SLICE_CHOICES)}")
         if self.negatives == "one_slice" and self.slices != "all":
             raise InputError("negatives 'one_slice' come from slices without a hemorrhage; expected slices 'all'")
         if not self.table.positive.any():

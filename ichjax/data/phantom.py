@@ -23,10 +23,11 @@ from ichjax.data import (
     phantom_write_jpeg,
     phantom_write_own,
 )
+from ichjax.data.ct_ich import NIFTI_MASKS
+from ichjax.data.ct_ich_tables import FIRST_NUMBER, SUBTYPES
 from ichjax.data.phantom_reader import read_masks
 from ichjax.errors import InputError
 
-SUBTYPES = ("IVH", "IPH", "SAH", "EDH", "SDH")
 WRITERS = {"nifti": phantom_write, "jpeg": phantom_write_jpeg, "own": phantom_write_own}  # by layout
 ATTEMPTS = 4  # to draw a subject whose planned bleeds can all be seen
 
@@ -174,8 +175,8 @@ def write_dataset(
     root = pathlib.Path(root)
     root.mkdir(parents=True, exist_ok=True)
     if layout == "nifti":
-        (root / "masks").mkdir(exist_ok=True)  # there even if nobody bleeds
-    numbers = range(phantom_plan.FIRST_NUMBER, phantom_plan.FIRST_NUMBER + subjects)
+        (root / NIFTI_MASKS).mkdir(exist_ok=True)  # there even if nobody bleeds
+    numbers = range(FIRST_NUMBER, FIRST_NUMBER + subjects)
     make = functools.partial(_make_and_write, str(root), layout, seed, preset)
     workers = min(workers or len(os.sched_getaffinity(0)), subjects)
     bar = functools.partial(tqdm.tqdm, total=subjects, desc="phantoms", unit="subject", disable=None)

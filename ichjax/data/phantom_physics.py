@@ -11,8 +11,8 @@ ANGLES = 120
 # Three energies: their share of the detected photons, and attenuation of soft tissue and bone relative to the
 # effective energy at which HU are calibrated.
 WEIGHTS = (0.30, 0.45, 0.25)
-SOFT = (1.13, 1.0, 0.90)
-BONE = (1.5, 1.0, 0.72)
+SOFT_ATTENUATION = (1.13, 1.0, 0.90)
+BONE_ATTENUATION = (1.5, 1.0, 0.72)
 WATER_PER_MM = 0.0205  # attenuation of water at the effective energy, 1 / mm
 NOISY_BONE = 1.5  # bone starves a ray of photons more than its mean attenuation says
 PEAK_LP_CM = 4.5  # noise power ~ f exp(-(f / 4.5 lp/cm)^2)
@@ -51,7 +51,7 @@ def back_projector() -> scipy.sparse.csr_matrix:
 def water_table() -> tuple[np.ndarray, np.ndarray]:
     """(what a ray through water reads, what it should read): the scanner's pre-correction for beam hardening."""
     true = np.linspace(0, 12, 400)
-    read = -np.log(sum(w * np.exp(-s * true) for w, s in zip(WEIGHTS, SOFT, strict=True)))
+    read = -np.log(sum(w * np.exp(-s * true) for w, s in zip(WEIGHTS, SOFT_ATTENUATION, strict=True)))
     return read, true
 
 
@@ -112,7 +112,7 @@ def scan_errors(rng: np.random.Generator, soft: np.ndarray, bone: np.ndarray, pi
     p_soft, p_bone = sinograms(soft, bone, pixel_mm)
     intensity = sum(
         np.float32(w) * np.exp(-np.float32(s) * p_soft - np.float32(b) * p_bone)
-        for w, s, b in zip(WEIGHTS, SOFT, BONE, strict=True)
+        for w, s, b in zip(WEIGHTS, SOFT_ATTENUATION, BONE_ATTENUATION, strict=True)
     )
     read, true = water_table()
     error = np.interp(-np.log(intensity), read, true).astype(np.float32) - p_soft - p_bone

@@ -9,7 +9,8 @@ import functools
 
 import numpy as np
 
-FIRST_NUMBER = 49  # subjects of the real set are numbered from 49
+from ichjax.data.ct_ich_tables import FIRST_NUMBER
+
 CHRONIC_INDEX = 21  # subject 70 of the real set is a two-week-old case
 BLOCK = 5  # numbers that are shuffled among themselves
 

@@ -9,9 +9,10 @@ from ichjax.data.phantom_compose import FINE
 
 BLUR_MM = 0.6  # SD of the scanner's in-plane blur
 TAIL, TAIL_MM = 0.10, 1.8  # share and SD of a wider blur, of bone into what lies next to it
-TISSUE_HU = -100  # what is less (air) has no such tail: a scan's skin stays bright
+TAIL_FROM_HU = -100  # what is less (air) has no such tail: a scan's skin stays bright
 VERTEX = 2.1  # rise of the beam-hardening error towards the vertex, fitted to a real scan
 PHOTONS = 1.0e7  # per ray, fitted to a real scan's noise
+SCANNER_RANGE_HU = (-1024, 3071)  # 12 bits
 ORIENTED, GRAIN = 0.45, 1.03  # shares of the streaked and of the fine noise
 
 
@@ -45,12 +46,12 @@ def scan(rng: np.random.Generator, clean: np.ndarray, cavity_cm2: np.ndarray, *,
     out = np.empty((len(clean), side, side), np.int16)
     for k in range(len(clean)):
         sharp = ndimage.gaussian_filter(clean[k], BLUR_MM * FINE / fov_mm, truncate=3.0)
-        tissue = np.maximum(clean[k], TISSUE_HU)
+        tissue = np.maximum(clean[k], TAIL_FROM_HU)
         sharp += TAIL * (ndimage.gaussian_filter(tissue, TAIL_MM * FINE / fov_mm, truncate=3.0) - tissue)
         image = _to_side(sharp, side)
         error, sd = _to_side(np.stack([smooth[k], spread[k]]), side)
         image += error + GRAIN * np.maximum(sd, 0) * phantom_physics.grain(rng, 1, side, fov_mm / side)[0]
-        out[k] = np.clip(np.rint(image), -1024, 3071).astype(np.int16)
+        out[k] = np.clip(np.rint(image), *SCANNER_RANGE_HU).astype(np.int16)
     return out
 
 

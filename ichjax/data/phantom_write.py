@@ -6,11 +6,10 @@ import pathlib
 import nibabel as nib
 import numpy as np
 
+from ichjax.data.ct_ich import NIFTI_MASKS, NIFTI_SCANS
+from ichjax.data.ct_ich_tables import NIFTI_SLICE_TABLE, NIFTI_SUBJECT_TABLE, SUBTYPE_COLUMNS
 from ichjax.files import atomic
 
-SLICE_TABLE = "hemorrhage_diagnosis_raw_ct.csv"
-SUBJECT_TABLE = "Patient_demographics.csv"
-COLUMNS = ("Intraventricular", "Intraparenchymal", "Subarachnoid", "Epidural", "Subdural")
 # On disk a mask is int16 at its extremes; the header's scaling makes about 0 and 255 of them.
 MASK_SLOPE = 255.0 / 65535.0
 MASK_INTER = 32768.0 * MASK_SLOPE
@@ -28,13 +27,13 @@ def write_scan(root: pathlib.Path, subject) -> None:
     to_disk = np.array([[0, 0, 1, 0], [0, -1, 0, subject.hu.shape[1] - 1], [1, 0, 0, 0], [0, 0, 0, 1.0]])
     affine = subject.affine @ to_disk
     hu = nib.Nifti1Image(_disk_axes(subject.hu), affine)
-    _save(hu, affine, root / "ct_scans" / name)
+    _save(hu, affine, root / NIFTI_SCANS / name)
     if subject.mask.any():
         # nibabel takes the array as it is to lie on disk once the header has a slope of its own.
         raw = np.where(_disk_axes(subject.mask), np.int16(32767), np.int16(-32768))
         mask = nib.Nifti1Image(np.asfortranarray(raw), affine)
         mask.header.set_slope_inter(MASK_SLOPE, MASK_INTER)
-        _save(mask, affine, root / "masks" / name)
+        _save(mask, affine, root / NIFTI_MASKS / name)
 
 
 def _disk_axes(array: np.ndarray) -> np.ndarray:
@@ -71,13 +70,13 @@ def subject_row(subject) -> list[str]:
 
 def write_tables(root: pathlib.Path, slice_table, subject_table, *, footer: str) -> None:
     """Writes both label tables from the rows that `slice_rows` and `subject_row` made."""
-    header = ["PatientNumber", "SliceNumber", *COLUMNS, "No_Hemorrhage", "Fracture_Yes_No"]
-    write_csv(root / SLICE_TABLE, [header, *slice_table])
+    header = ["PatientNumber", "SliceNumber", *SUBTYPE_COLUMNS, "No_Hemorrhage", "Fracture_Yes_No"]
+    write_csv(root / NIFTI_SLICE_TABLE, [header, *slice_table])
     kinds = ["Hemorrhage type based on the radiologists diagnosis ", "", "", "", ""]
     first = ["Patient Number", "Age\n(years)", "Gender", *kinds, "Fracture (yes 1/no 0)", "Note1"]
-    second = ["", "", "", *COLUMNS, "", ""]
+    second = ["", "", "", *SUBTYPE_COLUMNS, "", ""]
     blank = [""] * len(first)
-    write_csv(root / SUBJECT_TABLE, [first, second, *subject_table, blank, [footer, *blank[1:]]])
+    write_csv(root / NIFTI_SUBJECT_TABLE, [first, second, *subject_table, blank, [footer, *blank[1:]]])
 
 
 def write_csv(path: pathlib.Path, rows) -> None:

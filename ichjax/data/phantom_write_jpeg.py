@@ -5,16 +5,16 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from ichjax.data.phantom_write import COLUMNS, slice_rows, subject_row, write_csv
+from ichjax.data.ct_ich_jpeg import BONE_FOLDER, BRAIN_FOLDER, IMAGE_SIDE, JPEG_SCANS
+from ichjax.data.ct_ich_tables import JPEG_SLICE_TABLE, JPEG_SUBJECT_TABLE, SUBTYPE_COLUMNS
+from ichjax.data.phantom_write import slice_rows, subject_row, write_csv
+from ichjax.data.volume import BONE_WINDOW_HU, BRAIN_WINDOW_HU
 from ichjax.files import atomic
 
 __all__ = ["on_jpeg_grid", "slice_rows", "subject_row", "write_scan", "write_tables"]
 
-SLICE_TABLE = "hemorrhage_diagnosis.csv"
-SUBJECT_TABLE = "patient_demographics.csv"
-SIDE = 650  # pixels of an image; 214.5 mm at the nominal 0.33 mm, the phantoms' field of view
 QUALITY = 95
-WINDOWS = {"brain": (-20.0, 100.0), "bone": (-900.0, 2300.0)}  # HU that are black and white
+WINDOWS = {BRAIN_FOLDER: BRAIN_WINDOW_HU, BONE_FOLDER: BONE_WINDOW_HU}
 
 
 def write_scan(root: pathlib.Path, subject) -> None:
@@ -25,7 +25,7 @@ def write_scan(root: pathlib.Path, subject) -> None:
       root: the data set's folder.
       subject: a `phantom.PhantomSubject`. Its slice distance is lost: images carry none.
     """
-    place = root / "Patients_CT" / f"{subject.number:03d}"
+    place = root / JPEG_SCANS / f"{subject.number:03d}"
     for window in WINDOWS:
         (place / window).mkdir(parents=True, exist_ok=True)
     for number, (hu, mask) in enumerate(zip(subject.hu, subject.mask, strict=True), start=1):
@@ -34,13 +34,13 @@ def write_scan(root: pathlib.Path, subject) -> None:
             grey = np.clip((drawn - black) / (white - black), 0, 1) * 255
             _save(grey, place / window / f"{number}.jpg")
         if mask.any():
-            _save(255.0 * (on_jpeg_grid(mask) >= 0.5), place / "brain" / f"{number}_HGE_Seg.jpg")
+            _save(255.0 * (on_jpeg_grid(mask) >= 0.5), place / BRAIN_FOLDER / f"{number}_HGE_Seg.jpg")
 
 
 def on_jpeg_grid(plane: np.ndarray) -> np.ndarray:
     """A slice [H, W] by linear interpolation on the release's grid, float32 [650, 650] over the same field of view."""
     image = Image.fromarray(np.ascontiguousarray(plane, np.float32))
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    return np.asarray(image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BILINEAR))
 
 
 def _save(grey: np.ndarray, path: pathlib.Path) -> None:
@@ -51,8 +51,9 @@ def _save(grey: np.ndarray, path: pathlib.Path) -> None:
 
 def write_tables(root: pathlib.Path, slice_table, subject_table, *, footer: str) -> None:
     """Writes both label tables, by that release's names and headers, from `slice_rows` and `subject_row`."""
-    header = ["PatientNumber", "SliceNumber", *COLUMNS, "No_Hemorrhage", "Fracture_Yes_No"]
-    write_csv(root / SLICE_TABLE, [header, *slice_table])
-    people = ["Patient Number", "Age\n(years)", "Gender", *COLUMNS, "Fracture (yes 1/no 0)", "Condition on file"]
+    header = ["PatientNumber", "SliceNumber", *SUBTYPE_COLUMNS, "No_Hemorrhage", "Fracture_Yes_No"]
+    write_csv(root / JPEG_SLICE_TABLE, [header, *slice_table])
+    people = ["Patient Number", "Age\n(years)", "Gender", *SUBTYPE_COLUMNS]
+    people += ["Fracture (yes 1/no 0)", "Condition on file"]
     blank = [""] * len(people)
-    write_csv(root / SUBJECT_TABLE, [people, *subject_table, blank, [footer, *blank[1:]]])
+    write_csv(root / JPEG_SUBJECT_TABLE, [people, *subject_table, blank, [footer, *blank[1:]]])

@@ -6,7 +6,8 @@ import numpy as np
 
 from ichjax.data import nifti
 from ichjax.data import volume as volumes
-from ichjax.data.ct_ich_tables import SUBTYPES
+from ichjax.data.own_labels import LABEL_COLUMNS
+from ichjax.data.own_layout import LABEL_TABLE, OWN_IMAGES, OWN_MASKS
 from ichjax.data.phantom_write import slice_rows, subject_row, write_csv
 
 __all__ = ["slice_rows", "subject_row", "write_scan", "write_tables"]
@@ -24,7 +25,7 @@ def write_scan(root: pathlib.Path, subject) -> None:
     to_disk = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])  # x left, y back, slices upwards
     name = f"{subject.number:03d}.nii.gz"
     volume = volumes.from_file_grid(subject.hu.transpose(2, 1, 0), subject.affine @ to_disk, name=name)
-    for folder, array in (("images", subject.hu), ("masks", subject.mask)):
+    for folder, array in ((OWN_IMAGES, subject.hu), (OWN_MASKS, subject.mask)):
         (root / folder).mkdir(parents=True, exist_ok=True)
         nifti.write_nifti(root / folder / name, array, volume)
 
@@ -33,5 +34,5 @@ def write_tables(root: pathlib.Path, slice_table, subject_table, *, footer: str)
     """Writes labels.csv, a row for each slice, from the rows that `slice_rows` and `subject_row` made."""
     people = {row[0]: (row[1], row[2][:1]) for row in subject_table}
     rows = [[f"{int(row[0]):03d}", *people[row[0]], row[1], *row[2:7]] for row in slice_table]
-    write_csv(root / "labels.csv", [["id", "age_years", "sex", "slice", *SUBTYPES], *rows])
+    write_csv(root / LABEL_TABLE, [LABEL_COLUMNS, *rows])
     (root / README).write_text(f"{footer}\n", encoding="utf-8")

@@ -26,7 +26,7 @@ COHORT = {
 }
 
 # Table 5, and the totals of section 3.3: slices.
-SLICES = {
+SLICE_COUNTS = {
     "by_subtype": {"IVH": 24, "IPH": 73, "SAH": 18, "EDH": 182, "SDH": 56},
     "without": 2173,
     "with": 318,

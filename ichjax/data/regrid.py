@@ -18,7 +18,7 @@ from ichjax.errors import InputError
 from ichjax.files import cache_folder
 
 LARGEST_RATIO = 1.2  # of pixel sizes; beyond it a scan is resampled
-FORMAT = 1  # part of every name in the cache: raise it when the way of resampling changes
+GRID_FORMAT = 1  # part of every name in the cache: raise it when the way of resampling changes
 
 
 class Geometry(NamedTuple):
@@ -91,13 +91,13 @@ def on_grid(scan: CachedScan, grid: Geometry) -> CachedScan:
     """
     if same_grid(own_grid(scan.volume), grid):
         return scan
-    recipe = json.dumps([FORMAT, scan.digest, *grid])
+    recipe = json.dumps([GRID_FORMAT, scan.digest, *grid])
     place = cache_folder() / "grids" / hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()
     try:
-        hu, mask = (np.load(place / name, mmap_mode="r") for name in ("hu.npy", "mask.npy"))
+        hu, mask = (np.load(place / name, mmap_mode="r") for name in (cache.HU_FILE, cache.MASK_FILE))
     except (OSError, EOFError, ValueError):  # not there, or damaged: made anew
         cache.store(place, functools.partial(_write, scan, grid))
-        hu, mask = (np.load(place / name, mmap_mode="r") for name in ("hu.npy", "mask.npy"))
+        hu, mask = (np.load(place / name, mmap_mode="r") for name in (cache.HU_FILE, cache.MASK_FILE))
     return dataclasses.replace(
         scan,
         volume=dataclasses.replace(scan.volume, hu=hu),
@@ -113,8 +113,8 @@ def _write(scan: CachedScan, grid: Geometry, into: pathlib.Path) -> None:
     rows = line_weights(height, row_mm, grid.height, grid.row_mm)
     columns = line_weights(width, column_mm, grid.width, grid.column_mm)
     shape = (depth, grid.height, grid.width)
-    hu = np.lib.format.open_memmap(into / "hu.npy", mode="w+", dtype=np.int16, shape=shape)
-    mask = np.lib.format.open_memmap(into / "mask.npy", mode="w+", dtype=np.uint8, shape=shape)
+    hu = np.lib.format.open_memmap(into / cache.HU_FILE, mode="w+", dtype=np.int16, shape=shape)
+    mask = np.lib.format.open_memmap(into / cache.MASK_FILE, mode="w+", dtype=np.uint8, shape=shape)
     for d in range(depth):
         hu[d] = np.rint(rows @ scan.volume.hu[d].astype(np.float32) @ columns.T)
         if scan.mask[d].any():

@@ -8,12 +8,13 @@ import shutil
 import tempfile
 
 import ichjax
-from ichjax.data import phantom, phantom_write, phantom_write_jpeg, phantom_write_own
+from ichjax.data import phantom, phantom_write_own
+from ichjax.data.ct_ich_tables import JPEG_SUBJECT_TABLE, NIFTI_SUBJECT_TABLE
 from ichjax.files import cache_folder
 
 PACKAGE = pathlib.Path(ichjax.__file__).parent
 SYNTHETIC = b"Synthetic data, no patients: ichjax phantoms"
-SAYS_SO = (phantom_write.SUBJECT_TABLE, phantom_write_jpeg.SUBJECT_TABLE, phantom_write_own.README)
+SAYS_SO = (NIFTI_SUBJECT_TABLE, JPEG_SUBJECT_TABLE, phantom_write_own.README)
 
 
 def dataset_root(root: str, *, preset: str, subjects: int, seed: int, layout: str = "nifti", say=print) -> pathlib.Path:

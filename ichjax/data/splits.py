@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ichjax.data.ct_ich_tables import SUBTYPES
+from ichjax.data.ct_ich_tables import FIRST_NUMBER, SUBTYPES
 from ichjax.data.subjects import Subject
 from ichjax.errors import InputError
 from ichjax.files import read_json, write_json
 
-# The order of subjects in the authors' code (index = number - 49); for 75 subjects it drops 10 to 16.
-FIRST_NUMBER = 49
+# The order of subjects in the authors' code (index = number - `FIRST_NUMBER`); for 75 subjects it drops 10 to 16.
 PAPER_ORDER = (
     31, 39, 21, 33, 34, 5, 54, 2, 67, 15, 68, 10, 53, 29, 44, 76, 59, 73, 77, 71, 61, 69, 50, 32, 6, 37, 57, 75,
     80, 41, 27, 16, 40, 46, 79, 13, 45, 55, 62, 7, 66, 58, 78, 4, 47, 52, 28, 20, 24, 51, 36, 63, 30, 48, 26, 60,

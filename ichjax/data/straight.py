@@ -14,8 +14,8 @@ from ichjax.data.volume import AIR_HU, Volume
 from ichjax.errors import InputError
 
 TOLERANCE = 0.1  # of the smallest voxel side
-RIGHT_ANGLE = 1e-3  # cosine of the angle between two axes, from which on it is none
-MOST_VOXELS = 2**29  # of the new grid: 1 GiB of HU
+MAX_TILT_COSINE = 1e-3  # cosine of the angle between two axes, from which on it is none
+MAX_GRID_VOXELS = 2**29  # of the new grid: 1 GiB of HU
 FINEST_MM, COARSEST_MM = 1.0, 2.0  # between planes of the new grid
 
 
@@ -42,7 +42,7 @@ def is_exact(volume: Volume) -> bool:
 def is_sheared(volume: Volume) -> bool:
     """Whether the axes of the file's affine are not at right angles, so that ITK cannot hold it."""
     axes = volume.file_affine[:3, :3] / np.linalg.norm(volume.file_affine[:3, :3], axis=0)
-    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > RIGHT_ANGLE)
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > MAX_TILT_COSINE)
 
 
 def in_words(volume: Volume) -> str:
@@ -57,7 +57,7 @@ def world_grid(volume: Volume) -> Grid:
     its smallest gap, within `FINEST_MM` and `COARSEST_MM`.
 
     Raises:
-      InputError: it would have more than `MOST_VOXELS`.
+      InputError: it would have more than `MAX_GRID_VOXELS`.
     """
     row_mm, column_mm = volume.pixel_mm
     gaps = np.diff(volume.positions_mm)
@@ -65,9 +65,9 @@ def world_grid(volume: Volume) -> Grid:
     spacing = np.array([column_mm, row_mm, gap])
     lowest, highest = _box(volume)
     shape = np.maximum(np.ceil((highest - lowest) / spacing - 1e-6).astype(int), 1)
-    if shape.prod() > MOST_VOXELS:
+    if shape.prod() > MAX_GRID_VOXELS:
         raise InputError(
-            f"{volume.name}: a straight grid of it would have {shape.prod()} voxels; expected at most {MOST_VOXELS}"
+            f"{volume.name}: a straight grid of it would have {shape.prod()} voxels; expected at most {MAX_GRID_VOXELS}"
         )
     middle = (lowest + highest) / 2
     direction = np.diag([-1.0, -1.0, 1.0]) * spacing

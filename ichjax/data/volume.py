@@ -12,10 +12,12 @@ from ichjax.errors import InputError
 # Axis 0 grows to the head (S), axis 1 to the back (P), axis 2 to the patient's left (L): slices stack upwards,
 # and `hu[d]` drawn as an image is what a radiologist sees, the patient's right on the left of the screen.
 AXES = ("S", "P", "L")
-AIR_HU = -1024  # the lowest HU a CT number can mean; padding below it is clamped
-HU_RANGE = (-1024, 32767)  # what a file of HU can hold; the 8-bit jpeg release holds (-20, 100)
+AIR_HU = -1024  # the lowest HU a CT number can mean; padding below it is clamped, and scans are padded with it
+HU_RANGE = (AIR_HU, 32767)  # what a file of HU can hold; the 8-bit jpeg release holds `BRAIN_WINDOW_HU`
+BRAIN_WINDOW_HU = (-20, 100)  # black and white: level 40, width 120 (paper, section 3.1)
+BONE_WINDOW_HU = (-900, 2300)  # level 700, width 3200
 PLAUSIBLE_MM = {"pixels": (0.05, 20.0), "slices": (0.05, 100.0)}  # sides; heights that slices stand for
-RIGHT_ANGLE = 1e-2  # cosine of the angle between rows and columns up to which it is one
+MAX_SKEW_COSINE = 1e-2  # cosine of the angle between rows and columns up to which it is one
 FARTHEST_MM = 1e5  # from the scanner's origin
 LARGEST_MM = 1e9  # in an affine, so that products of its values stay numbers
 GRID_TOLERANCE = 0.25  # of the smallest voxel side; beyond this a mask lies on other voxels than its scan
@@ -168,10 +170,10 @@ def from_file_grid(
 
 
 def to_hu16(values: np.ndarray) -> np.ndarray:
-    """Rounds HU to int16, clamping padding to -1024 (air)."""
+    """Rounds HU to int16, clamping padding to `AIR_HU`."""
     if np.issubdtype(values.dtype, np.integer):
-        return np.clip(values, AIR_HU, 32767).astype(np.int16)
-    return np.rint(np.clip(values, AIR_HU, 32767)).astype(np.int16)
+        return np.clip(values, *HU_RANGE).astype(np.int16)
+    return np.rint(np.clip(values, *HU_RANGE)).astype(np.int16)
 
 
 def hu_digest(volume: Volume) -> str:
@@ -200,7 +202,7 @@ def check_lengths(volume: Volume) -> Volume:
     """Raises InputError unless the scan's lengths can be a head's, and its rows and columns are at right angles (slices
     may be shifted against each other, as a tilted gantry does); returns the volume."""
     rows, columns = volume.affine[:3, 1] / volume.pixel_mm[0], volume.affine[:3, 2] / volume.pixel_mm[1]
-    if abs(rows @ columns) > RIGHT_ANGLE:
+    if abs(rows @ columns) > MAX_SKEW_COSINE:
         degrees = np.degrees(np.arccos(np.clip(rows @ columns, -1, 1)))
         raise InputError(f"{volume.name}: rows and columns are at {degrees:.1f} degrees; expected a right angle")
     for what, lengths in (("pixels", volume.pixel_mm), ("slices", volume.extent_mm)):

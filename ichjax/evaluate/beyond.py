@@ -6,10 +6,11 @@ import numpy as np
 
 from ichjax.errors import InputError
 from ichjax.evaluate import agreement, calibration, curves
+from ichjax.evaluate.lesions import LEAST_ML
 from ichjax.evaluate.statistics import or_none, summary
 
 LINE_MM = 10.0  # the paper: subjects with bleeds below it scored 0
-LESION_EDGES_ML = (0.05, 0.5, 2.0, 10.0, 30.0)  # the last bin is open
+LESION_EDGES_ML = (LEAST_ML, 0.5, 2.0, 10.0, 30.0)  # the last bin is open
 
 
 def beyond(details: Sequence[Mapping], *, called: Sequence[Sequence[bool]] | None = None, seed: int = 0) -> dict:

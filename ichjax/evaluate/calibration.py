@@ -12,7 +12,7 @@ from ichjax.data.volume import Volume
 from ichjax.evaluate import components
 from ichjax.evaluate.surface import bounding_box
 
-BONE_HU = 150  # above every soft tissue and blood clot, below the skull even in an infant
+SKULL_HU = 150  # above every soft tissue and blood clot, below the skull even in an infant
 COARSE_MM = 1.7  # the grid on which the ring of bone is closed and filled
 CLOSING_MM = 3.4  # radius of the disk that closes gaps in the ring: canals, bone thinned by partial volume
 WIDE_CLOSING_MM = 15.0  # the same in the vault, where the sutures and fontanelles of an infant leave it open
@@ -31,12 +31,12 @@ def intracranial(volume: Volume) -> np.ndarray:
     no closed ring (above the vertex, a large craniectomy, a skull cut by the field of view) has none.
 
     Args:
-      volume: HU. Where the file cannot hold `BONE_HU` (the 8-bit release), what saturates it is bone.
+      volume: HU. Where the file cannot hold `SKULL_HU` (the 8-bit release), what saturates it is bone.
 
     Returns:
       bool [D, H, W].
     """
-    bone = volume.hu > min(BONE_HU, volume.hu_range[1] - 1)
+    bone = volume.hu > min(SKULL_HU, volume.hu_range[1] - 1)
     inside = np.zeros(volume.shape, bool)
     box = (slice(None), *bounding_box(bone)[1:])
     if not bone[box].size:

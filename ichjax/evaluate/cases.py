@@ -11,10 +11,10 @@ from PIL import Image
 from ichjax.data import layouts, nifti
 from ichjax.data import volume as volumes
 from ichjax.data.subjects import Dataset
+from ichjax.data.volume import BRAIN_WINDOW_HU
 from ichjax.errors import InputError
 from ichjax.evaluate.workdir import Run
 
-BRAIN_WINDOW_HU = (-20, 100)  # level 40, width 120
 BODY_HU = -300  # above this is no air
 MARGIN_PX = 8
 

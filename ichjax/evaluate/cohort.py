@@ -38,7 +38,7 @@ def cohort_rows(subjects: Sequence[Mapping]) -> list[dict]:
     Returns:
       [{'table', 'item', 'here', 'paper'}], values as text; 'paper' is '' where the paper has no such figure.
     """
-    rows = _subject_rows(subjects, published.COHORT) + _slice_rows(subjects, published.SLICES)
+    rows = _subject_rows(subjects, published.COHORT) + _slice_rows(subjects, published.SLICE_COUNTS)
     return [dict(zip(("table", "item", "here", "paper"), row, strict=True)) for row in rows]
 
 

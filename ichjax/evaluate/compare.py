@@ -34,7 +34,7 @@ class Score:
     in_figure: bool = True
 
 
-SCORES = (
+COMPARED_SCORES = (
     Score("dice", "Dice", CONVENTIONS["paper"], lambda row: row["dice"], as_paper=True),
     Score("jaccard", "Jaccard", CONVENTIONS["paper"], lambda row: row["jaccard"], as_paper=True, in_figure=False),
     Score("volume_dice", "Dice of the scan", CONVENTIONS["volume"], lambda row: row["volume_dice"], in_figure=False),
@@ -85,9 +85,9 @@ def compare(run_a: pathlib.Path | str, run_b: pathlib.Path | str, output: pathli
     a, b = compare_sides.read_side("A", run_a), compare_sides.read_side("B", run_b)
     shared = compare_sides.shared_subjects(a, b)
     units = units_of(a.run.results, b.run.results)
-    pairs = [_pairs(score, a, b, shared, units) for score in SCORES]
+    pairs = [_pairs(score, a, b, shared, units) for score in COMPARED_SCORES]
     holm = statistics.holm([p.difference["wilcoxon_p"] for p in pairs])
-    rows = [Row(*row) for row in zip(SCORES, pairs, holm, strict=True)]
+    rows = [Row(*row) for row in zip(COMPARED_SCORES, pairs, holm, strict=True)]
     notes = compare_sides.notes(a, b, shared)
     lines = [*_heading(a, b, shared), "", *_table(rows), *_words(notes)]
     if output is not None:
@@ -144,7 +144,7 @@ def _write_p(p: float | None) -> str:
 
 def _footnotes() -> dict[str, int]:
     """{convention in words: its number}, in the order of the scores."""
-    return {words: n for n, words in enumerate(dict.fromkeys(score.in_words for score in SCORES), start=1)}
+    return {words: n for n, words in enumerate(dict.fromkeys(score.in_words for score in COMPARED_SCORES), start=1)}
 
 
 def _words(notes: Sequence[str]) -> list[str]:

@@ -8,15 +8,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ichjax.evaluate.panels import BLUE, GRAY, GRID, INK, RED, plain, white
+from ichjax.evaluate.panels import BLUE, GRAY, GRID_GRAY, INK, RED, plain, white
 
 # Okabe and Ito's palette, a marker with each: (what it means, colour, marker).
 B_BETTER = ("B is better", BLUE, "o")
 A_BETTER = ("A is better", RED, "^")
-ALIKE = ("equal", GRAY, "s")
+EQUAL = ("equal", GRAY, "s")
 WIDTH_IN, ROW_IN = 10.5, 3.5
 TITLE = {"fontsize": 9.5, "color": INK, "loc": "left"}
-MOST_LABELS = 82  # subjects of the whole data set: as many numbers as fit under the axis
+MAX_SUBJECT_TICKS = 82  # subjects of the whole data set: as many numbers as fit under the axis
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,16 +75,16 @@ def _heading(head, name_a: str, name_b: str) -> None:
         head.text(0.012, height, f"{letter}: {name}", fontsize=10, color=INK, va="center", parse_math=False)
     marks = [
         Line2D([], [], color=color, marker=marker, linestyle="", markersize=6, label=label)
-        for label, color, marker in (B_BETTER, A_BETTER, ALIKE)
+        for label, color, marker in (B_BETTER, A_BETTER, EQUAL)
     ]
     marks.append(Line2D([], [], color=INK, linestyle="--", linewidth=1.2, label="mean difference"))
-    marks.append(Line2D([], [], color=GRID, linewidth=7, label="its 95 % interval"))
+    marks.append(Line2D([], [], color=GRID_GRAY, linewidth=7, label="its 95 % interval"))
     head.legend(handles=marks, loc="lower left", bbox_to_anchor=(0.0, -0.02), ncols=5, fontsize=8.5, frameon=False)
 
 
 def _marks(axes, x: np.ndarray, y: np.ndarray, pairs: Pairs) -> None:
     gain = (pairs.b - pairs.a) * (1 if pairs.higher_is_better else -1)
-    for (_, color, marker), chosen in ((B_BETTER, gain > 0), (A_BETTER, gain < 0), (ALIKE, gain == 0)):
+    for (_, color, marker), chosen in ((B_BETTER, gain > 0), (A_BETTER, gain < 0), (EQUAL, gain == 0)):
         style = {"color": color, "markersize": 5.5, "markeredgecolor": "white", "markeredgewidth": 0.5}
         axes.plot(x[chosen], y[chosen], marker, **style, zorder=3)
 
@@ -113,7 +113,7 @@ def _differences(axes, pairs: Pairs) -> None:
     place[order] = np.arange(len(order))
     mean, interval = pairs.difference["mean"], pairs.difference["ci95"]
     if interval is not None:
-        axes.axhspan(*interval, color=GRID, zorder=0, linewidth=0)
+        axes.axhspan(*interval, color=GRID_GRAY, zorder=0, linewidth=0)
     axes.axhline(0, color=GRAY, linewidth=1.0, zorder=1)
     axes.axhline(mean, color=INK, linewidth=1.2, linestyle="--", zorder=2)
     axes.vlines(place, 0, difference, color="#b8c0c9", linewidth=1.0, zorder=2)
@@ -125,7 +125,7 @@ def _differences(axes, pairs: Pairs) -> None:
     axes.set_ylabel(f"B - A: {pairs.axis}", fontsize=9, color=INK)
     axes.set_title(_sentence(pairs), **TITLE)
     plain(axes)
-    labelled = len(order) <= MOST_LABELS
+    labelled = len(order) <= MAX_SUBJECT_TICKS
     axes.set_xticks(range(len(order)) if labelled else [], pairs.subjects[order] if labelled else [], rotation=90)
     axes.tick_params(axis="x", labelsize=float(np.clip(400 / len(order), 5.0, 8.0)))
     axes.grid(False, axis="x")

@@ -9,6 +9,7 @@ import numpy as np
 
 from ichjax.errors import InputError
 from ichjax.evaluate.workdir import Run, collapsed_folds, read_run
+from ichjax.files import RESULTS_FILE
 
 TRUTH_TOLERANCE = 0.01  # of a subject's true volume: runs on other grids round it a little differently
 NAME_LENGTH = 48  # characters of a run's name at most
@@ -49,7 +50,7 @@ def read_side(letter: str, path: pathlib.Path | str) -> Side:
       InputError: as `workdir.read_run`; or results.json lists no subjects, one twice, or one without its figures.
     """
     run = read_run(path)
-    place, subjects = run.path / "results.json", run.results.get("subjects")
+    place, subjects = run.path / RESULTS_FILE, run.results.get("subjects")
     if not isinstance(subjects, list) or not subjects:
         raise InputError(f"{place}: lists no subjects; expected the results of a finished crossval")
     rows = {}

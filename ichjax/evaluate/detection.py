@@ -4,6 +4,8 @@ import numpy as np
 
 from ichjax.evaluate import statistics
 
+DETECTION_RATES = ("sensitivity", "specificity", "accuracy")
+
 
 def called_positive(
     predicted_px: np.ndarray, pixel_mm2: np.ndarray, *, rule_mm2: float, rule_px: int | None = None
@@ -13,7 +15,7 @@ def called_positive(
     Args:
       predicted_px: int [..., S], predicted pixels of each slice.
       pixel_mm2: float [S], the area of a pixel.
-      rule_mm2: a slice is called positive above this area (43.6: the paper's 400 pixels at 0.33 mm).
+      rule_mm2: a slice is called positive above this area.
       rule_px: the rule as a literal number of pixels, which replaces `rule_mm2`; None for the area.
 
     Returns:

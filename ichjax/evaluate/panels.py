@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ichjax.evaluate import sheet
 from ichjax.files import atomic
 
-INK, GRID = "#1d2733", "#d9dde2"
+INK, GRID_GRAY = "#1d2733", "#d9dde2"
 POINTS_A_LETTER = 4.2  # of a caption, on average
 BLUE, RED, GREEN, GRAY = "#0072b2", "#d55e00", "#009e73", "#7b8794"  # Okabe and Ito's, and a gray
 
@@ -29,7 +29,7 @@ def plain(axes) -> None:
     """Takes away what carries no data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GRAY)
-    axes.grid(True, color=GRID, linewidth=0.6)
+    axes.grid(True, color=GRID_GRAY, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(colors=INK, labelsize=8)
 
@@ -112,7 +112,7 @@ def show_slice(
     for name, mask in (masks or {}).items():
         sheet.draw_outline(axes, mask, 0, 0, name, width_points=1.3)
     if title:
-        axes.set_title(title, fontsize=9, color=sheet.INK, parse_math=False)
+        axes.set_title(title, fontsize=9, color=sheet.LIGHT_INK, parse_math=False)
     return shown
 
 
@@ -126,6 +126,6 @@ def caption(figure: Figure, text: str, names: Sequence[str] = ()) -> None:
     tall = figure.get_figheight()
     room = 72 * figure.get_figwidth() - 100 * len(names)  # points left of the legend
     text = textwrap.fill(text, max(24, int(room / POINTS_A_LETTER)))
-    figure.text(0.01, 0.2 / tall, text, va="center", fontsize=8, color=sheet.INK, parse_math=False)
+    figure.text(0.01, 0.2 / tall, text, va="center", fontsize=8, color=sheet.LIGHT_INK, parse_math=False)
     if names:
         sheet.legend(figure, names, height=0.2 / tall, fontsize=8).set_in_layout(False)

@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 
 from ichjax.data.ct_ich_tables import SUBTYPES
 from ichjax.data.subjects import Dataset, file_order, labels_on_slices
+from ichjax.data.volume import BONE_WINDOW_HU, BRAIN_WINDOW_HU
 from ichjax.errors import InputError
 from ichjax.evaluate import cases, overlap, panels, paper_figures_patches
 from ichjax.evaluate.panels import save
 from ichjax.evaluate.workdir import Run
 
-BONE_WINDOW_HU = (-900, 2300)  # level 700, width 3200
 EACH = 4  # best and worst slices
 
 
@@ -167,11 +167,11 @@ def draw_samples(samples: dict[str, Slice | None], shown: dict[tuple[int, int], 
         title = f"{', '.join(s.subtypes)}: subject {s.subject}, slice {s.index + 1}"
         panels.show_slice(plain, gray, view.pixel_mm, title=title)
         panels.show_slice(outlined, gray, view.pixel_mm, {"truth": view.truth})
-    panels.caption(figure, f"Brain window, {_window(cases.BRAIN_WINDOW_HU)}. {SIDES}", ["truth"])
+    panels.caption(figure, f"Brain window, {_window(BRAIN_WINDOW_HU)}. {ORIENTATION_NOTE}", ["truth"])
     return figure
 
 
-SIDES = "The patient's right is at the left. Slices are numbered from the feet. Research use only."
+ORIENTATION_NOTE = "The patient's right is at the left. Slices are numbered from the feet. Research use only."
 
 
 def _window(window_hu: tuple[int, int]) -> str:
@@ -182,9 +182,9 @@ def draw_windows(s: Slice, shown: dict[tuple[int, int], View]) -> Figure:
     """Figure S1: one slice through the brain window and the bone window."""
     view = _of(s, shown)
     figure, grid = panels.board(1, 2, cell_inches=_cell([view], 4.2))
-    for axes, name, window in zip(grid[0], ("Brain", "Bone"), (cases.BRAIN_WINDOW_HU, BONE_WINDOW_HU), strict=True):
+    for axes, name, window in zip(grid[0], ("Brain", "Bone"), (BRAIN_WINDOW_HU, BONE_WINDOW_HU), strict=True):
         panels.show_slice(axes, view.hu, view.pixel_mm, title=f"{name} window, {_window(window)}", limits=window)
-    panels.caption(figure, f"Subject {s.subject}, slice {s.index + 1}. {SIDES}")
+    panels.caption(figure, f"Subject {s.subject}, slice {s.index + 1}. {ORIENTATION_NOTE}")
     return figure
 
 
@@ -199,6 +199,6 @@ def draw_extremes(worst: Sequence[Slice], best: Sequence[Slice], shown: dict[tup
             names = ", ".join(s.subtypes) or "no label"
             title = f"Dice {s.dice:.2f}: subject {s.subject}, slice {s.index + 1} ({names})"
             panels.show_slice(axes, cases.brain_window(view.hu), view.pixel_mm, masks, title=title)
-    text = f"Above the best slices by Dice, below the worst, one a subject. {SIDES}"
+    text = f"Above the best slices by Dice, below the worst, one a subject. {ORIENTATION_NOTE}"
     panels.caption(figure, text, ["truth", "prediction"])
     return figure

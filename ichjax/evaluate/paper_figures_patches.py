@@ -145,9 +145,9 @@ def draw_patches(patches: Sequence[Patch]) -> Figure:
             coloured, p.probability, p.pixel_mm, {"truth": p.truth}, cmap="inferno", limits=(0, 1)
         )
     bar = figure.colorbar(image, ax=list(grid[2]), shrink=0.9, pad=0.01, aspect=14)
-    bar.set_label("probability", color=sheet.INK, fontsize=8)
-    bar.ax.tick_params(colors=sheet.INK, labelsize=8)
-    bar.outline.set_edgecolor(sheet.DIM)
+    bar.set_label("probability", color=sheet.LIGHT_INK, fontsize=8)
+    bar.ax.tick_params(colors=sheet.LIGHT_INK, labelsize=8)
+    bar.outline.set_edgecolor(sheet.DIM_INK)
     text = "Patches as the network takes them, brain window; below, the raw probability. Research use only."
     panels.caption(figure, text, ["truth"])
     return figure

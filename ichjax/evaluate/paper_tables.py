@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from ichjax.data import published
+from ichjax.evaluate.detection import DETECTION_RATES
 from ichjax.evaluate.protocol import CONVENTIONS
 
-SCORES = ("jaccard", "dice", "sensitivity", "specificity")
-RATES = ("sensitivity", "specificity", "accuracy")
+PAPER_SCORES = ("jaccard", "dice", "sensitivity", "specificity")
 STATISTICS = {"min": "minimum", "max": "maximum", "std": "SD", "mean": "mean"}  # in the order of the paper's Table 6
 DIFFERENCE = "difference"  # the last record of the table by age
 
@@ -20,8 +20,8 @@ def table6(methods: Mapping[str, Mapping]) -> list[dict]:
       methods: {name to print: results.json}.
 
     Returns:
-      [{'method', 'statistic', then each of `SCORES`, 'n_...' (subjects it rests on) and 'paper_...', 'in_words'}];
-      fractions, None where a figure does not exist.
+      [{'method', 'statistic', then each of `PAPER_SCORES`, 'n_...' (subjects it rests on) and 'paper_...',
+      'in_words'}]; fractions, None where a figure does not exist.
     """
     records = []
     for name, results in methods.items():
@@ -30,9 +30,9 @@ def table6(methods: Mapping[str, Mapping]) -> list[dict]:
         paper = published.of(results).get("table6", {})
         for statistic, words in STATISTICS.items():
             record = {"method": name, "statistic": words}
-            record |= {score: ours[score][statistic] for score in SCORES}
-            record |= {f"n_{score}": ours[score]["n"] for score in SCORES}
-            record |= {f"paper_{score}": paper.get(score, {}).get(statistic) for score in SCORES}
+            record |= {score: ours[score][statistic] for score in PAPER_SCORES}
+            record |= {f"n_{score}": ours[score]["n"] for score in PAPER_SCORES}
+            record |= {f"paper_{score}": paper.get(score, {}).get(statistic) for score in PAPER_SCORES}
             in_words = (
                 f"Jaccard, Dice: {CONVENTIONS['paper']} Sensitivity, specificity: {CONVENTIONS['slice_detection']}"
             )
@@ -47,8 +47,8 @@ def table7(methods: Mapping[str, Mapping]) -> list[dict]:
       methods: {name to print: results.json}.
 
     Returns:
-      [{'method', 'threshold', then each of `RATES` as the mean over subjects, 'pooled_...' over all slices and
-      'paper_...', 'in_words'}]; fractions. Only the paper's own method has the paper's figures.
+      [{'method', 'threshold', then each of `DETECTION_RATES` as the mean over subjects, 'pooled_...' over all slices
+      and 'paper_...', 'in_words'}]; fractions. Only the paper's own method has the paper's figures.
     """
     records = []
     for name, results in methods.items():
@@ -56,9 +56,9 @@ def table7(methods: Mapping[str, Mapping]) -> list[dict]:
         for row in results["slice_detection"]:
             theirs = paper.get(round(row["threshold"], 6), {})
             record = {"method": name, "threshold": row["threshold"]}
-            record |= {rate: row[rate] for rate in RATES}
-            record |= {f"pooled_{rate}": row["pooled"][rate] for rate in RATES}
-            record |= {f"paper_{rate}": theirs.get(rate) for rate in RATES}
+            record |= {rate: row[rate] for rate in DETECTION_RATES}
+            record |= {f"pooled_{rate}": row["pooled"][rate] for rate in DETECTION_RATES}
+            record |= {f"paper_{rate}": theirs.get(rate) for rate in DETECTION_RATES}
             in_words = f"{CONVENTIONS['slice_detection']} Pooled: {CONVENTIONS['slice_detection_pooled']}"
             records.append({**record, "in_words": in_words})
     return records
@@ -101,7 +101,7 @@ def dice_by_subtype(methods: Mapping[str, Mapping]) -> list[dict]:
       paper's unit.
     """
     records = _of_groups(methods, "by_subtype", "subtype")
-    subjects, slices = published.COHORT["by_subtype"], published.SLICES["by_subtype"]
+    subjects, slices = published.COHORT["by_subtype"], published.SLICE_COUNTS["by_subtype"]
     return [
         {**r, "paper_subjects": subjects.get(r["subtype"]), "paper_slices": slices.get(r["subtype"])} for r in records
     ]

@@ -9,8 +9,6 @@ from ichjax.data.ct_ich_tables import SUBTYPES
 from ichjax.evaluate import detection, overlap, statistics
 from ichjax.evaluate.overlap import Slices
 
-SLICE_RULE_MM2 = 43.6  # the paper's 400 pixels at 0.33 mm
-
 CONVENTIONS = {
     "paper": (
         "Score of each slice whose truth is not empty, mean over these slices of a subject, then mean over the "
@@ -76,7 +74,7 @@ def results(
     main: int | Mapping[int, int],
     chosen_on: str,
     chosen: object = None,
-    slice_rule_mm2: float = SLICE_RULE_MM2,
+    slice_rule_mm2: float,
     slice_rule_px: int | None = None,
     leave_out: Sequence[int] = (),
     seed: int = 0,

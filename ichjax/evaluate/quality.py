@@ -5,19 +5,19 @@ Limits were set by looking at phantoms (one of them lies too low: its skull is c
 
 import numpy as np
 
+from ichjax.data.regrid import same_pixels
 from ichjax.data.volume import Volume
 from ichjax.evaluate import calibration
 from ichjax.evaluate.overlap import dice
 
-BONE_HU, SKIN_HU = 300, -200
-BRAIN_HU = (15.0, 50.0)  # of the median inside the skull
+BONE_HU, SKIN_HU = 300, -200  # a voxel above the first is bone; above the second, part of the head
+BRAIN_MEDIAN_HU = (15.0, 50.0)  # of the median inside the skull
 CUT_SLICES = 2  # with bone at the edge of the image
 MISSING = 1.7  # times both neighbouring gaps: a slice is missing; a step to another spacing is none
 WIDER = 1.05  # times as long: of 56 phantoms and a real head the inside is 0.74 to 0.89 times as wide as long
 LARGER = 1.3  # times the area below: heads are smallest at the vertex
-ALIKE = 0.75  # Dice of the outline with its mirror image
+MIN_SYMMETRY = 0.75  # Dice of the outline with its mirror image
 END_SHARE = 0.2  # of the slices, at each end
-PIXEL_RATIO = 1.2  # to the training's
 
 
 def warnings(volume: Volume, *, trained_pixel_mm: tuple[float, float] | None = None) -> list[str]:
@@ -29,11 +29,9 @@ def warnings(volume: Volume, *, trained_pixel_mm: tuple[float, float] | None = N
     """
     inside = calibration.intracranial(volume)
     found = _field_of_view(volume) + _gaps(volume) + _values(volume, inside) + _orientation(volume, inside)
-    if trained_pixel_mm is not None:
-        ratios = np.asarray(volume.pixel_mm) / np.asarray(trained_pixel_mm)
-        if (ratios > PIXEL_RATIO).any() or (ratios < 1 / PIXEL_RATIO).any():
-            sizes = [f"{rows:.2f} x {columns:.2f} mm" for rows, columns in (volume.pixel_mm, trained_pixel_mm)]
-            found.append(f"pixels of {sizes[0]}; the network was trained on {sizes[1]}")
+    if trained_pixel_mm is not None and not same_pixels(volume.pixel_mm, trained_pixel_mm):
+        sizes = [f"{rows:.2f} x {columns:.2f} mm" for rows, columns in (volume.pixel_mm, trained_pixel_mm)]
+        found.append(f"pixels of {sizes[0]}; the network was trained on {sizes[1]}")
     return found
 
 
@@ -58,7 +56,7 @@ def _gaps(volume: Volume) -> list[str]:
 def _values(volume: Volume, inside: np.ndarray) -> list[str]:
     if not inside.any():
         return ["no closed skull was found"]
-    median, (low, high) = float(np.median(volume.hu[inside])), BRAIN_HU
+    median, (low, high) = float(np.median(volume.hu[inside])), BRAIN_MEDIAN_HU
     if low <= median <= high:
         return []
     return [f"the median inside the skull is {median:.0f} HU; expected {low:.0f} to {high:.0f}"]
@@ -78,7 +76,7 @@ def _orientation(volume: Volume, inside: np.ndarray) -> list[str]:
             found.append(f"the inside of the skull is {size}: rows and columns may be swapped")
     box = _outline(head)
     mirrored = float(dice(box.sum(), box.sum(), (box & box[:, ::-1]).sum(), empty=np.nan))
-    if mirrored < ALIKE:
+    if mirrored < MIN_SYMMETRY:
         found.append(f"the head is not alike on both sides (Dice {mirrored:.2f} with its mirror image)")
     few = max(int(END_SHARE * len(areas)), 1)
     bottom, top = areas[:few].mean(), areas[-few:].mean()

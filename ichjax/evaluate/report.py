@@ -52,7 +52,7 @@ def render(run: Run) -> str:
         script=_verbatim("report.js"),
         colors={"truth": outlines.TRUTH_COLOR, "prediction": outlines.PREDICTION_COLOR},
         conventions=CONVENTIONS,
-        columns=tables.COLUMNS,
+        columns=tables.SUMMARY_COLUMNS,
         marks=tables.footnotes(),
         summary=tables.summary(run.methods),
         threshold_texts={name: tables.threshold_text(results) for name, results in run.methods.items()},

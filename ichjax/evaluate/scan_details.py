@@ -5,10 +5,7 @@ import numpy as np
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.evaluate import calibration, curves, detection, lesions, overlap, statistics
-from ichjax.evaluate.surface import bounding_box, surface
-
-RULE_MM2 = 43.6  # the paper's 400 pixels at 0.33 mm
-TOLERANCE_MM = 2.0
+from ichjax.evaluate.surface import TOLERANCE_MM, bounding_box, surface
 
 
 def scan_details(
@@ -17,7 +14,7 @@ def scan_details(
     probability: np.ndarray | None,
     volume: Volume,
     *,
-    rule_mm2: float = RULE_MM2,
+    rule_mm2: float,
     seams: tuple[int, int] | None = None,
     slice_scores: np.ndarray | None = None,
 ) -> dict:

@@ -19,8 +19,8 @@ MOST_SLICES = 64
 WIDTH_INCHES = 15.0
 BAR_MM = 50
 GAP_PX = 2  # black, between neighbours
-PAPER, INK, DIM = "#0b0d10", "#e8ecf0", "#a9b3bd"
-LABEL = {"fontsize": 8, "color": INK, "path_effects": [withStroke(linewidth=1.5, foreground=PAPER)]}
+PAPER, LIGHT_INK, DIM = "#0b0d10", "#e8ecf0", "#a9b3bd"
+LABEL = {"fontsize": 8, "color": LIGHT_INK, "path_effects": [withStroke(linewidth=1.5, foreground=PAPER)]}
 STYLES = {
     "truth": (outlines.TRUTH_COLOR, "solid"),
     "prediction": (outlines.PREDICTION_COLOR, (0, (3.0, 1.6))),
@@ -149,15 +149,15 @@ def _scale_bar(axes, volume: Volume, height: int) -> None:
     """A bar of `BAR_MM` in the lower left corner of the first slice."""
     length = BAR_MM / volume.pixel_mm[1]
     y = 0.965 * height
-    axes.plot([4, 4 + length], [y, y], color=INK, linewidth=2, solid_capstyle="butt")
+    axes.plot([4, 4 + length], [y, y], color=LIGHT_INK, linewidth=2, solid_capstyle="butt")
     text = f"{BAR_MM} {units(volume.nominal_spacing).mm}"
     axes.text(4 + length / 2, y - 0.015 * height, text, ha="center", va="bottom", **LABEL)
 
 
 def _words(figure: Figure, title: str, text: str, names: list[str]) -> None:
     tall = figure.get_figheight()
-    figure.text(0.008, 1 - 0.25 / tall, title, va="center", fontsize=11, color=INK, parse_math=False)
-    figure.text(0.008, 0.2 / tall, text, va="center", fontsize=8, color=INK, parse_math=False)
+    figure.text(0.008, 1 - 0.25 / tall, title, va="center", fontsize=11, color=LIGHT_INK, parse_math=False)
+    figure.text(0.008, 0.2 / tall, text, va="center", fontsize=8, color=LIGHT_INK, parse_math=False)
     legend(figure, names, height=1 - 0.25 / tall, fontsize=9)
 
 
@@ -166,5 +166,5 @@ def legend(figure: Figure, names: Sequence[str], *, height: float, fontsize: flo
     lines = [Line2D([], [], color=STYLES[n][0], linestyle=STYLES[n][1], linewidth=1.6, label=n) for n in names]
     return figure.legend(
         handles=lines, loc="center right", bbox_to_anchor=(0.995, height), ncols=len(lines), frameon=False,
-        labelcolor=INK, fontsize=fontsize, borderpad=0, handlelength=3,
+        labelcolor=LIGHT_INK, fontsize=fontsize, borderpad=0, handlelength=3,
     )  # fmt: skip

@@ -24,10 +24,15 @@ CELLS = """
     eff beeh ffff eff efgi beh eff ff ee eee cce deeh cce beeh cccc cce eee eeee beeh eee deeh eee cce ee ehj eehh
     cefi deh cegi beh cce cc eehj eee eff ee egg ee ee e
 """
+TOLERANCE_MM = 2.0  # of the surface Dice
 
 
 def surface(
-    truth: np.ndarray, prediction: np.ndarray, spacing_mm: tuple[float, float, float], *, tolerance_mm: float = 2.0
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    *,
+    tolerance_mm: float = TOLERANCE_MM,
 ) -> dict:
     """Surface Dice at a tolerance, and the 95th percentile of the Hausdorff distance (Nikolov et al., 2018).
 

@@ -26,7 +26,7 @@ class Column:
     heads: tuple[str, str] = ("", "")  # the title in two short lines, for a terminal
 
 
-COLUMNS = (
+SUMMARY_COLUMNS = (
     Column("dice", "Dice", "paper", heads=("Dice", "")),
     Column("jaccard", "Jaccard", "paper", heads=("Jaccard", "")),
     Column("volume_dice", "Dice of the scan", "volume", heads=("Dice of", "scan")),
@@ -123,11 +123,15 @@ def summary_text(methods: Mapping[str, Mapping]) -> str:
     """
     rows, units = summary(methods), units_of(*methods.values())
     marks = footnotes()
-    table = [["Method", *(line.strip() for line in heads)] for heads in zip(*(c.heads for c in COLUMNS), strict=True)]
+    table = [
+        ["Method", *(line.strip() for line in heads)] for heads in zip(*(c.heads for c in SUMMARY_COLUMNS), strict=True)
+    ]
     table[1][0] = ""
-    table.append(["", *(f"[{marks[c.convention]}]" for c in COLUMNS)])
+    table.append(["", *(f"[{marks[c.convention]}]" for c in SUMMARY_COLUMNS)])
     for name, figures in rows:
-        cells = [write_number(figures[c.key].value, units.of(c.unit)) if c.key in figures else "" for c in COLUMNS]
+        cells = [
+            write_number(figures[c.key].value, units.of(c.unit)) if c.key in figures else "" for c in SUMMARY_COLUMNS
+        ]
         table.append([name, *cells])
     lines = aligned(table)
     rule = "-" * max(map(len, lines))
@@ -143,7 +147,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def footnotes() -> dict[str, int]:
     """{convention: number of its footnote}, in the order of the summary's columns."""
-    return {name: n for n, name in enumerate(dict.fromkeys(c.convention for c in COLUMNS), start=1)}
+    return {name: n for n, name in enumerate(dict.fromkeys(c.convention for c in SUMMARY_COLUMNS), start=1)}
 
 
 def _remarks(methods: Mapping[str, Mapping], rows: Mapping[str, dict[str, Figure]]) -> list[str]:
@@ -155,7 +159,7 @@ def _remarks(methods: Mapping[str, Mapping], rows: Mapping[str, dict[str, Figure
             remarks.append(f"{name} collapsed in fold {collapsed}: no hemorrhage is predicted on any test subject.")
         intervals = [
             f"{c.title} {write_interval(rows[name][c.key], c.unit)}"
-            for c in COLUMNS
+            for c in SUMMARY_COLUMNS
             if rows[name][c.key].ci95 is not None
         ]
         sure = "; ".join(intervals) if intervals else "none, there are fewer than 8 subjects"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from ichjax.data import published
 from ichjax.errors import InputError
+from ichjax.files import CONFIG_FILE, NOTES_FILE, RESULTS_FILE, SPLITS_FILE
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,11 +51,11 @@ def read_run(workdir: pathlib.Path | str) -> Run:
       InputError: there is no results.json, or a file is not what it should be.
     """
     path = pathlib.Path(workdir)
-    main = path / "results.json"
+    main = path / RESULTS_FILE
     if not main.is_file():
         raise InputError(f"{path}: has no results.json; expected the work directory of a finished crossval")
-    notes = path / "notes.txt"
-    files = [main, *sorted(path.glob("baselines/*/results.json"))]
+    notes = path / NOTES_FILE
+    files = [main, *sorted(path.glob(f"baselines/*/{RESULTS_FILE}"))]
     methods = {}
     for file in files:
         results = _read_json(file)
@@ -64,8 +65,8 @@ def read_run(workdir: pathlib.Path | str) -> Run:
         methods[_unused(f"{name}, INVALID split" if results.get("invalid") else name, methods)] = results
     return Run(
         path=path,
-        config=_read_json(path / "config.json", missing={}),
-        splits=_read_json(path / "splits.json", missing={}),
+        config=_read_json(path / CONFIG_FILE, missing={}),
+        splits=_read_json(path / SPLITS_FILE, missing={}),
         methods=methods,
         metrics=read_metrics(path),
         notes=notes.read_text(encoding="utf-8").splitlines() if notes.is_file() else [],

@@ -15,6 +15,9 @@ from ichjax.data.regrid import Geometry
 from ichjax.data.volume import Volume
 from ichjax.train.log import say
 
+MODEL_FILE = "model.json"  # of a fold, written last: with it the fold is finished
+ASSUMED_SLICE_SPACING_MM = 5.0  # of the training scans, where a run has none on record
+
 
 class Prediction(NamedTuple):
     """What a method predicts of a scan.

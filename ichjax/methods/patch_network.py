@@ -17,15 +17,13 @@ from ichjax.data.regrid import Geometry
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError, first_line
 from ichjax.files import write_json
-from ichjax.methods.base import Method, PostProcess, Prediction, TrainedOn, digest
+from ichjax.methods.base import ASSUMED_SLICE_SPACING_MM, MODEL_FILE, Method, PostProcess, Prediction, TrainedOn, digest
 from ichjax.methods.slices import SlicePredictor
 from ichjax.models.network import Network
 from ichjax.ops.patches import grid_shape
 from ichjax.train import hosts
 from ichjax.train.log import duration, say
 from ichjax.train.loop import train_fold
-
-SLICE_SPACING_MM = 5.0  # of runs trained before it was recorded
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,7 +83,7 @@ class PatchNetworkMethod(Method):
         Raises:
           InputError: a grid that the patches do not cover evenly, or as `loop.train_fold` does.
         """
-        if (workdir / "model.json").is_file():
+        if (workdir / MODEL_FILE).is_file():
             return self.load(workdir)
         wanted = self.config.grid
         grid = regrid.common_grid([*train, *valid], side=wanted.side, border=wanted.border)
@@ -100,7 +98,7 @@ class PatchNetworkMethod(Method):
             checkpointer.save(weights, fitted.params, force=True)
         if hosts.is_first():
             record = {"grid": grid._asdict(), "pixel_mm": trained_on.pixel_mm, "gap_mm": spacing_mm, "chosen": chosen}
-            write_json(workdir / "model.json", record)
+            write_json(workdir / MODEL_FILE, record)
         return PatchNetworkParams(self._predictor.place(fitted.params), grid, trained_on, chosen)
 
     def predict(self, params: PatchNetworkParams, volume: Volume) -> Prediction:
@@ -138,9 +136,9 @@ class PatchNetworkMethod(Method):
           InputError: the fold is not finished, or its weights cannot be read.
         """
         try:
-            record = json.loads((workdir / "model.json").read_text())
+            record = json.loads((workdir / MODEL_FILE).read_text())
             grid = Geometry(**record["grid"])
-            trained_on = TrainedOn(tuple(record["pixel_mm"]), record.get("gap_mm", SLICE_SPACING_MM))
+            trained_on = TrainedOn(tuple(record["pixel_mm"]), record.get("gap_mm", ASSUMED_SLICE_SPACING_MM))
             like = self.network.shapes(self.config.patch.side)
             device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
             like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)

@@ -14,7 +14,7 @@ from ichjax.data.cache import CachedScan
 from ichjax.data.volume import AIR_HU, Volume
 from ichjax.errors import InputError
 from ichjax.files import write_json
-from ichjax.methods.base import Method, PostProcess, Prediction, digest
+from ichjax.methods.base import MODEL_FILE, Method, PostProcess, Prediction, digest
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import thresholds
 from ichjax.train import hosts
@@ -45,7 +45,7 @@ class ThresholdMethod(Method):
         Raises:
           InputError: no training slice has a hemorrhage.
         """
-        if (workdir / "model.json").is_file():
+        if (workdir / MODEL_FILE).is_file():
             return self.load(workdir)
         histograms = [self._histograms(hu, mask) for hu, mask in _positive_slices(train)]
         if not histograms:
@@ -59,7 +59,7 @@ class ThresholdMethod(Method):
         }
         workdir.mkdir(parents=True, exist_ok=True)
         if hosts.is_first():
-            write_json(workdir / "model.json", params)
+            write_json(workdir / MODEL_FILE, params)
         say(
             f"fold {fold}: thresholds {params['lower']} to {params['upper']} (grey levels), training Jaccard "
             f"{params['training_jaccard']:.3f}"
@@ -75,7 +75,7 @@ class ThresholdMethod(Method):
     def load(self, workdir: pathlib.Path) -> dict:
         """Reads what `fit` wrote; InputError where the fold is not finished."""
         try:
-            return json.loads((workdir / "model.json").read_text())
+            return json.loads((workdir / MODEL_FILE).read_text())
         except (OSError, ValueError) as error:
             raise InputError(f"{workdir}: no finished fold; expected model.json from `train`") from error
 

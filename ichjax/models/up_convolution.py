@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ichjax.models.convolution import add_bias, convolve
 from ichjax.native import calls
 
-SIDE = 2  # of the kernel, and the factor of upsampling
+KERNEL_SIDE = 2  # of the kernel, and the factor of upsampling
 
 
 class UpConv(nn.Module):
@@ -29,7 +29,7 @@ class UpConv(nn.Module):
     features: int
     dtype: Any = jnp.float32
     relu: bool = False
-    kernel_size: tuple[int, int] = (SIDE, SIDE)
+    kernel_size: tuple[int, int] = (KERNEL_SIDE, KERNEL_SIDE)
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -3,8 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-BRAIN = (40.0, 120.0)  # level, width in HU: -20 to 100 (paper, section 3.1)
-BONE = (700.0, 3200.0)
+BRAIN_LEVEL_HU, BRAIN_WIDTH_HU = 40.0, 120.0  # -20 to 100 HU (paper, section 3.1)
 
 
 def window(hu: jax.Array, *, level: float, width: float) -> jax.Array:
@@ -35,7 +34,7 @@ def mark_corner(images: jax.Array) -> jax.Array:
 
 def grey_levels(hu: jax.Array) -> jax.Array:
     """Maps HU to the 8-bit grey levels of the paper's images: [...] to int32 [...], 0 to 255, rounded."""
-    level, width = BRAIN
+    level, width = BRAIN_LEVEL_HU, BRAIN_WIDTH_HU
     # One product, by 2.125, which is exact: halves round alike on every device.
     grey = (hu.astype(jnp.float32) - (level - width / 2)) * (255.0 / width)
     return jnp.round(jnp.clip(grey, 0.0, 255.0)).astype(jnp.int32)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ichjax.data import ct_ich_jpeg, layouts, phantom, phantom_write_jpeg
+from ichjax.data import ct_ich_jpeg, ct_ich_tables, layouts, phantom
 from ichjax.data.ct_ich import SUBTYPES
 from ichjax.errors import InputError
 
@@ -251,7 +251,7 @@ def test_the_writer_follows_the_release(written):
     assert {path.name for path in (folder / "brain").iterdir()} == images | masks
     assert {path.name for path in (folder / "bone").iterdir()} == images
     assert cv2.imread(str(folder / "brain/1.jpg"), cv2.IMREAD_UNCHANGED).shape == (650, 650)
-    assert (root / phantom_write_jpeg.SLICE_TABLE).read_text().startswith(HEADER + "\n49,1,")
+    assert (root / ct_ich_tables.JPEG_SLICE_TABLE).read_text().startswith(HEADER + "\n49,1,")
     assert (
-        (root / phantom_write_jpeg.SUBJECT_TABLE).read_text().startswith('Patient Number,"Age\n(years)",Gender,Intra')
+        (root / ct_ich_tables.JPEG_SUBJECT_TABLE).read_text().startswith('Patient Number,"Age\n(years)",Gender,Intra')
     )

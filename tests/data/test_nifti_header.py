@@ -160,4 +160,4 @@ def test_only_nifti_is_opened(tmp_path):
     (tmp_path / "a.mgh").write_bytes(head() + voxels())
     with pytest.raises(InputError, match=r"expected a file that ends in \.nii or \.nii\.gz"):
         nifti.read_nifti(tmp_path / "a.mgh")
-    assert nifti_header.MOST_VOXELS == 512 * 512 * 1024
+    assert nifti_header.MAX_FILE_VOXELS == 512 * 512 * 1024

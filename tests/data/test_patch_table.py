@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ichjax.data import cache, ct_ich
-from ichjax.data.patch_table import AIR_HU, Epochs, patch_table
+from ichjax.data.patch_table import ABOVE_AIR_HU, Epochs, patch_table
 from ichjax.errors import InputError
 
 
@@ -27,7 +27,8 @@ def boards(draw):
     for _ in range(draw(st.integers(1, 3))):
         depth, rows, columns = draw(st.tuples(st.integers(1, 3), st.integers(k, k + 3), st.integers(k, k + 3)))
         shape = (depth, rows * stride, columns * stride)
-        hu = np.where(rng.random(shape) < 0.03, rng.integers(AIR_HU - 1, AIR_HU + 3, shape), -1000).astype(np.int16)
+        near = rng.integers(ABOVE_AIR_HU - 1, ABOVE_AIR_HU + 3, shape)
+        hu = np.where(rng.random(shape) < 0.03, near, -1000).astype(np.int16)
         scans.append(scan_of(hu, (rng.random(shape) < 0.03).astype(np.uint8)))
     return scans, k * stride, stride
 
@@ -43,7 +44,7 @@ def test_a_table_holds_what_a_loop_over_all_patches_finds(board):
         )
         for d, row, column in corners:
             at = np.s_[d, row : row + side, column : column + side]
-            positive, air = scan.mask[at].max() == 1, scan.volume.hu[at].max() <= AIR_HU
+            positive, air = scan.mask[at].max() == 1, scan.volume.hu[at].max() <= ABOVE_AIR_HU
             expected.append((index, d, row, column, positive, air))
     table = patch_table(scans, side=side, stride=stride)
     assert len(table) == len(expected)

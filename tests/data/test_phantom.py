@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ichjax.data import ct_ich, phantom, phantom_plan, phantom_reader, phantom_write
+from ichjax.data import ct_ich, ct_ich_tables, phantom, phantom_plan, phantom_reader
 from ichjax.errors import InputError
 
 NUMBERS = range(49, 52)  # of the written set: with and without a hemorrhage
@@ -125,7 +125,7 @@ class TestFiles:
         ill = [n for n, s in made.items() if s.mask.any()]
         assert 1 <= len(ill) < len(NUMBERS)
         expected = {f"ct_scans/{n:03d}.nii" for n in NUMBERS} | {f"masks/{n:03d}.nii" for n in ill}
-        expected |= {phantom_write.SLICE_TABLE, phantom_write.SUBJECT_TABLE}
+        expected |= {ct_ich_tables.NIFTI_SLICE_TABLE, ct_ich_tables.NIFTI_SUBJECT_TABLE}
         assert set(digests(written)) == expected
 
     def test_scans_read_back(self, written, made):
@@ -153,24 +153,24 @@ class TestFiles:
             np.testing.assert_array_equal(scaled.transpose(2, 1, 0)[:, ::-1] > 127.5, subject.mask > 0)
 
     def test_slice_table(self, written, made):
-        with open(written / phantom_write.SLICE_TABLE, newline="", encoding="utf-8") as file:
+        with open(written / ct_ich_tables.NIFTI_SLICE_TABLE, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         header = ["PatientNumber", "SliceNumber", "Intraventricular", "Intraparenchymal", "Subarachnoid"]
         assert list(rows[0]) == [*header, "Epidural", "Subdural", "No_Hemorrhage", "Fracture_Yes_No"]
         for number, subject in made.items():
             mine = [row for row in rows if row["PatientNumber"] == str(number)]
             assert [int(row["SliceNumber"]) for row in mine] == list(range(1, len(subject.hu) + 1))
-            flags = np.array([[int(row[name]) for name in phantom_write.COLUMNS] for row in mine], bool)
+            flags = np.array([[int(row[name]) for name in ct_ich_tables.SUBTYPE_COLUMNS] for row in mine], bool)
             np.testing.assert_array_equal(flags, subject.slice_labels)
             none = np.array([int(row["No_Hemorrhage"]) for row in mine], bool)
             np.testing.assert_array_equal(none, ~flags.any(axis=1))
             np.testing.assert_array_equal([int(r["Fracture_Yes_No"]) for r in mine], subject.fracture.astype(int))
 
     def test_subject_table_has_two_header_rows_and_a_footer(self, written, made):
-        with open(written / phantom_write.SUBJECT_TABLE, newline="", encoding="utf-8") as file:
+        with open(written / ct_ich_tables.NIFTI_SUBJECT_TABLE, newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
         assert rows[0][:3] == ["Patient Number", "Age\n(years)", "Gender"]
-        assert tuple(rows[1][3:8]) == phantom_write.COLUMNS
+        assert tuple(rows[1][3:8]) == ct_ich_tables.SUBTYPE_COLUMNS
         assert len({len(row) for row in rows}) == 1
         assert [row[0] for row in rows[2 : 2 + len(NUMBERS)]] == [str(n) for n in NUMBERS]
         assert rows[2][2] == {"M": "Male", "F": "Female"}[made[49].sex]

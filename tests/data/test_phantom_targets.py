@@ -22,7 +22,7 @@ from ichjax.data import ct_ich, phantom, phantom_physics
 pytestmark = pytest.mark.xdist_group("phantom_targets")  # one worker makes and measures the set
 
 SUBJECTS, SEED = 12, 0
-BONE_HU = 200  # the inner table is where HU fall below this
+INNER_TABLE_HU = 200  # the inner table is where HU fall below this
 RINGS_MM = (0, 1, 2, 4, 8, 16, 32)
 MIDDLE = (112, 60, 46, 39, 33, 28)  # median HU by distance from the inner table, levels of the ventricles
 VERTEX = (148, 87, 64, 53, 46, 39)  # the same where the cavity has shrunk to 72 cm2
@@ -55,7 +55,7 @@ def scans(root):
 
 def interior(hu):
     """The inside of the skull on one slice, bool [H, W]: what the largest bone encloses, in one piece."""
-    bone, count = ndimage.label(hu > BONE_HU)
+    bone, count = ndimage.label(hu > INNER_TABLE_HU)
     if not count:
         return np.zeros(hu.shape, bool)
     shell = bone == np.argmax(np.bincount(bone.ravel())[1:]) + 1

@@ -117,7 +117,7 @@ def test_a_single_slice_and_what_is_exact():
 
 def test_a_grid_of_any_size_is_not_made(monkeypatch):
     volume = scan(tilt_degrees=45.0, table_mm=tuple(100.0 * k for k in range(30)), size=(40, 48))
-    monkeypatch.setattr(straight, "MOST_VOXELS", 10**5)
+    monkeypatch.setattr(straight, "MAX_GRID_VOXELS", 10**5)
     with pytest.raises(InputError, match=r"scan: a straight grid of it would have \d+ voxels; expected at most"):
         straight.world_grid(volume)
 

@@ -10,6 +10,7 @@ import pytest
 
 from ichjax.data import ct_ich, nifti
 from ichjax.evaluate import protocol
+from tests.expected import SLICE_RULE_MM2
 
 SHAPE = (5, 20, 24)  # D, H, W
 THRESHOLDS = (0.5, 0.9)
@@ -107,7 +108,7 @@ def score(scans, masks, folds, method):
                 sex=scan.subject.sex,
             )
         )
-    results = protocol.results(counts, thresholds=THRESHOLDS, main=0, chosen_on=NASTY)
+    results = protocol.results(counts, thresholds=THRESHOLDS, main=0, chosen_on=NASTY, slice_rule_mm2=SLICE_RULE_MM2)
     record = {"method": method, "config_digest": "abc123", "versions": {"ichjax": "0.1.0"}, "devices": ["cpu: cpu"]}
     return {**record, **results}
 

@@ -9,6 +9,7 @@ from ichjax.data import volume
 from ichjax.errors import InputError
 from ichjax.evaluate.beyond import beyond
 from ichjax.evaluate.scan_details import scan_details
+from tests.expected import SLICE_RULE_MM2
 
 SIDE = 48
 
@@ -36,12 +37,12 @@ def scans():
 
 @pytest.fixture(scope="module")
 def details(scans):
-    return [scan_details(t, p, q, scan, seams=(16, 8)) for scan, t, p, q in scans]
+    return [scan_details(t, p, q, scan, rule_mm2=SLICE_RULE_MM2, seams=(16, 8)) for scan, t, p, q in scans]
 
 
 def test_detection_agrees_with_scikit_learn_on_the_voxels(scans, details):
     got = beyond(details)
-    n = next(n for n in range(99) if n * 9.0 > 43.6)
+    n = next(n for n in range(99) if n * 9.0 > SLICE_RULE_MM2)
     scores = np.concatenate([np.sort(q.reshape(len(q), -1), axis=1)[:, -n] for *_, q in scans])
     truth = np.concatenate([t.any(axis=(1, 2)) for _, t, *_ in scans])
     assert got["slice_roc"]["area"] == pytest.approx(metrics.roc_auc_score(truth, scores))

@@ -101,7 +101,7 @@ def test_the_text_is_a_table_with_its_conventions(compared):
         f"{low:+.2f} to {high:+.2f}",
     ]
     assert cells[7] == "12"
-    for score in compare.SCORES:
+    for score in compare.COMPARED_SCORES:
         assert score.in_words in flat(text)
     assert "conditional on one training run" in flat(text)
     assert "Warning" not in text  # the same subjects in the same folds

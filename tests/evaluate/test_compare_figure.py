@@ -27,7 +27,7 @@ def test_each_subject_stands_where_its_scores_are():
     figure = compare_figure.draw([pairs(a, b)], "a", "b")
     against, differences = figure.axes
     blue, orange, grey = (
-        style[1] for style in (compare_figure.B_BETTER, compare_figure.A_BETTER, compare_figure.ALIKE)
+        style[1] for style in (compare_figure.B_BETTER, compare_figure.A_BETTER, compare_figure.EQUAL)
     )
     np.testing.assert_allclose(marks(against, blue), [[0.2, 0.4], [0.9, 0.95]])
     np.testing.assert_allclose(marks(against, orange), [[0.6, 0.1]])

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from ichjax.evaluate import curves, detection
+from tests.expected import SLICE_RULE_MM2
 
 
 def test_slice_scores_by_hand():
@@ -27,7 +28,7 @@ def test_slice_scores_agree_with_sorting_on_random_slices():
 
 
 @given(
-    rule_mm2=st.sampled_from([43.6, 0.0, 1.0, 43.56, 100.0]) | st.floats(0, 200),
+    rule_mm2=st.sampled_from([SLICE_RULE_MM2, 0.0, 1.0, 43.56, 100.0]) | st.floats(0, 200),
     side_mm=st.sampled_from([0.33, 0.419, 1.0, 6.0]) | st.floats(0.1, 8),
     threshold=st.integers(0, 255),
     seed=st.integers(0, 1000),

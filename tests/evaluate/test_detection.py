@@ -4,8 +4,6 @@ from sklearn import metrics
 
 from ichjax.evaluate import detection
 
-RATES = ("sensitivity", "specificity", "accuracy")
-
 
 def rates_by_scikit_learn(called, truth):
     """Sensitivity, specificity and accuracy; NaN where no slice is in the class."""
@@ -23,7 +21,7 @@ def test_agrees_with_scikit_learn_on_random_slices():
         got = detection.detection(called, truth, owner)
         each = np.array([rates_by_scikit_learn(called[owner == i], truth[owner == i]) for i in range(5)])
         pooled = rates_by_scikit_learn(called, truth)
-        for name, values, whole in zip(RATES, each.T, pooled, strict=True):
+        for name, values, whole in zip(detection.DETECTION_RATES, each.T, pooled, strict=True):
             known = values[~np.isnan(values)]
             assert got["per_subject"][name]["n"] == len(known)
             assert got[name] == (pytest.approx(known.mean()) if len(known) else None)

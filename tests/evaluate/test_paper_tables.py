@@ -7,6 +7,7 @@ import pytest
 
 from ichjax.data import published
 from ichjax.evaluate import csv_tables, paper_tables, workdir
+from ichjax.evaluate.detection import DETECTION_RATES
 
 
 @pytest.fixture
@@ -37,8 +38,8 @@ def test_every_table_is_written_beside_the_papers(run):
     ]
     # PROTOCOL, Table 6: the paper's row of means, as fractions.
     mean = six[3]
-    assert [mean[f"paper_{s}"] for s in paper_tables.SCORES] == ["0.218", "0.315", "0.9728", "0.504"]
-    assert [six[7][f"paper_{s}"] for s in paper_tables.SCORES] == ["0.08", "0.135", "", ""]
+    assert [mean[f"paper_{s}"] for s in paper_tables.PAPER_SCORES] == ["0.218", "0.315", "0.9728", "0.504"]
+    assert [six[7][f"paper_{s}"] for s in paper_tables.PAPER_SCORES] == ["0.08", "0.135", "", ""]
 
 
 def test_table_6_agrees_with_the_scores_of_the_subjects(run):
@@ -57,7 +58,7 @@ def test_table_7_agrees_with_the_counts_of_the_subjects(run):
     pooled = run.results["slice_detection"][0]["pooled"]
     assert pooled["true_positives"] + pooled["false_positives"] == called.sum()
     assert first["pooled_sensitivity"] == pytest.approx(pooled["true_positives"] / truth.sum())
-    assert [first[f"paper_{r}"] for r in paper_tables.RATES] == [0.972, 0.504, 0.566]
+    assert [first[f"paper_{r}"] for r in DETECTION_RATES] == [0.972, 0.504, 0.566]
     others = [r for r in paper_tables.table7(run.methods) if r["method"] == "Threshold"]
     assert others
     assert all(r["paper_sensitivity"] is None for r in others)

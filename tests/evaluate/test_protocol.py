@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ichjax.data.ct_ich import SUBTYPES
 from ichjax.evaluate import protocol
+from tests.expected import SLICE_RULE_MM2
 
 
 def counts_of(subject, truth, predicted, *, fold=0, labels=None, age=30.0, pixel_ml=0.01, pixel_mm2=10.0):
@@ -39,8 +40,11 @@ def counts(subject, truth, predicted, overlap, **options):
     )
 
 
+DEFAULTS = {"thresholds": [0.5], "main": 0, "chosen_on": "nothing", "slice_rule_mm2": SLICE_RULE_MM2}
+
+
 def score(*subjects, **options):
-    return protocol.results(list(subjects), **{"thresholds": [0.5], "main": 0, "chosen_on": "nothing", **options})
+    return protocol.results(list(subjects), **{**DEFAULTS, **options})
 
 
 def figures(result, convention, name="dice"):
@@ -363,8 +367,10 @@ def random_data(seed, subjects=6, thresholds=3):
 @given(seed=st.integers(0, 2**32), threshold=st.integers(0, 2))
 def test_agrees_with_the_slow_implementation(seed, threshold):
     subjects, masks = random_data(seed)
-    result = protocol.results(subjects, thresholds=[0.2, 0.4, 0.6], main=threshold, chosen_on="nothing")
-    expected = slow(subjects, masks, threshold=threshold, rule_mm2=43.6)
+    result = protocol.results(
+        subjects, thresholds=[0.2, 0.4, 0.6], main=threshold, chosen_on="nothing", slice_rule_mm2=SLICE_RULE_MM2
+    )
+    expected = slow(subjects, masks, threshold=threshold, rule_mm2=SLICE_RULE_MM2)
     for convention in ("paper", "pooled", "volume"):
         for column, name in enumerate(("dice", "jaccard")):
             values = [row[column] for row in expected[convention]]

@@ -115,7 +115,7 @@ def test_says_what_it_is(page):
 
 def test_summary_equals_the_results(made, page):
     head, *rows = page.tables["summary"][0]
-    assert len(head) == 1 + len(tables.COLUMNS)
+    assert len(head) == 1 + len(tables.SUMMARY_COLUMNS)
     rows = {row[0]: row[1:] for row in rows}
     for name, results in workdir.read_run(made.workdir).methods.items():
         conventions, free = results["conventions"], results["hemorrhage_free"]

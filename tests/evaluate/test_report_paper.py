@@ -9,6 +9,7 @@ import pytest
 from ichjax.evaluate import beyond_figures, cases, paper_figures, report_paper, workdir
 from ichjax.evaluate.beyond import beyond
 from ichjax.evaluate.scan_details import scan_details
+from tests.expected import SLICE_RULE_MM2
 
 LAYERS = [
     {"name": "encoder1_conv1", "kernel": (3, 3), "output_shape": (160, 160, 64), "parameters": 36928,
@@ -60,7 +61,8 @@ def run(made, tmp_path_factory):
     for number in made.truth:
         case = cases.load_case(run, dataset, number)
         probability = case.prediction.astype(np.uint8) * 204
-        details.append(scan_details(case.truth, case.prediction, probability, case.volume, seams=(8, 4)))
+        made_of = case.truth, case.prediction, probability, case.volume
+        details.append(scan_details(*made_of, rule_mm2=SLICE_RULE_MM2, seams=(8, 4)))
     run.results["beyond"] = beyond(details)
     paper_figures.write_paper_figures(run)
     beyond_figures.write_beyond_figures(run)

@@ -11,6 +11,7 @@ from ichjax.data import volume
 from ichjax.errors import InputError
 from ichjax.evaluate import detection
 from ichjax.evaluate.scan_details import scan_details, seam_steps
+from tests.expected import SLICE_RULE_MM2
 
 SIDE = 64
 POSITIONS_MM = np.array([0.0, 5.0, 10.0, 20.0])  # the last gap is twice as wide
@@ -38,7 +39,7 @@ def test_by_hand(head):
     prediction[3, 20, 20] = True  # one pixel of 4 mm2, x 10 mm: 0.04 mL, no lesion
     probability[prediction] = 204
     probability[2, 32, 35] = 255
-    got = scan_details(truth.astype(np.uint8), prediction, probability, head, seams=(32, 16))
+    got = scan_details(truth.astype(np.uint8), prediction, probability, head, rule_mm2=SLICE_RULE_MM2, seams=(32, 16))
     assert got["volume"] == {"truth_ml": pytest.approx(0.72), "predicted_ml": pytest.approx(0.76)}
     assert got["slices"][2] == {
         "truth_px": 24,
@@ -71,12 +72,13 @@ def test_by_hand(head):
 def test_empty_masks(head):
     none, some, probability = masks(head)
     some[1, 30:34, 30:34] = True
-    both = scan_details(none, none, probability, head)
+    both = scan_details(none, none, probability, head, rule_mm2=SLICE_RULE_MM2)
     assert both["surface"] == {"dice": None, "hd95_mm": None, "infinite": False, "tolerance_mm": 2.0}
     assert both["volume"] == {"truth_ml": 0.0, "predicted_ml": 0.0}
     assert both["lesions"] == {"truth": [], "predicted": []}
     assert (both["scan_score"], sum(both["calibration"]["n"]), both["seams"]) == (0.0, 0, None)
-    missed, invented = scan_details(some, none, probability, head), scan_details(none, some, probability, head)
+    missed = scan_details(some, none, probability, head, rule_mm2=SLICE_RULE_MM2)
+    invented = scan_details(none, some, probability, head, rule_mm2=SLICE_RULE_MM2)
     assert missed["surface"] == invented["surface"] == {**both["surface"], "dice": 0.0, "infinite": True}
     assert [row["dice"] for row in missed["slices"]] == [None, 0.0, None, None]
     assert [row["dice"] for row in invented["slices"]] == [None] * 4
@@ -87,7 +89,7 @@ def test_empty_masks(head):
 def test_without_probabilities(head):
     truth, prediction, _ = masks(head)
     truth[0, 30, 30] = prediction[0, 30:36, 30:36] = True
-    got = scan_details(truth, prediction, None, head, seams=(32, 16))
+    got = scan_details(truth, prediction, None, head, rule_mm2=SLICE_RULE_MM2, seams=(32, 16))
     assert (got["scan_score"], got["calibration"], got["seams"]) == (None, None, None)
     assert [row["score"] for row in got["slices"]] == [None] * 4
     assert [row["called"] for row in got["slices"]] == [True, False, False, False]
@@ -102,7 +104,7 @@ def test_volumes_and_dice_of_slices_agree_with_scipy(head):
         truth, prediction, _ = masks(head)
         for mask in (truth, prediction):
             mask[:, : 5 + i, :9] = rng.random((4, 5 + i, 9)) < rng.choice([0.0, 0.1, 0.9], (4, 1, 1))  # at the corner
-        got = scan_details(truth, prediction, None, head)
+        got = scan_details(truth, prediction, None, head, rule_mm2=SLICE_RULE_MM2)
         for name, mask in (("truth_ml", truth), ("predicted_ml", prediction)):
             by_slice = mask.reshape(4, -1).sum(axis=1) * 4.0 * [5.0, 5.0, 7.5, 10.0] / 1000
             assert got["volume"][name] == pytest.approx(by_slice.sum())
@@ -111,7 +113,7 @@ def test_volumes_and_dice_of_slices_agree_with_scipy(head):
             assert row["dice"] == (None if expected is None else pytest.approx(expected))
 
 
-@pytest.mark.parametrize("rule_mm2", [0.0, 4.0, 43.6, 120.0])
+@pytest.mark.parametrize("rule_mm2", [0.0, 4.0, SLICE_RULE_MM2, 120.0])
 def test_scores_follow_the_area_rule(head, rule_mm2):
     """A slice's score exceeds t just where the area above t exceeds the rule."""
     rng = np.random.default_rng(0)
@@ -174,9 +176,9 @@ def test_seams_agree_with_visiting_every_pair(seed, side, stride):
 )
 def test_bad_input(head, change, message):
     truth, prediction, probability = masks(head)
-    given = {"truth": truth, "prediction": prediction, "probability": probability, "volume": head, **change}
+    given = {"truth": truth, "prediction": prediction, "probability": probability, "volume": head}
     with pytest.raises(InputError, match=message):
-        scan_details(**given)
+        scan_details(**{**given, "rule_mm2": SLICE_RULE_MM2, **change})
 
 
 def test_full_size_scan_takes_seconds():
@@ -192,6 +194,6 @@ def test_full_size_scan_takes_seconds():
     truth = np.zeros(scan.shape, bool)
     truth[10:25, 200:260, 150:260] = True
     start = time.process_time()
-    got = scan_details(truth, probability > 127, probability, scan, seams=(128, 64))
+    got = scan_details(truth, probability > 127, probability, scan, rule_mm2=SLICE_RULE_MM2, seams=(128, 64))
     assert time.process_time() - start < 8
     assert got["lesions"]["truth"][0]["diameter_mm"] == pytest.approx(0.42 * np.hypot(60, 110))

@@ -70,7 +70,7 @@ def test_the_terminal_s_table(made):
     assert ours.split()[-2:] == [f"{made.results['hemorrhage_free']['false_positive_ml']:.2f}", "mL"]
     assert next(line for line in lines if line.startswith("Paper: U-Net")).split()[2:4] == ["0.315", "0.218"]
     flat = " ".join(text.split())
-    for column in tables.COLUMNS:
+    for column in tables.SUMMARY_COLUMNS:
         assert CONVENTIONS[column.convention] in flat
     assert "fewer than 8 subjects" in flat
     assert "43.6 mm2" in flat
@@ -116,7 +116,7 @@ def test_what_the_figures_rest_on(made, change, said):
 
 
 def test_published_figures_are_consistent():
-    slices = published.SLICES
+    slices = published.SLICE_COUNTS
     assert slices["with"] + slices["without"] == slices["total"]
     assert published.COHORT["male"] + published.COHORT["female"] == published.COHORT["subjects"]
     assert published.COHORT["under_18"] + published.COHORT["18_and_over"] == published.COHORT["subjects"]

@@ -14,6 +14,7 @@ from ichjax.evaluate import beyond_figures, cases, compare, csv_tables, report, 
 from ichjax.evaluate.beyond import beyond
 from ichjax.evaluate.scan_details import scan_details
 from ichjax.files import read_json, write_json
+from tests.expected import SLICE_RULE_MM2
 
 BARE = re.compile(r"(?<!nominal )\bm(?:L|m2?)\b")
 OF_THE_PAPER = re.compile(r"The paper scored 0 on two subjects[^.]*\.|Spacing, mm and mL are nominal")
@@ -27,7 +28,10 @@ def nominal(made, tmp_path_factory):
     run = workdir.read_run(path)
     dataset = cases.open_dataset(run)
     shown = [cases.load_case(run, dataset, number) for number in made.truth]
-    details = [scan_details(c.truth, c.prediction, c.prediction.astype(np.uint8) * 204, c.volume) for c in shown]
+    details = [
+        scan_details(c.truth, c.prediction, c.prediction.astype(np.uint8) * 204, c.volume, rule_mm2=SLICE_RULE_MM2)
+        for c in shown
+    ]
     for place in (path, *(path / "baselines").iterdir()):
         file = place / "results.json"
         write_json(file, {**read_json(file), "nominal_spacing": True, "beyond": beyond(details)})

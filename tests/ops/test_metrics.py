@@ -19,7 +19,7 @@ def test_the_brain_window_by_hand():
     np.testing.assert_allclose(hu.window(values, level=40, width=120), [0, 0, 0.25, 0.5, 1, 1], atol=1e-6)
     # The thresholds of the paper's experiment 1, grey levels 140 and 230, are 46 and 88 HU.
     np.testing.assert_array_equal(hu.grey_levels(jnp.array([46, 88], jnp.int16)), [140, 230])
-    two = hu.windows(values, (hu.BRAIN, hu.BONE))
+    two = hu.windows(values, ((hu.BRAIN_LEVEL_HU, hu.BRAIN_WIDTH_HU), (700.0, 3200.0)))
     assert two.shape == (6, 2)
     np.testing.assert_allclose(two[:, 1], np.clip((np.asarray(values) + 900) / 3200, 0, 1), atol=1e-6)
 
