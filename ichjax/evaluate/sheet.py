@@ -19,8 +19,8 @@ MOST_SLICES = 64
 WIDTH_INCHES = 15.0
 BAR_MM = 50
 GAP_PX = 2  # black, between neighbours
-PAPER, LIGHT_INK, DIM = "#0b0d10", "#e8ecf0", "#a9b3bd"
-LABEL = {"fontsize": 8, "color": LIGHT_INK, "path_effects": [withStroke(linewidth=1.5, foreground=PAPER)]}
+BACKGROUND, LIGHT_INK, DIM_INK = "#0b0d10", "#e8ecf0", "#a9b3bd"
+LABEL = {"fontsize": 8, "color": LIGHT_INK, "path_effects": [withStroke(linewidth=1.5, foreground=BACKGROUND)]}
 STYLES = {
     "truth": (outlines.TRUTH_COLOR, "solid"),
     "prediction": (outlines.PREDICTION_COLOR, (0, (3.0, 1.6))),
@@ -106,7 +106,7 @@ def _canvas(cells: np.ndarray, columns: int, *, aspect: float):
         mosaic[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
     inches = WIDTH_INCHES * min(columns, 7) / 7
     tall = inches * mosaic.shape[0] * aspect / mosaic.shape[1]
-    figure = Figure(figsize=(inches, tall + 0.9), facecolor=PAPER)
+    figure = Figure(figsize=(inches, tall + 0.9), facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0.4 / (tall + 0.9), 1, tall / (tall + 0.9)))
     axes.imshow(mosaic, cmap="gray", vmin=0, vmax=255, aspect=aspect, interpolation="bilinear",
@@ -140,7 +140,7 @@ def draw_outline(axes, mask: np.ndarray, x: int, y: int, name: str, *, width_poi
 
 def _label(axes, x: int, y: int, *, number: int, width: int, height: int) -> None:
     axes.text(x + 0.03 * width, y + 0.03 * height, str(number), ha="left", va="top", **LABEL)
-    small = {**LABEL, "fontsize": 7, "color": DIM}
+    small = {**LABEL, "fontsize": 7, "color": DIM_INK}
     axes.text(x + 0.02 * width, y + 0.5 * height, "R", ha="left", va="center", **small)
     axes.text(x + 0.98 * width, y + 0.5 * height, "L", ha="right", va="center", **small)
 
