@@ -74,7 +74,7 @@ def name_axes(axes, x: str, y: str, title: str = "") -> None:
 def board(rows: int, columns: int, *, cell_inches: tuple[float, float]) -> tuple[Figure, np.ndarray]:
     """A black figure with rows x columns of axes for slices, (width, height) each, and room for a line below."""
     width, height = columns * cell_inches[0], rows * cell_inches[1] + 0.4
-    figure = Figure(figsize=(width, height), facecolor=sheet.PAPER, layout="constrained")
+    figure = Figure(figsize=(width, height), facecolor=sheet.BACKGROUND, layout="constrained")
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.04, h_pad=0.06, rect=(0, 0.36 / height, 1, 1 - 0.36 / height))
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -118,7 +118,7 @@ def show_slice(
 
 def say_missing(axes, text: str) -> None:
     """Writes into an empty panel why it is empty."""
-    axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=9, color=sheet.DIM, transform=axes.transAxes)
+    axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=9, color=sheet.DIM_INK, transform=axes.transAxes)
 
 
 def caption(figure: Figure, text: str, names: Sequence[str] = ()) -> None:
