@@ -12,8 +12,8 @@ import optax
 from tqdm import tqdm
 
 from benchmarks import keras_pipeline as host
-from ichjax import compiler
 from ichjax import config as configs
+from ichjax import xla
 from ichjax.data import cache, layouts, loader, nifti, regrid
 from ichjax.data.patch_table import Epochs, patch_table
 from ichjax.methods.slices import SlicePredictor, pad_depth
@@ -57,7 +57,7 @@ def _update(config: ml_collections.ConfigDict) -> Callable:
         params = optax.apply_updates(state.params, updates)
         return state.replace(step=state.step + 1, params=params, opt_state=opt_state), loss
 
-    return compiler.jit(step, donate_argnums=0)
+    return xla.jit(step, donate_argnums=0)
 
 
 def train_step(*, width: int, side: int, batch: int, steps: int, dtype: str = "float32") -> Callable[[], dict]:
@@ -90,7 +90,7 @@ def forward(*, width: int, side: int, batch: int, steps: int = 1, dtype: str = "
     """Work of `steps` predictions of a batch; the arguments are those of `train_step`."""
     config = paper_config(width, side, batch, dtype)
     network = unet.network_from_config(config)
-    params, predict = states.create(network, config, fold=0).params, compiler.jit(network.probability)
+    params, predict = states.create(network, config, fold=0).params, xla.jit(network.probability)
     images = jax.device_put(host.example_batch(batch, side)[0])
 
     def work() -> dict:

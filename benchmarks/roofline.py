@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from benchmarks import record
 from benchmarks.flops import count_flops
-from ichjax import compiler
 from ichjax import config as configs
+from ichjax import xla
 from ichjax.models import unet
 from ichjax.models.unet import layer_table
 from ichjax.native import library
@@ -98,7 +98,7 @@ def trace_prediction(config: ml_collections.ConfigDict) -> tuple[jax.stages.Trac
     def predict(params, image):
         return network.probability(params, network.images(image))
 
-    return compiler.jit(predict).trace(*inputs), inputs
+    return xla.jit(predict).trace(*inputs), inputs
 
 
 def make_prediction(config: ml_collections.ConfigDict) -> tuple[Callable, jax.stages.Compiled]:

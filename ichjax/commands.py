@@ -98,8 +98,7 @@ def _nearest(field: str, known: Iterable[str]) -> str:
 
 def crossval(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
     """All folds; 2 where a subject had to be left out."""
-    from ichjax import crossval
-    from ichjax.train import hosts
+    from ichjax import crossval, hosts
 
     hosts.start(arguments.coordinator, arguments.processes, arguments.process)
     return 2 if crossval.crossval(config, arguments.workdir).problems else 0
@@ -107,8 +106,7 @@ def crossval(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -
 
 def train(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
     """One fold; 2 where a subject had to be left out."""
-    from ichjax import crossval
-    from ichjax.train import hosts
+    from ichjax import crossval, hosts
 
     hosts.start(arguments.coordinator, arguments.processes, arguments.process)
     return 2 if crossval.train_one(config, arguments.workdir).problems else 0

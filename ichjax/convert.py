@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ichjax import __version__
+from ichjax.console import say
 from ichjax.data import nifti, straight
 from ichjax.data import volume as volumes
 from ichjax.data.volume import Volume
@@ -14,7 +15,6 @@ from ichjax.errors import InputError, only_input_errors
 from ichjax.evaluate import quality
 from ichjax.files import claim, read_json, write_json
 from ichjax.inputs import WORLD, Source, find_sources
-from ichjax.train.log import say
 
 
 def convert(

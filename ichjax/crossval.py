@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import ml_collections
 
-from ichjax import compiler, leak, run, score, tune
+from ichjax import hosts, leak, run, score, tune, xla
+from ichjax.console import say
 from ichjax.data import slice_split
 from ichjax.data.cache import CachedScan
 from ichjax.data.splits import Fold
@@ -14,8 +15,6 @@ from ichjax.errors import InputError
 from ichjax.evaluate.publish import publish
 from ichjax.files import RESULTS_FILE, claim, read_json, write_json
 from ichjax.methods import base, registry
-from ichjax.train import hosts
-from ichjax.train.log import say
 
 
 def train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> run.Experiment:
@@ -23,7 +22,7 @@ def train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> run.E
     if config.data.splits == "slice_split":
         raise InputError("config.data.splits is 'slice_split', which only `crossval` demonstrates; expected another")
     if config.deterministic:
-        compiler.require_deterministic()
+        xla.require_deterministic()
     method = registry.make(config.method, config)
     experiment = run.open_experiment(config, workdir)
     with _claim(workdir / f"fold_{config.fold}"):
@@ -45,7 +44,7 @@ def crossval(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> run.Ex
       InputError: see `run.open_experiment`; or another process is at work on the same fold.
     """
     if config.deterministic:
-        compiler.require_deterministic()
+        xla.require_deterministic()
     methods = {name: registry.make(name, config) for name in (config.method, *config.compare_with)}
     experiment = run.open_experiment(config, workdir)
     for name, method in methods.items():

@@ -13,6 +13,7 @@ import numpy as np
 
 from ichjax import model_card, run
 from ichjax import trained as trained_runs
+from ichjax.console import say
 from ichjax.data.regrid import Geometry
 from ichjax.data.volume import AIR_HU
 from ichjax.errors import InputError
@@ -20,7 +21,6 @@ from ichjax.files import claim, write_json, write_text
 from ichjax.methods.slices import DEPTH_STEP
 from ichjax.native import library
 from ichjax.ops import metrics
-from ichjax.train.log import say
 from ichjax.trained import TrainedRun
 
 PROGRAM, ABOUT, CARD = "model.jaxexport", "model.json", "model_card.md"

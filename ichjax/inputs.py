@@ -9,12 +9,12 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
+from ichjax.console import say
 from ichjax.data import dicom, layouts, nifti
-from ichjax.data.below import files_below
 from ichjax.data.subjects import Subject
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError, only_input_errors
-from ichjax.train.log import say
+from ichjax.walk import files_below
 
 UID = re.compile(r"\d+(\.\d+){4,}")
 WORLD = "_world"  # ends the name of a scan's second form, on a straight grid

@@ -5,12 +5,12 @@ import pathlib
 import numpy as np
 
 from ichjax import run, score
+from ichjax.console import say
 from ichjax.data.cache import CachedScan
 from ichjax.data.slice_split import take_slices
 from ichjax.errors import InputError
 from ichjax.files import write_json
 from ichjax.methods import base
-from ichjax.train.log import say
 
 
 def run_folds(method: base.Method, experiment: run.Experiment, place: pathlib.Path) -> None:

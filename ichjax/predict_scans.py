@@ -8,14 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from ichjax import scan_folder, worklist
 from ichjax import trained as trained_runs
-from ichjax.ahead import one_ahead
+from ichjax.console import say
 from ichjax.data import dicom_seg, slabs
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError, only_input_errors
 from ichjax.files import claim
 from ichjax.inputs import Source, find_sources
+from ichjax.prefetch import one_ahead
 from ichjax.scan_folder import NOTHING_MORE, Wanted
-from ichjax.train.log import say
 from ichjax.trained import Found, TrainedRun
 
 

@@ -10,15 +10,14 @@ from collections.abc import Iterable
 import jax
 import ml_collections
 
-from ichjax import __version__, held_out
+from ichjax import __version__, held_out, hosts
 from ichjax import config as configs
+from ichjax.console import say
 from ichjax.data import cache, ct_ich_tables, layouts, slice_split, source, splits
 from ichjax.data.subjects import Dataset
 from ichjax.errors import InputError
 from ichjax.files import CLAIM, CONFIG_FILE, NOTES_FILE, SPLITS_FILE, read_json, write_json, write_text
 from ichjax.native import library
-from ichjax.train import hosts
-from ichjax.train.log import say
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "nibabel", "pydicom")
 NOTES_SHOWN = 6  # on the terminal; all are in notes.txt

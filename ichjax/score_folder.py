@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ichjax import run, score
-from ichjax.ahead import one_ahead
+from ichjax.console import say
 from ichjax.data import cache, nifti
 from ichjax.data import volume as volumes
 from ichjax.data.ct_ich_tables import ranges
@@ -22,7 +22,7 @@ from ichjax.evaluate.publish import publish
 from ichjax.evaluate.workdir import read_run
 from ichjax.files import CONFIG_FILE, NOTES_FILE, RESULTS_FILE, write_json, write_text
 from ichjax.methods.base import PostProcess, Prediction
-from ichjax.train.log import say
+from ichjax.prefetch import one_ahead
 
 MAX_MASK_LABELS = 20  # an integer file with more than these is no mask of several labels
 SCALE = 32767  # probabilities pass through int16 on their way to the scan's orientation

@@ -3,8 +3,8 @@
 import pathlib
 from collections.abc import Sequence
 
+from ichjax.console import duration, say
 from ichjax.files import write_csv
-from ichjax.train.log import duration, say
 
 WORKLIST_FILE = "worklist.csv"
 WORKLIST_COLUMNS = (

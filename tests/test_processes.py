@@ -11,8 +11,9 @@ import jax
 import numpy as np
 import pytest
 
+from ichjax import hosts
 from ichjax.errors import InputError
-from ichjax.train import hosts, initial
+from ichjax.train import initial
 
 pytestmark = pytest.mark.xdist_group("processes")
 ROOT = pathlib.Path(__file__).parents[1]
@@ -106,7 +107,7 @@ def test_and_in_every_mode(words, alone, mode):
 
 COUNTED_BY_JAX = """
 import sys, jax
-from ichjax.train import hosts
+from ichjax import hosts
 assert (hosts.number(), hosts.count(), hosts.share([5, 6, 7])) == (0, 1, [5, 6, 7])
 jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))  # by the caller, not by us
 hosts.start(sys.argv[1], 2, int(sys.argv[2]))  # already connected: nothing to do
@@ -134,7 +135,7 @@ def test_processes_that_someone_else_connected_are_counted():
 
 
 def test_without_jax_there_is_one_process():
-    code = "import sys; from ichjax.train import hosts; assert hosts.count() == 1; assert 'jax' not in sys.modules"
+    code = "import sys; from ichjax import hosts; assert hosts.count() == 1; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

@@ -10,13 +10,13 @@ import pydicom.misc
 
 from ichjax.data import dicom_choice, dicom_groups
 from ichjax.data import volume as volumes
-from ichjax.data.below import files_below
 from ichjax.data.dicom_choice import Traits
 from ichjax.data.dicom_frames import Frame
 from ichjax.data.dicom_pixels import decode, to_hu
 from ichjax.data.nifti_header import MAX_FILE_VOXELS
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
+from ichjax.walk import files_below
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 SAME_DIRECTION = 1e-3  # of direction cosines: 0.25 mm across a head

@@ -11,6 +11,8 @@ import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 
+from ichjax import hosts
+from ichjax.console import duration, say
 from ichjax.data import regrid
 from ichjax.data.cache import CachedScan
 from ichjax.data.regrid import Geometry
@@ -21,8 +23,6 @@ from ichjax.methods.base import ASSUMED_SLICE_SPACING_MM, MODEL_FILE, Method, Po
 from ichjax.methods.slices import SlicePredictor
 from ichjax.models.network import Network
 from ichjax.ops.patches import grid_shape
-from ichjax.train import hosts
-from ichjax.train.log import duration, say
 from ichjax.train.loop import train_fold
 
 

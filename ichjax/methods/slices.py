@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ichjax import compiler
+from ichjax import xla
 from ichjax.data.regrid import Geometry, same_grid
 from ichjax.data.volume import AIR_HU
 from ichjax.models.network import Network
@@ -61,7 +61,7 @@ class SlicePredictor:
         self._batch_size = 1 if whole_slices else batch_size
         self._stretch, self._quantize = min_max_stretch, quantize_8bit
         self._gaussian, self._mirror = stitching == "gaussian", mirror
-        self._program = compiler.jit(self._predict)
+        self._program = xla.jit(self._predict)
 
     @property
     def slices_at_once(self) -> int:

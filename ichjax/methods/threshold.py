@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from ichjax import hosts
+from ichjax.console import say
 from ichjax.data import published
 from ichjax.data.cache import CachedScan
 from ichjax.data.volume import AIR_HU, Volume
@@ -17,8 +19,6 @@ from ichjax.files import write_json
 from ichjax.methods.base import MODEL_FILE, Method, PostProcess, Prediction, digest
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import thresholds
-from ichjax.train import hosts
-from ichjax.train.log import say
 
 CHUNK = 8  # slices whose histograms are taken at once
 

@@ -3,8 +3,8 @@
 import signal
 import threading
 
+from ichjax import hosts
 from ichjax.errors import Interrupted
-from ichjax.train import hosts
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TOGETHER = 16  # dispatches between two times that several processes ask each other

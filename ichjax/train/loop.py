@@ -13,14 +13,14 @@ import jax
 import ml_collections
 from tqdm import tqdm
 
-from ichjax import compiler
+from ichjax import console, hosts, xla
 from ichjax.data import loader
 from ichjax.data.cache import CachedScan
 from ichjax.data.patch_table import Epochs, patch_table
 from ichjax.errors import InputError, Interrupted
 from ichjax.models.network import Network, count_parameters
 from ichjax.ops.augment import AffineRange
-from ichjax.train import checkpoint, epoch, hosts, initial, log, parallel, profile
+from ichjax.train import checkpoint, epoch, initial, log, parallel, profile
 from ichjax.train.interrupt import Watch
 from ichjax.train.state import TrainState, create, make_optimizer, make_schedule
 from ichjax.train.step import StepSettings, make_train_step, make_validation_step, merge
@@ -66,19 +66,19 @@ def train_fold(
     mesh, schedule, train_step, validation_step = _programs(network, ml_collections.FrozenConfigDict(config), end)
     parallel.check_batch(size, mesh, config.train.accumulate)
     state = create(network, config, fold=fold)
-    state = parallel.replicate(initial.weights(config, state, log.say), mesh)
+    state = parallel.replicate(initial.weights(config, state, console.say), mesh)
 
     # --- where it stopped
     checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
-    state, done = checkpoints.restore_newest(state, log.say) or (state, checkpoint.Progress())
+    state, done = checkpoints.restore_newest(state, console.say) or (state, checkpoint.Progress())
     if done.step < end:
         seconds = _measure_step(train_step, state, reader, config, mesh)
         again = f"going on after step {done.step:,} of {end:,}, " if done.step else ""
-        log.say(
+        console.say(
             f"fold {fold}: {again}{count_parameters(state.params):,} parameters, {len(train)} training and "
             f"{len(valid)} validation scans, {config.train.epochs - done.epoch} epochs of {steps} x {size} patches "
             f"on {mesh.size} {jax.devices()[0].platform} device{'s' * (mesh.size > 1)}; {seconds:.3f} s a step "
-            f"measured: about {log.duration((end - done.step) * seconds * 1.1)}"
+            f"measured: about {console.duration((end - done.step) * seconds * 1.1)}"
         )
 
     # --- epochs
@@ -172,7 +172,7 @@ def _programs(network: Network, config: ml_collections.FrozenConfigDict, total_s
     make_step = functools.partial(make_train_step, network, make_optimizer(schedule), settings)
     grouped = config.train.steps_per_dispatch > 1
     train_step = parallel.compile_step(make_step, mode=config.parallel, mesh=mesh, grouped=grouped)
-    validation_step = compiler.jit(make_validation_step(network), out_shardings=parallel.whole(mesh))
+    validation_step = xla.jit(make_validation_step(network), out_shardings=parallel.whole(mesh))
     return mesh, schedule, train_step, validation_step
 
 
@@ -204,7 +204,7 @@ def _measure_step(train_step, state: TrainState, reader: loader.PatchReader, con
 def _say_epoch(fold: int, row: dict, epochs: int) -> None:
     skipped = f"  {row['skipped']} updates not finite, left out" if row["skipped"] else ""
     dead = "  THE OUTPUT IS CONSTANT: the network died or collapsed" if row["constant_output"] else ""
-    log.say(
+    console.say(
         f"fold {fold} epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:.4f}  validation loss "
         f"{row['validation_loss']:.4f}  Jaccard {row['validation_jaccard']:.3f}  Dice {row['validation_dice']:.3f}  "
         f"{row['examples_per_second']:.0f} patches/s  waiting {row['wait_share']:.0%}{skipped}{dead}"

@@ -10,9 +10,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from ichjax import compiler
+from ichjax import hosts, xla
 from ichjax.errors import InputError
-from ichjax.train import hosts
 
 AXIS = "data"
 
@@ -56,13 +55,13 @@ def compile_step(make_step: Callable, *, mode: str, mesh: Mesh, grouped: bool = 
 
     if mode == "jit":
         whole, parts = NamedSharding(mesh, everywhere), NamedSharding(mesh, split)
-        return compiler.jit(step(None), in_shardings=(whole, parts), out_shardings=(whole, whole), donate_argnums=0)
+        return xla.jit(step(None), in_shardings=(whole, parts), out_shardings=(whole, whole), donate_argnums=0)
     if mode == "shard_map":
         # Without the check of varying axes, averaging gradients by hand is right here as it is under pmap.
         mapped = jax.shard_map(
             step(AXIS), mesh=mesh, in_specs=(everywhere, split), out_specs=(everywhere, everywhere), check_vma=False
         )
-        return compiler.jit(mapped, donate_argnums=0)
+        return xla.jit(mapped, donate_argnums=0)
     if mode == "pmap":
         return jax.pmap(
             step(AXIS),

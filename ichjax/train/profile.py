@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from ichjax.train.log import say
+from ichjax.console import say
 
 
 def traced(program: Callable, steps: tuple[int, int], folder: pathlib.Path, step: int) -> Callable:

@@ -2,8 +2,8 @@
 
 import threading
 
-from ichjax.ahead import one_ahead
 from ichjax.errors import InputError
+from ichjax.prefetch import one_ahead
 
 
 def test_the_next_is_read_while_one_is_worked_on_and_no_more():

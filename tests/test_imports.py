@@ -8,45 +8,69 @@ import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[1]
 DEVICE_SIDE = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
 # Each part of the package, and the parts it may import beside itself: {data, ops, models} <- train <- methods
 # <- {crossval, predict, export} <- launch; evaluate uses data and ops.
-BASE = {"__init__", "errors", "files"}
-HOST, DEVICE = {"data"}, {"ops", "models", "compiler", "native"}
-FIT = HOST | DEVICE | {"train", "methods"}
 MAY_IMPORT = {
     "__init__": set(),
     "errors": set(),
     "files": {"errors"},
-    "config": BASE,
-    "ahead": set(),
-    "compiler": {"errors"},
+    "config": {"errors"},
     "native": {"files"},
-    "data": BASE,
-    "ops": BASE,
-    "models": BASE | {"native", "ops"},
-    "train": BASE | HOST | DEVICE,
-    "methods": BASE | FIT,
-    "evaluate": BASE | HOST | {"ops"},
-    "run": BASE | FIT | {"config", "evaluate", "held_out"},
-    "score": BASE | FIT | {"config", "evaluate"},
-    "leak": BASE | FIT | {"config", "evaluate", "run", "score"},
-    "tune": BASE | FIT | {"config", "evaluate"},
-    "crossval": BASE | FIT | {"config", "evaluate", "run", "score", "tune", "leak"},
-    "score_folder": BASE | FIT | {"config", "evaluate", "run", "score", "ahead"},
-    "inputs": BASE | HOST | {"train"},
-    "held_out": BASE | HOST,
-    "trained": BASE | FIT | {"config", "evaluate", "run", "tune", "held_out", "inputs"},
-    "worklist": BASE | {"train"},
-    "scan_folder": BASE | HOST | {"evaluate", "inputs", "trained", "worklist"},
-    "predict_scans": BASE | FIT | {"ahead", "inputs", "trained", "scan_folder", "worklist"},
-    "convert": BASE | HOST | {"evaluate", "inputs", "train"},
-    "model_card": BASE,
-    "export": BASE | FIT | {"run", "trained", "model_card"},
-    "commands": BASE
-    | FIT
-    | {"config", "evaluate", "run", "crossval", "score_folder", "predict_scans", "scan_folder", "convert", "export"},
+    "data": {"__init__", "errors", "files", "walk"},
+    "ops": {"errors"},
+    "models": {"native", "ops"},
+    "train": {"console", "data", "errors", "files", "hosts", "models", "ops", "xla"},
+    "methods": {"console", "data", "errors", "files", "hosts", "models", "ops", "train", "xla"},
+    "evaluate": {"data", "errors", "files"},
+    "run": {"__init__", "config", "console", "data", "errors", "files", "held_out", "hosts", "native"},
+    "score": {"data", "errors", "evaluate", "files", "methods", "ops"},
+    "leak": {"console", "data", "errors", "files", "methods", "run", "score"},
+    "tune": {"data", "errors", "evaluate", "files", "methods", "ops"},
+    "crossval": {
+        "console",
+        "data",
+        "errors",
+        "evaluate",
+        "files",
+        "hosts",
+        "leak",
+        "methods",
+        "run",
+        "score",
+        "tune",
+        "xla",
+    },
+    "score_folder": {"console", "data", "errors", "evaluate", "files", "methods", "prefetch", "run", "score"},
+    "inputs": {"console", "data", "errors", "walk"},
+    "held_out": {"data", "errors", "files"},
+    "trained": {"config", "data", "errors", "evaluate", "held_out", "inputs", "methods", "ops", "run", "tune"},
+    "worklist": {"console", "files"},
+    "scan_folder": {"data", "errors", "evaluate", "files", "inputs", "trained", "worklist"},
+    "predict_scans": {"console", "data", "errors", "files", "inputs", "prefetch", "scan_folder", "trained", "worklist"},
+    "convert": {"__init__", "console", "data", "errors", "evaluate", "files", "inputs"},
+    "model_card": {"errors", "files"},
+    "export": {"console", "data", "errors", "files", "methods", "model_card", "native", "ops", "run", "trained"},
+    "commands": {
+        "config",
+        "convert",
+        "crossval",
+        "data",
+        "errors",
+        "evaluate",
+        "export",
+        "hosts",
+        "predict_scans",
+        "run",
+        "scan_folder",
+        "score_folder",
+    },
+    "hosts": {"errors"},
+    "prefetch": set(),
+    "walk": set(),
+    "xla": {"errors"},
+    "console": {"hosts"},
 }
 
 

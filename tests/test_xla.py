@@ -8,7 +8,7 @@ import jax
 import pytest
 from jax._src import xla_bridge
 
-from ichjax import compiler, crossval
+from ichjax import crossval, xla
 from ichjax.errors import InputError
 
 FLAGS = "--xla_cpu_enable_fast_math=false"
@@ -25,9 +25,9 @@ def before_devices(monkeypatch):
 def test_deterministic_reaches_xla_from_the_python_api(before_devices, tiny_config, tmp_path, entry):
     with pytest.raises(InputError, match="nowhere"):  # opening the data is what comes next
         entry(tiny_config(**{"deterministic": True, "data.root": "/nowhere"}), tmp_path / "run")
-    assert os.environ["XLA_FLAGS"] == f"{FLAGS} {compiler.DETERMINISTIC}"
-    compiler.require_deterministic()  # a second run in the process
-    assert os.environ["XLA_FLAGS"] == f"{FLAGS} {compiler.DETERMINISTIC}"
+    assert os.environ["XLA_FLAGS"] == f"{FLAGS} {xla.DETERMINISTIC}"
+    xla.require_deterministic()  # a second run in the process
+    assert os.environ["XLA_FLAGS"] == f"{FLAGS} {xla.DETERMINISTIC}"
 
 
 def test_without_it_the_flags_stay(before_devices, tiny_config, tmp_path):
@@ -39,17 +39,17 @@ def test_without_it_the_flags_stay(before_devices, tiny_config, tmp_path):
 def test_a_gpu_that_was_started_without_it_is_refused(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", FLAGS)
     jax.devices()
-    compiler.require_deterministic()  # a CPU gives the same bits anyway
+    xla.require_deterministic()  # a CPU gives the same bits anyway
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     with pytest.raises(InputError, match="has already used the GPU"):
-        compiler.require_deterministic()
+        xla.require_deterministic()
     assert os.environ["XLA_FLAGS"] == FLAGS
-    monkeypatch.setenv("XLA_FLAGS", compiler.DETERMINISTIC)
-    compiler.require_deterministic()
+    monkeypatch.setenv("XLA_FLAGS", xla.DETERMINISTIC)
+    xla.require_deterministic()
 
 
 def test_xla_knows_the_flag():
     """XLA ends the process at a flag that it does not know."""
-    code = "from ichjax import compiler; compiler.require_deterministic(); import jax; jax.devices()"
+    code = "from ichjax import xla; xla.require_deterministic(); import jax; jax.devices()"
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     assert subprocess.run([sys.executable, "-c", code], env=environment | {"JAX_PLATFORMS": "cpu"}).returncode == 0
