@@ -5,7 +5,8 @@ import pathlib
 
 import pytest
 
-from ichjax import commands, config
+from ichjax import config
+from ichjax.cli import commands
 from ichjax.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]

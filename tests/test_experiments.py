@@ -23,7 +23,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ichjax import commands, config
+from ichjax import config
+from ichjax.cli import commands
 from ichjax.data import phantom
 from ichjax.data.ct_ich_tables import SUBTYPES
 from ichjax.data.splits import PARTS

@@ -52,7 +52,12 @@ MAY_IMPORT = {
     "convert": {"__init__", "console", "data", "errors", "evaluate", "files", "inputs"},
     "model_card": {"errors", "files"},
     "export": {"console", "data", "errors", "files", "methods", "model_card", "native", "ops", "run", "trained"},
-    "commands": {
+    "hosts": {"errors"},
+    "prefetch": set(),
+    "walk": set(),
+    "xla": {"errors"},
+    "console": {"hosts"},
+    "cli": {
         "config",
         "convert",
         "crossval",
@@ -66,11 +71,6 @@ MAY_IMPORT = {
         "scan_folder",
         "score_folder",
     },
-    "hosts": {"errors"},
-    "prefetch": set(),
-    "walk": set(),
-    "xla": {"errors"},
-    "console": {"hosts"},
 }
 
 

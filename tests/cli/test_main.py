@@ -9,10 +9,10 @@ import sys
 import pytest
 
 import launch
-from ichjax import commands
+from ichjax.cli import commands, parser
 from ichjax.errors import InputError
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def call(capsys, *words):
@@ -35,9 +35,9 @@ def refused(capsys, *words):
 def test_help_names_every_command_and_fits_a_terminal(capsys):
     status, out, _ = call(capsys, "--help")
     assert status == 0
-    for name in launch.COMMANDS:
+    for name in parser.COMMANDS:
         assert f"    {name} " in out
-    for name in launch.COMMANDS:
+    for name in parser.COMMANDS:
         status, out, _ = call(capsys, name, "--help")
         assert status == 0
         assert out.startswith(f"usage: python launch.py {name} ")
@@ -78,7 +78,7 @@ def test_configurations_and_commands_that_do_not_fit(capsys):
 )
 def test_a_misspelt_option_is_answered_with_the_nearest(capsys, wrong, near):
     with pytest.raises(SystemExit) as caught:
-        launch.parse(["predict", "--workdir=a", "--input", "b", "--output=c", wrong])
+        parser.parse(["predict", "--workdir=a", "--input", "b", "--output=c", wrong])
     assert caught.value.code == 2
     assert f"predict has no option {wrong.partition('=')[0]}; did you mean {near}?\n" in capsys.readouterr().err
 

@@ -1,0 +1,170 @@
+"""The parser of the command line: commands, options, help texts, and answers to what is misspelt."""
+
+import argparse
+import difflib
+import pathlib
+
+COMMANDS = {
+    "crossval": "train and test every fold, then write the report",
+    "train": "train one fold (--config.fold=0)",
+    "predict": "masks of any head CTs, with a trained run",
+    "convert": "DICOM series to NIfTI without names, dates and UIDs",
+    "export": "a trained run as one file that JAX alone can run",
+    "report": "score a run again, without predicting, and write its report",
+    "evaluate": "score a folder of masks or probabilities, whoever made them",
+    "compare": "two runs, subject by subject",
+    "stats": "the paper's Tables 4 and 5, of any data set",
+    "phantom": "write a synthetic data set",
+    "prepare": "write a data set in nnU-Net's layout, with the same folds",
+}
+WITH_CONFIG = ("crossval", "train", "evaluate", "stats", "prepare")
+WITHOUT_FILE = ("evaluate", "stats")  # the defaults do where no configuration is named
+USAGE = {
+    "predict": "--workdir=RUN --input PATH [PATH ...] --output=DIR [options]",
+    "convert": "--input PATH [PATH ...] --output=DIR",
+    "export": "--workdir=RUN --output=DIR [--side=512] [--pixel_mm=0.45]",
+    "report": "--workdir=RUN",
+    "evaluate": "--predictions=DIR --config.data.root=DIR [--workdir=NEW]",
+    "compare": "RUN_A RUN_B [--output=DIR]",
+    "stats": "--config.data.root=DIR",
+    "phantom": "--output=DIR [--layout=nifti] [--preset=demo] [--subjects=15]",
+    "prepare": "--to=nnunet --config=configs/NAME.py --output=DIR",
+}
+EXIT = """\
+Exit status: 0 done; 1 a defect of ichjax; 2 the input or the command is wrong,
+all else is done; 130 interrupted. Research use only: not for diagnosis."""
+FIELDS = """\
+A single field: --config.train.batch_size=64; ichjax/config.py lists them all.
+The data set: --config.data.root=DIR; without it, a synthetic one is made once.
+
+"""
+PREDICTED = """\
+Folders are looked into at any depth. Of a DICOM study the series that one reads
+for a bleed is taken (whole, no contrast, soft kernel, slices of 2.5 to 6 mm).
+
+OUTPUT/NAME/ gets mask.nii.gz on the scan's own grid, overlay.png and
+prediction.json, and from DICOM scan.nii.gz, the HU under the mask. Where slices are
+tilted or unevenly spaced, *_world.nii.gz are both on a straight grid. NAME is the
+last part of the scan's path, or of several that tell scans apart. docs/prediction.md
+has all fields. OUTPUT/worklist.csv has a line for each scan, the most suspicious
+first. What is there already is kept, so an interrupted command goes on.
+
+The run is the work directory of train or crossval; its finished folds are averaged,
+and a scan that it was trained on is predicted by the fold that held it out. Fields
+of config.predict can be changed: --config.predict.threshold=0.4, stitch=gaussian,
+mirror=True, whole_slices=False.
+
+"""
+CONVERTED = """\
+OUTPUT/NAME.nii.gz holds HU on the scan's own pixels, NAME.json the place of every
+slice. Where slices are tilted or unevenly spaced, no NIfTI grid is exact:
+NAME_world.nii.gz is then the scan on a straight one. The face stays in the pixels.
+
+"""
+EVALUATED = """\
+PREDICTIONS holds one .nii or .nii.gz file a subject, its number in the name, on
+the scan's grid in any axis order: masks (0 and 1, 0 and 255, or a few labels) or
+probabilities (floats in [0, 1], or 8 bits). A missing, surplus or misaligned
+file is named, and the others are scored.
+
+"""
+PREPARED = """\
+nnU-Net's split k tests on fold k: its 'val' is our test part, its 'train' our
+training and validation parts, so its masks can be scored here by `evaluate`.
+
+"""
+ABOUT = {"predict": PREDICTED, "convert": CONVERTED, "evaluate": EVALUATED, "prepare": PREPARED}
+
+
+def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Splits a command line into its options and its --config flags; leaves with status 2 where it is wrong."""
+    parser, parts = make_parser()
+    if not argv:
+        parser.print_help()
+        raise SystemExit(2)
+    config_flags = [word for word in argv if word == "--config" or word.startswith(("--config=", "--config."))]
+    rest = [word for word in argv if word not in config_flags]
+    for word in config_flags:
+        if "=" not in word:
+            parser.exit(2, f"ichjax: {word} lacks its value; expected {word}=VALUE, with an equals sign, no space\n")
+    command = rest[0] if rest else ""
+    if not command.startswith("-") and command not in COMMANDS:
+        near = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.3)
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        found = f"there is no command {command!r}; {guess}" if command else "no command named. "
+        parser.exit(2, f"ichjax: {found}The commands: {', '.join(COMMANDS)}\n")
+    known = parts[command]._option_string_actions if command in parts else {}
+    for name in [word.partition("=")[0] for word in rest[1:] if known and word.startswith("--")]:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            guess = f"did you mean {near[0]}?" if near else f"see: python launch.py {command} --help"
+            parser.exit(2, f"usage: {parts[command].usage}\nichjax: {command} has no option {name}; {guess}\n")
+    arguments = parser.parse_args(rest)
+    if config_flags and arguments.command not in (*WITH_CONFIG, "predict"):
+        parser.exit(2, f"ichjax: {arguments.command} takes no --config; see: {parts[arguments.command].usage}\n")
+    return arguments, config_flags
+
+
+def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of all options but --config, and that of each command."""
+    layout = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, "prog": "ichjax"}
+    parser = argparse.ArgumentParser(
+        usage="python launch.py COMMAND [--config=configs/NAME.py] [--config.FIELD=VALUE ...] [options]",
+        description="Intracranial hemorrhage segmentation in head CT, in JAX.",
+        epilog="What a command takes: python launch.py COMMAND --help\n\n" + FIELDS + EXIT,
+        **layout,
+    )
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    parts = {}
+    for name, text in COMMANDS.items():
+        rest = USAGE.get(name, "--config=configs/NAME.py --workdir=RUN [--config.FIELD=VALUE ...]")
+        about = ABOUT.get(name, "") + (FIELDS if name in WITH_CONFIG else "")
+        parts[name] = commands.add_parser(
+            name,
+            usage=f"python launch.py {name} {rest}",
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog=about + EXIT,
+            **layout,
+        )
+    path = {"type": pathlib.Path, "required": True}
+    for name in ("crossval", "train", "predict", "export", "report"):
+        parts[name].add_argument("--workdir", metavar="RUN", help="the run's folder", **path)
+    for name in ("crossval", "train"):
+        add = parts[name].add_argument
+        add("--coordinator", metavar="HOST:PORT", help="of process 0, where SLURM, Open MPI or a TPU do not tell")
+        add("--processes", type=int, metavar="N", help="how many there are, on all hosts")
+        add("--process", type=int, metavar="K", help="which one this is, from 0")
+    for name, where in (("predict", "where each scan gets a folder"), ("convert", "where each scan gets its files")):
+        add = parts[name].add_argument
+        add("--input", metavar="PATH", nargs="+", help="files, patterns, and folders of any depth", **path)
+        add("--series", type=int, metavar="N", help="of every DICOM study take the series of this rank, as listed")
+        add("--output", metavar="DIR", help=where, **path)
+        add("--overwrite", action="store_true", help="do again what is there already")
+    add = parts["predict"].add_argument
+    add("--fold", type=int, metavar="K", help="ask this fold's network alone")
+    add("--probability", action="store_true", help="write it too: probability.nii.gz, 255 is 1")
+    add("--dicom_seg", action="store_true", help="and DICOM Segmentations, which name the patient, in dicom_seg/")
+    add = parts["export"].add_argument
+    add("--output", metavar="DIR", help="gets model.jaxexport, model.json and model_card.md", **path)
+    add("--side", type=int, default=512, metavar="N", help="rows and columns of the slices it takes (default 512)")
+    add("--pixel_mm", type=float, metavar="MM", help="the size of their pixels (default: the training scans')")
+    add("--platforms", default="cpu,cuda,tpu", metavar="NAMES", help="that it runs on (default cpu,cuda,tpu)")
+    add = parts["evaluate"].add_argument
+    add("--predictions", metavar="DIR", help="a folder of NIfTI masks or probabilities", **path)
+    add("--workdir", metavar="NEW", type=pathlib.Path, help="a new folder for tables, figures and report")
+    add("--name", default="masks", help="what to call whoever made them (default 'masks')")
+    add = parts["compare"].add_argument
+    add("run_a", metavar="RUN_A", type=pathlib.Path, help="a work directory, or its baselines/NAME")
+    add("run_b", metavar="RUN_B", type=pathlib.Path, help="another, scored on the same subjects")
+    add("--output", metavar="DIR", type=pathlib.Path, help="gets compare.csv, compare.json and compare.png")
+    add = parts["prepare"].add_argument
+    add("--to", choices=("nnunet",), required=True, help="the layout")
+    add("--output", metavar="DIR", help="a new folder", **path)
+    add = parts["phantom"].add_argument
+    add("--layout", default="nifti", choices=("nifti", "jpeg", "own"), help="of the files (default nifti)")
+    add("--output", metavar="DIR", help="the data set's folder; a new one", **path)
+    add("--preset", default="demo", help="demo (256 x 256, seconds) or calibrated (512 x 512, like the real set)")
+    add("--subjects", type=int, default=15, metavar="N", help="how many (default 15)")
+    add("--seed", type=int, default=0, metavar="N", help="another seed, another set (default 0)")
+    return parser, parts
