@@ -14,8 +14,9 @@ from tqdm import tqdm
 from benchmarks import keras_pipeline as host
 from ichjax import config as configs
 from ichjax import xla
-from ichjax.data import cache, layouts, loader, nifti, regrid
-from ichjax.data.patch_table import Epochs, patch_table
+from ichjax.data import dataset as datasets
+from ichjax.data import loader, nifti, regrid, scan_cache
+from ichjax.data.patch_index import Epochs, patch_table
 from ichjax.methods.slices import SlicePredictor, pad_depth
 from ichjax.models import unet
 from ichjax.ops import metrics
@@ -127,7 +128,7 @@ def train_epoch(
     """
     fields = {"patch.stride": stride, "train.negatives": "none", "train.steps_per_dispatch": steps_per_dispatch}
     config = paper_config(width, side, batch, dtype, **fields)
-    scans, problems = cache.open_scans(layouts.read_dataset(pathlib.Path(root)).subjects)
+    scans, problems = scan_cache.open_scans(datasets.read_dataset(pathlib.Path(root)).subjects)
     if problems:
         raise ValueError("; ".join(problems.values()))
     table = patch_table(scans, side=side, stride=stride)

@@ -24,7 +24,8 @@ from benchmarks.contest import OURS, PATCH_SIDE, PATCH_STRIDE
 from benchmarks.keras_pipeline import read_weights
 from benchmarks.our_work import paper_config, save_weights
 from benchmarks.train_step import PEERS, packages
-from ichjax.data import layouts, source
+from ichjax.data import dataset as datasets
+from ichjax.data import source
 from ichjax.data.nifti import read_nifti
 from ichjax.models import unet
 
@@ -131,7 +132,7 @@ def require_same_masks(pixels: dict[str, int]) -> None:
 def _phantom() -> pathlib.Path:
     """The calibrated phantom whose number of slices is nearest to that of a usual scan."""
     root = source.dataset_root("", preset="calibrated", subjects=6, seed=0)
-    paths = [subject.scan_path for subject in layouts.read_dataset(root).subjects]
+    paths = [subject.scan_path for subject in datasets.read_dataset(root).subjects]
     return min(paths, key=lambda path: abs(nib.load(path).shape[2] - SLICES))
 
 

@@ -8,8 +8,8 @@ import ml_collections
 
 from ichjax import hosts, leak, run, score, tune, xla
 from ichjax.console import say
-from ichjax.data import slice_split
-from ichjax.data.cache import CachedScan
+from ichjax.data import leaky_split
+from ichjax.data.scan_cache import CachedScan
 from ichjax.data.splits import Fold
 from ichjax.errors import InputError
 from ichjax.evaluate.publish import publish
@@ -190,7 +190,7 @@ def write_results(
     origin = {key: records[-1][key] for key in ("config_digest", "versions", "devices")}
     results = {"method": name, **method.record(), **origin, **results, "chosen_by_fold": chosen}
     if config.data.splits == "slice_split":
-        results["invalid"] = slice_split.INVALID
+        results["invalid"] = leaky_split.INVALID
     score.write(place / RESULTS_FILE, results, unreadable=unreadable, rows=rows)
 
 

@@ -10,8 +10,9 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from ichjax.console import say
-from ichjax.data import dicom, layouts, nifti
-from ichjax.data.subjects import Subject
+from ichjax.data import dataset as datasets
+from ichjax.data import dicom, nifti
+from ichjax.data.subject import Subject
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError, only_input_errors
 from ichjax.walk import files_below
@@ -46,7 +47,7 @@ class Source:
             raise InputError(self.problem)
         with only_input_errors(str(self.path)):
             if self.subject is not None and self.subject.layout == "jpeg":
-                return layouts.load_scan(self.subject).volume
+                return datasets.load_scan(self.subject).volume
             if self.series is None:
                 return nifti.read_nifti(self.path)
             try:
@@ -124,9 +125,9 @@ def _sources_at(path: pathlib.Path, series: int | None) -> list[Source]:
         return [Source(_last_part(path), path)]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder; expected a NIfTI file, or a folder of NIfTI or DICOM files")
-    if layouts.is_dataset(path):
+    if datasets.is_dataset(path):
         return [
-            Source(subject.name, subject.scan_path, None, subject) for subject in layouts.read_dataset(path).subjects
+            Source(subject.name, subject.scan_path, None, subject) for subject in datasets.read_dataset(path).subjects
         ]
     files = [Source(file.name, file) for file in _nifti_files(path)]
     studies, skipped = dicom.find_studies(path)

@@ -6,8 +6,8 @@ import numpy as np
 
 from ichjax import run, score
 from ichjax.console import say
-from ichjax.data.cache import CachedScan
-from ichjax.data.slice_split import take_slices
+from ichjax.data.leaky_split import take_slices
+from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
 from ichjax.files import write_json
 from ichjax.methods import base
@@ -20,7 +20,7 @@ def run_folds(method: base.Method, experiment: run.Experiment, place: pathlib.Pa
 
     Args:
       method: to be fitted.
-      experiment: whose `folds` are `slice_split.LeakingSplits`.
+      experiment: whose `folds` are `data.leaky_split.LeakingSplits`.
       place: the method's folder.
 
     Raises:

@@ -13,8 +13,9 @@ import ml_collections
 from ichjax import __version__, held_out, hosts
 from ichjax import config as configs
 from ichjax.console import say
-from ichjax.data import cache, ct_ich_tables, layouts, slice_split, source, splits
-from ichjax.data.subjects import Dataset
+from ichjax.data import dataset as datasets
+from ichjax.data import label_tables, leaky_split, scan_cache, source, splits
+from ichjax.data.subject import Dataset
 from ichjax.errors import InputError
 from ichjax.files import CLAIM, CONFIG_FILE, NOTES_FILE, SPLITS_FILE, read_json, write_json, write_text
 from ichjax.native import library
@@ -30,25 +31,25 @@ class Experiment:
     Attributes:
       config: as given.
       dataset: subjects and notes.
-      folds: all folds; `slice_split.LeakingSplits` where config.data.splits is 'slice_split'.
+      folds: all folds; `leaky_split.LeakingSplits` where config.data.splits is 'slice_split'.
       scans: {subject number: scan} of those that could be read.
       problems: {subject number: one sentence} of those that could not.
     """
 
     config: ml_collections.ConfigDict
     dataset: Dataset
-    folds: splits.Splits | slice_split.LeakingSplits
-    scans: dict[int, cache.CachedScan]
+    folds: splits.Splits | leaky_split.LeakingSplits
+    scans: dict[int, scan_cache.CachedScan]
     problems: dict[int, str]
 
-    def part(self, numbers: tuple[int, ...]) -> list[cache.CachedScan]:
+    def part(self, numbers: tuple[int, ...]) -> list[scan_cache.CachedScan]:
         """The scans of a part of a fold that could be read."""
         return [self.scans[number] for number in numbers if number in self.scans]
 
 
 def open_dataset(config: ml_collections.ConfigDict) -> Dataset:
     """The data set that a configuration names; makes the synthetic one if need be."""
-    return layouts.read_dataset(source.dataset_root(config.data.root, **config.phantom, say=say))
+    return datasets.read_dataset(source.dataset_root(config.data.root, **config.phantom, say=say))
 
 
 def open_experiment(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Experiment:
@@ -74,7 +75,7 @@ def open_experiment(config: ml_collections.ConfigDict, workdir: pathlib.Path) ->
     leaking = config.data.splits == "slice_split"
     folds = None if leaking else _folds(config, dataset, workdir / SPLITS_FILE, begun)
     with hosts.first_before_others("scans"):
-        scans, problems = cache.open_scans(dataset.subjects)
+        scans, problems = scan_cache.open_scans(dataset.subjects)
     for problem in problems.values():
         say(f"left out: {problem}")
     if not scans:
@@ -82,7 +83,7 @@ def open_experiment(config: ml_collections.ConfigDict, workdir: pathlib.Path) ->
     workdir.mkdir(parents=True, exist_ok=True)
     if leaking:
         depths = {scan.number: len(scan.mask) for scan in scans}
-        folds = slice_split.leaking_slices(depths, folds=config.data.folds, seed=config.seed)
+        folds = leaky_split.leaking_slices(depths, folds=config.data.folds, seed=config.seed)
     notes = gather([*dataset.notes, *(note for scan in scans for note in scan.notes), *folds.notes])
     if hosts.is_first():
         _put_on_record(config, workdir, dataset, folds, notes)
@@ -112,7 +113,7 @@ def gather(notes: Iterable[str]) -> list[str]:
         one = re.fullmatch(r"(subject|fold) (\d+): (.*)", note, re.DOTALL)
         said.setdefault((one[1], one[3]) if one else ("", note), set()).update([int(one[2])] if one else [])
     return [
-        f"{kind}{'s' * (len(numbers) > 1)} {ct_ich_tables.ranges(numbers)}: {text}" if kind else text
+        f"{kind}{'s' * (len(numbers) > 1)} {label_tables.ranges(numbers)}: {text}" if kind else text
         for (kind, text), numbers in said.items()
     ]
 

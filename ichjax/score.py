@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from ichjax.data.cache import CachedScan
 from ichjax.data.nifti import write_nifti
+from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
 from ichjax.evaluate import curves, protocol
 from ichjax.evaluate.beyond import beyond

@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from ichjax import run, score
 from ichjax.console import say
-from ichjax.data import cache, nifti
+from ichjax.data import nifti, scan_cache
 from ichjax.data import volume as volumes
-from ichjax.data.ct_ich_tables import ranges
-from ichjax.data.subjects import Subject
+from ichjax.data.label_tables import ranges
+from ichjax.data.subject import Subject
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.evaluate import tables
@@ -100,8 +100,8 @@ def _evaluate(predictions, config, place: pathlib.Path, name: str, *, published:
     return problems
 
 
-def _read(subject: Subject, path: pathlib.Path) -> tuple[cache.CachedScan, str, np.ndarray]:
-    scan = cache.open_scan(subject)
+def _read(subject: Subject, path: pathlib.Path) -> tuple[scan_cache.CachedScan, str, np.ndarray]:
+    scan = scan_cache.open_scan(subject)
     return scan, *load_prediction(path, scan.volume)
 
 

@@ -10,7 +10,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from ichjax.data.cache import CachedScan
+from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
 from ichjax.evaluate.overlap import dice
 from ichjax.files import read_json, write_json

@@ -8,8 +8,8 @@ import re
 import pytest
 
 from ichjax import config as configs
-from ichjax.data import patch_table, volume
-from ichjax.data.ct_ich_tables import FIRST_NUMBER, SUBTYPES
+from ichjax.data import patch_index, volume
+from ichjax.data.label_tables import FIRST_NUMBER, SUBTYPES
 from ichjax.data.phantom_lesions import EDH, IPH, IVH, SAH, SDH
 from ichjax.data.splits import PAPER_ORDER
 from ichjax.ops import hu
@@ -135,8 +135,8 @@ def test_the_brain_window_is_the_same_as_level_and_width_and_from_black_to_white
 
 
 def test_what_the_configuration_offers_is_what_the_patches_know():
-    assert configs.CHOICES["train.negatives"] == patch_table.NEGATIVE_CHOICES
-    assert configs.CHOICES["train.slices"] == patch_table.SLICE_CHOICES
+    assert configs.CHOICES["train.negatives"] == patch_index.NEGATIVE_CHOICES
+    assert configs.CHOICES["train.slices"] == patch_index.SLICE_CHOICES
 
 
 def test_what_is_known_of_the_real_set():

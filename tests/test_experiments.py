@@ -26,7 +26,7 @@ from PIL import Image
 from ichjax import config
 from ichjax.cli import commands
 from ichjax.data import phantom
-from ichjax.data.ct_ich_tables import SUBTYPES
+from ichjax.data.label_tables import SUBTYPES
 from ichjax.data.splits import PARTS
 from ichjax.ops.patches import grid_shape
 

@@ -13,8 +13,8 @@ import time
 import numpy as np
 import pytest
 
-from ichjax.data import layouts
-from ichjax.data.subjects import Scan
+from ichjax.data import dataset as datasets
+from ichjax.data.subject import Scan
 from ichjax.errors import InputError
 from tests import fuzz
 from tests.expected import PREDICTION_FILES
@@ -115,10 +115,10 @@ def check_tables(roots, folder, count, seed):
         shutil.copytree(root, place)
         fuzz.table(rng, place, fuzz.one_of(rng, names))
         try:
-            dataset = layouts.read_dataset(place)
+            dataset = datasets.read_dataset(place)
             assert dataset.subjects
             for subject in dataset.subjects[:2]:
-                assert isinstance(layouts.load_scan(subject), Scan)
+                assert isinstance(datasets.load_scan(subject), Scan)
             assert all(clear(note) for note in dataset.notes)
             results += 1
         except InputError as error:
@@ -139,7 +139,7 @@ def roots(tiny_root, tmp_path_factory):
             path.unlink()
     rows = [f"{path.stem},{20 + k},{'MF'[k % 2]},1,1,0" for k, path in enumerate(sorted((own / "images").iterdir()))]
     (own / "labels.csv").write_text("\n".join(["id,age_years,sex,slice,IPH,SDH", *rows]) + "\n")
-    layouts.read_dataset(own)
+    datasets.read_dataset(own)
     return [(tiny_root, ("hemorrhage_diagnosis_raw_ct.csv", "Patient_demographics.csv")), (own, ("labels.csv",))]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import launch
 from ichjax import run
-from ichjax.data.ct_ich import read_dataset
+from ichjax.data.ct_ich_nifti import read_dataset
 from ichjax.data.splits import PARTS
 from ichjax.errors import InputError
 

@@ -182,9 +182,9 @@ def test_folders_that_cannot_be(truth, tiny_root, tmp_path):
 
 
 def test_the_loader_says_what_it_expects(tiny_root, tmp_path):
-    from ichjax.data import cache, ct_ich
+    from ichjax.data import ct_ich_nifti, scan_cache
 
-    scan = cache.open_scan(ct_ich.read_dataset(tiny_root).subjects[0])
+    scan = scan_cache.open_scan(ct_ich_nifti.read_dataset(tiny_root).subjects[0])
     save(tmp_path / "049.nii", np.full((32, 32, 4), -1, np.int16), tiny_root / "ct_scans" / "049.nii")
     with pytest.raises(InputError, match=r"049\.nii: values lie in -1 to -1; expected a mask"):
         score_folder.load_prediction(tmp_path / "049.nii", scan.volume)
@@ -193,9 +193,9 @@ def test_the_loader_says_what_it_expects(tiny_root, tmp_path):
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
 def test_every_level_of_a_prediction_is_read_alike(tiny_root, tmp_path, dtype):
     """8 bits go through a table: the same as other types of number, through int16 and back."""
-    from ichjax.data import cache, ct_ich
+    from ichjax.data import ct_ich_nifti, scan_cache
 
-    scan = cache.open_scan(ct_ich.read_dataset(tiny_root).subjects[0])
+    scan = scan_cache.open_scan(ct_ich_nifti.read_dataset(tiny_root).subjects[0])
     like = tiny_root / "ct_scans" / "049.nii"
     shape = array_of(like).shape
     levels = np.arange(np.prod(shape)).reshape(shape) % 256

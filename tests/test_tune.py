@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ichjax import tune
-from ichjax.data import cache, ct_ich
+from ichjax.data import ct_ich_nifti, scan_cache
 from ichjax.errors import InputError
 from ichjax.methods import registry
 from ichjax.methods.base import PostProcess, Prediction
@@ -35,7 +35,7 @@ class Given:
 @pytest.fixture(scope="module")
 def scans(tiny_root):
     """Three scans: 49 and 50 bleed, 51 does not."""
-    return cache.open_scans(ct_ich.read_dataset(tiny_root).subjects[:3])[0]
+    return scan_cache.open_scans(ct_ich_nifti.read_dataset(tiny_root).subjects[:3])[0]
 
 
 def noisy(scans, seed=0):

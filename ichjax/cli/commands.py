@@ -178,14 +178,14 @@ def prepare(arguments: argparse.Namespace, config: ml_collections.ConfigDict) ->
 def stats(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
     """Tables 4 and 5 of a data set; 2 where a scan could not be read."""
     from ichjax import run
-    from ichjax.data import layouts
+    from ichjax.data import dataset as datasets
     from ichjax.evaluate import cohort
 
     dataset = run.open_dataset(config)
     records, problems, notes = [], [], list(dataset.notes)
     for subject in dataset.subjects:
         try:
-            scan = layouts.load_scan(subject)
+            scan = datasets.load_scan(subject)
             records.append(cohort.record(scan))
             notes += scan.notes
         except InputError as error:

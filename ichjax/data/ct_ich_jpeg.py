@@ -6,18 +6,10 @@ import re
 import numpy as np
 from PIL import Image
 
-from ichjax.data import ct_ich
+from ichjax.data import ct_ich_nifti
 from ichjax.data import volume as volumes
-from ichjax.data.ct_ich_tables import JPEG_SLICE_TABLE, JPEG_SUBJECT_TABLE, ranges
-from ichjax.data.subjects import (
-    Dataset,
-    Scan,
-    Subject,
-    empty_mask_note,
-    file_name,
-    labels_on_slices,
-    with_disagreements,
-)
+from ichjax.data.label_tables import JPEG_SLICE_TABLE, JPEG_SUBJECT_TABLE, ranges
+from ichjax.data.subject import Dataset, Scan, Subject, empty_mask_note, file_name, labels_on_slices, with_disagreements
 from ichjax.data.volume import BONE_WINDOW_HU, BRAIN_WINDOW_HU, Volume
 from ichjax.errors import InputError
 
@@ -36,7 +28,7 @@ MASK_GREY = 128  # a mask pixel is brighter: JPEG blurs its edges
 def read_dataset(root: pathlib.Path) -> Dataset:
     """Finds the subjects of a folder in the layout of the 'jpeg' releases; reads tables and names, no pixels.
 
-    A subject is a folder Patients_CT/NNN. What does not match is told in the notes, as by `ct_ich.read_dataset`.
+    A subject is a folder Patients_CT/NNN. What does not match is told in the notes, as by `ct_ich_nifti.read_dataset`.
 
     Raises:
       InputError: there is no subject, no slice table, or a table cannot be read.
@@ -44,7 +36,7 @@ def read_dataset(root: pathlib.Path) -> Dataset:
     root = pathlib.Path(root)
     if not (root / JPEG_SCANS).is_dir():
         raise InputError(f"{root}: lacks {JPEG_SCANS}/; expected a data set: {JPEG_LAYOUT}")
-    slice_table = ct_ich.find_table(root, ct_ich.SLICE_TABLES[::-1])  # the jpeg release's own name first
+    slice_table = ct_ich_nifti.find_table(root, ct_ich_nifti.SLICE_TABLES[::-1])  # the jpeg release's own name first
     if slice_table is None:
         raise InputError(f"{root}: lacks {JPEG_SLICE_TABLE}; expected a data set: {JPEG_LAYOUT}")
     folders, notes = _numbered_folders(root / JPEG_SCANS)
@@ -53,8 +45,8 @@ def read_dataset(root: pathlib.Path) -> Dataset:
             f"{root}: no subject in {JPEG_SCANS}/; expected folders such as 049/ with {BRAIN_FOLDER}/14.jpg"
         )
     masks = {number: folder / BRAIN_FOLDER for number, folder in folders.items() if _has_mask(folder / BRAIN_FOLDER)}
-    subject_table = ct_ich.find_table(root, ct_ich.SUBJECT_TABLES[::-1])
-    subjects, table_notes = ct_ich.tabled_subjects(folders, masks, slice_table, subject_table, layout="jpeg")
+    subject_table = ct_ich_nifti.find_table(root, ct_ich_nifti.SUBJECT_TABLES[::-1])
+    subjects, table_notes = ct_ich_nifti.tabled_subjects(folders, masks, slice_table, subject_table, layout="jpeg")
     return Dataset(root, subjects, (*notes, *table_notes))
 
 

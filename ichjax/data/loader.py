@@ -7,8 +7,8 @@ from typing import TypedDict
 import grain
 import numpy as np
 
-from ichjax.data.cache import CachedScan
-from ichjax.data.patch_table import Epochs, PatchTable
+from ichjax.data.patch_index import Epochs, PatchTable
+from ichjax.data.scan_cache import CachedScan
 from ichjax.data.volume import AIR_HU
 
 

@@ -5,8 +5,9 @@ import pathlib
 
 import tqdm
 
-from ichjax.data import layouts, nifti, splits
-from ichjax.data.subjects import Dataset
+from ichjax.data import dataset as datasets
+from ichjax.data import nifti, splits
+from ichjax.data.subject import Dataset
 from ichjax.errors import InputError
 from ichjax.files import write_json, write_text
 
@@ -26,7 +27,7 @@ def write_nnunet(dataset: Dataset, folds: splits.Splits, output: pathlib.Path) -
     are of unseen subjects; it trains on more subjects than a method here does.
 
     Args:
-      dataset: of `layouts.read_dataset`.
+      dataset: of `datasets.read_dataset`.
       folds: of exactly its subjects.
       output: the folder to write, such as one to name in nnUNet_raw; must be empty or not exist.
 
@@ -70,7 +71,7 @@ def _write_cases(dataset: Dataset, place: pathlib.Path) -> dict[int, str]:
     problems = {}
     for subject in tqdm.tqdm(dataset.subjects, "writing for nnU-Net", unit="scan", leave=False, disable=None):
         try:
-            scan = layouts.load_scan(subject)
+            scan = datasets.load_scan(subject)
         except InputError as error:
             problems[subject.number] = str(error)
             continue

@@ -23,8 +23,8 @@ from ichjax.data import (
     phantom_write_jpeg,
     phantom_write_own,
 )
-from ichjax.data.ct_ich import NIFTI_MASKS
-from ichjax.data.ct_ich_tables import FIRST_NUMBER, SUBTYPES
+from ichjax.data.ct_ich_nifti import NIFTI_MASKS
+from ichjax.data.label_tables import FIRST_NUMBER, SUBTYPES
 from ichjax.data.phantom_reader import read_masks
 from ichjax.errors import InputError
 

@@ -9,7 +9,7 @@ from ichjax.data.phantom_brain import Brain
 from ichjax.data.phantom_head import Head
 
 FAINTEST_HU = 45.0  # of a bleed that is not chronic: fainter ones no reader would outline
-IVH, IPH, SAH, EDH, SDH = range(5)  # the order of `ct_ich.SUBTYPES`
+IVH, IPH, SAH, EDH, SDH = range(5)  # the order of `ct_ich_nifti.SUBTYPES`
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -17,7 +17,7 @@ class Lesion:
     """One bleed.
 
     Attributes:
-      subtype: index into `ct_ich.SUBTYPES`.
+      subtype: index into `ct_ich_nifti.SUBTYPES`.
       field: float32 [S, 128, 128], mm, negative inside; of a subarachnoid bleed, the region whose fluid is blood.
       hu: its HU; `swirl_hu` that of pockets inside it (equal to `hu` where there are none).
       edema_mm, edema_hu: width and depth of the dark rim (0 for none).

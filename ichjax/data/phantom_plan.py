@@ -9,7 +9,7 @@ import functools
 
 import numpy as np
 
-from ichjax.data.ct_ich_tables import FIRST_NUMBER
+from ichjax.data.label_tables import FIRST_NUMBER
 
 CHRONIC_INDEX = 21  # subject 70 of the real set is a two-week-old case
 BLOCK = 5  # numbers that are shuffled among themselves

@@ -7,7 +7,7 @@ import numpy as np
 from ichjax.data import phantom_brain, phantom_compose, phantom_head
 from ichjax.data import phantom_fields as pf
 from ichjax.data import phantom_lesions as pl
-from ichjax.data.ct_ich_tables import FIRST_NUMBER
+from ichjax.data.label_tables import FIRST_NUMBER
 from ichjax.data.phantom_plan import Plan
 
 METAL_EVERY, METAL_AT = 50, 13  # one subject in fifty carries a clip

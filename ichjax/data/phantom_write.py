@@ -6,8 +6,8 @@ import pathlib
 import nibabel as nib
 import numpy as np
 
-from ichjax.data.ct_ich import NIFTI_MASKS, NIFTI_SCANS
-from ichjax.data.ct_ich_tables import NIFTI_SLICE_TABLE, NIFTI_SUBJECT_TABLE, SUBTYPE_COLUMNS
+from ichjax.data.ct_ich_nifti import NIFTI_MASKS, NIFTI_SCANS
+from ichjax.data.label_tables import NIFTI_SLICE_TABLE, NIFTI_SUBJECT_TABLE, SUBTYPE_COLUMNS
 from ichjax.files import atomic
 
 # On disk a mask is int16 at its extremes; the header's scaling makes about 0 and 255 of them.

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ichjax.data.ct_ich_jpeg import BONE_FOLDER, BRAIN_FOLDER, IMAGE_SIDE, JPEG_SCANS
-from ichjax.data.ct_ich_tables import JPEG_SLICE_TABLE, JPEG_SUBJECT_TABLE, SUBTYPE_COLUMNS
+from ichjax.data.label_tables import JPEG_SLICE_TABLE, JPEG_SUBJECT_TABLE, SUBTYPE_COLUMNS
 from ichjax.data.phantom_write import slice_rows, subject_row, write_csv
 from ichjax.data.volume import BONE_WINDOW_HU, BRAIN_WINDOW_HU
 from ichjax.files import atomic

@@ -6,8 +6,8 @@ import numpy as np
 
 from ichjax.data import nifti
 from ichjax.data import volume as volumes
-from ichjax.data.own_labels import LABEL_COLUMNS
-from ichjax.data.own_layout import LABEL_TABLE, OWN_IMAGES, OWN_MASKS
+from ichjax.data.generic import LABEL_TABLE, OWN_IMAGES, OWN_MASKS
+from ichjax.data.generic_labels import LABEL_COLUMNS
 from ichjax.data.phantom_write import slice_rows, subject_row, write_csv
 
 __all__ = ["slice_rows", "subject_row", "write_scan", "write_tables"]

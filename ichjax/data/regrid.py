@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ichjax.data import cache
-from ichjax.data.cache import CachedScan
+from ichjax.data import scan_cache
+from ichjax.data.scan_cache import CachedScan
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.files import cache_folder
@@ -94,10 +94,10 @@ def on_grid(scan: CachedScan, grid: Geometry) -> CachedScan:
     recipe = json.dumps([GRID_FORMAT, scan.digest, *grid])
     place = cache_folder() / "grids" / hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()
     try:
-        hu, mask = (np.load(place / name, mmap_mode="r") for name in (cache.HU_FILE, cache.MASK_FILE))
+        hu, mask = (np.load(place / name, mmap_mode="r") for name in (scan_cache.HU_FILE, scan_cache.MASK_FILE))
     except (OSError, EOFError, ValueError):  # not there, or damaged: made anew
-        cache.store(place, functools.partial(_write, scan, grid))
-        hu, mask = (np.load(place / name, mmap_mode="r") for name in (cache.HU_FILE, cache.MASK_FILE))
+        scan_cache.store(place, functools.partial(_write, scan, grid))
+        hu, mask = (np.load(place / name, mmap_mode="r") for name in (scan_cache.HU_FILE, scan_cache.MASK_FILE))
     return dataclasses.replace(
         scan,
         volume=dataclasses.replace(scan.volume, hu=hu),
@@ -113,8 +113,8 @@ def _write(scan: CachedScan, grid: Geometry, into: pathlib.Path) -> None:
     rows = line_weights(height, row_mm, grid.height, grid.row_mm)
     columns = line_weights(width, column_mm, grid.width, grid.column_mm)
     shape = (depth, grid.height, grid.width)
-    hu = np.lib.format.open_memmap(into / cache.HU_FILE, mode="w+", dtype=np.int16, shape=shape)
-    mask = np.lib.format.open_memmap(into / cache.MASK_FILE, mode="w+", dtype=np.uint8, shape=shape)
+    hu = np.lib.format.open_memmap(into / scan_cache.HU_FILE, mode="w+", dtype=np.int16, shape=shape)
+    mask = np.lib.format.open_memmap(into / scan_cache.MASK_FILE, mode="w+", dtype=np.uint8, shape=shape)
     for d in range(depth):
         hu[d] = np.rint(rows @ scan.volume.hu[d].astype(np.float32) @ columns.T)
         if scan.mask[d].any():

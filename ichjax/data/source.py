@@ -9,7 +9,7 @@ import tempfile
 
 import ichjax
 from ichjax.data import phantom, phantom_write_own
-from ichjax.data.ct_ich_tables import JPEG_SUBJECT_TABLE, NIFTI_SUBJECT_TABLE
+from ichjax.data.label_tables import JPEG_SUBJECT_TABLE, NIFTI_SUBJECT_TABLE
 from ichjax.files import cache_folder
 
 PACKAGE = pathlib.Path(ichjax.__file__).parent

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ichjax.data.ct_ich_tables import FIRST_NUMBER, SUBTYPES
-from ichjax.data.subjects import Subject
+from ichjax.data.label_tables import FIRST_NUMBER, SUBTYPES
+from ichjax.data.subject import Subject
 from ichjax.errors import InputError
 from ichjax.files import read_json, write_json
 

@@ -8,9 +8,10 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from ichjax.data import layouts, nifti
+from ichjax.data import dataset as datasets
+from ichjax.data import nifti
 from ichjax.data import volume as volumes
-from ichjax.data.subjects import Dataset
+from ichjax.data.subject import Dataset
 from ichjax.data.volume import BRAIN_WINDOW_HU
 from ichjax.errors import InputError
 from ichjax.evaluate.workdir import Run
@@ -44,7 +45,7 @@ def open_dataset(run: Run) -> Dataset:
     root = run.config.get("data", {}).get("root")
     if not root:
         raise InputError("config.json names no data set (data.root); expected the folder that was scored")
-    return layouts.read_dataset(pathlib.Path(root))
+    return datasets.read_dataset(pathlib.Path(root))
 
 
 def load_case(run: Run, dataset: Dataset, number: int) -> Case:
@@ -57,7 +58,7 @@ def load_case(run: Run, dataset: Dataset, number: int) -> Case:
     subject = next((s for s in dataset.subjects if s.number == number), None)
     if subject is None:
         raise InputError(f"subject {number}: not in the data set any more; expected the one that was scored")
-    scan = layouts.load_scan(subject)
+    scan = datasets.load_scan(subject)
     name = f"predictions/{number:03d}.nii.gz"
     array, affine = nifti.load_array(run.path / name, name=name)
     prediction = volumes.from_file_grid(array, affine, name=name)

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ichjax.data import published
-from ichjax.data.ct_ich_tables import SUBTYPES
-from ichjax.data.subjects import Scan
+from ichjax.data.label_tables import SUBTYPES
+from ichjax.data.subject import Scan
 from ichjax.evaluate.overlap import ADULT_YEARS
 
 DAYS_A_YEAR = 365.25
@@ -120,7 +120,7 @@ def stats_text(subjects: Sequence[Mapping], notes: Sequence[str] = ()) -> str:
 
     Args:
       subjects: as `cohort_rows`.
-      notes: further sentences, such as those of `ct_ich.Dataset` and `ct_ich.Scan`.
+      notes: further sentences, such as those of `data.ct_ich_nifti.Dataset` and `data.ct_ich_nifti.Scan`.
     """
     rows = cohort_rows(subjects)
     widths = [max(len(row[key]) for row in rows) for key in ("item", "here")]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ichjax.data.ct_ich_tables import SUBTYPES
+from ichjax.data.label_tables import SUBTYPES
 
 MOST_POINTS = 200  # of a curve that is stored
 SUBTYPES_IN_WORDS = (

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ichjax.data.ct_ich import SUBTYPES
+from ichjax.data.label_tables import SUBTYPES
 from ichjax.evaluate import statistics
 
 ADULT_YEARS = 18.0

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from ichjax.data.ct_ich_tables import SUBTYPES
-from ichjax.data.subjects import Dataset, file_order, labels_on_slices
+from ichjax.data.label_tables import SUBTYPES
+from ichjax.data.subject import Dataset, file_order, labels_on_slices
 from ichjax.data.volume import BONE_WINDOW_HU, BRAIN_WINDOW_HU
 from ichjax.errors import InputError
 from ichjax.evaluate import cases, overlap, panels, paper_figures_patches

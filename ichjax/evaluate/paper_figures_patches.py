@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ichjax.data import nifti
 from ichjax.data import volume as volumes
-from ichjax.data.subjects import Dataset
+from ichjax.data.subject import Dataset
 from ichjax.errors import InputError
 from ichjax.evaluate import cases, panels, sheet
 from ichjax.evaluate.units import units

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ichjax.data.ct_ich_tables import SUBTYPES
+from ichjax.data.label_tables import SUBTYPES
 from ichjax.evaluate import detection, overlap, statistics
 from ichjax.evaluate.overlap import Slices
 

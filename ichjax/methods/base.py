@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from ichjax.console import say
-from ichjax.data.cache import CachedScan
 from ichjax.data.regrid import Geometry
+from ichjax.data.scan_cache import CachedScan
 from ichjax.data.volume import Volume
 
 MODEL_FILE = "model.json"  # of a fold, written last: with it the fold is finished

@@ -14,8 +14,8 @@ import orbax.checkpoint as ocp
 from ichjax import hosts
 from ichjax.console import duration, say
 from ichjax.data import regrid
-from ichjax.data.cache import CachedScan
 from ichjax.data.regrid import Geometry
+from ichjax.data.scan_cache import CachedScan
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError, first_line
 from ichjax.files import write_json

@@ -12,7 +12,7 @@ import numpy as np
 from ichjax import hosts
 from ichjax.console import say
 from ichjax.data import published
-from ichjax.data.cache import CachedScan
+from ichjax.data.scan_cache import CachedScan
 from ichjax.data.volume import AIR_HU, Volume
 from ichjax.errors import InputError
 from ichjax.files import write_json

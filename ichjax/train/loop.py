@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from ichjax import console, hosts, xla
 from ichjax.data import loader
-from ichjax.data.cache import CachedScan
-from ichjax.data.patch_table import Epochs, patch_table
+from ichjax.data.patch_index import Epochs, patch_table
+from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError, Interrupted
 from ichjax.models.network import Network, count_parameters
 from ichjax.ops.augment import AffineRange

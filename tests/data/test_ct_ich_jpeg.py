@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from ichjax.data import ct_ich_jpeg, ct_ich_tables, layouts, phantom
-from ichjax.data.ct_ich import SUBTYPES
+from ichjax.data import ct_ich_jpeg, label_tables, phantom
+from ichjax.data import dataset as datasets
+from ichjax.data.label_tables import SUBTYPES
 from ichjax.errors import InputError
 
 HEADER = (
@@ -61,11 +62,11 @@ def root(tmp_path):
 
 
 def load(root, number):
-    return layouts.load_scan(next(s for s in layouts.read_dataset(root).subjects if s.number == number))
+    return datasets.load_scan(next(s for s in datasets.read_dataset(root).subjects if s.number == number))
 
 
 def test_subjects_and_tables(root):
-    data = layouts.read_dataset(root)
+    data = datasets.read_dataset(root)
     assert data.notes == ()
     first, second = data.subjects
     assert (first.number, first.name, first.layout, first.subtypes) == (49, "049", "jpeg", ("EDH",))
@@ -200,7 +201,7 @@ def test_colour_copies_and_other_entries(root):
     (root / "Patients_CT/readme.txt").write_text("x")
     (root / "Patients_CT/.DS_Store").write_text("x")
     (root / "Patients_CT/050/brain/Thumbs.db").write_text("x")
-    assert layouts.read_dataset(root).notes == ("Patients_CT/: entries left out that are no folder NNN: 1",)
+    assert datasets.read_dataset(root).notes == ("Patients_CT/: entries left out that are no folder NNN: 1",)
     assert load(root, 50).volume.hu[0, 320, 320] == round(-20 + 120 * 120 / 255)
 
 
@@ -212,7 +213,7 @@ def test_what_the_data_set_must_have(root, gone, message):
     (root / gone).rename(root.parent / "away")
     (root / "Patients_CT").mkdir(exist_ok=True)
     with pytest.raises(InputError, match=message):
-        layouts.read_dataset(root)
+        datasets.read_dataset(root)
 
 
 @pytest.fixture(scope="module")
@@ -226,8 +227,8 @@ def written(tmp_path_factory):
 def test_a_phantom_comes_back(written):
     """HU within JPEG's error inside the window, masks nearly equal, labels equal; resampled here by OpenCV."""
     root, made = written
-    (subject,) = layouts.read_dataset(root).subjects
-    scan = layouts.load_scan(subject)
+    (subject,) = datasets.read_dataset(root).subjects
+    scan = datasets.load_scan(subject)
     drawn = [cv2.resize(hu.astype(np.float32), (650, 650), interpolation=cv2.INTER_LINEAR) for hu in made.hu]
     hu = np.stack(drawn)[:, 5:-5, 5:-5]
     error = np.abs(scan.volume.hu - hu)
@@ -251,7 +252,5 @@ def test_the_writer_follows_the_release(written):
     assert {path.name for path in (folder / "brain").iterdir()} == images | masks
     assert {path.name for path in (folder / "bone").iterdir()} == images
     assert cv2.imread(str(folder / "brain/1.jpg"), cv2.IMREAD_UNCHANGED).shape == (650, 650)
-    assert (root / ct_ich_tables.JPEG_SLICE_TABLE).read_text().startswith(HEADER + "\n49,1,")
-    assert (
-        (root / ct_ich_tables.JPEG_SUBJECT_TABLE).read_text().startswith('Patient Number,"Age\n(years)",Gender,Intra')
-    )
+    assert (root / label_tables.JPEG_SLICE_TABLE).read_text().startswith(HEADER + "\n49,1,")
+    assert (root / label_tables.JPEG_SUBJECT_TABLE).read_text().startswith('Patient Number,"Age\n(years)",Gender,Intra')

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ichjax.data import cache, ct_ich, loader
-from ichjax.data.patch_table import Epochs, patch_table
+from ichjax.data import ct_ich_nifti, loader, scan_cache
+from ichjax.data.patch_index import Epochs, patch_table
 from ichjax.data.volume import AIR_HU
 
 BATCH = 8
@@ -17,7 +17,7 @@ BATCH = 8
 @pytest.fixture(scope="module")
 def data(tiny_root):
     """(scans, table, reader) of the whole tiny data set."""
-    scans, _ = cache.open_scans(ct_ich.read_dataset(tiny_root).subjects)
+    scans, _ = scan_cache.open_scans(ct_ich_nifti.read_dataset(tiny_root).subjects)
     table = patch_table(scans, side=16, stride=8)
     return scans, table, loader.PatchReader(scans, table)
 

@@ -9,7 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ichjax.data import layouts, nnunet, splits
+from ichjax.data import dataset as datasets
+from ichjax.data import nnunet, splits
 from ichjax.errors import InputError
 
 
@@ -22,7 +23,7 @@ def data(tiny_root, tmp_path):
     image = nib.Nifti1Image(np.asanyarray(stored.dataobj).copy(), stored.affine, stored.header)
     image.header["descrip"], image.header["db_name"] = b"Jane Smith 1970", b"JaneSmith"
     nib.save(image, root / "ct_scans/049.nii")
-    dataset = layouts.read_dataset(root)
+    dataset = datasets.read_dataset(root)
     return dataset, splits.stratified_splits(dataset.subjects, folds=3, seed=0)
 
 

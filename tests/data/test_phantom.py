@@ -7,7 +7,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ichjax.data import ct_ich, ct_ich_tables, phantom, phantom_plan, phantom_reader
+from ichjax.data import (
+    ct_ich_nifti,
+    label_tables,
+    phantom,
+    phantom_plan,
+    phantom_reader,
+)
+from ichjax.data import (
+    label_tables as data_label_tables,
+)
 from ichjax.errors import InputError
 
 NUMBERS = range(49, 52)  # of the written set: with and without a hemorrhage
@@ -45,8 +54,8 @@ class TestPlan:
         subjects = plans("calibrated", 82, seed)
         ill = [s for s in subjects if s.subtypes]
         assert 35 <= len(ill) <= 37
-        counted = {name: sum(name in s.subtypes for s in ill) for name in ct_ich.SUBTYPES}
-        for name, real in zip(ct_ich.SUBTYPES, (5, 16, 7, 21, 4), strict=True):
+        counted = {name: sum(name in s.subtypes for s in ill) for name in data_label_tables.SUBTYPES}
+        for name, real in zip(data_label_tables.SUBTYPES, (5, 16, 7, 21, 4), strict=True):
             assert abs(counted[name] - real) <= 1, (name, counted)
         assert abs(sum(s.fracture for s in subjects) - 22) <= 3
         assert abs(sum(s.sex == "M" for s in subjects) - 46) <= 2
@@ -61,7 +70,7 @@ class TestPlan:
         subjects = plans("demo", count, seed)
         ill = sum(bool(s.subtypes) for s in subjects)
         assert abs(ill - 0.6 * count) <= 1.5
-        assert {name for s in subjects for name in s.subtypes} == set(ct_ich.SUBTYPES)
+        assert {name for s in subjects for name in s.subtypes} == set(data_label_tables.SUBTYPES)
 
     def test_a_subjects_plan_does_not_depend_on_the_set(self):
         assert plans("demo", 15)[4] == plans("demo", 5)[4]
@@ -102,7 +111,11 @@ class TestSubject:
         kind = phantom.PRESETS["demo"]
         for number, subject in made.items():
             plan = phantom_plan.make_plan(number, seed=3, share=kind.share, mix=kind.mix)
-            found = {name for name, any_ in zip(ct_ich.SUBTYPES, subject.slice_labels.any(axis=0), strict=True) if any_}
+            found = {
+                name
+                for name, any_ in zip(data_label_tables.SUBTYPES, subject.slice_labels.any(axis=0), strict=True)
+                if any_
+            }
             assert found == set(plan.subtypes)
             assert bool(subject.mask.any()) == bool(plan.subtypes)
             if plan.subtypes:
@@ -125,7 +138,7 @@ class TestFiles:
         ill = [n for n, s in made.items() if s.mask.any()]
         assert 1 <= len(ill) < len(NUMBERS)
         expected = {f"ct_scans/{n:03d}.nii" for n in NUMBERS} | {f"masks/{n:03d}.nii" for n in ill}
-        expected |= {ct_ich_tables.NIFTI_SLICE_TABLE, ct_ich_tables.NIFTI_SUBJECT_TABLE}
+        expected |= {label_tables.NIFTI_SLICE_TABLE, label_tables.NIFTI_SUBJECT_TABLE}
         assert set(digests(written)) == expected
 
     def test_scans_read_back(self, written, made):
@@ -153,34 +166,34 @@ class TestFiles:
             np.testing.assert_array_equal(scaled.transpose(2, 1, 0)[:, ::-1] > 127.5, subject.mask > 0)
 
     def test_slice_table(self, written, made):
-        with open(written / ct_ich_tables.NIFTI_SLICE_TABLE, newline="", encoding="utf-8") as file:
+        with open(written / label_tables.NIFTI_SLICE_TABLE, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         header = ["PatientNumber", "SliceNumber", "Intraventricular", "Intraparenchymal", "Subarachnoid"]
         assert list(rows[0]) == [*header, "Epidural", "Subdural", "No_Hemorrhage", "Fracture_Yes_No"]
         for number, subject in made.items():
             mine = [row for row in rows if row["PatientNumber"] == str(number)]
             assert [int(row["SliceNumber"]) for row in mine] == list(range(1, len(subject.hu) + 1))
-            flags = np.array([[int(row[name]) for name in ct_ich_tables.SUBTYPE_COLUMNS] for row in mine], bool)
+            flags = np.array([[int(row[name]) for name in label_tables.SUBTYPE_COLUMNS] for row in mine], bool)
             np.testing.assert_array_equal(flags, subject.slice_labels)
             none = np.array([int(row["No_Hemorrhage"]) for row in mine], bool)
             np.testing.assert_array_equal(none, ~flags.any(axis=1))
             np.testing.assert_array_equal([int(r["Fracture_Yes_No"]) for r in mine], subject.fracture.astype(int))
 
     def test_subject_table_has_two_header_rows_and_a_footer(self, written, made):
-        with open(written / ct_ich_tables.NIFTI_SUBJECT_TABLE, newline="", encoding="utf-8") as file:
+        with open(written / label_tables.NIFTI_SUBJECT_TABLE, newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
         assert rows[0][:3] == ["Patient Number", "Age\n(years)", "Gender"]
-        assert tuple(rows[1][3:8]) == ct_ich_tables.SUBTYPE_COLUMNS
+        assert tuple(rows[1][3:8]) == label_tables.SUBTYPE_COLUMNS
         assert len({len(row) for row in rows}) == 1
         assert [row[0] for row in rows[2 : 2 + len(NUMBERS)]] == [str(n) for n in NUMBERS]
         assert rows[2][2] == {"M": "Male", "F": "Female"}[made[49].sex]
         assert rows[-1][0].startswith("Synthetic data, no patients")
 
     def test_the_projects_reader_reads_it(self, written, made):
-        data = ct_ich.read_dataset(written)
+        data = ct_ich_nifti.read_dataset(written)
         assert [s.number for s in data.subjects] == list(NUMBERS)
         for subject in data.subjects:
-            scan = ct_ich.load_scan(subject)
+            scan = ct_ich_nifti.load_scan(subject)
             mine = made[subject.number]
             np.testing.assert_array_equal(scan.volume.hu, mine.hu)
             np.testing.assert_array_equal(scan.mask, mine.mask)

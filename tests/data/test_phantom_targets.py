@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ichjax.data import ct_ich, phantom, phantom_physics
+from ichjax.data import ct_ich_nifti, phantom, phantom_physics
 
 pytestmark = pytest.mark.xdist_group("phantom_targets")  # one worker makes and measures the set
 
@@ -50,7 +50,7 @@ def root():
 @pytest.fixture(scope="module")
 def scans(root):
     """The set as the project reads it."""
-    return [ct_ich.load_scan(subject) for subject in ct_ich.read_dataset(root).subjects]
+    return [ct_ich_nifti.load_scan(subject) for subject in ct_ich_nifti.read_dataset(root).subjects]
 
 
 def interior(hu):

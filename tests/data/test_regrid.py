@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ichjax.data import cache, ct_ich, regrid
+from ichjax.data import ct_ich_nifti, regrid, scan_cache
 from ichjax.data.regrid import Geometry
 from ichjax.errors import InputError
 from ichjax.files import cache_folder
@@ -17,10 +17,10 @@ from ichjax.ops import resample
 @pytest.fixture
 def scan(tiny_root, tmp_path, monkeypatch):
     """A scan of 32 x 32 pixels of 6 mm, and an empty cache."""
-    subjects = ct_ich.read_dataset(tiny_root).subjects
+    subjects = ct_ich_nifti.read_dataset(tiny_root).subjects
     bleeding = next(s for s in subjects if s.mask_path is not None)
     monkeypatch.setenv("ICHJAX_CACHE", str(tmp_path / "cache"))
-    return cache.open_scan(bleeding)
+    return scan_cache.open_scan(bleeding)
 
 
 def resized(scan, shape):

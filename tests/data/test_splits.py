@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ichjax.data import splits
-from ichjax.data.ct_ich import SUBTYPES, Subject
+from ichjax.data.label_tables import SUBTYPES
+from ichjax.data.subject import Subject
 from ichjax.errors import InputError
 
 ALL_82 = range(49, 131)

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ichjax.data import ct_ich, nifti
+from ichjax.data import ct_ich_nifti, nifti
 from ichjax.evaluate import protocol
 from tests.expected import SLICE_RULE_MM2
 
@@ -119,7 +119,7 @@ def made(tmp_path_factory):
     top = tmp_path_factory.mktemp("evaluate")
     root, workdir = top / "secret-hospital", top / "run"
     write_dataset(root)
-    scans = [ct_ich.load_scan(subject) for subject in ct_ich.read_dataset(root).subjects]
+    scans = [ct_ich_nifti.load_scan(subject) for subject in ct_ich_nifti.read_dataset(root).subjects]
     folds = {number: number % 2 for number in TRUTH}
     for place, method, masks in (
         (workdir, "unet", PREDICTION),

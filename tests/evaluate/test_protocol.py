@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ichjax.data.ct_ich import SUBTYPES
+from ichjax.data.label_tables import SUBTYPES
 from ichjax.evaluate import protocol
 from tests.expected import SLICE_RULE_MM2
 

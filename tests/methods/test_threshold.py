@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ichjax.data import cache, ct_ich
+from ichjax.data import ct_ich_nifti, scan_cache
 from ichjax.errors import InputError
 from ichjax.methods import registry, threshold
 
@@ -14,7 +14,7 @@ from ichjax.methods import registry, threshold
 @pytest.fixture(scope="module")
 def scans(tiny_root):
     """Scans whose truth is what lies from 60 to 80 HU: grey levels 170 to 212."""
-    found, _ = cache.open_scans(ct_ich.read_dataset(tiny_root).subjects[:4])
+    found, _ = scan_cache.open_scans(ct_ich_nifti.read_dataset(tiny_root).subjects[:4])
     made = []
     for scan in found:
         mask = ((scan.volume.hu >= 60) & (scan.volume.hu <= 80)).astype(np.uint8)

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ichjax.data import cache, ct_ich
+from ichjax.data import ct_ich_nifti, scan_cache
 from ichjax.errors import InputError
 from ichjax.methods import patch_network, registry
 
 
 @pytest.fixture(scope="module")
 def scans(tiny_root):
-    return cache.open_scans(ct_ich.read_dataset(tiny_root).subjects[:4])[0]
+    return scan_cache.open_scans(ct_ich_nifti.read_dataset(tiny_root).subjects[:4])[0]
 
 
 def cropped(scan, height, width):

@@ -11,8 +11,9 @@ import pytest
 
 from benchmarks import keras_pipeline as host
 from ichjax import config as configs
-from ichjax.data import cache, layouts, nifti, regrid
-from ichjax.data.patch_table import Epochs, patch_table
+from ichjax.data import dataset as datasets
+from ichjax.data import nifti, regrid, scan_cache
+from ichjax.data.patch_index import Epochs, patch_table
 from ichjax.evaluate import overlap
 from ichjax.methods.slices import SlicePredictor
 from ichjax.ops import augment, metrics, patches
@@ -144,7 +145,7 @@ def test_drawn_transforms_fill_the_authors_ranges():
 
 def test_positive_patches_on_disk_are_ours(tiny_root):
     """The same patches as an epoch of ours without negatives, to the rounding of eight bits."""
-    scans, _ = cache.open_scans(layouts.read_dataset(tiny_root).subjects)
+    scans, _ = scan_cache.open_scans(datasets.read_dataset(tiny_root).subjects)
     table = patch_table(scans, side=16, stride=8)
     rows = np.sort(Epochs(table, "none", 0, 0).order(0))
     files = host.write_positive_patches(str(tiny_root), side=16, stride=8)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from ichjax.data import cache, ct_ich, loader
+from ichjax.data import ct_ich_nifti, loader, scan_cache
 from ichjax.errors import InputError, Interrupted
 from ichjax.files import claim
 from ichjax.models import unet
@@ -30,7 +30,7 @@ def _signals_as_in_the_foreground():
 @pytest.fixture(scope="module")
 def train(tiny_root, tiny_config):
     """train(folder, **fields): a fold of two epochs of a very small network."""
-    scans, _ = cache.open_scans(ct_ich.read_dataset(tiny_root).subjects)
+    scans, _ = scan_cache.open_scans(ct_ich_nifti.read_dataset(tiny_root).subjects)
     parts = [[scan for scan in scans if scan.number in numbers] for numbers in ((49, 50, 51), (52, 54))]
 
     def run(folder, **fields):

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from ichjax.data import cache, ct_ich
+from ichjax.data import ct_ich_nifti, scan_cache
 from ichjax.errors import InputError
 from ichjax.models import unet
 from ichjax.train import checkpoint, loop
@@ -18,7 +18,7 @@ from ichjax.train import checkpoint, loop
 @pytest.fixture(scope="module")
 def parts(tiny_root):
     """(training scans, validation scans)."""
-    scans, _ = cache.open_scans(ct_ich.read_dataset(tiny_root).subjects)
+    scans, _ = scan_cache.open_scans(ct_ich_nifti.read_dataset(tiny_root).subjects)
     return [scan for scan in scans if scan.number in (49, 50, 51)], [scan for scan in scans if scan.number in (52, 54)]
 
 

@@ -5,7 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from ichjax.data import ct_ich, layouts, phantom
+from ichjax.data import ct_ich_nifti, phantom
+from ichjax.data import dataset as datasets
 from ichjax.errors import InputError
 
 
@@ -20,7 +21,7 @@ def sets(tmp_path_factory):
             writer.write_scan(base / layout, subject)
         rows = [row for subject in made for row in writer.slice_rows(subject)]
         writer.write_tables(base / layout, rows, [writer.subject_row(s) for s in made], footer="Synthetic data")
-    return {layout: layouts.read_dataset(base / layout) for layout in phantom.WRITERS}
+    return {layout: datasets.read_dataset(base / layout) for layout in phantom.WRITERS}
 
 
 def test_each_layout_is_recognised_and_holds_the_same_subjects(sets):
@@ -36,7 +37,7 @@ def test_each_layout_is_recognised_and_holds_the_same_subjects(sets):
 
 def test_scans_are_the_same_but_for_what_a_layout_loses(sets):
     for nifti, jpeg, own in zip(*(sets[layout].subjects for layout in ("nifti", "jpeg", "own")), strict=True):
-        a, b, c = (layouts.load_scan(subject) for subject in (nifti, jpeg, own))
+        a, b, c = (datasets.load_scan(subject) for subject in (nifti, jpeg, own))
         np.testing.assert_array_equal(a.volume.hu, c.volume.hu, strict=True)
         np.testing.assert_array_equal(a.mask, c.mask, strict=True)
         np.testing.assert_allclose(a.volume.affine, c.volume.affine, atol=1e-4)
@@ -51,15 +52,15 @@ def test_scans_are_the_same_but_for_what_a_layout_loses(sets):
 def test_files_are_all_that_is_read(sets):
     for layout, data in sets.items():
         bleeding = next(subject for subject in data.subjects if subject.labelled_hemorrhage)
-        found = layouts.files(bleeding)
+        found = datasets.files(bleeding)
         assert all(path.is_file() for path in found)
-        slices = len(layouts.load_scan(bleeding).volume.hu)
-        masks = int(layouts.load_scan(bleeding).mask.any(axis=(1, 2)).sum())
+        slices = len(datasets.load_scan(bleeding).volume.hu)
+        masks = int(datasets.load_scan(bleeding).mask.any(axis=(1, 2)).sum())
         assert len(set(found)) == len(found) == (2 * slices + masks if layout == "jpeg" else 2)
 
 
 def test_the_nifti_reader_alone_still_reads_its_layout(tiny_root):
-    ours, theirs = layouts.read_dataset(tiny_root), ct_ich.read_dataset(tiny_root)
+    ours, theirs = datasets.read_dataset(tiny_root), ct_ich_nifti.read_dataset(tiny_root)
     assert ours.notes == theirs.notes
     assert [s.number for s in ours.subjects] == [s.number for s in theirs.subjects]
 
@@ -68,7 +69,7 @@ def test_a_folder_that_holds_two_releases_says_which_is_read(tiny_root, tmp_path
     root = tmp_path / "both"
     shutil.copytree(tiny_root, root)
     (root / "Patients_CT/049/brain").mkdir(parents=True)
-    data = layouts.read_dataset(root)
+    data = datasets.read_dataset(root)
     assert data.notes[0] == "the folder holds ct_scans/ and Patients_CT/; ct_scans/ is read"
     assert {subject.layout for subject in data.subjects} == {"nifti"}
 
@@ -91,7 +92,7 @@ def test_an_unknown_root_is_answered_with_what_was_looked_for(tmp_path, make, wo
     root = tmp_path / "data"
     make(root)
     with pytest.raises(InputError) as caught:
-        layouts.read_dataset(root)
+        datasets.read_dataset(root)
     message = str(caught.value)
     assert message.startswith(f"{root}: ")
     for word in (*words, "ct_scans/ and masks/ with files such as 049.nii", "049/brain/14.jpg", "images/ and masks/"):
@@ -102,7 +103,7 @@ def test_an_unknown_root_is_answered_with_what_was_looked_for(tmp_path, make, wo
 def test_a_data_set_that_is_not_whole_is_answered_by_its_own_layout(tmp_path, folder, message):
     (tmp_path / folder).mkdir()
     with pytest.raises(InputError, match=message):
-        layouts.read_dataset(tmp_path)
+        datasets.read_dataset(tmp_path)
 
 
 def test_an_unknown_layout_of_phantoms_is_refused(tmp_path):

@@ -2,13 +2,13 @@
 
 import pathlib
 
-from ichjax.data import ct_ich, ct_ich_jpeg, own_layout
-from ichjax.data.subjects import Dataset, Scan, Subject, entries
+from ichjax.data import ct_ich_jpeg, ct_ich_nifti, generic
+from ichjax.data.subject import Dataset, Scan, Subject, entries
 from ichjax.errors import InputError
 
 # In the order of preference: HU before grey images, where a folder holds both (release 1.3.0).
-MARKS = {"nifti": ct_ich.NIFTI_SCANS, "jpeg": ct_ich_jpeg.JPEG_SCANS, "own": own_layout.OWN_IMAGES}
-LAYOUTS = {"nifti": ct_ich.NIFTI_LAYOUT, "jpeg": ct_ich_jpeg.JPEG_LAYOUT, "own": own_layout.OWN_LAYOUT}
+MARKS = {"nifti": ct_ich_nifti.NIFTI_SCANS, "jpeg": ct_ich_jpeg.JPEG_SCANS, "own": generic.OWN_IMAGES}
+LAYOUTS = {"nifti": ct_ich_nifti.NIFTI_LAYOUT, "jpeg": ct_ich_jpeg.JPEG_LAYOUT, "own": generic.OWN_LAYOUT}
 LAYOUT_TITLES = {"nifti": "the nifti release", "jpeg": "the jpeg release (1.0.0 to 1.2.0)", "own": "one's own scans"}
 
 
@@ -23,7 +23,7 @@ def read_dataset(root: pathlib.Path) -> Dataset:
     found = [layout for layout in MARKS if (root / MARKS[layout]).is_dir()]
     if not found:
         raise InputError(_unknown(root))
-    read = {"nifti": ct_ich.read_dataset, "jpeg": ct_ich_jpeg.read_dataset, "own": own_layout.read_dataset}
+    read = {"nifti": ct_ich_nifti.read_dataset, "jpeg": ct_ich_jpeg.read_dataset, "own": generic.read_dataset}
     dataset = read[found[0]](root)
     others = [f"{MARKS[layout]}/" for layout in found[1:]]
     note = f"the folder holds {MARKS[found[0]]}/ and {', '.join(others)}; {MARKS[found[0]]}/ is read"
@@ -34,7 +34,7 @@ def is_dataset(root: pathlib.Path) -> bool:
     """Whether a folder is a data set with masks, not just one with a subfolder of such a name."""
     if (root / MARKS["jpeg"]).is_dir():
         return True
-    marks, masks = (MARKS["nifti"], MARKS["own"]), (ct_ich.NIFTI_MASKS, own_layout.OWN_MASKS)
+    marks, masks = (MARKS["nifti"], MARKS["own"]), (ct_ich_nifti.NIFTI_MASKS, generic.OWN_MASKS)
     return any((root / mark).is_dir() and (root / mask).is_dir() for mark, mask in zip(marks, masks, strict=True))
 
 
@@ -44,7 +44,7 @@ def load_scan(subject: Subject) -> Scan:
     Raises:
       InputError: as the layout's own `load_scan` says.
     """
-    load = {"nifti": ct_ich.load_scan, "jpeg": ct_ich_jpeg.load_scan, "own": own_layout.load_scan}
+    load = {"nifti": ct_ich_nifti.load_scan, "jpeg": ct_ich_jpeg.load_scan, "own": generic.load_scan}
     return load[subject.layout](subject)
 
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from ichjax.data import layouts
+from ichjax.data import dataset as datasets
 from ichjax.data import volume as volumes
-from ichjax.data.ct_ich_tables import SUBTYPES
-from ichjax.data.subjects import Scan, Subject
+from ichjax.data.label_tables import SUBTYPES
+from ichjax.data.subject import Scan, Subject
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.files import cache_folder
@@ -58,7 +58,7 @@ def open_scans(subjects: Sequence[Subject]) -> tuple[list[CachedScan], dict[int,
     """Opens every subject's scan, unpacking those that are not cached yet.
 
     Args:
-      subjects: of `layouts.read_dataset`.
+      subjects: of `datasets.read_dataset`.
 
     Returns:
       (the scans that could be read, in the order given; {subject number: one sentence} for those that could not).
@@ -76,13 +76,13 @@ def open_scan(subject: Subject) -> CachedScan:
     """Opens one subject's scan; see `open_scans`.
 
     Raises:
-      InputError: as `layouts.load_scan` does, or the cache folder cannot be written.
+      InputError: as `datasets.load_scan` does, or the cache folder cannot be written.
     """
     place = cache_folder() / "scans" / _digest(subject)
     try:
         return _open(subject, place)
     except (OSError, EOFError, ValueError, KeyError):  # not there, or damaged: made anew
-        store(place, functools.partial(_write, layouts.load_scan(subject)))
+        store(place, functools.partial(_write, datasets.load_scan(subject)))
     return _open(subject, place)
 
 
@@ -90,7 +90,7 @@ def _digest(subject: Subject) -> str:
     """A digest of all that a stored scan is made of: how and what is read, the files by name, the labels."""
     digest = hashlib.blake2b(f"{CACHE_FORMAT} {subject.layout} {subject.number}".encode(), digest_size=16)
     digest.update(np.packbits(subject.slice_labels).tobytes() + str(subject.slice_labels.shape).encode())
-    for path in layouts.files(subject):
+    for path in datasets.files(subject):
         try:
             digest.update(f"|{path.parent.name}/{path.name} {path.stat().st_size}|".encode())
             with open(path, "rb") as file:

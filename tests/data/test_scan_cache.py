@@ -8,7 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ichjax.data import cache, ct_ich, layouts, phantom
+from ichjax.data import ct_ich_nifti, phantom, scan_cache
+from ichjax.data import dataset as datasets
 from ichjax.errors import InputError
 from ichjax.files import cache_folder
 
@@ -19,14 +20,14 @@ def subjects(tiny_root, tmp_path, monkeypatch):
     root = tmp_path / "data"
     shutil.copytree(tiny_root, root)
     monkeypatch.setenv("ICHJAX_CACHE", str(tmp_path / "cache"))
-    return ct_ich.read_dataset(root).subjects[:3]
+    return ct_ich_nifti.read_dataset(root).subjects[:3]
 
 
 @pytest.fixture
 def reads(monkeypatch):
     """The numbers of the subjects whose files are unpacked."""
-    numbers, load = [], ct_ich.load_scan
-    monkeypatch.setattr(ct_ich, "load_scan", lambda subject: numbers.append(subject.number) or load(subject))
+    numbers, load = [], ct_ich_nifti.load_scan
+    monkeypatch.setattr(ct_ich_nifti, "load_scan", lambda subject: numbers.append(subject.number) or load(subject))
     return numbers
 
 
@@ -44,10 +45,10 @@ def check_equal(cached, scan):
 
 def test_a_scan_comes_back_as_it_was_read_the_first_time_and_the_second(subjects, reads):
     for _ in range(2):
-        scans, problems = cache.open_scans(subjects)
+        scans, problems = scan_cache.open_scans(subjects)
         assert problems == {}
         for subject, cached in zip(subjects, scans, strict=True):
-            check_equal(cached, ct_ich.load_scan(subject))
+            check_equal(cached, ct_ich_nifti.load_scan(subject))
     # Each round unpacks all three here, to compare with; the cache itself did so in the first round alone.
     assert len(reads) == 3 + 3 + 3
 
@@ -57,29 +58,29 @@ def phantom_subject(request, tmp_path, monkeypatch):
     """A phantom with a hemorrhage in one of the other layouts, and an empty cache."""
     monkeypatch.setenv("ICHJAX_CACHE", str(tmp_path / "cache"))
     phantom.write_dataset(tmp_path / "data", subjects=1, seed=3, layout=request.param, workers=1)
-    return layouts.read_dataset(tmp_path / "data").subjects[0]
+    return datasets.read_dataset(tmp_path / "data").subjects[0]
 
 
 def test_any_layout_is_cached_and_every_file_of_it_counts(phantom_subject):
     """What is nominal stays so; one other byte in any file (brain, bone, mask) is another entry."""
     for _ in range(2):
-        check_equal(cache.open_scan(phantom_subject), layouts.load_scan(phantom_subject))
-    assert cache.open_scan(phantom_subject).volume.nominal_spacing == (phantom_subject.layout == "jpeg")
-    files = layouts.files(phantom_subject)
-    digests = {cache._digest(phantom_subject)}
+        check_equal(scan_cache.open_scan(phantom_subject), datasets.load_scan(phantom_subject))
+    assert scan_cache.open_scan(phantom_subject).volume.nominal_spacing == (phantom_subject.layout == "jpeg")
+    files = datasets.files(phantom_subject)
+    digests = {scan_cache._digest(phantom_subject)}
     for path in files:
         before = path.read_bytes()
         path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
-        digests.add(cache._digest(phantom_subject))
+        digests.add(scan_cache._digest(phantom_subject))
         path.write_bytes(before)
     assert len(digests) == 1 + len(files)
     if phantom_subject.layout == "jpeg":
         files[0].rename(files[0].with_name("99.jpg"))  # the same bytes on another slice
-        assert cache._digest(phantom_subject) not in digests
+        assert scan_cache._digest(phantom_subject) not in digests
 
 
 def test_voxels_are_mapped_and_cannot_be_written(subjects):
-    scan = cache.open_scan(subjects[0])
+    scan = scan_cache.open_scan(subjects[0])
     for array in (scan.volume.hu, scan.mask):
         assert isinstance(array, np.memmap)
         with pytest.raises(ValueError, match="read-only"):
@@ -88,24 +89,24 @@ def test_voxels_are_mapped_and_cannot_be_written(subjects):
 
 def test_a_changed_scan_mask_or_label_is_another_entry(subjects, reads):
     subject = subjects[0]
-    digests = {cache.open_scan(subject).digest}
+    digests = {scan_cache.open_scan(subject).digest}
     labels = subject.slice_labels.copy()
     labels[0, 0] = True
-    digests.add(cache.open_scan(dataclasses.replace(subject, slice_labels=labels)).digest)
+    digests.add(scan_cache.open_scan(dataclasses.replace(subject, slice_labels=labels)).digest)
     for path in (subject.scan_path, subject.mask_path):
         image = nib.load(path)
         array = np.asanyarray(image.dataobj).copy()
         array[16, 16, 0] ^= 1
         nib.save(nib.Nifti1Image(array, image.affine), path)
-        digests.add(cache.open_scan(subject).digest)
+        digests.add(scan_cache.open_scan(subject).digest)
     assert len(digests) == 4
     assert len(reads) == 4
-    check_equal(cache.open_scan(subject), ct_ich.load_scan(subject))
+    check_equal(scan_cache.open_scan(subject), ct_ich_nifti.load_scan(subject))
 
 
 @pytest.mark.parametrize("damage", ["meta.json gone", "meta.json torn", "hu.npy cut", "mask.npy empty", "other mask"])
 def test_a_damaged_entry_is_made_anew(subjects, reads, damage):
-    place = cache_folder() / "scans" / cache.open_scan(subjects[0]).digest
+    place = cache_folder() / "scans" / scan_cache.open_scan(subjects[0]).digest
     name = damage.split()[0] if damage != "other mask" else "mask.npy"
     if damage.endswith("gone"):
         (place / name).unlink()
@@ -114,9 +115,9 @@ def test_a_damaged_entry_is_made_anew(subjects, reads, damage):
     else:
         size = (place / name).stat().st_size
         os.truncate(place / name, 0 if damage.endswith("empty") else size // 2)
-    check_equal(cache.open_scan(subjects[0]), ct_ich.load_scan(subjects[0]))
+    check_equal(scan_cache.open_scan(subjects[0]), ct_ich_nifti.load_scan(subjects[0]))
     assert len(reads) == 3
-    cache.open_scan(subjects[0])
+    scan_cache.open_scan(subjects[0])
     assert len(reads) == 3
     assert sorted(path.name for path in place.parent.iterdir()) == [place.name]
 
@@ -124,7 +125,7 @@ def test_a_damaged_entry_is_made_anew(subjects, reads, damage):
 def test_a_broken_scan_costs_no_other_its_place(subjects):
     subjects[1].scan_path.write_bytes(subjects[1].scan_path.read_bytes()[:2000])
     missing = dataclasses.replace(subjects[2], mask_path=subjects[2].mask_path.with_name("absent.nii"))
-    scans, problems = cache.open_scans([subjects[0], subjects[1], missing])
+    scans, problems = scan_cache.open_scans([subjects[0], subjects[1], missing])
     assert [scan.number for scan in scans] == [subjects[0].number]
     assert sorted(problems) == [subjects[1].number, subjects[2].number]
     assert f"subject {subjects[1].number}" in problems[subjects[1].number]
@@ -135,7 +136,7 @@ def test_a_cache_that_cannot_be_written_is_said(subjects, tmp_path, monkeypatch)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ICHJAX_CACHE", str(tmp_path / "file"))
     with pytest.raises(InputError, match=r"cache of scans cannot be written \(.+\)"):
-        cache.open_scan(subjects[0])
+        scan_cache.open_scan(subjects[0])
 
 
 def test_the_cache_folder_is_the_named_one_or_the_users(monkeypatch, tmp_path):

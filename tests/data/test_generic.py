@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ichjax.data import layouts, own_labels, own_layout
-from ichjax.data.ct_ich import SUBTYPES
+from ichjax.data import dataset as datasets
+from ichjax.data import generic, generic_labels
+from ichjax.data.label_tables import SUBTYPES
 from ichjax.errors import InputError
 
 SHAPE = (10, 8, 5)  # x, y, slice, as on disk
@@ -46,11 +47,11 @@ def root(tmp_path):
 
 
 def subjects(root):
-    return {subject.name: subject for subject in layouts.read_dataset(root).subjects}
+    return {subject.name: subject for subject in datasets.read_dataset(root).subjects}
 
 
 def test_ids_are_numbered_in_their_order_and_kept_as_names(root):
-    data = layouts.read_dataset(root)
+    data = datasets.read_dataset(root)
     assert [(s.number, s.name, s.layout) for s in data.subjects] == [
         (1, "a.1", "own"),
         (2, "b", "own"),
@@ -73,12 +74,12 @@ def test_endings_in_upper_case(tmp_path):
     (tmp_path / "images/2.nii.gz").rename(tmp_path / "images/2.NII.GZ")
     (tmp_path / "masks/1.nii.gz").rename(tmp_path / "masks/1.NII.GZ")
     (tmp_path / "masks/2.nii.gz").rename(tmp_path / "masks/2.Nii.Gz")
-    notes = layouts.read_dataset(tmp_path).notes
+    notes = datasets.read_dataset(tmp_path).notes
     assert "masks/: IDs with a .nii and a .nii.gz, of which the .nii is taken: 1" in notes
     found = subjects(tmp_path)
     assert found["1"].mask_path == tmp_path / "masks/1.nii"
     for name, number in (("1", 1), ("2", 2)):
-        np.testing.assert_array_equal(layouts.load_scan(found[name]).mask, labelled([number]).transpose(2, 1, 0))
+        np.testing.assert_array_equal(datasets.load_scan(found[name]).mask, labelled([number]).transpose(2, 1, 0))
 
 
 @pytest.mark.parametrize(
@@ -95,11 +96,11 @@ def test_numbers_of_ids(tmp_path, names, numbers):
         save(tmp_path / f"images/{name}.nii", hu())
         save(tmp_path / f"masks/{name}.nii", labelled([1]))
     assert {name: s.number for name, s in subjects(tmp_path).items()} == numbers
-    assert [s.number for s in layouts.read_dataset(tmp_path).subjects] == sorted(numbers.values())
+    assert [s.number for s in datasets.read_dataset(tmp_path).subjects] == sorted(numbers.values())
 
 
 def test_labels_are_merged_and_kept(root):
-    scan = layouts.load_scan(subjects(root)["b"])
+    scan = datasets.load_scan(subjects(root)["b"])
     stored = labelled([2, 3], (2, 5)).transpose(2, 1, 0)
     np.testing.assert_array_equal(scan.labels, stored, strict=True)
     np.testing.assert_array_equal(scan.mask, (stored > 0).astype(np.uint8), strict=True)
@@ -107,7 +108,7 @@ def test_labels_are_merged_and_kept(root):
     assert not scan.volume.nominal_spacing
     assert scan.slice_labels.shape == (5, 5)
     assert scan.notes == ()  # no table, so nothing to disagree with
-    binary = layouts.load_scan(subjects(root)["ç c"])
+    binary = datasets.load_scan(subjects(root)["ç c"])
     assert binary.labels is None
     np.testing.assert_array_equal(binary.mask, labelled([4]).transpose(2, 1, 0), strict=True)
 
@@ -119,9 +120,9 @@ def test_labels_of_slices(root):
     found = subjects(root)
     assert (found["b"].age_years, found["b"].sex, found["b"].subtypes) == (70.5, "M", ("EDH", "SDH"))
     assert (found["a.1"].age_years, found["a.1"].sex, found["a.1"].subtypes) == (3, "F", ())
-    labels = layouts.load_scan(found["b"]).slice_labels
+    labels = datasets.load_scan(found["b"]).slice_labels
     assert np.argwhere(labels).tolist() == [[1, 4], [2, 3], [2, 4]]
-    notes = layouts.load_scan(found["b"]).notes
+    notes = datasets.load_scan(found["b"]).notes
     assert notes == (
         "subject 2: the slice table has 3 rows, the scan 5 slices; slices 4, 5 have no row and get no sub-type",
     )
@@ -137,7 +138,7 @@ def test_sub_types_of_a_subject_lie_where_its_mask_does(root, scan_affine, mask_
     (root / "labels.csv").write_text("id,IPH,IVH\nb,1,1\na.1,,\n")
     subject = subjects(root)["b"]
     assert subject.subtypes == ("IVH", "IPH")
-    scan = layouts.load_scan(subject)
+    scan = datasets.load_scan(subject)
     assert scan.notes == ()
     assert scan.mask.any(axis=(1, 2)).tolist() == [True, True, False, False, False]
     for subtype in ("IVH", "IPH"):
@@ -156,7 +157,7 @@ def test_a_mask_in_another_axis_order_lies_on_its_scan(tmp_path_factory, order, 
             turn[axis, axis], turn[axis, 3] = -1, SHAPE[axis] - 1
     steps = tuple(slice(None, None, -1 if flip else 1) for flip in flips)
     save(root / "masks/1.nii", np.ascontiguousarray(stored[steps].transpose(order)), (AFFINE @ turn)[:, [*order, 3]])
-    scan = layouts.load_scan(subjects(root)["1"])
+    scan = datasets.load_scan(subjects(root)["1"])
     np.testing.assert_array_equal(scan.labels, stored.transpose(2, 1, 0))
 
 
@@ -164,8 +165,8 @@ def test_a_scan_without_a_mask_is_named_and_harms_no_other(root):
     (root / "masks/b.nii.gz").unlink()
     found = subjects(root)
     with pytest.raises(InputError, match=r"^masks/b\.nii\.gz \(subject 2\): no such file; expected a mask"):
-        layouts.load_scan(found["b"])
-    assert layouts.load_scan(found["ç c"]).mask.any()
+        datasets.load_scan(found["b"])
+    assert datasets.load_scan(found["ç c"]).mask.any()
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ def test_a_mask_that_is_none_is_refused(root, array, message):
     save(root / "masks/b.nii.gz", array)
     subject = subjects(root)["b"]
     with pytest.raises(InputError, match=message) as caught:
-        layouts.load_scan(subject)
+        datasets.load_scan(subject)
     assert str(caught.value).startswith("masks/b.nii.gz (subject 2): ")
 
 
@@ -190,7 +191,7 @@ def test_a_broken_mask_is_told_when_the_scan_is_loaded(root):
     subject = subjects(root)["b"]
     assert not subject.labelled_hemorrhage
     with pytest.raises(InputError, match=r"masks/b\.nii\.gz \(subject 2\): not a readable NIfTI"):
-        layouts.load_scan(subject)
+        datasets.load_scan(subject)
 
 
 def test_what_lacks_its_counterpart_is_counted_not_named(root):
@@ -198,7 +199,7 @@ def test_what_lacks_its_counterpart_is_counted_not_named(root):
     save(root / "images/b.nii", hu())
     (root / "images/notes.txt").write_text("x")
     (root / "labels.csv").write_text("id,sex,age_years\nb,F,\nb,M,\nJones,,\na.1,?,\n")
-    assert layouts.read_dataset(root).notes == (
+    assert datasets.read_dataset(root).notes == (
         "images/: entries left out that are no ID.nii.gz or ID.nii: 1",
         "images/: IDs with a .nii and a .nii.gz, of which the .nii is taken: 1",
         "labels.csv, line 2: the sex cannot be read or differs between rows; unknown",
@@ -223,7 +224,7 @@ def test_what_lacks_its_counterpart_is_counted_not_named(root):
 def test_a_table_that_is_none_is_answered_with_the_place(tmp_path, text, message):
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(InputError) as caught:
-        own_labels.read(tmp_path / "labels.csv")
+        generic_labels.read(tmp_path / "labels.csv")
     assert str(caught.value).startswith(message)
 
 
@@ -231,7 +232,7 @@ def test_what_the_data_set_must_have(root):
     for path in (root / "images").iterdir():
         path.unlink()
     with pytest.raises(InputError, match=r"no scan in images/; expected files such as ID\.nii\.gz"):
-        own_layout.read_dataset(root)
+        generic.read_dataset(root)
     (root / "masks").rename(root / "labels")
     with pytest.raises(InputError, match="lacks masks/; expected a data set: images/ and masks/"):
-        layouts.read_dataset(root)
+        datasets.read_dataset(root)

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from ichjax.data.ct_ich_tables import SUBTYPES, ranges
+from ichjax.data.label_tables import SUBTYPES, ranges
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 

@@ -6,18 +6,10 @@ import re
 
 import numpy as np
 
-from ichjax.data import nifti, own_labels
+from ichjax.data import generic_labels, nifti
 from ichjax.data import volume as volumes
-from ichjax.data.ct_ich_tables import SUBTYPES
-from ichjax.data.subjects import (
-    Dataset,
-    Scan,
-    Subject,
-    file_name,
-    file_order,
-    labels_on_slices,
-    with_disagreements,
-)
+from ichjax.data.label_tables import SUBTYPES
+from ichjax.data.subject import Dataset, Scan, Subject, file_name, file_order, labels_on_slices, with_disagreements
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 
@@ -33,7 +25,7 @@ def read_dataset(root: pathlib.Path) -> Dataset:
     """Finds the subjects of a folder in the plain layout: every images/ID.nii.gz (or .nii) is one.
 
     Subjects are numbered by their IDs where these are distinct whole numbers from 1, else from 1 in the order of the
-    IDs. labels.csv gives age, sex and sub-types, see `own_labels`. Where no slice has a sub-type there, the mask is
+    IDs. labels.csv gives age, sex and sub-types, see `generic_labels`. Where no slice has a sub-type there, the mask is
     read: it says whether there is a hemorrhage, and which slices carry the sub-types that the subject as a whole has.
 
     Raises:
@@ -49,7 +41,7 @@ def read_dataset(root: pathlib.Path) -> Dataset:
         raise InputError(f"{root}: no scan in {OWN_IMAGES}/; expected files such as ID.nii.gz or ID.nii")
     people, table_notes = {}, [f"no {LABEL_TABLE}: age, sex and sub-types are unknown"]
     if (root / LABEL_TABLE).is_file():
-        people, table_notes = own_labels.read(root / LABEL_TABLE)
+        people, table_notes = generic_labels.read(root / LABEL_TABLE)
     notes = [*scan_notes, *mask_notes, *table_notes]
     numbers = _numbers(sorted(scans))
     if not all(_is_number(name) for name in scans) or len(set(map(int, scans))) < len(scans):
@@ -59,7 +51,7 @@ def read_dataset(root: pathlib.Path) -> Dataset:
             notes.append(f"IDs that have {what} but no scan: {lost}")
     subjects = []
     for name, number in sorted(numbers.items(), key=lambda item: item[1]):
-        person = people.get(name, own_labels.UNKNOWN)
+        person = people.get(name, generic_labels.UNKNOWN)
         subjects.append(_subject(name, number, scans[name], masks.get(name), person))
     return Dataset(root, tuple(subjects), tuple(notes))
 
@@ -95,7 +87,7 @@ def _files_by_id(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[st
 
 
 def _subject(
-    name: str, number: int, scan_path: pathlib.Path, mask_path: pathlib.Path | None, person: own_labels.Person
+    name: str, number: int, scan_path: pathlib.Path, mask_path: pathlib.Path | None, person: generic_labels.Person
 ) -> Subject:
     """A subject; its mask is read where the table names no slice with a sub-type."""
     subject = Subject(

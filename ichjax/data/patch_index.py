@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ichjax.data.cache import CachedScan
+from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
 
 ABOVE_AIR_HU = -500  # a patch without a voxel above it shows air alone and teaches nothing

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ichjax.data.cache import CachedScan
+from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
 
 INVALID = (

@@ -5,8 +5,8 @@ import pathlib
 
 import numpy as np
 
-from ichjax.data import ct_ich_tables as tables
-from ichjax.data.ct_ich_tables import SUBTYPES
+from ichjax.data import label_tables as tables
+from ichjax.data.label_tables import SUBTYPES
 from ichjax.errors import InputError
 
 LABEL_COLUMNS = ("id", "age_years", "sex", "slice", *SUBTYPES)

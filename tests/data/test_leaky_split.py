@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ichjax.data import cache, ct_ich, regrid, slice_split
+from ichjax.data import ct_ich_nifti, leaky_split, regrid, scan_cache
 from ichjax.errors import InputError
 
 
@@ -15,7 +15,7 @@ from ichjax.errors import InputError
     st.integers(0, 2**31),
 )
 def test_every_slice_is_tested_once_and_in_one_part_of_each_fold(depths, folds, seed):
-    made = slice_split.leaking_slices(depths, folds=folds, seed=seed)
+    made = leaky_split.leaking_slices(depths, folds=folds, seed=seed)
     assert [fold.index for fold in made.folds] == list(range(folds))
     for number, depth in depths.items():
         tested = np.concatenate([fold.test[number] for fold in made.folds])
@@ -30,7 +30,7 @@ def test_every_slice_is_tested_once_and_in_one_part_of_each_fold(depths, folds, 
 
 
 def test_it_leaks_and_says_so():
-    made = slice_split.leaking_slices({49: 30, 50: 31}, folds=5, seed=0)
+    made = leaky_split.leaking_slices({49: 30, 50: 31}, folds=5, seed=0)
     for fold in made.folds:
         assert all(len(part[number]) for part in (fold.train, fold.validation, fold.test) for number in (49, 50))
     assert len(made.notes) == 1
@@ -40,11 +40,11 @@ def test_it_leaks_and_says_so():
 
 def test_shares_follow_seed_and_subject_alone():
     shares = lambda depths, seed: [  # noqa: E731
-        fold.test[49].tolist() for fold in slice_split.leaking_slices(depths, folds=3, seed=seed).folds
+        fold.test[49].tolist() for fold in leaky_split.leaking_slices(depths, folds=3, seed=seed).folds
     ]
     assert shares({49: 30}, 1) == shares({50: 4, 49: 30}, 1)
     assert shares({49: 30}, 1) != shares({49: 30}, 2)
-    both = slice_split.leaking_slices({49: 30, 50: 30}, folds=3, seed=1).folds[0]
+    both = leaky_split.leaking_slices({49: 30, 50: 30}, folds=3, seed=1).folds[0]
     assert both.test[49].tolist() != both.test[50].tolist()
 
 
@@ -53,13 +53,13 @@ def test_shares_follow_seed_and_subject_alone():
 )
 def test_what_cannot_be_split_is_said(depths, folds, words):
     with pytest.raises(InputError, match=words):
-        slice_split.leaking_slices(depths, folds=folds, seed=0)
+        leaky_split.leaking_slices(depths, folds=folds, seed=0)
 
 
 def test_slices_taken_of_a_scan(tiny_root, tmp_path, monkeypatch):
     monkeypatch.setenv("ICHJAX_CACHE", str(tmp_path))
-    scan = cache.open_scan(ct_ich.read_dataset(tiny_root).subjects[0])
-    part = slice_split.take_slices(scan, np.array([1, 3]))
+    scan = scan_cache.open_scan(ct_ich_nifti.read_dataset(tiny_root).subjects[0])
+    part = leaky_split.take_slices(scan, np.array([1, 3]))
     np.testing.assert_array_equal(part.volume.hu, scan.volume.hu[[1, 3]])
     np.testing.assert_array_equal(part.mask, scan.mask[[1, 3]])
     np.testing.assert_array_equal(part.slice_labels, scan.slice_labels[[1, 3]])
@@ -67,5 +67,5 @@ def test_slices_taken_of_a_scan(tiny_root, tmp_path, monkeypatch):
     np.testing.assert_allclose(part.volume.positions_mm, scan.volume.positions_mm[[1, 3]])
     # Resampled scans are cached by the digest: another part must not be taken for this one.
     grid = regrid.Geometry(16, 16, 12.0, 12.0)
-    other = slice_split.take_slices(scan, np.array([0, 2]))
+    other = leaky_split.take_slices(scan, np.array([0, 2]))
     assert (regrid.on_grid(part, grid).volume.hu != regrid.on_grid(other, grid).volume.hu).any()

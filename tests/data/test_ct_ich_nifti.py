@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ichjax.data import ct_ich
-from ichjax.data.ct_ich import SUBTYPES
+from ichjax.data import ct_ich_nifti
+from ichjax.data.label_tables import SUBTYPES
 from ichjax.errors import InputError
 
 SHAPE = (10, 8, 5)  # x, y, slice, as on disk
@@ -99,20 +99,20 @@ def save_extremes(path, mask, affine=AFFINE, high=255.0):
 
 
 def by_number(root):
-    return {subject.number: subject for subject in ct_ich.read_dataset(root).subjects}
+    return {subject.number: subject for subject in ct_ich_nifti.read_dataset(root).subjects}
 
 
 def test_endings_in_upper_case(copy):
     for folder in ("ct_scans", "masks"):
         (copy / folder / "049.nii").rename(copy / folder / "049.NII")
-    data = ct_ich.read_dataset(copy)
+    data = ct_ich_nifti.read_dataset(copy)
     assert ([subject.number for subject in data.subjects], data.notes) == ([49, 50, 66], ())
-    first = ct_ich.load_scan(data.subjects[0])
+    first = ct_ich_nifti.load_scan(data.subjects[0])
     assert (first.subject.scan_path.name, first.mask.any(axis=(1, 2)).sum()) == ("049.NII", 2)
 
 
 def test_a_plain_copy(copy):
-    data = ct_ich.read_dataset(copy)
+    data = ct_ich_nifti.read_dataset(copy)
     assert [subject.number for subject in data.subjects] == [49, 50, 66]
     assert data.root == copy
     assert data.notes == ()
@@ -128,8 +128,8 @@ def test_a_plain_copy(copy):
 
 
 def test_the_voxels_of_a_plain_copy(copy):
-    for subject in ct_ich.read_dataset(copy).subjects:
-        scan = ct_ich.load_scan(subject)
+    for subject in ct_ich_nifti.read_dataset(copy).subjects:
+        scan = ct_ich_nifti.load_scan(subject)
         # The file's axes run to the left, the back and the head, as ours do, in the opposite order.
         np.testing.assert_array_equal(scan.volume.hu, hu_of(subject.number).transpose(2, 1, 0))
         labels = {number: people for number, _, _, people, _ in PEOPLE}[subject.number]
@@ -151,7 +151,7 @@ def test_every_form_of_the_tables_says_the_same(tmp_path_factory, data):
     (root / "Patient_demographics.csv").unlink()
     flip = lambda what: data.draw(st.booleans(), label=what)  # noqa: E731
     tables = {}
-    for kind, names in (("slices", ct_ich.SLICE_TABLES), ("subjects", ct_ich.SUBJECT_TABLES)):
+    for kind, names in (("slices", ct_ich_nifti.SLICE_TABLES), ("subjects", ct_ich_nifti.SUBJECT_TABLES)):
         header, rows = (SLICE_HEADER, slice_rows()) if kind == "slices" else (TWO_ROWS, subject_rows())
         if kind == "subjects" and flip("one-row header"):
             header = ONE_ROW
@@ -185,7 +185,7 @@ def test_footers_are_told_and_remarks_need_no_utf8(copy):
     path = copy / "Patient_demographics.csv"
     text = lines(TWO_ROWS, subject_rows(note="Ponçon, 1½ weeks")) + ",,,1,,1,1,,1,\nNote: see the paper\n"
     path.write_bytes(text.encode("latin-1"))
-    data = ct_ich.read_dataset(copy)
+    data = ct_ich_nifti.read_dataset(copy)
     assert data.notes == ("Patient_demographics.csv: footer rows below the last subject left out: 2",)
     assert [subject.age_years for subject in data.subjects] == [28, 0.0027, 71.5]
 
@@ -194,7 +194,7 @@ def test_condition_on_file_is_not_believed(copy):
     rows = [[*row[:-1], "no hemorrhage"] for row in subject_rows()]
     (copy / "Patient_demographics.csv").write_text(lines(ONE_ROW, rows))
     assert by_number(copy)[49].subtypes == ("SAH", "EDH")
-    assert ct_ich.read_dataset(copy).notes == ()
+    assert ct_ich_nifti.read_dataset(copy).notes == ()
 
 
 def test_an_age_or_sex_that_cannot_be_read_is_unknown_and_not_quoted(copy):
@@ -204,7 +204,7 @@ def test_an_age_or_sex_that_cannot_be_read_is_unknown_and_not_quoted(copy):
         (66, "-4", "other", *PEOPLE[2][3:]),
     ]
     (copy / "Patient_demographics.csv").write_text(lines(TWO_ROWS, subject_rows(people)))
-    data = ct_ich.read_dataset(copy)
+    data = ct_ich_nifti.read_dataset(copy)
     assert [(s.age_years, s.sex) for s in data.subjects] == [(None, "M"), (None, None), (None, None)]
     assert len(data.notes) == 3  # an empty cell is no oddity
     assert not any("Smith" in note or "other" in note for note in data.notes)
@@ -213,7 +213,7 @@ def test_an_age_or_sex_that_cannot_be_read_is_unknown_and_not_quoted(copy):
 def test_contradictions_between_the_tables_are_told(copy):
     people = [(49, "28", "Male", {2: ("SDH",)}, ()), *PEOPLE[1:]]
     (copy / "Patient_demographics.csv").write_text(lines(TWO_ROWS, subject_rows(people)))
-    data = ct_ich.read_dataset(copy)
+    data = ct_ich_nifti.read_dataset(copy)
     assert data.notes == (
         "subject 49: the subject table says SDH, the slice table SAH, EDH; the slice table is trusted",
         "subject 49: the tables disagree about a fracture; the subject table is trusted",
@@ -226,7 +226,7 @@ def test_no_hemorrhage_that_contradicts_the_flags_is_told(copy):
     rows[1][7] = "1"  # subject 49, slice 2: EDH and No_Hemorrhage
     rows[5][7] = ""  # subject 50, slice 1: neither
     (copy / "hemorrhage_diagnosis_raw_ct.csv").write_text(lines(SLICE_HEADER, rows))
-    data = ct_ich.read_dataset(copy)
+    data = ct_ich_nifti.read_dataset(copy)
     assert len(data.notes) == 1
     assert "on 2 slices (subjects 49, 50); the sub-types are trusted" in data.notes[0]
     assert data.subjects[0].slice_labels[1].any()
@@ -234,7 +234,7 @@ def test_no_hemorrhage_that_contradicts_the_flags_is_told(copy):
 
 def test_without_a_subject_table_age_and_sex_are_unknown(copy):
     (copy / "Patient_demographics.csv").unlink()
-    data = ct_ich.read_dataset(copy)
+    data = ct_ich_nifti.read_dataset(copy)
     assert data.notes == ("no subject table: age and sex are unknown",)
     assert [(s.age_years, s.sex, s.fracture) for s in data.subjects] == [(None, None, f) for f in (True, False, False)]
 
@@ -248,7 +248,7 @@ def test_what_lacks_its_counterpart_is_told_and_harms_nobody(copy):
     (copy / "masks/050.nii").unlink()
     (copy / "ct_scans/notes.txt").write_text("x")
     (copy / "ct_scans/._049.nii").write_text("x")
-    data = ct_ich.read_dataset(copy)
+    data = ct_ich_nifti.read_dataset(copy)
     assert [s.number for s in data.subjects] == [49, 50, 66, 70]
     assert data.notes == (
         "ct_scans/: entries left out that are no NNN.nii or NNN.nii.gz: 1",
@@ -264,7 +264,7 @@ def test_what_lacks_its_counterpart_is_told_and_harms_nobody(copy):
 def test_packed_files_and_two_files_of_one_subject(copy):
     save(copy / "ct_scans/067.nii.gz", hu_of(67))
     save(copy / "ct_scans/049.nii.gz", hu_of(1))
-    data = ct_ich.read_dataset(copy)
+    data = ct_ich_nifti.read_dataset(copy)
     assert {s.number: s.scan_path.name for s in data.subjects} == {
         49: "049.nii", 50: "050.nii", 66: "066.nii", 67: "067.nii.gz",
     }  # fmt: skip
@@ -276,14 +276,14 @@ def test_a_missing_mask_is_empty_where_the_labels_say_no_hemorrhage(copy):
         path.unlink()
     save(copy / "ct_scans/070.nii", hu_of(70))
     subjects = by_number(copy)
-    scan = ct_ich.load_scan(subjects[50])
+    scan = ct_ich_nifti.load_scan(subjects[50])
     assert scan.mask.shape == scan.volume.shape
     assert not scan.mask.any()
     assert scan.notes == ("subject 50: no mask in masks/; its labels say no hemorrhage, so the mask is taken as empty",)
     with pytest.raises(InputError, match="subject 49: no mask in masks/, but its labels say SAH, EDH"):
-        ct_ich.load_scan(subjects[49])
+        ct_ich_nifti.load_scan(subjects[49])
     with pytest.raises(InputError, match="subject 70: no mask in masks/ and no row in the slice table"):
-        ct_ich.load_scan(subjects[70])
+        ct_ich_nifti.load_scan(subjects[70])
 
 
 @pytest.mark.parametrize("high", [255.0, 1.0])
@@ -320,13 +320,13 @@ def test_masks_of_other_values(copy, stored):
 
 
 def assert_mask_is(root, slices):
-    scan = ct_ich.load_scan(by_number(root)[49])
+    scan = ct_ich_nifti.load_scan(by_number(root)[49])
     np.testing.assert_array_equal(scan.mask, mask_of(slices).transpose(2, 1, 0))
 
 
 def test_an_empty_mask_stays_empty(copy):
     save(copy / "masks/049.nii", np.zeros(SHAPE, np.int16))
-    scan = ct_ich.load_scan(by_number(copy)[49])
+    scan = ct_ich_nifti.load_scan(by_number(copy)[49])
     assert not scan.mask.any()
     assert scan.notes == ("subject 49: 0 slices with a mask have no sub-type, 2 with a sub-type have no mask",)
 
@@ -334,12 +334,12 @@ def test_an_empty_mask_stays_empty(copy):
 def test_a_mask_of_other_numbers_is_refused(copy):
     save(copy / "masks/049.nii", mask_of([2]).astype(np.uint8) * 5)
     with pytest.raises(InputError, match=r"masks/049\.nii \(subject 49\): the mask's highest value is 5"):
-        ct_ich.load_scan(by_number(copy)[49])
+        ct_ich_nifti.load_scan(by_number(copy)[49])
 
 
 def test_disagreements_are_counted_and_told(copy):
     save(copy / "masks/049.nii", mask_of([1, 3, 5]).astype(np.uint8))
-    scan = ct_ich.load_scan(by_number(copy)[49])
+    scan = ct_ich_nifti.load_scan(by_number(copy)[49])
     note = "subject 49: 2 slices with a mask have no sub-type, 1 with a sub-type have no mask"
     assert scan.notes == (note,)
     assert scan.mask.any(axis=(1, 2)).tolist() == [True, False, True, False, True]
@@ -349,7 +349,7 @@ def test_disagreements_are_counted_and_told(copy):
 def test_fewer_rows_than_slices(copy):
     rows = [row for row in slice_rows() if not (row[0] == "49" and int(row[1]) > 2)]
     (copy / "hemorrhage_diagnosis_raw_ct.csv").write_text(lines(SLICE_HEADER, rows))
-    scan = ct_ich.load_scan(by_number(copy)[49])
+    scan = ct_ich_nifti.load_scan(by_number(copy)[49])
     assert scan.slice_labels.any(axis=1).tolist() == [False, True, False, False, False]
     assert scan.notes[0] == (
         "subject 49: the slice table has 2 rows, the scan 5 slices; slices 3 to 5 have no row and get no sub-type"
@@ -359,7 +359,7 @@ def test_fewer_rows_than_slices(copy):
 def test_more_rows_than_slices(copy):
     extra = [["49", "6", "", "", "", "1", "", "", ""], ["49", "7", *[""] * 5, "1", ""]]
     (copy / "hemorrhage_diagnosis_raw_ct.csv").write_text(lines(SLICE_HEADER, [*slice_rows(), *extra]))
-    scan = ct_ich.load_scan(by_number(copy)[49])
+    scan = ct_ich_nifti.load_scan(by_number(copy)[49])
     assert scan.slice_labels.shape == (5, 5)
     assert scan.notes == (
         "subject 49: the slice table has 7 rows, the scan 5 slices; the rows without a slice are left out, "
@@ -370,7 +370,7 @@ def test_more_rows_than_slices(copy):
 def test_rows_left_out_in_between(copy):
     rows = [row for row in slice_rows() if row[:2] != ["49", "2"]]
     (copy / "hemorrhage_diagnosis_raw_ct.csv").write_text(lines(SLICE_HEADER, rows))
-    data = ct_ich.read_dataset(copy)
+    data = ct_ich_nifti.read_dataset(copy)
     assert "hemorrhage_diagnosis_raw_ct.csv: subject 49 has no rows for slices 2: no sub-type there" in data.notes
     assert data.subjects[0].slice_labels.any(axis=1).tolist() == [False, False, True, False, False]
 
@@ -395,12 +395,12 @@ def test_any_axis_order_of_scan_and_mask(tmp_path_factory, order, flips, mask_or
     """The world stays the same, so HU and mask do; SliceNumber counts along the file's own slice axis."""
     root = tmp_path_factory.mktemp("turned") / "ct-ich"
     write_copy(root)
-    plain = ct_ich.load_scan(by_number(root)[49])
+    plain = ct_ich_nifti.load_scan(by_number(root)[49])
     mask = mask_of([2, 3])
     mask[0, 1, 4] = True  # nothing symmetric
     save(root / "ct_scans/049.nii", *turned(hu_of(49), AFFINE, order, flips))
     save(root / "masks/049.nii", *turned(mask.astype(np.uint8), AFFINE, mask_order, mask_flips))
-    scan = ct_ich.load_scan(by_number(root)[49])
+    scan = ct_ich_nifti.load_scan(by_number(root)[49])
     np.testing.assert_array_equal(scan.volume.hu, plain.volume.hu)
     np.testing.assert_allclose(scan.volume.affine, plain.volume.affine, atol=1e-4)
     np.testing.assert_array_equal(scan.mask, mask.transpose(2, 1, 0))
@@ -414,7 +414,7 @@ def test_the_labels_turn_with_slices_that_run_to_the_feet(copy):
     to_feet[2, 2] = -5
     save(copy / "ct_scans/049.nii", hu_of(49), to_feet)
     save(copy / "masks/049.nii", mask_of([2, 3]).astype(np.uint8), to_feet)
-    scan = ct_ich.load_scan(by_number(copy)[49])
+    scan = ct_ich_nifti.load_scan(by_number(copy)[49])
     assert scan.notes == ()
     assert scan.slice_labels.any(axis=1).tolist() == [False, False, True, True, False]
     np.testing.assert_array_equal(scan.volume.hu[-1], hu_of(49)[:, :, 0].T)
@@ -426,7 +426,7 @@ def test_slope_and_intercept_of_a_scan(copy):
     raw = bytearray(path.read_bytes())
     raw[112:120] = np.array([2, -1024], "<f4").tobytes()
     path.write_bytes(raw)
-    scan = ct_ich.load_scan(by_number(copy)[49])
+    scan = ct_ich_nifti.load_scan(by_number(copy)[49])
     np.testing.assert_array_equal(scan.volume.hu, (hu_of(49) // 2 * 2).transpose(2, 1, 0))
 
 
@@ -434,7 +434,7 @@ def test_slope_and_intercept_of_a_scan(copy):
 def test_a_mask_of_another_shape_is_refused(copy, shape):
     save(copy / "masks/049.nii", np.zeros(shape, np.uint8))
     with pytest.raises(InputError, match=r"masks/049\.nii \(subject 49\): the mask's shape is .* expected the same"):
-        ct_ich.load_scan(by_number(copy)[49])
+        ct_ich_nifti.load_scan(by_number(copy)[49])
 
 
 @pytest.mark.parametrize(("shift_mm", "lies"), [(0.05, True), (0.15, False), (5, False)])
@@ -447,7 +447,7 @@ def test_a_mask_that_lies_elsewhere_is_refused(copy, shift_mm, lies):
         assert_mask_is(copy, [2, 3])
         return
     with pytest.raises(InputError, match=rf"masks/049\.nii \(subject 49\): lies up to {shift_mm:.2f} mm away"):
-        ct_ich.load_scan(by_number(copy)[49])
+        ct_ich_nifti.load_scan(by_number(copy)[49])
 
 
 def test_a_mask_of_another_pixel_size_is_refused(copy):
@@ -455,7 +455,7 @@ def test_a_mask_of_another_pixel_size_is_refused(copy):
     affine[0, 0] *= 1.1
     save(copy / "masks/049.nii", mask_of([2, 3]).astype(np.uint8), affine)
     with pytest.raises(InputError, match="same grid"):
-        ct_ich.load_scan(by_number(copy)[49])
+        ct_ich_nifti.load_scan(by_number(copy)[49])
 
 
 def _truncate(path):
@@ -476,19 +476,19 @@ def _truncate(path):
 )
 def test_one_subject_s_broken_file_harms_no_other(copy, file, spoil, message):
     spoil(copy / file)
-    data = ct_ich.read_dataset(copy)
+    data = ct_ich_nifti.read_dataset(copy)
     with pytest.raises(InputError, match=message) as caught:
-        ct_ich.load_scan(data.subjects[0])
+        ct_ich_nifti.load_scan(data.subjects[0])
     assert str(caught.value).startswith(f"{file} (subject 49): ")
     assert str(copy) not in str(caught.value)
-    assert [ct_ich.load_scan(subject).subject.number for subject in data.subjects[1:]] == [50, 66]
+    assert [ct_ich_nifti.load_scan(subject).subject.number for subject in data.subjects[1:]] == [50, 66]
 
 
 def test_a_file_that_goes_away_is_named(copy):
-    data = ct_ich.read_dataset(copy)
+    data = ct_ich_nifti.read_dataset(copy)
     (copy / "ct_scans/049.nii").unlink()
     with pytest.raises(InputError, match=r"^ct_scans/049\.nii \(subject 49\): no such file"):
-        ct_ich.load_scan(data.subjects[0])
+        ct_ich_nifti.load_scan(data.subjects[0])
 
 
 @pytest.mark.parametrize(
@@ -506,7 +506,7 @@ def test_a_file_that_goes_away_is_named(copy):
 def test_a_folder_in_another_layout_is_answered_with_what_was_looked_for(copy, spoil, words):
     spoil(copy)
     with pytest.raises(InputError) as caught:
-        ct_ich.read_dataset(copy)
+        ct_ich_nifti.read_dataset(copy)
     assert str(caught.value).startswith(f"{copy}: ")
     for word in words:
         assert word in str(caught.value)
@@ -560,7 +560,7 @@ def test_a_table_that_is_none_is_answered_with_the_place(copy, table, old, new, 
     assert old in text
     (copy / table).write_text(text.replace(old, new, 1))
     with pytest.raises(InputError, match=message) as caught:
-        ct_ich.read_dataset(copy)
+        ct_ich_nifti.read_dataset(copy)
     assert str(caught.value).startswith(table)
 
 
@@ -568,20 +568,20 @@ def test_a_table_that_is_none_is_answered_with_the_place(copy, table, old, new, 
 def test_a_file_that_is_no_table_is_refused(copy, content):
     (copy / SLICES).write_bytes(content)
     with pytest.raises(InputError, match=SLICES):
-        ct_ich.read_dataset(copy)
+        ct_ich_nifti.read_dataset(copy)
 
 
 def test_a_table_without_rows_is_refused(copy):
     (copy / SLICES).write_text(SLICE_HEADER + "\n")
     with pytest.raises(InputError, match="holds no rows below its header"):
-        ct_ich.read_dataset(copy)
+        ct_ich_nifti.read_dataset(copy)
 
 
 def test_notes_never_hold_the_path_of_the_data(copy):
     (copy / "masks/050.nii").unlink()
     save(copy / "masks/049.nii", mask_of([1]).astype(np.uint8))
-    data = ct_ich.read_dataset(copy)
-    scans = [ct_ich.load_scan(subject) for subject in data.subjects]
+    data = ct_ich_nifti.read_dataset(copy)
+    scans = [ct_ich_nifti.load_scan(subject) for subject in data.subjects]
     notes = [*data.notes, *itertools.chain(*(scan.notes for scan in scans))]
     assert notes
     assert not any(str(copy) in text for text in [*notes, *(scan.volume.name for scan in scans)])

@@ -8,7 +8,7 @@ import numpy as np
 
 from ichjax.data import nifti
 from ichjax.data import volume as volumes
-from ichjax.data.ct_ich_tables import (
+from ichjax.data.label_tables import (
     JPEG_SLICE_TABLE,
     JPEG_SUBJECT_TABLE,
     NIFTI_SLICE_TABLE,
@@ -20,7 +20,7 @@ from ichjax.data.ct_ich_tables import (
     read_slice_table,
     read_subject_table,
 )
-from ichjax.data.subjects import (
+from ichjax.data.subject import (
     Dataset,
     Scan,
     Subject,

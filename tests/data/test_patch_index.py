@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ichjax.data import cache, ct_ich
-from ichjax.data.patch_table import ABOVE_AIR_HU, Epochs, patch_table
+from ichjax.data import ct_ich_nifti, scan_cache
+from ichjax.data.patch_index import ABOVE_AIR_HU, Epochs, patch_table
 from ichjax.errors import InputError
 
 
@@ -56,7 +56,7 @@ def test_a_table_holds_what_a_loop_over_all_patches_finds(board):
 @pytest.fixture(scope="module")
 def table(tiny_root):
     """Patches of three scans of which two bleed, with more air around the heads than the data set has."""
-    scans, _ = cache.open_scans(ct_ich.read_dataset(tiny_root).subjects[:3])
+    scans, _ = scan_cache.open_scans(ct_ich_nifti.read_dataset(tiny_root).subjects[:3])
     margin = ((0, 0), (16, 16), (16, 16))
     wide = [scan_of(np.pad(scan.volume.hu, margin, constant_values=-1000), np.pad(scan.mask, margin)) for scan in scans]
     return patch_table(wide, side=16, stride=8)
