@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 
 from ichjax.console import say
 from ichjax.data import dataset as datasets
-from ichjax.data import dicom, nifti
+from ichjax.data import nifti
 from ichjax.data.subject import Subject
 from ichjax.data.volume import Volume
+from ichjax.dicom import series as dicom_series
 from ichjax.errors import InputError, only_input_errors
 from ichjax.walk import files_below
 
@@ -37,7 +38,7 @@ class Source:
 
     name: str
     path: pathlib.Path
-    series: dicom.Series | None = None
+    series: dicom_series.Series | None = None
     subject: Subject | None = None
     problem: str = ""
 
@@ -51,7 +52,7 @@ class Source:
             if self.series is None:
                 return nifti.read_nifti(self.path)
             try:
-                return dicom.read_series(self.path, self.series)
+                return dicom_series.read_series(self.path, self.series)
             except InputError as error:  # it names a file, but not in which of the folders
                 raise InputError(f"{self.path}: {error}") from error
 
@@ -120,7 +121,7 @@ def _expanded(paths: Sequence[pathlib.Path]) -> Iterator[pathlib.Path]:
 
 def _sources_at(path: pathlib.Path, series: int | None) -> list[Source]:
     if path.is_file():
-        if not nifti.is_nifti_name(path.name) and dicom.is_dicom(path):
+        if not nifti.is_nifti_name(path.name) and dicom_series.is_dicom(path):
             raise InputError(f"{path}: one DICOM file, which holds one slice or part of a series; give its folder")
         return [Source(_last_part(path), path)]
     if not path.is_dir():
@@ -130,7 +131,7 @@ def _sources_at(path: pathlib.Path, series: int | None) -> list[Source]:
             Source(subject.name, subject.scan_path, None, subject) for subject in datasets.read_dataset(path).subjects
         ]
     files = [Source(file.name, file) for file in _nifti_files(path)]
-    studies, skipped = dicom.find_studies(path)
+    studies, skipped = dicom_series.find_studies(path)
     name = _last_part(path)
     if not files and not studies:
         found = "; ".join(skipped) or "no files"
@@ -155,7 +156,7 @@ def _first_form(file: pathlib.Path) -> pathlib.Path | None:
     return file.with_name(stem.removesuffix(WORLD) + file.name[len(stem) :]) if stem.endswith(WORLD) else None
 
 
-def _of_study(study: dicom.Study, wanted: int | None) -> Source:
+def _of_study(study: dicom_series.Study, wanted: int | None) -> Source:
     """The series to take of a study; the others are named."""
     name, number = _last_part(study.folder), 1 if wanted is None else wanted
     if study.problem:

@@ -9,8 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from ichjax import scan_folder, worklist
 from ichjax import trained as trained_runs
 from ichjax.console import say
-from ichjax.data import dicom_seg, slabs
+from ichjax.data import slabs
 from ichjax.data.volume import Volume
+from ichjax.dicom import segmentation as dicom_seg
 from ichjax.errors import InputError, only_input_errors
 from ichjax.files import claim
 from ichjax.inputs import Source, find_sources

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ichjax import worklist
-from ichjax.data import dicom_seg, nifti, straight
+from ichjax.data import nifti, straight
 from ichjax.data import volume as volumes
 from ichjax.data.volume import Volume
+from ichjax.dicom import segmentation as dicom_seg
 from ichjax.errors import InputError
 from ichjax.evaluate import figures
 from ichjax.files import atomic, read_json, write_json

@@ -8,7 +8,7 @@ import pytest
 
 import launch
 from ichjax import inputs, trained
-from ichjax.data import dicom
+from ichjax.dicom import series as dicom_series
 from ichjax.errors import InputError
 from tests.expected import PREDICTION_FILES, SLICE_RULE_MM2
 
@@ -151,7 +151,7 @@ def test_a_run_without_a_trained_fold(tiny_threshold_run, tmp_path):
 def test_a_damaged_slice_is_named_with_its_folder(tiny_root, ct_series, tmp_path):
     folder = ct_series(tmp_path / "series", on_screen(tiny_root, 49), (0.0, 5.0, 5.0, 10.0))
     (source,), _ = inputs.find_sources([folder])
-    assert isinstance(source.series, dicom.Series)
+    assert isinstance(source.series, dicom_series.Series)
     with pytest.raises(InputError, match=r"series: 0\d\.dcm and 0\d\.dcm lie at the same position"):
         source.read()
 

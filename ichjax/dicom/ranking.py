@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ichjax.data.dicom_frames import Frame
+from ichjax.dicom.frame import Frame
 from ichjax.errors import InputError
 
 GAP_MM = (2.5, 6.0)  # between slices of a head CT that is read for a bleed

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from ichjax.data.dicom_frames import Frame, frames_of
+from ichjax.dicom.frame import Frame, frames_of
 from ichjax.errors import InputError, only_input_errors
 
 

@@ -19,7 +19,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from ichjax.data import dicom, straight
+from ichjax.data import straight
+from ichjax.dicom import series as dicom_series
 from ichjax.errors import InputError
 
 REAL = pathlib.Path(__file__).parents[3] / "shared" / "data" / "ge_head_ct"
@@ -102,7 +103,7 @@ def series_of(positions=UNEVEN, uid=None, **options):
 
 def series_in(folder):
     """The series of the one study below a folder, the one to take first; InputError where a file of it is damaged."""
-    (study,), _ = dicom.find_studies(folder)
+    (study,), _ = dicom_series.find_studies(folder)
     if study.problem:
         raise InputError(study.problem)
     return study.series
@@ -110,7 +111,7 @@ def series_in(folder):
 
 def read(folder):
     """The scan that is taken of the one study below a folder."""
-    return dicom.read_series(folder, series_in(folder)[0])
+    return dicom_series.read_series(folder, series_in(folder)[0])
 
 
 def test_a_shuffled_tilted_uneven_series_with_company(tmp_path):
@@ -158,7 +159,7 @@ def test_a_shuffled_tilted_uneven_series_with_company(tmp_path):
     middle = volume.affine @ [2.5, 0, 0, 1]
     np.testing.assert_allclose(middle[:3], volume.slice_origins_mm.mean(axis=0), atol=1e-9)
 
-    second = dicom.read_series(folder, found[1])
+    second = dicom_series.read_series(folder, found[1])
     assert len(second.hu) == 3
 
 
@@ -336,7 +337,9 @@ def test_of_two_series_as_long_the_narrower_window_comes_first(tmp_path):
 def test_hidden_folders_below_are_not_looked_into(tmp_path):
     save(tmp_path / "case" / "a" / "b", series_of())
     save(tmp_path / "case" / ".hidden", series_of())
-    assert [study.folder for study in dicom.find_studies(tmp_path / "case")[0]] == [tmp_path / "case" / "a" / "b"]
+    assert [study.folder for study in dicom_series.find_studies(tmp_path / "case")[0]] == [
+        tmp_path / "case" / "a" / "b"
+    ]
 
 
 def _drop(keyword):
@@ -466,14 +469,14 @@ def test_every_cut_of_a_file_is_answered(tmp_path):
 
 def test_a_folder_without_a_ct_says_what_it_holds(tmp_path):
     (tmp_path / "empty").mkdir()
-    assert dicom.find_studies(tmp_path / "empty") == ([], [])
+    assert dicom_series.find_studies(tmp_path / "empty") == ([], [])
     folder = save(tmp_path / "other", [scout(generate_uid()), dose_sheet(), dose_sheet()])
     (folder / "README").write_text("hello " * 500)
-    studies, skipped = dicom.find_studies(folder)
+    studies, skipped = dicom_series.find_studies(folder)
     assert studies == []
     assert sorted(skipped) == ["1 file localizers or not axial", "1 file not DICOM", "2 files not CT images"]
     flat = save(tmp_path / "flat", series_of(ImageOrientationPatient=None))
-    assert dicom.find_studies(flat) == ([], ["6 files without pixel data or orientation"])
+    assert dicom_series.find_studies(flat) == ([], ["6 files without pixel data or orientation"])
 
 
 def test_a_text_file_called_dcm_is_named(tmp_path):

@@ -8,7 +8,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from ichjax.data import volume as volumes
-from ichjax.data.dicom_frames import Frame, quiet
+from ichjax.dicom.frame import Frame, quiet
 from ichjax.errors import InputError
 
 # A padding value that means an HU in this range would blank real pixels; some files name 0 where 0 is water.

@@ -8,7 +8,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from ichjax import inputs
-from ichjax.data import dicom, dicom_seg
+from ichjax.dicom import segmentation as dicom_seg
+from ichjax.dicom import series as dicom_series
 from ichjax.errors import InputError
 
 PLACES_MM = (0.0, 5.0, 10.0, 18.0)
@@ -66,7 +67,7 @@ def multi_frame(folder, order, scout=False):
 
 def write(folder, mask):
     """The segmentation of `mask` [slices, rows, columns] of the first series of a folder."""
-    series = dicom.find_studies(folder)[0][0].series[0]
+    series = dicom_series.find_studies(folder)[0][0].series[0]
     dicom_seg.write(folder / "seg.dcm", series, mask.transpose(2, 1, 0), made_from="a test")
     return pydicom.dcmread(folder / "seg.dcm")
 

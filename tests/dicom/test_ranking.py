@@ -8,7 +8,8 @@ import pytest
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
-from ichjax.data import dicom, dicom_choice
+from ichjax.dicom import ranking
+from ichjax.dicom import series as dicom_series
 
 EVERY_5 = tuple(5.0 * k for k in range(8))
 
@@ -44,7 +45,7 @@ OTHERS = {
 @pytest.mark.parametrize("names", [c for n in (1, 2, 5) for c in itertools.combinations(OTHERS, n)], ids="+".join)
 def test_the_soft_whole_one_without_contrast_is_taken(study, names):
     folder = study(**{name: OTHERS[name] for name in names}, z_wanted=(EVERY_5, BRAIN))
-    (found,), skipped = dicom.find_studies(folder)
+    (found,), skipped = dicom_series.find_studies(folder)
     assert skipped == []
     assert len(found.series) == len(names) + 1
     assert {path.path.parent.name for path in found.series[0]._frames} == {"z_wanted"}
@@ -52,7 +53,7 @@ def test_the_soft_whole_one_without_contrast_is_taken(study, names):
 
 
 def test_what_speaks_against_the_others_is_said(study):
-    (found,), _ = dicom.find_studies(study(wanted=(EVERY_5, BRAIN), **OTHERS))
+    (found,), _ = dicom_series.find_studies(study(wanted=(EVERY_5, BRAIN), **OTHERS))
     assert [series.label for series in found.series] == [
         "series 1 (8 slices, 6.000 mm)",
         "series 2 (36 slices, 6.000 mm, slices every 1.0 mm)",
@@ -64,7 +65,7 @@ def test_what_speaks_against_the_others_is_said(study):
 
 
 def test_where_there_is_nothing_better_a_poor_one_is_taken(study):
-    (found,), _ = dicom.find_studies(study(**{name: OTHERS[name] for name in ("bone", "contrast")}))
+    (found,), _ = dicom_series.find_studies(study(**{name: OTHERS[name] for name in ("bone", "contrast")}))
     assert "sharp kernel" in found.series[0].label
 
 
@@ -81,12 +82,12 @@ def test_where_there_is_nothing_better_a_poor_one_is_taken(study):
     ],
 )
 def test_kernels_by_name(kernel, sharp):
-    assert dicom_choice.is_sharp(kernel) == sharp
+    assert ranking.is_sharp(kernel) == sharp
 
 
 @pytest.mark.parametrize("agent", ["", "NONE", "No"])
 def test_no_contrast_by_any_other_name(study, agent):
-    (found,), _ = dicom.find_studies(study(a=(EVERY_5, {"ContrastBolusAgent": agent})))
+    (found,), _ = dicom_series.find_studies(study(a=(EVERY_5, {"ContrastBolusAgent": agent})))
     assert not found.series[0].traits.contrast
 
 
@@ -97,7 +98,7 @@ def test_studies_of_several_patients_in_one_folder_never_mix(ct_series, tmp_path
         folder = ct_series(tmp_path / name, hu(slices), EVERY_5[:slices], StudyInstanceUID=f"1.2.{slices}")
         for file in folder.iterdir():
             file.rename(mixed / f"{name}_{file.name}")
-    studies, _ = dicom.find_studies(mixed)
+    studies, _ = dicom_series.find_studies(mixed)
     assert [(study.folder, len(study.series), len(study.series[0]._frames)) for study in studies] == [
         (mixed, 1, 8),
         (mixed, 1, 6),
@@ -125,7 +126,7 @@ def test_patients_whose_uids_are_missing_or_the_same_never_mix(ct_series, tmp_pa
         tagged(
             ct_series(tmp_path / "in" / name, hu(4), places, StudyInstanceUID=f"1.2.{ord(name)}"), **{keyword: value}
         )
-    studies, skipped = dicom.find_studies(tmp_path / "in")
+    studies, skipped = dicom_series.find_studies(tmp_path / "in")
     found = [(study.folder.name, len(study.series[0]._frames), study.problem) for study in studies]
     if (keyword, value) == ("StudyInstanceUID", "1.2.3"):  # one study of two series
         assert found == [("in", 4, "")]
@@ -147,7 +148,7 @@ def test_patients_with_the_same_dummy_uids_never_mix(ct_series, tmp_path, named)
             ds.PatientName, ds.PatientID = (f"DOE^{name}", name) if named else ("", "")
             ds.InstanceNumber = number + 1 + (10 * ord(name) if named else 0)
             ds.save_as(path)
-    studies, _ = dicom.find_studies(tmp_path / "in")
+    studies, _ = dicom_series.find_studies(tmp_path / "in")
     assert [(study.folder.name, len(study.series[0]._frames), study.problem) for study in studies] == [
         ("a", 4, ""),
         ("b", 4, ""),
@@ -164,7 +165,7 @@ def test_a_series_split_over_folders_is_one(ct_series, tmp_path):
         ds.save_as(path)
         if number >= 3:
             path.rename(tmp_path / "in" / "2" / path.name)
-    (study,), _ = dicom.find_studies(tmp_path / "in")
+    (study,), _ = dicom_series.find_studies(tmp_path / "in")
     assert study.series[0].label.startswith("series 1 (6 slices, ")
 
 
@@ -174,7 +175,7 @@ def test_a_slice_without_the_uid_that_others_have_is_no_hole(ct_series, tmp_path
     ds = pydicom.dcmread(tmp_path / "in" / "a" / "02.dcm")
     del ds.SeriesInstanceUID
     ds.save_as(tmp_path / "in" / "a" / "02.dcm")
-    studies, _ = dicom.find_studies(tmp_path / "in")
+    studies, _ = dicom_series.find_studies(tmp_path / "in")
     assert [(study.folder.name, study.problem.partition(":")[0]) for study in studies] == [("a", "02.dcm"), ("b", "")]
     assert studies[0].problem.startswith("02.dcm: lacks a SeriesInstanceUID, which files beside it have")
 
@@ -186,7 +187,7 @@ def test_a_malformed_kernel_is_none_and_a_malformed_agent_is_one(study):
             ds = pydicom.dcmread(path)
             ds.add(RawDataElement(Tag(keyword), "IS", 4, b"inf ", 0, False, True))
             ds.save_as(path)
-        ((found,),) = (one.series for one in dicom.find_studies(folder)[0])
+        ((found,),) = (one.series for one in dicom_series.find_studies(folder)[0])
         return found.traits
 
     assert spoiled("a", "ConvolutionKernel").kernel == ""
@@ -200,6 +201,6 @@ def test_a_damaged_file_spoils_the_studies_beside_it_and_no_other(ct_series, tmp
     damaged.write_bytes((tmp_path / "in" / "a" / "00.dcm").read_bytes()[:300])
     (tmp_path / "in" / "alone").mkdir()
     (tmp_path / "in" / "alone" / "x.dcm").write_bytes(b"nonsense")
-    studies, skipped = dicom.find_studies(tmp_path / "in")
+    studies, skipped = dicom_series.find_studies(tmp_path / "in")
     assert [(study.folder.name, study.problem.partition(":")[0]) for study in studies] == [("a", "zz.dcm"), ("b", "")]
     assert [line.partition(":")[0] for line in skipped] == ["x.dcm"]

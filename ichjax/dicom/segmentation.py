@@ -16,8 +16,8 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from ichjax import __version__
-from ichjax.data import dicom
-from ichjax.data.dicom_frames import Frame, quiet
+from ichjax.dicom import series as dicom_series
+from ichjax.dicom.frame import Frame, quiet
 from ichjax.errors import InputError
 
 SERIES_NUMBER = 9700  # high, so that it stands behind the scanner's own series
@@ -29,14 +29,14 @@ MAY_BE_EMPTY = (
 )
 
 
-def sources(series: dicom.Series) -> list[pydicom.Dataset]:
+def sources(series: dicom_series.Series) -> list[pydicom.Dataset]:
     """The headers of the images that a segmentation of a series refers to, one a slice, or one for a multi-frame file.
 
     Raises:
       InputError: one lacks what a reference needs, or the series lies in several multi-frame files, or in one together
         with frames of another orientation.
     """
-    paths = list(dict.fromkeys(frame.path for frame in dicom.slices_of(series)))
+    paths = list(dict.fromkeys(frame.path for frame in dicom_series.slices_of(series)))
     found = []
     for path in paths:
         try:
@@ -83,7 +83,7 @@ def _share(header: pydicom.Dataset) -> None:
     header.SharedFunctionalGroupsSequence = pydicom.Sequence(shared)
 
 
-def write(path: pathlib.Path, series: dicom.Series, mask: np.ndarray, *, made_from: str) -> None:
+def write(path: pathlib.Path, series: dicom_series.Series, mask: np.ndarray, *, made_from: str) -> None:
     """Writes a mask of a series.
 
     Args:
@@ -95,7 +95,7 @@ def write(path: pathlib.Path, series: dicom.Series, mask: np.ndarray, *, made_fr
     Raises:
       InputError: the series cannot be referred to.
     """
-    images, frames = sources(series), dicom.slices_of(series)
+    images, frames = sources(series), dicom_series.slices_of(series)
     stored = np.ascontiguousarray(mask.transpose(2, 1, 0))
     entropy = [made_from, images[0].SeriesInstanceUID, hashlib.blake2b(stored.tobytes()).hexdigest()]
     try:

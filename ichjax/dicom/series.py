@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pydicom.misc
 
-from ichjax.data import dicom_choice, dicom_groups
 from ichjax.data import volume as volumes
-from ichjax.data.dicom_choice import Traits
-from ichjax.data.dicom_frames import Frame
-from ichjax.data.dicom_pixels import decode, to_hu
 from ichjax.data.nifti_header import MAX_FILE_VOXELS
 from ichjax.data.volume import Volume
+from ichjax.dicom import grouping, ranking
+from ichjax.dicom.frame import Frame
+from ichjax.dicom.pixels import decode, to_hu
+from ichjax.dicom.ranking import Traits
 from ichjax.errors import InputError
 from ichjax.walk import files_below
 
@@ -59,7 +59,7 @@ class Study:
 
     Attributes:
       folder: the deepest one that holds all of its files.
-      series: the one that is read for a bleed first (`dicom_choice.preference`).
+      series: the one that is read for a bleed first (`ranking.preference`).
       problem: what is wrong with a file beside its own, one sentence, or ''.
     """
 
@@ -71,13 +71,13 @@ class Study:
 def find_studies(folder: pathlib.Path) -> tuple[list[Study], list[str]]:
     """Finds the CT studies in a folder and in those below it, however its files are named and mixed.
 
-    Studies are told apart as `dicom_groups.group` says. A damaged file may be a slice of any series that
+    Studies are told apart as `grouping.group` says. A damaged file may be a slice of any series that
     has files in its folder: the studies of these get a `problem`, others do not.
 
     Returns:
       (studies by folder, [a line for each kind of file that was skipped, and for damaged ones that lie alone]).
     """
-    found = dicom_groups.group(path for path in files_below(folder) if path.is_file())
+    found = grouping.group(path for path in files_below(folder) if path.is_file())
     by_study: dict[tuple[str, ...], list[list[Frame]]] = {}
     for series in found.series:
         by_study.setdefault(series.study, []).append(series.frames)
@@ -95,12 +95,12 @@ def find_studies(folder: pathlib.Path) -> tuple[list[Study], list[str]]:
 
 def _ranked(groups: Sequence[Sequence[Frame]]) -> list[Series]:
     """The series of a study, the one to take first."""
-    known = [(dicom_choice.traits(frames), frames) for frames in groups]
+    known = [(ranking.traits(frames), frames) for frames in groups]
     longest_mm = max(traits.extent_mm for traits, _ in known)
 
     def rank(one: tuple[Traits, Sequence[Frame]]) -> tuple:
         traits, frames = one
-        return (*dicom_choice.preference(traits, len(frames), longest_mm), min(frame.path for frame in frames))
+        return (*ranking.preference(traits, len(frames), longest_mm), min(frame.path for frame in frames))
 
     return [_series(number, *one) for number, one in enumerate(sorted(known, key=rank), start=1)]
 

@@ -1,0 +1,1 @@
+"""DICOM files: their frames, series and studies as volumes, and DICOM Segmentations."""
