@@ -78,7 +78,7 @@ def make_program(*, side: int) -> Callable:
     """Our program, compiled, at half a patch's stride: (patches float32 [D, rows, columns, P, P], truth uint8
     [D, H, W]) -> (mask uint8 [D, H, W] at the first threshold, counts as `metrics.counts_at` gives them).
 
-    Slice by slice, as `ichjax.score` does: a slice at all thresholds stays in a CPU's cache.
+    Slice by slice, as `ichjax.experiment.scoring` does: a slice at all thresholds stays in a CPU's cache.
     """
     thresholds = jnp.array(postprocess_peer.THRESHOLDS, jnp.float32)
     kernels = {"closing": keras_pipeline.CLOSING_PX, "opening": keras_pipeline.OPENING_PX}

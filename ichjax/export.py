@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ichjax import model_card, run
+from ichjax import model_card
 from ichjax import trained as trained_runs
 from ichjax.console import say
 from ichjax.data.regrid import Geometry
 from ichjax.data.volume import AIR_HU
 from ichjax.errors import InputError
+from ichjax.experiment import setup
 from ichjax.files import claim, write_json, write_text
 from ichjax.methods.slices import DEPTH_STEP
 from ichjax.native import library
@@ -53,7 +54,7 @@ def export(
     """
     if unknown := [name for name in platforms if name not in PLATFORMS]:
         raise InputError(f"--platforms names {unknown[0]!r}; expected some of {', '.join(PLATFORMS)}")
-    trained = trained_runs.load_run(workdir, whole_slices=run.load_config(workdir).predict.whole_slices)
+    trained = trained_runs.load_run(workdir, whole_slices=setup.load_config(workdir).predict.whole_slices)
     rows_mm, columns_mm = (pixel_mm, pixel_mm) if pixel_mm else trained.pixel_mm or (PIXEL_MM, PIXEL_MM)
     own = Geometry(side, side, rows_mm, columns_mm)
     if not 32 <= side <= 2048 or not 0.1 <= rows_mm <= 10:

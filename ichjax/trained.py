@@ -10,11 +10,12 @@ import ml_collections
 import numpy as np
 
 from ichjax import config as configs
-from ichjax import held_out, inputs, run, tune
+from ichjax import inputs
 from ichjax.data import regrid, slabs, straight
 from ichjax.data.volume import Volume, scan_digest
 from ichjax.errors import InputError
 from ichjax.evaluate import findings, quality
+from ichjax.experiment import seen_scans, setup, tuning
 from ichjax.methods import base, registry
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import metrics
@@ -44,7 +45,7 @@ class TrainedRun:
     post: base.PostProcess
     config: ml_collections.ConfigDict
     changed: dict
-    tests: held_out.TestFolds
+    tests: seen_scans.TestFolds
 
     @property
     def digest(self) -> str:
@@ -118,7 +119,7 @@ def load_run(workdir: str | pathlib.Path, *, fold: int | None = None, **fields) 
       InputError: the folder is no work directory, no fold in it is finished, or a field is unknown or out of range.
     """
     workdir = pathlib.Path(workdir)
-    config = run.load_config(workdir)
+    config = setup.load_config(workdir)
     own = configs.flatten(config)
     if unknown := [name for name in fields if name not in FIELDS]:
         raise InputError(f"config.predict.{unknown[0]} cannot be changed here; expected one of {', '.join(FIELDS)}")
@@ -134,10 +135,10 @@ def load_run(workdir: str | pathlib.Path, *, fold: int | None = None, **fields) 
         raise InputError(f"config.predict cannot be {fields} ({error})") from error
     configs.check(config)
     method = registry.make(config.method, config)
-    finished = run.fold_folders(workdir, base.MODEL_FILE)
+    finished = setup.fold_folders(workdir, base.MODEL_FILE)
     if not finished:
         raise InputError(f"{workdir}: no fold is trained; expected fold_0/model.json from `train` or `crossval`")
-    numbers = [run.fold_number(folder) for folder in finished]
+    numbers = [setup.fold_number(folder) for folder in finished]
     if fold is not None:
         if fold not in numbers:
             raise InputError(f"{workdir}: fold {fold} is not trained; those that are: {', '.join(map(str, numbers))}")
@@ -146,16 +147,16 @@ def load_run(workdir: str | pathlib.Path, *, fold: int | None = None, **fields) 
         method=method,
         params=tuple(method.load(folder) for folder in finished),
         folds=tuple(numbers),
-        post=_post([tune.read(folder, method.post) for folder in finished], method.post, fields),
+        post=_post([tuning.read(folder, method.post) for folder in finished], method.post, fields),
         config=config,
         changed={name: value for name, value in fields.items() if own[f"predict.{name}"] != value},
-        tests=held_out.read(workdir),
+        tests=seen_scans.read(workdir),
     )
 
 
 def _post(tuned: list[base.PostProcess], own: base.PostProcess, fields: dict) -> base.PostProcess:
     """What the folds chose, combined, but for what was named."""
-    post = tune.combined(tuned)
+    post = tuning.combined(tuned)
     named = {name: fields[name] for name in ("threshold", "closing_px", "opening_px") if name in fields}
     return post._replace(**named, **({"chosen_on": "named for this prediction"} if "threshold" in named else {}))
 

@@ -12,7 +12,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 RUN = """
 import importlib.util, pathlib, sys
-from ichjax import crossval
+from ichjax.experiment import crossval
 spec = importlib.util.spec_from_file_location("demo", "configs/demo.py")
 demo = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(demo)

@@ -8,8 +8,9 @@ import jax
 import pytest
 from jax._src import xla_bridge
 
-from ichjax import crossval, xla
+from ichjax import xla
 from ichjax.errors import InputError
+from ichjax.experiment import crossval
 
 FLAGS = "--xla_cpu_enable_fast_math=false"
 

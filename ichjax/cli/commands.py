@@ -98,7 +98,8 @@ def _nearest(field: str, known: Iterable[str]) -> str:
 
 def crossval(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
     """All folds; 2 where a subject had to be left out."""
-    from ichjax import crossval, hosts
+    from ichjax import hosts
+    from ichjax.experiment import crossval
 
     hosts.start(arguments.coordinator, arguments.processes, arguments.process)
     return 2 if crossval.crossval(config, arguments.workdir).problems else 0
@@ -106,7 +107,8 @@ def crossval(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -
 
 def train(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
     """One fold; 2 where a subject had to be left out."""
-    from ichjax import crossval, hosts
+    from ichjax import hosts
+    from ichjax.experiment import crossval
 
     hosts.start(arguments.coordinator, arguments.processes, arguments.process)
     return 2 if crossval.train_one(config, arguments.workdir).problems else 0
@@ -142,7 +144,7 @@ def export(arguments: argparse.Namespace, config: None) -> int:
 
 def report(arguments: argparse.Namespace, config: None) -> int:
     """Tables, figures and report of a work directory."""
-    from ichjax import crossval
+    from ichjax.experiment import crossval
 
     crossval.rebuild(arguments.workdir)
     return 0
@@ -150,7 +152,7 @@ def report(arguments: argparse.Namespace, config: None) -> int:
 
 def evaluate(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
     """Scores of a folder of masks; 2 where a file is missing, surplus or cannot be scored."""
-    from ichjax import score_folder
+    from ichjax.experiment import score_folder
 
     configs.check(config)
     problems = score_folder.evaluate(arguments.predictions, config, arguments.workdir, name=arguments.name)
@@ -167,21 +169,21 @@ def compare(arguments: argparse.Namespace, config: None) -> int:
 
 def prepare(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
     """A data set in nnU-Net's layout; 2 where a scan could not be read."""
-    from ichjax import run
     from ichjax.data import nnunet
+    from ichjax.experiment import setup
 
     configs.check(config)
-    dataset = run.open_dataset(config)
-    return 2 if nnunet.write_nnunet(dataset, run.make_folds(config, dataset), arguments.output) else 0
+    dataset = setup.open_dataset(config)
+    return 2 if nnunet.write_nnunet(dataset, setup.make_folds(config, dataset), arguments.output) else 0
 
 
 def stats(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
     """Tables 4 and 5 of a data set; 2 where a scan could not be read."""
-    from ichjax import run
     from ichjax.data import dataset as datasets
     from ichjax.evaluate import cohort
+    from ichjax.experiment import setup
 
-    dataset = run.open_dataset(config)
+    dataset = setup.open_dataset(config)
     records, problems, notes = [], [], list(dataset.notes)
     for subject in dataset.subjects:
         try:
@@ -193,7 +195,7 @@ def stats(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> i
     for problem in problems:
         print(f"left out: {problem}")
     if records:
-        print(cohort.stats_text(records, run.gather(notes)))
+        print(cohort.stats_text(records, setup.gather(notes)))
     return 2 if problems else 0
 
 

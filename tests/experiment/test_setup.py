@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import launch
-from ichjax import run
 from ichjax.data.ct_ich_nifti import read_dataset
 from ichjax.data.splits import PARTS
 from ichjax.errors import InputError
+from ichjax.experiment import setup
 
 THRESHOLD = {"method": "threshold", "compare_with": ()}
 
@@ -101,7 +101,7 @@ def sentence(answer):
 def test_one_broken_subject_is_named_and_costs_no_other_its_place(tiny_config, copied, tmp_path, capsys, harm, said):
     harm(copied)
     made = tiny_config(**{**THRESHOLD, "data.root": str(copied)})
-    experiment = run.open_experiment(made, tmp_path / "run")
+    experiment = setup.open_experiment(made, tmp_path / "run")
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
     for part in said:
         assert part in line
@@ -169,7 +169,7 @@ def test_notes_are_said_once_and_briefly(command, tmp_path):
     _, out, _ = command("train")
     shown = [line for line in out.splitlines() if line.startswith("note: ")]
     kept = (tmp_path / "run" / "notes.txt").read_text().splitlines()
-    assert len(shown) <= run.NOTES_SHOWN + 1
+    assert len(shown) <= setup.NOTES_SHOWN + 1
     assert len(set(kept)) == len(kept) >= len(shown) - 1
     assert shown[0] == f"note: {kept[0]}"
     assert sum("no mask in masks/" in line for line in kept) == 1  # of subjects 54 and 57 together
@@ -177,15 +177,15 @@ def test_notes_are_said_once_and_briefly(command, tmp_path):
 
 def test_notes_that_say_the_same_are_gathered():
     notes = ["subject 50: odd", "tables differ", "subject 49: odd", "fold 2: no SDH", "fold 0: no SDH", "tables differ"]
-    assert run.gather(notes) == ["subjects 49, 50: odd", "tables differ", "folds 0, 2: no SDH"]
-    assert run.gather(["subject 7: even"]) == ["subject 7: even"]
+    assert setup.gather(notes) == ["subjects 49, 50: odd", "tables differ", "folds 0, 2: no SDH"]
+    assert setup.gather(["subject 7: even"]) == ["subject 7: even"]
 
 
 def test_the_record_gives_the_configuration_back(tiny_config, tmp_path):
     made = tiny_config(**THRESHOLD)
-    run.open_experiment(made, tmp_path / "run")
-    loaded = run.load_config(tmp_path / "run")
-    assert run.configs.digest(loaded) == run.configs.digest(made)
+    setup.open_experiment(made, tmp_path / "run")
+    loaded = setup.load_config(tmp_path / "run")
+    assert setup.configs.digest(loaded) == setup.configs.digest(made)
     assert loaded.windows == made.windows
 
 
@@ -194,14 +194,14 @@ def test_a_record_that_cannot_be_used(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     if text == "{}":
         with pytest.raises(InputError, match=r"config\.json: does not fit"):
-            run.load_config(tmp_path)
+            setup.load_config(tmp_path)
     else:
         with pytest.raises(InputError, match=r"config\.json"):
-            run.load_config(tmp_path)
+            setup.load_config(tmp_path)
 
 
 def test_folds_are_in_the_order_of_their_numbers(tmp_path):
     for name in ("fold_10", "fold_2", "fold_0", "fold_x"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.json").touch()
-    assert [folder.name for folder in run.fold_folders(tmp_path, "model.json")] == ["fold_0", "fold_2", "fold_10"]
+    assert [folder.name for folder in setup.fold_folders(tmp_path, "model.json")] == ["fold_0", "fold_2", "fold_10"]

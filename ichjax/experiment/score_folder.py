@@ -9,7 +9,6 @@ import ml_collections
 import numpy as np
 from tqdm import tqdm
 
-from ichjax import run, score
 from ichjax.console import say
 from ichjax.data import nifti, scan_cache
 from ichjax.data import volume as volumes
@@ -20,6 +19,7 @@ from ichjax.errors import InputError
 from ichjax.evaluate import tables
 from ichjax.evaluate.publish import publish
 from ichjax.evaluate.workdir import read_run
+from ichjax.experiment import scoring, setup
 from ichjax.files import CONFIG_FILE, NOTES_FILE, RESULTS_FILE, write_json, write_text
 from ichjax.methods.base import PostProcess, Prediction
 from ichjax.prefetch import one_ahead
@@ -57,7 +57,7 @@ def evaluate(
 
 
 def _evaluate(predictions, config, place: pathlib.Path, name: str, *, published: bool) -> list[str]:
-    dataset = run.open_dataset(config)
+    dataset = setup.open_dataset(config)
     files, problems = find_files(predictions, dataset.subjects)
     post = PostProcess(config.predict.threshold, config.predict.thresholds, 0, 0, "fixed beforehand")
     rows, notes, kinds = [], list(dataset.notes), set()
@@ -70,7 +70,9 @@ def _evaluate(predictions, config, place: pathlib.Path, name: str, *, published:
         except InputError as error:
             problems.append(str(error))
         else:
-            rows.append(score.score_scan(scan, Prediction(probability), post, thresholds=post.all_thresholds, **where))
+            rows.append(
+                scoring.score_scan(scan, Prediction(probability), post, thresholds=post.all_thresholds, **where)
+            )
             kinds.add(kind)
             notes += scan.notes
     for problem in problems:
@@ -81,17 +83,17 @@ def _evaluate(predictions, config, place: pathlib.Path, name: str, *, published:
     if kinds == {"mask"}:  # the same at every threshold: one is enough
         rows, thresholds = [_at_one_threshold(row) for row in rows], (post.threshold,)
         chosen_on = "fixed beforehand and without effect: the files are masks"
-    results = score.results(config, rows, thresholds=thresholds, chosen_on=chosen_on)
-    origin = run.provenance(config)
+    results = scoring.results(config, rows, thresholds=thresholds, chosen_on=chosen_on)
+    origin = setup.provenance(config)
     seen = {row["subject"] for row in rows}
-    score.write(
+    scoring.write(
         place / RESULTS_FILE,
         {"method": name, "title": name, "published": {}, **origin, "scored": sorted(kinds), **results},
         unreadable=[s.number for s in dataset.subjects if s.number not in seen],
         rows=rows,
     )
-    write_json(place / CONFIG_FILE, run.on_record(config, dataset))
-    write_text(place / NOTES_FILE, "".join(f"{note}\n" for note in run.gather([*notes, *problems])))
+    write_json(place / CONFIG_FILE, setup.on_record(config, dataset))
+    write_text(place / NOTES_FILE, "".join(f"{note}\n" for note in setup.gather([*notes, *problems])))
     if published:
         publish(place)
     else:

@@ -6,32 +6,33 @@ from collections.abc import Iterable
 
 import ml_collections
 
-from ichjax import hosts, leak, run, score, tune, xla
+from ichjax import hosts, xla
 from ichjax.console import say
 from ichjax.data import leaky_split
 from ichjax.data.scan_cache import CachedScan
 from ichjax.data.splits import Fold
 from ichjax.errors import InputError
 from ichjax.evaluate.publish import publish
+from ichjax.experiment import leaky_crossval, scoring, setup, tuning
 from ichjax.files import RESULTS_FILE, claim, read_json, write_json
 from ichjax.methods import base, registry
 
 
-def train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> run.Experiment:
-    """Trains the fold `config.fold` of `config.method`; see `run.open_experiment` for what it raises."""
+def train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> setup.Experiment:
+    """Trains the fold `config.fold` of `config.method`; see `setup.open_experiment` for what it raises."""
     if config.data.splits == "slice_split":
         raise InputError("config.data.splits is 'slice_split', which only `crossval` demonstrates; expected another")
     if config.deterministic:
         xla.require_deterministic()
     method = registry.make(config.method, config)
-    experiment = run.open_experiment(config, workdir)
+    experiment = setup.open_experiment(config, workdir)
     with _claim(workdir / f"fold_{config.fold}"):
         _fit(method, experiment, experiment.folds.folds[config.fold], workdir)
     say(f"fold {config.fold}: trained -> {workdir / f'fold_{config.fold}'}")
     return experiment
 
 
-def crossval(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> run.Experiment:
+def crossval(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> setup.Experiment:
     """Runs the folds of the configuration's method and of those beside it, then writes tables, figures and report.
 
     Folds that are finished are not done again. A subject whose scan cannot be read costs no other its result.
@@ -41,12 +42,12 @@ def crossval(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> run.Ex
       workdir: where everything goes.
 
     Raises:
-      InputError: see `run.open_experiment`; or another process is at work on the same fold.
+      InputError: see `setup.open_experiment`; or another process is at work on the same fold.
     """
     if config.deterministic:
         xla.require_deterministic()
     methods = {name: registry.make(name, config) for name in (config.method, *config.compare_with)}
-    experiment = run.open_experiment(config, workdir)
+    experiment = setup.open_experiment(config, workdir)
     for name, method in methods.items():
         place = method_folder(workdir, config, name)
         place.mkdir(parents=True, exist_ok=True)
@@ -54,7 +55,7 @@ def crossval(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> run.Ex
             raise InputError("config.data.splits is 'slice_split', a demonstration for one process; found several")
         say(f"== {method.title}: {len(experiment.folds.folds)} folds, {len(experiment.scans)} subjects ==")
         if config.data.splits == "slice_split":
-            leak.run_folds(method, experiment, place)
+            leaky_crossval.run_folds(method, experiment, place)
         else:
             for fold in experiment.folds.folds:
                 if not config.folds or fold.index in config.folds:
@@ -82,19 +83,19 @@ def method_folder(workdir: pathlib.Path, config: ml_collections.ConfigDict, name
     return workdir if name == config.method else workdir / "baselines" / name
 
 
-def _fit(method: base.Method, experiment: run.Experiment, fold: Fold, place: pathlib.Path):
+def _fit(method: base.Method, experiment: setup.Experiment, fold: Fold, place: pathlib.Path):
     train, valid = experiment.part(fold.train), experiment.part(fold.validation)
     folder = place / f"fold_{fold.index}"
     folder.mkdir(parents=True, exist_ok=True)
     return method.fit(train, valid, workdir=folder, fold=fold.index)
 
 
-def _run_fold(method: base.Method, experiment: run.Experiment, fold: Fold, place: pathlib.Path) -> None:
+def _run_fold(method: base.Method, experiment: setup.Experiment, fold: Fold, place: pathlib.Path) -> None:
     """Trains and tests one fold; what it was scored as is kept in fold_K/scores.json.
 
     In a finished fold only those test subjects are predicted whose scan could not be read before.
     """
-    path = place / f"fold_{fold.index}" / score.SCORES_FILE
+    path = place / f"fold_{fold.index}" / scoring.SCORES_FILE
     done = read_json(path)["subjects"] if path.is_file() else []
     scans = [scan for scan in experiment.part(fold.test) if scan.number not in {row["subject"] for row in done}]
     if done and not scans:
@@ -111,7 +112,7 @@ def _run_fold(method: base.Method, experiment: run.Experiment, fold: Fold, place
     if post != method.post:
         chosen |= {name: getattr(post, name) for name in ("threshold", "closing_px", "opening_px")}
     write_json(
-        path, {**run.provenance(experiment.config), "chosen": chosen, "chosen_on": post.chosen_on, "subjects": rows}
+        path, {**setup.provenance(experiment.config), "chosen": chosen, "chosen_on": post.chosen_on, "subjects": rows}
     )
 
 
@@ -130,15 +131,15 @@ def _gathered(rows: list[dict], folder: pathlib.Path) -> list[dict]:
     return sorted(everyone, key=lambda row: row["subject"])
 
 
-def _post(method, params, experiment: run.Experiment, fold: Fold, folder: pathlib.Path) -> base.PostProcess:
+def _post(method, params, experiment: setup.Experiment, fold: Fold, folder: pathlib.Path) -> base.PostProcess:
     """The fold's threshold and kernels: the method's own, or tuned on the fold's validation scans and kept."""
     if experiment.config.predict.tune == "none":
         return method.post
-    if (folder / tune.POST_FILE).is_file():
-        return tune.read(folder, method.post)
-    post = tune.tune(method, params, experiment.part(fold.validation), experiment.config)
+    if (folder / tuning.POST_FILE).is_file():
+        return tuning.read(folder, method.post)
+    post = tuning.tune(method, params, experiment.part(fold.validation), experiment.config)
     if hosts.is_first():
-        tune.write(folder, post)
+        tuning.write(folder, post)
     say(
         f"fold {fold.index}: threshold {post.threshold:g}, closing {post.closing_px}, opening {post.opening_px} px; "
         f"{post.chosen_on}"
@@ -148,11 +149,11 @@ def _post(method, params, experiment: run.Experiment, fold: Fold, folder: pathli
 
 def _test(method, params, post: base.PostProcess, scan: CachedScan, fold: int, place: pathlib.Path, config) -> dict:
     """Predicts one scan, writes its mask and probability, and returns its row of counts and details."""
-    return score.score_scan(
+    return scoring.score_scan(
         scan,
         method.predict(params, scan.volume),
         post,
-        thresholds=tune.counted_thresholds(method.post, config),
+        thresholds=tuning.counted_thresholds(method.post, config),
         fold=fold,
         place=place,
         config=config,
@@ -175,15 +176,15 @@ def write_results(
     Raises:
       InputError: no fold has been tested yet.
     """
-    records = [read_json(folder / score.SCORES_FILE) for folder in run.fold_folders(place, score.SCORES_FILE)]
+    records = [read_json(folder / scoring.SCORES_FILE) for folder in setup.fold_folders(place, scoring.SCORES_FILE)]
     rows = [row for record in records for row in record["subjects"]]
     if not rows:
         raise InputError(f"{place}: no fold has been tested; expected fold_K/scores.json from `crossval`")
     chosen = [record["chosen"] for record in records]
-    results = score.results(
+    results = scoring.results(
         config,
         rows,
-        thresholds=tune.counted_thresholds(method.post, config),
+        thresholds=tuning.counted_thresholds(method.post, config),
         chosen_on=records[-1].get("chosen_on", ""),
         chosen=[c["thresholds"] for c in chosen] if all("thresholds" in c for c in chosen) else None,
     )
@@ -191,7 +192,7 @@ def write_results(
     results = {"method": name, **method.record(), **origin, **results, "chosen_by_fold": chosen}
     if config.data.splits == "slice_split":
         results["invalid"] = leaky_split.INVALID
-    score.write(place / RESULTS_FILE, results, unreadable=unreadable, rows=rows)
+    scoring.write(place / RESULTS_FILE, results, unreadable=unreadable, rows=rows)
 
 
 def rebuild(workdir: pathlib.Path) -> None:
@@ -200,10 +201,10 @@ def rebuild(workdir: pathlib.Path) -> None:
     Raises:
       InputError: the folder holds no run, or no fold of its main method has been tested.
     """
-    config = run.load_config(workdir)
+    config = setup.load_config(workdir)
     for name in (config.method, *config.compare_with):
         place, method = method_folder(workdir, config, name), registry.make(name, config)
-        if name != config.method and not run.fold_folders(place, score.SCORES_FILE):
+        if name != config.method and not setup.fold_folders(place, scoring.SCORES_FILE):
             say(f"{method.title}: not tested yet, so not in the report")
             continue
         old = place / RESULTS_FILE

@@ -10,13 +10,14 @@ from collections.abc import Iterable
 import jax
 import ml_collections
 
-from ichjax import __version__, held_out, hosts
+from ichjax import __version__, hosts
 from ichjax import config as configs
 from ichjax.console import say
 from ichjax.data import dataset as datasets
 from ichjax.data import label_tables, leaky_split, scan_cache, source, splits
 from ichjax.data.subject import Dataset
 from ichjax.errors import InputError
+from ichjax.experiment import seen_scans
 from ichjax.files import CLAIM, CONFIG_FILE, NOTES_FILE, SPLITS_FILE, read_json, write_json, write_text
 from ichjax.native import library
 
@@ -87,7 +88,7 @@ def open_experiment(config: ml_collections.ConfigDict, workdir: pathlib.Path) ->
     notes = gather([*dataset.notes, *(note for scan in scans for note in scan.notes), *folds.notes])
     if hosts.is_first():
         _put_on_record(config, workdir, dataset, folds, notes)
-        held_out.write(workdir, {scan.hu_digest: scan.number for scan in scans})
+        seen_scans.write(workdir, {scan.hu_digest: scan.number for scan in scans})
     hosts.wait("on record")
     for note in notes[:NOTES_SHOWN]:
         say(f"note: {note}")

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ichjax import tune
 from ichjax.data import ct_ich_nifti, scan_cache
 from ichjax.errors import InputError
+from ichjax.experiment import tuning
 from ichjax.methods import registry
 from ichjax.methods.base import PostProcess, Prediction
 
@@ -64,7 +64,7 @@ def dice_by_opencv(probability, mask, threshold, closing, opening):
 def test_it_finds_what_a_plain_search_finds(scans, tiny_config, mode, seed):
     config = tiny_config(**{"predict.tune": mode, "predict.tune_closing_px": (0, 2), "predict.tune_opening_px": (0, 3)})
     method = Given(noisy(scans, seed))
-    found = tune.tune(method, None, scans, config)
+    found = tuning.tune(method, None, scans, config)
     pairs = [(2, 2)] if mode == "threshold" else [(c, o) for c in (0, 2) for o in (0, 3)]
     scores = {
         (t, c, o): np.mean(
@@ -77,7 +77,7 @@ def test_it_finds_what_a_plain_search_finds(scans, tiny_config, mode, seed):
     assert list(scores.values()).count(best) == 1
     assert scores[found.threshold, found.closing_px, found.opening_px] == best
     assert found.thresholds == POST.thresholds
-    assert found.chosen_on == tune.CHOSEN_ON
+    assert found.chosen_on == tuning.CHOSEN_ON
     assert best > scores[min(config.predict.tune_thresholds), *pairs[0]]  # there was something to choose
 
 
@@ -86,27 +86,27 @@ def test_of_equals_the_nearest_to_the_configuration_is_taken(scans, tiny_config)
     config = tiny_config(
         **{"predict.tune": "all", "predict.tune_closing_px": (0, 1), "predict.tune_opening_px": (0, 1)}
     )
-    found = tune.tune(Given(perfect), None, scans, config)
+    found = tuning.tune(Given(perfect), None, scans, config)
     assert (found.threshold, found.closing_px, found.opening_px) == (0.5, 1, 1)
     config.predict.tune, config.predict.tune_thresholds = "threshold", (0.9, 0.7, 0.3, 0.1)
-    assert tune.tune(Given(perfect), None, scans, config).threshold == 0.3  # as near as 0.7, and lower
+    assert tuning.tune(Given(perfect), None, scans, config).threshold == 0.3  # as near as 0.7, and lower
 
 
 def test_only_scans_that_count_in_the_papers_dice_are_predicted(scans, tiny_config):
     config = tiny_config(**{"predict.tune": "threshold", "data.leave_out": (50,)})
     method = Given(noisy(scans))
-    both = tune.tune(method, None, scans, config)
+    both = tuning.tune(method, None, scans, config)
     assert method.predicted == [scans[0].volume.name]
-    assert both == tune.tune(method, None, scans[:1], config)
+    assert both == tuning.tune(method, None, scans[:1], config)
 
 
 def test_without_tuning_or_with_thresholds_of_its_own_a_method_keeps_what_it_has(scans, tiny_config):
     method = Given({})
-    assert tune.tune(method, None, scans, tiny_config()) is method.post
+    assert tuning.tune(method, None, scans, tiny_config()) is method.post
     config = tiny_config(**{"predict.tune": "all"})
     threshold = registry.make("threshold", config)
     params = {"lower": 140, "upper": 230, "training_jaccard": 0.1}
-    assert tune.tune(threshold, params, scans, config) is threshold.post
+    assert tuning.tune(threshold, params, scans, config) is threshold.post
 
 
 def test_a_fitted_network_is_tuned(scans, tiny_config, tmp_path):
@@ -114,7 +114,7 @@ def test_a_fitted_network_is_tuned(scans, tiny_config, tmp_path):
     config = tiny_config(**small, **{"predict.tune": "threshold", "predict.tune_thresholds": (0.02, 0.5)})
     method = registry.make("unet", config)
     params = method.fit(scans[:2], scans[1:], workdir=tmp_path, fold=0)
-    found = tune.tune(method, params, scans[1:], config)
+    found = tuning.tune(method, params, scans[1:], config)
     probability = np.asarray(method.predict(params, scans[1].volume).probability)
     scores = {t: dice_by_opencv(probability, scans[1].mask, t, 2, 2) for t in (0.02, 0.5)}
     assert scores[found.threshold] == max(scores.values())
@@ -124,20 +124,20 @@ def test_nothing_to_tune_on_is_said(scans, tiny_config):
     config = tiny_config(**{"predict.tune": "all"})
     healthy = dataclasses.replace(scans[0], truth_px=np.zeros_like(scans[0].truth_px))
     with pytest.raises(InputError, match="'all', but none of 2 validation scans has a hemorrhage; expected"):
-        tune.tune(Given(noisy(scans)), None, [healthy, scans[2]], config)
+        tuning.tune(Given(noisy(scans)), None, [healthy, scans[2]], config)
 
 
 def test_folds_share_the_thresholds_at_which_they_are_counted(tiny_config):
     config = tiny_config(**{"predict.tune_thresholds": (0.25, 0.5)})
-    assert tune.counted_thresholds(POST, config) == (0.5, 0.7)
+    assert tuning.counted_thresholds(POST, config) == (0.5, 0.7)
     config.predict.tune = "threshold"
-    assert tune.counted_thresholds(POST, config) == (0.25, 0.5, 0.7)
+    assert tuning.counted_thresholds(POST, config) == (0.25, 0.5, 0.7)
     for threshold in config.predict.tune_thresholds:
-        assert threshold in tune.counted_thresholds(POST._replace(threshold=threshold), config)
+        assert threshold in tuning.counted_thresholds(POST._replace(threshold=threshold), config)
 
 
 def test_several_folds_choices_are_combined_by_their_median():
     posts = [POST._replace(threshold=t, closing_px=c, opening_px=0) for t, c in ((0.2, 10), (0.4, 0), (0.9, 5))]
-    found = tune.combined(posts)
+    found = tuning.combined(posts)
     assert (found.threshold, found.closing_px, found.opening_px) == (0.4, 5, 0)
-    assert tune.combined(posts[:2]).threshold == 0.2
+    assert tuning.combined(posts[:2]).threshold == 0.2

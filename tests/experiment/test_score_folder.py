@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import launch
-from ichjax import score_folder
 from ichjax.errors import InputError
+from ichjax.experiment import score_folder
 
 pytestmark = pytest.mark.xdist_group("score_folder")
 

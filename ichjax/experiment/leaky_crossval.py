@@ -4,16 +4,16 @@ import pathlib
 
 import numpy as np
 
-from ichjax import run, score
 from ichjax.console import say
 from ichjax.data.leaky_split import take_slices
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
+from ichjax.experiment import scoring, setup
 from ichjax.files import write_json
 from ichjax.methods import base
 
 
-def run_folds(method: base.Method, experiment: run.Experiment, place: pathlib.Path) -> None:
+def run_folds(method: base.Method, experiment: setup.Experiment, place: pathlib.Path) -> None:
     """Trains every leaking fold, then predicts each scan once, slice by slice by the fold that tests the slice.
 
     The last fold's scores.json holds all subjects, since each is tested in parts by all folds.
@@ -31,7 +31,7 @@ def run_folds(method: base.Method, experiment: run.Experiment, place: pathlib.Pa
         raise InputError(f"config.predict.tune is {config.predict.tune!r}; expected 'none' with the split over slices")
     say(f"WARNING: {experiment.folds.notes[0]}")
     folders = [place / f"fold_{fold.index}" for fold in folds]
-    if (folders[-1] / score.SCORES_FILE).is_file():
+    if (folders[-1] / scoring.SCORES_FILE).is_file():
         say("finished before")
         return
     params = []
@@ -42,14 +42,14 @@ def run_folds(method: base.Method, experiment: run.Experiment, place: pathlib.Pa
     scans = list(experiment.scans.values())
     method.announce(params[0], [scan.volume for scan in scans] * len(folds), f"predicting {len(scans)} scans")
     options = {"thresholds": method.post.all_thresholds, "fold": None, "place": place, "config": config}
-    rows = [score.score_scan(scan, _combined(method, params, folds, scan), method.post, **options) for scan in scans]
+    rows = [scoring.score_scan(scan, _combined(method, params, folds, scan), method.post, **options) for scan in scans]
     for fold, folder in zip(folds, folders, strict=True):
         record = {"chosen": method.chosen(params[fold.index]), "chosen_on": method.post.chosen_on}
         record["subjects"] = rows if fold is folds[-1] else []
-        write_json(folder / score.SCORES_FILE, {**run.provenance(config), **record})
+        write_json(folder / scoring.SCORES_FILE, {**setup.provenance(config), **record})
 
 
-def _part(experiment: run.Experiment, part: dict[int, np.ndarray]) -> list[CachedScan]:
+def _part(experiment: setup.Experiment, part: dict[int, np.ndarray]) -> list[CachedScan]:
     return [take_slices(experiment.scans[number], slices) for number, slices in part.items() if len(slices)]
 
 
