@@ -13,10 +13,10 @@ __version__ = "0.1.0"
 
 # Where each function is; looked up when it is first used, so that `import ichjax` is quick.
 _PLACES = {
-    "load_run": ("trained", "load_run"),
-    "predict": ("trained", "predict"),
-    "describe": ("trained", "describe"),
-    "read": ("inputs", "read_one"),
+    "load_run": ("inference.model", "load_run"),
+    "predict": ("inference.model", "predict"),
+    "describe": ("inference.model", "describe"),
+    "read": ("inference.discover", "read_one"),
     "write": ("data.nifti", "write"),
 }
 

@@ -116,8 +116,8 @@ def train(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> i
 
 def predict(arguments: argparse.Namespace, config: None) -> int:
     """Masks of scans; 2 where one could not be read."""
-    from ichjax.predict_scans import predict_scans
-    from ichjax.scan_folder import Wanted
+    from ichjax.inference.output import Wanted
+    from ichjax.inference.predict import predict_scans
 
     wanted = Wanted(arguments.probability, arguments.dicom_seg, arguments.overwrite)
     options = {"fold": arguments.fold, "series": arguments.series, "wanted": wanted, **arguments.fields}
@@ -126,7 +126,7 @@ def predict(arguments: argparse.Namespace, config: None) -> int:
 
 def convert(arguments: argparse.Namespace, config: None) -> int:
     """DICOM series as NIfTI; 2 where one could not be read."""
-    from ichjax.convert import convert
+    from ichjax.inference.convert import convert
 
     options = {"series": arguments.series, "overwrite": arguments.overwrite}
     return 2 if convert(arguments.input, arguments.output, **options) else 0
@@ -134,7 +134,7 @@ def convert(arguments: argparse.Namespace, config: None) -> int:
 
 def export(arguments: argparse.Namespace, config: None) -> int:
     """A run as one file that JAX alone can run."""
-    from ichjax.export import export
+    from ichjax.inference.export import export
 
     platforms = arguments.platforms.split(",")
     options = {"side": arguments.side, "pixel_mm": arguments.pixel_mm, "platforms": platforms}

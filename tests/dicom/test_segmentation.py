@@ -7,10 +7,10 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from ichjax import inputs
 from ichjax.dicom import segmentation as dicom_seg
 from ichjax.dicom import series as dicom_series
 from ichjax.errors import InputError
+from ichjax.inference import discover
 
 PLACES_MM = (0.0, 5.0, 10.0, 18.0)
 TAGS = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4", "PatientName": "DOE^JANE"}
@@ -75,7 +75,7 @@ def write(folder, mask):
 def test_a_multi_frame_file(tmp_path):
     order = [2, 0, 3, 1]
     folder = multi_frame(tmp_path / "a", order)
-    np.testing.assert_array_equal(inputs.read_one(folder).hu, head())
+    np.testing.assert_array_equal(discover.read_one(folder).hu, head())
     ds = write(folder, planted())
     source = pydicom.dcmread(folder / "frames.dcm")
     pixels = ds.pixel_array.reshape(-1, 32, 32)
@@ -90,7 +90,7 @@ def test_a_multi_frame_file(tmp_path):
 
 def test_a_multi_frame_file_with_a_coronal_frame_is_read_but_no_segmentation_refers_to_it(tmp_path):
     folder = multi_frame(tmp_path / "a", [2, 0, 3, 1], scout=True)
-    np.testing.assert_array_equal(inputs.read_one(folder).hu, head())
+    np.testing.assert_array_equal(discover.read_one(folder).hu, head())
     with pytest.raises(InputError, match=r"frames\.dcm: its frames .* one orientation"):
         write(folder, planted())
 

@@ -12,9 +12,9 @@ import pydicom
 import pytest
 
 import launch
-from ichjax import scan_folder
-from ichjax import worklist as worklists
 from ichjax.files import claim
+from ichjax.inference import output as outputs
+from ichjax.inference import worklist as worklists
 from tests.expected import PREDICTION_FILES
 
 pytestmark = pytest.mark.xdist_group("predict")  # one trained run for all
@@ -94,7 +94,7 @@ def test_the_worklist_keeps_what_was_predicted_before(command, tiny_root, tiny_t
     assert "1 predicted, " in said
     (output / "other").mkdir()
     (output / "other" / "prediction.json").write_text("[]")  # of somebody else's program
-    write = scan_folder.write
+    write = outputs.write
 
     def interrupted(folder, *rest):
         if folder.name == "052":
@@ -103,7 +103,7 @@ def test_the_worklist_keeps_what_was_predicted_before(command, tiny_root, tiny_t
 
     (output / "worklist.csv").unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(scan_folder, "write", interrupted)
+        patch.setattr(outputs, "write", interrupted)
         assert command(*scans)[0] == 130
     assert [row["scan"] for row in worklist(output)] == ["049", "050"]
 
@@ -211,7 +211,7 @@ def test_a_segmentation_of_another_patient_never_stays(command, ct_series, tmp_p
 
 def test_what_nobody_foresaw_costs_one_scan_and_a_full_disk_all(command, tiny_root, monkeypatch):
     scans = [tiny_root / "ct_scans" / f"{number:03d}.nii" for number in (49, 50, 52)]
-    draw, draws = scan_folder.figures.overlay_sheet, []
+    draw, draws = outputs.figures.overlay_sheet, []
 
     def fails(error, *args, **kwargs):
         draws.append(args)
@@ -220,7 +220,7 @@ def test_what_nobody_foresaw_costs_one_scan_and_a_full_disk_all(command, tiny_ro
         draw(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scan_folder.figures, "overlay_sheet", functools.partial(fails, MemoryError()))
+        patch.setattr(outputs.figures, "overlay_sheet", functools.partial(fails, MemoryError()))
         status, said, output = command(*scans)
     assert status == 2
     assert "050.nii: cannot be written (MemoryError), in a way that nobody foresaw" in said
@@ -229,7 +229,7 @@ def test_what_nobody_foresaw_costs_one_scan_and_a_full_disk_all(command, tiny_ro
     draws.clear()
     with monkeypatch.context() as patch:
         full = OSError(errno.ENOSPC, "No space left on device", "the disk")
-        patch.setattr(scan_folder.figures, "overlay_sheet", functools.partial(fails, full))
+        patch.setattr(outputs.figures, "overlay_sheet", functools.partial(fails, full))
         status, said, _ = command(*scans, options=["--overwrite"])
     assert status == 2
     assert "the disk: No space left on device" in said
@@ -254,7 +254,7 @@ def test_interrupted_while_writing_nothing_half_is_left(command, tiny_root, tmp_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(scan_folder.figures, "overlay_sheet", interrupted)
+        patch.setattr(outputs.figures, "overlay_sheet", interrupted)
         status, _, output = command(scan)
     assert status == 130
     assert [path.name for path in output.iterdir() if path.is_dir()] == []

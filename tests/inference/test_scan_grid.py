@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import launch
-from ichjax import inputs, trained
 from ichjax.dicom import series as dicom_series
 from ichjax.errors import InputError
+from ichjax.inference import discover, model
 from tests.expected import PREDICTION_FILES, SLICE_RULE_MM2
 
 TABLE_MM = (0.0, 5.0, 10.0, 18.0)  # the last gap is wider
@@ -145,12 +145,12 @@ def test_only_bad_ones(command, tmp_path):
 def test_a_run_without_a_trained_fold(tiny_threshold_run, tmp_path):
     (tmp_path / "config.json").write_bytes((tiny_threshold_run / "config.json").read_bytes())
     with pytest.raises(InputError, match="no fold is trained"):
-        trained.load_run(tmp_path)
+        model.load_run(tmp_path)
 
 
 def test_a_damaged_slice_is_named_with_its_folder(tiny_root, ct_series, tmp_path):
     folder = ct_series(tmp_path / "series", on_screen(tiny_root, 49), (0.0, 5.0, 5.0, 10.0))
-    (source,), _ = inputs.find_sources([folder])
+    (source,), _ = discover.find_sources([folder])
     assert isinstance(source.series, dicom_series.Series)
     with pytest.raises(InputError, match=r"series: 0\d\.dcm and 0\d\.dcm lie at the same position"):
         source.read()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ichjax.data.volume import from_file_grid
-from ichjax.evaluate import findings
+from ichjax.inference import lesion_findings
 
 PIXEL_MM, GAP_MM = (0.5, 0.8), 5.0
 
@@ -23,7 +23,7 @@ def head(depth=9, rows=200, columns=160, *, origins=None):
 
 def described(volume, *masks, probability=0.9):
     mask = np.any(masks, axis=0) if masks else np.zeros(volume.shape, bool)
-    return findings.describe(volume, mask, np.where(mask, probability, 0.1).astype(np.float32), rule_mm2=4.0)
+    return lesion_findings.describe(volume, mask, np.where(mask, probability, 0.1).astype(np.float32), rule_mm2=4.0)
 
 
 def box(volume, slices, rows, columns):
@@ -98,7 +98,7 @@ def test_abc2_of_an_ellipsoid_is_its_volume_but_for_pi_by_3(radii_mm, gap):
     """ABC/2 takes pi for 3; C in weighted slices comes out shorter than the ellipsoid is high."""
     z, y, x = np.ogrid[-25:25.01:gap, -25:25.01:0.5, -25:25.01:0.5]
     voxels = (z / radii_mm[2]) ** 2 + (y / radii_mm[0]) ** 2 + (x / radii_mm[1]) ** 2 <= 1
-    found = findings.abc2_ml(voxels, (0.5, 0.5), np.full(len(voxels), gap))
+    found = lesion_findings.abc2_ml(voxels, (0.5, 0.5), np.full(len(voxels), gap))
     true_ml = 4 / 3 * np.pi * np.prod(radii_mm) / 1000
     # 75 % of the area is reached at half the radius, 25 % at sqrt(3) / 2 of it: C = 2 r (0.5 + (0.866 - 0.5) / 2).
     expected = 2 * radii_mm[0] * 2 * radii_mm[1] * 2 * radii_mm[2] * 0.683 / 2 / 1000
@@ -110,7 +110,9 @@ def test_abc2_of_an_ellipsoid_is_its_volume_but_for_pi_by_3(radii_mm, gap):
 def test_a_diameter_does_not_depend_on_how_a_section_lies(turned, flipped, seed):
     section = np.random.default_rng(seed).random((9, 6)) < 0.4
     section[4, 3] = True
-    longest, across = findings.axes_mm(section, (0.7, 0.7))
+    longest, across = lesion_findings.axes_mm(section, (0.7, 0.7))
     other = np.rot90(section[::-1] if flipped else section, turned)
-    assert findings.axes_mm(other, (0.7, 0.7))[0] == pytest.approx(longest)  # of several, the width may be another's
+    assert lesion_findings.axes_mm(other, (0.7, 0.7))[0] == pytest.approx(
+        longest
+    )  # of several, the width may be another's
     assert 0 < across <= longest + 1e-9

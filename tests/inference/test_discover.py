@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from ichjax import inputs
+from ichjax.inference import discover
 
 TABLE_MM = (0.0, 5.0, 10.0, 15.0)
 
@@ -17,7 +17,7 @@ def scan(tiny_root):
 
 
 def names(paths, **options):
-    sources, problems = inputs.find_sources(paths, **options)
+    sources, problems = discover.find_sources(paths, **options)
     return [source.name for source in sources], problems
 
 
@@ -56,7 +56,7 @@ def test_a_file_that_is_named_twice_is_one_scan(tmp_path, scan):
 
 @pytest.mark.parametrize("name", ["..", ".", "../../etc", "a/../..", "..nii", "-rf", "a\nb", "=1+1.nii"])
 def test_no_name_leaves_the_output_folder(name):
-    plain = inputs._plain([pathlib.Path(name).name or name])
+    plain = discover._plain([pathlib.Path(name).name or name])
     assert (pathlib.Path("/out") / plain).resolve().parent == pathlib.Path("/out")
     assert plain.strip(". \n")
 
@@ -88,7 +88,7 @@ def test_patterns(tmp_path, scan):
 def test_a_data_sets_root_gives_its_scans_and_not_its_masks(tiny_root):
     found, problems = names([tiny_root])
     assert (found, problems) == ([f"{number:03d}" for number in range(49, 58)], [])
-    sources, _ = inputs.find_sources([tiny_root])
+    sources, _ = discover.find_sources([tiny_root])
     assert sources[0].read().shape == (4, 32, 32)
 
 
@@ -125,16 +125,16 @@ def test_another_series_can_be_asked_for(tmp_path, ct_series, capsys):
     hu = np.asarray(np.random.default_rng(0).integers(-1000, 1000, (4, 8, 8)), np.int16)
     ct_series(tmp_path / "s" / "a", hu, TABLE_MM, StudyInstanceUID="1.2")
     ct_series(tmp_path / "s" / "b", hu[:2], TABLE_MM[:2], StudyInstanceUID="1.2")
-    (first,), _ = inputs.find_sources([tmp_path / "s"])
+    (first,), _ = discover.find_sources([tmp_path / "s"])
     said = capsys.readouterr().out
     assert "s: takes series 1 (4 slices, 6.000 mm); left out: series 2 (2 slices, 6.000 mm)" in said
-    (second,), _ = inputs.find_sources([tmp_path / "s"], series=2)
+    (second,), _ = discover.find_sources([tmp_path / "s"], series=2)
     assert (first.read().shape, second.read().shape) == ((4, 8, 8), (2, 8, 8))
-    (third,), _ = inputs.find_sources([tmp_path / "s"], series=3)
-    with pytest.raises(inputs.InputError, match="has 2 CT series; expected --series of 1 to that, not 3"):
+    (third,), _ = discover.find_sources([tmp_path / "s"], series=3)
+    with pytest.raises(discover.InputError, match="has 2 CT series; expected --series of 1 to that, not 3"):
         third.read()
-    (none,), _ = inputs.find_sources([tmp_path / "s"], series=0)
-    with pytest.raises(inputs.InputError, match="not 0"):
+    (none,), _ = discover.find_sources([tmp_path / "s"], series=0)
+    with pytest.raises(discover.InputError, match="not 0"):
         none.read()
 
 
@@ -143,9 +143,9 @@ def test_what_else_lies_there_is_said(tmp_path, ct_series, capsys):
     folder = ct_series(tmp_path / "s", hu, TABLE_MM)
     (folder / "README.txt").write_text("not DICOM")
     (folder / "notes.pdf").write_bytes(b"%PDF")
-    inputs.find_sources([folder])
+    discover.find_sources([folder])
     assert capsys.readouterr().out == "s: skipped 2 files not DICOM\n"
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "README.txt").write_text("not DICOM")
-    _, problems = inputs.find_sources([tmp_path / "t"])
+    _, problems = discover.find_sources([tmp_path / "t"])
     assert problems == ["t: holds no NIfTI file and no axial CT series (DICOM); found 1 file not DICOM"]

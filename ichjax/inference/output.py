@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ichjax import worklist
 from ichjax.data import nifti, straight
 from ichjax.data import volume as volumes
 from ichjax.data.volume import Volume
@@ -17,8 +16,9 @@ from ichjax.dicom import segmentation as dicom_seg
 from ichjax.errors import InputError
 from ichjax.evaluate import figures
 from ichjax.files import atomic, read_json, write_json
-from ichjax.inputs import PREDICTION_FILE, Source
-from ichjax.trained import Found, TrainedRun
+from ichjax.inference import worklist
+from ichjax.inference.discover import PREDICTION_FILE, Source
+from ichjax.inference.model import Found, TrainedRun
 
 SEGMENTATIONS = "dicom_seg"  # a folder of its own in the output: what is in it names the patient
 MASK, SCAN, PROBABILITY, OVERLAY = "mask.nii.gz", "scan.nii.gz", "probability.nii.gz", "overlay.png"

@@ -12,9 +12,9 @@ from ichjax.data import nifti, straight
 from ichjax.data import volume as volumes
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError, only_input_errors
-from ichjax.evaluate import quality
 from ichjax.files import claim, read_json, write_json
-from ichjax.inputs import WORLD, Source, find_sources
+from ichjax.inference import scan_warnings
+from ichjax.inference.discover import WORLD, Source, find_sources
 
 
 def convert(
@@ -119,7 +119,7 @@ def describe(volume: Volume, source: Source) -> dict:
         "kernel": traits.kernel,
         "contrast": traits.contrast,
         "remarks": traits.remarks(),
-        "warnings": quality.warnings(volume),
+        "warnings": scan_warnings.warnings(volume),
         "lowest_hu": int(volume.hu.min()),
         "highest_hu": int(volume.hu.max()),
         "scan_digest": volumes.scan_digest(volume),

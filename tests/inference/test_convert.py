@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import launch
-from ichjax import convert as converting
+from ichjax.inference import convert as converting
 
 PLACES_MM = (0.0, 5.0, 10.0, 15.0)
 pytestmark = pytest.mark.xdist_group("predict")  # one trained run for all

@@ -10,12 +10,11 @@ import ml_collections
 import numpy as np
 
 from ichjax import config as configs
-from ichjax import inputs
 from ichjax.data import regrid, slabs, straight
 from ichjax.data.volume import Volume, scan_digest
 from ichjax.errors import InputError
-from ichjax.evaluate import findings, quality
 from ichjax.experiment import seen_scans, setup, tuning
+from ichjax.inference import discover, lesion_findings, scan_warnings
 from ichjax.methods import base, registry
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import metrics
@@ -178,7 +177,7 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> Found:
         raise InputError(f"the run is of type {type(trained).__name__}; expected what load_run returns")
     if not isinstance(scan, (Volume, str, pathlib.Path)):
         raise InputError(f"the scan is of type {type(scan).__name__}; expected a Volume (ichjax.read) or a path")
-    volume = scan if isinstance(scan, Volume) else inputs.read_one(scan)
+    volume = scan if isinstance(scan, Volume) else discover.read_one(scan)
     chosen, own_scan = _to_ask(trained, volume)
     thick, many = slabs.averaged(volume, trained.gap_mm)
     predictions = [trained.method.predict(trained.params[k], thick) for k in chosen]
@@ -242,13 +241,13 @@ def kernels(trained: TrainedRun, own: regrid.Geometry) -> tuple[int, int]:
 
 
 def describe(trained: TrainedRun, volume: Volume, found: Found) -> dict:
-    """A prediction in numbers (`findings.describe`), with what it was made by, the scan's geometry and what speaks
-    against it (`quality.warnings`): ready for JSON."""
+    """A prediction in numbers (`lesion_findings.describe`), with what it was made by, the scan's geometry and what
+    speaks against it (`scan_warnings.warnings`): ready for JSON."""
     if found.mask.shape != volume.shape:
         raise InputError(f"the mask has the shape {found.mask.shape}; expected that of the scan, {volume.shape}")
     closing, opening = kernels(trained, regrid.own_grid(volume))
     down, across = (volume.affine[:3, axis] / volume.pixel_mm[axis - 1] for axis in (1, 2))
-    seen = findings.describe(volume, found.mask, found.probability, rule_mm2=trained.rule_mm2)
+    seen = lesion_findings.describe(volume, found.mask, found.probability, rule_mm2=trained.rule_mm2)
     for lesion in seen["lesions"]:
         lesion["centroid_voxel"] = volume.to_file_index(lesion["centroid_voxel"]).round(1).tolist()
     scores = {"slice_scores": found.slice_scores, "subtype_scores": found.subtype_scores}
@@ -260,7 +259,7 @@ def describe(trained: TrainedRun, volume: Volume, found: Found) -> dict:
             *_own(found),
             *_geometry(volume),
             *volume.notes,
-            *quality.warnings(volume, trained_pixel_mm=trained.pixel_mm),
+            *scan_warnings.warnings(volume, trained_pixel_mm=trained.pixel_mm),
         ],
         "geometry": straight.in_words(volume),
         "positions_mm": np.round(volume.positions_mm, 3).tolist(),

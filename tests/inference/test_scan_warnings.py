@@ -7,9 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from ichjax import inputs
 from ichjax.data.volume import from_file_grid
-from ichjax.evaluate import quality
+from ichjax.inference import discover, scan_warnings
 
 PIXEL_MM, GAP_MM = 1.0, 5.0
 REAL = pathlib.Path(__file__).parents[3] / "shared" / "data" / "ge_head_ct"
@@ -29,7 +28,7 @@ def head(depth=20, *, brain_hu=32.0):
 
 
 def test_nothing_is_said_of_a_head_as_it_should_be():
-    assert quality.warnings(scan(head()), trained_pixel_mm=(1.1, 1.1)) == []
+    assert scan_warnings.warnings(scan(head()), trained_pixel_mm=(1.1, 1.1)) == []
 
 
 @pytest.mark.parametrize(
@@ -51,7 +50,7 @@ def test_nothing_is_said_of_a_head_as_it_should_be():
     ids=["cut", "upside down", "swapped", "contrast", "no bone", "half"],
 )
 def test_what_is_odd_is_said(spoil, said):
-    found = quality.warnings(scan(np.ascontiguousarray(spoil(head()))))
+    found = scan_warnings.warnings(scan(np.ascontiguousarray(spoil(head()))))
     assert any(re.search(said, text) for text in found), found
 
 
@@ -59,15 +58,15 @@ def test_a_missing_slice_is_said_and_another_spacing_is_not():
     depth = 20
     even = np.arange(depth) * 5.0
     missing = even + np.where(np.arange(depth) >= 8, 5.0, 0)
-    (found,) = quality.warnings(scan(head(), missing))
+    (found,) = scan_warnings.warnings(scan(head(), missing))
     assert found == "10.0 mm between slices 8 and 9: slices may be missing"
     base_and_vault = np.cumsum([0.0, *[3.0] * 8, *[7.0] * 11])  # as many scanners do
-    assert quality.warnings(scan(head(), base_and_vault)) == []
+    assert scan_warnings.warnings(scan(head(), base_and_vault)) == []
 
 
 @pytest.mark.parametrize(("trained_mm", "told"), [(0.85, False), (1.15, False), (0.7, True), (1.5, True)])
 def test_pixels_unlike_the_trainings_are_said(trained_mm, told):
-    found = quality.warnings(scan(head()), trained_pixel_mm=(trained_mm, trained_mm))
+    found = scan_warnings.warnings(scan(head()), trained_pixel_mm=(trained_mm, trained_mm))
     expected = [f"pixels of 1.00 x 1.00 mm; the network was trained on {trained_mm:.2f} x {trained_mm:.2f} mm"]
     assert found == (expected if told else [])
 
@@ -75,18 +74,18 @@ def test_pixels_unlike_the_trainings_are_said(trained_mm, told):
 def test_a_head_holder_is_not_the_heads_width():
     hu = head()[:, 10:-10]
     hu[:, 150:170, [2, 3, -4, -3]] = 200
-    assert quality.warnings(scan(hu)) == []
+    assert scan_warnings.warnings(scan(hu)) == []
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real series is not here")
 def test_the_real_head_is_as_it_should_be_and_swapped_it_is_not():
-    volume = inputs.read_one(REAL)
-    assert quality.warnings(volume) == []
+    volume = discover.read_one(REAL)
+    assert scan_warnings.warnings(volume) == []
     swapped = dataclasses.replace(volume, hu=volume.hu.swapaxes(1, 2))
-    assert any("rows and columns may be swapped" in text for text in quality.warnings(swapped))
+    assert any("rows and columns may be swapped" in text for text in scan_warnings.warnings(swapped))
     upside_down = dataclasses.replace(volume, hu=volume.hu[::-1])
-    assert any("upside down" in text for text in quality.warnings(upside_down))
+    assert any("upside down" in text for text in scan_warnings.warnings(upside_down))
 
 
 def test_a_single_slice_is_not_judged_by_others():
-    assert quality.warnings(scan(head()[5:6])) == []
+    assert scan_warnings.warnings(scan(head()[5:6])) == []

@@ -6,18 +6,19 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from ichjax import scan_folder, worklist
-from ichjax import trained as trained_runs
 from ichjax.console import say
 from ichjax.data import slabs
 from ichjax.data.volume import Volume
 from ichjax.dicom import segmentation as dicom_seg
 from ichjax.errors import InputError, only_input_errors
 from ichjax.files import claim
-from ichjax.inputs import Source, find_sources
+from ichjax.inference import model as trained_runs
+from ichjax.inference import output as outputs
+from ichjax.inference import worklist
+from ichjax.inference.discover import Source, find_sources
+from ichjax.inference.model import Found, TrainedRun
+from ichjax.inference.output import NOTHING_MORE, Wanted
 from ichjax.prefetch import one_ahead
-from ichjax.scan_folder import NOTHING_MORE, Wanted
-from ichjax.trained import Found, TrainedRun
 
 
 def predict_scans(
@@ -42,10 +43,10 @@ def predict_scans(
       workdir: of `crossval` or `train`; its finished folds are averaged.
       inputs: as `find_sources` takes them.
       output: made where it is missing.
-      fold: as for `trained.load_run`.
+      fold: as for `trained_runs.load_run`.
       series: as for `find_sources`.
       wanted: what is written beside the rest.
-      **fields: of config.predict, as for `trained.load_run`.
+      **fields: of config.predict, as for `trained_runs.load_run`.
 
     Returns:
       one sentence for each scan that could not be predicted; the others are done all the same.
@@ -54,18 +55,18 @@ def predict_scans(
       InputError: the run cannot be read, or another process is writing to the output.
     """
     trained = trained_runs.load_run(workdir, fold=fold, **fields)
-    sources, problems = find_sources(inputs, series=series, taken=(scan_folder.SEGMENTATIONS, worklist.WORKLIST_FILE))
+    sources, problems = find_sources(inputs, series=series, taken=(outputs.SEGMENTATIONS, worklist.WORKLIST_FILE))
     for problem in problems:
         say(f"left out: {problem}")
     rows = [worklist.failed("", problem) for problem in problems]
     with claim(output) if sources else contextlib.nullcontext():
         if wanted.dicom_seg and any(source.series is not None for source in sources):
-            say(f"{output / scan_folder.SEGMENTATIONS}: DICOM Segmentations name the patient, as their sources do")
+            say(f"{output / outputs.SEGMENTATIONS}: DICOM Segmentations name the patient, as their sources do")
         try:
             found, kept = _each(trained, sources, output, wanted)
             rows = worklist.in_order(rows + found)
         finally:  # interrupted, too: what is done has its line
-            if lines := worklist.in_order(rows + scan_folder.others(output, trained, rows)) if sources else []:
+            if lines := worklist.in_order(rows + outputs.others(output, trained, rows)) if sources else []:
                 worklist.write(output, lines)
     worklist.say_summary(rows, output, kept=kept)
     return [row["problem"] for row in rows if row["problem"]]
@@ -83,7 +84,7 @@ def _each(
             try:
                 volume = read()
                 with only_input_errors(str(folder)):
-                    there = scan_folder.kept(folder, source, trained, volume, wanted)
+                    there = outputs.kept(folder, source, trained, volume, wanted)
                 if there is not None:
                     kept += 1
                     say(f"{source.name}: is there already")
@@ -142,7 +143,7 @@ def _write(
     if source.series is not None:
         row["warnings"] = [f"series: {remark}" for remark in source.series.traits.remarks()] + row["warnings"]
     with only_input_errors(str(source.path), "written", but=(OSError,)):  # a full disk is full for all
-        scan_folder.write(folder, source, volume, found, row, wanted, lambda: time.perf_counter() - started)
+        outputs.write(folder, source, volume, found, row, wanted, lambda: time.perf_counter() - started)
     noted = "".join(f"; {warning}" for warning in row["warnings"])
     own = f" (its own scan: fold {row['folds'][0]} had not seen it)" if row["own_scan"] == "held out" else ""
     say(f"{source.name}: {_in_words(row)}{own}{noted} -> {folder}")

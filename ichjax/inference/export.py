@@ -11,18 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ichjax import model_card
-from ichjax import trained as trained_runs
 from ichjax.console import say
 from ichjax.data.regrid import Geometry
 from ichjax.data.volume import AIR_HU
 from ichjax.errors import InputError
 from ichjax.experiment import setup
 from ichjax.files import claim, write_json, write_text
+from ichjax.inference import model as trained_runs
+from ichjax.inference import model_card
+from ichjax.inference.model import TrainedRun
 from ichjax.methods.slices import DEPTH_STEP
 from ichjax.native import library
 from ichjax.ops import metrics
-from ichjax.trained import TrainedRun
 
 PROGRAM, ABOUT, CARD = "model.jaxexport", "model.json", "model_card.md"
 PIXEL_MM = 0.45  # of a head CT, for a method that does not depend on it
