@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import contest, keras_pipeline, postprocess_peer, record
 from benchmarks.contest import OURS
-from ichjax.evaluate import overlap
+from ichjax.metrics import overlap
 from ichjax.ops import metrics, patches
 
 HOST_PEERS = {"sklearn": "NumPy + OpenCV + scikit-learn", "sums": "NumPy + OpenCV"}

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 DEVICE_SIDE = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
-HOST_SIDE = {"data", "dicom"}  # never import JAX
+HOST_SIDE = {"data", "dicom", "metrics"}  # never import JAX
 # Each part of the package, and the parts it may import beside itself: {data, ops, models} <- train <- methods
 # <- {crossval, predict, export} <- launch; evaluate uses data and ops.
 MAY_IMPORT = {
@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "models": {"native", "ops"},
     "train": {"console", "data", "errors", "files", "hosts", "models", "ops", "xla"},
     "methods": {"console", "data", "errors", "files", "hosts", "models", "ops", "train", "xla"},
-    "evaluate": {"data", "errors", "files"},
+    "evaluate": {"data", "errors", "files", "metrics"},
     "hosts": {"errors"},
     "prefetch": set(),
     "walk": set(),
@@ -42,6 +42,7 @@ MAY_IMPORT = {
         "files",
         "hosts",
         "methods",
+        "metrics",
         "native",
         "ops",
         "prefetch",
@@ -58,11 +59,13 @@ MAY_IMPORT = {
         "experiment",
         "files",
         "methods",
+        "metrics",
         "native",
         "ops",
         "prefetch",
         "walk",
     },
+    "metrics": {"data", "errors"},
 }
 
 

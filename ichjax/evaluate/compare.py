@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ichjax.errors import InputError
-from ichjax.evaluate import compare_sides, statistics
+from ichjax.evaluate import compare_sides
 from ichjax.evaluate.compare_figure import Pairs, draw
 from ichjax.evaluate.compare_sides import Side
 from ichjax.evaluate.panels import save
-from ichjax.evaluate.protocol import CONVENTIONS
 from ichjax.evaluate.tables import WIDTH, aligned
 from ichjax.evaluate.units import Units, units_of
 from ichjax.files import write_csv, write_json
+from ichjax.metrics import statistics
+from ichjax.metrics.protocol import CONVENTIONS
 
 FILES = ("compare.csv", "compare.json", "compare.png")
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 
 from ichjax.data import published
 from ichjax.evaluate import paper_tables
-from ichjax.evaluate.curves import SUBTYPES_IN_WORDS
-from ichjax.evaluate.protocol import CONVENTIONS
 from ichjax.evaluate.tables import PAPER
 from ichjax.evaluate.workdir import Run
 from ichjax.files import write_csv
+from ichjax.metrics.protocol import CONVENTIONS
+from ichjax.metrics.roc import SUBTYPES_IN_WORDS
 
 
 def write_tables(run: Run) -> list[pathlib.Path]:

@@ -12,9 +12,10 @@ from ichjax.data.label_tables import SUBTYPES
 from ichjax.data.subject import Dataset, file_order, labels_on_slices
 from ichjax.data.volume import BONE_WINDOW_HU, BRAIN_WINDOW_HU
 from ichjax.errors import InputError
-from ichjax.evaluate import cases, overlap, panels, paper_figures_patches
+from ichjax.evaluate import cases, panels, paper_figures_patches
 from ichjax.evaluate.panels import save
 from ichjax.evaluate.workdir import Run
+from ichjax.metrics import overlap
 
 EACH = 4  # best and worst slices
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from ichjax.data import published
-from ichjax.evaluate.detection import DETECTION_RATES
-from ichjax.evaluate.protocol import CONVENTIONS
+from ichjax.metrics.protocol import CONVENTIONS
+from ichjax.metrics.slice_detection import DETECTION_RATES
 
 PAPER_SCORES = ("jaccard", "dice", "sensitivity", "specificity")
 STATISTICS = {"min": "minimum", "max": "maximum", "std": "SD", "mean": "mean"}  # in the order of the paper's Table 6

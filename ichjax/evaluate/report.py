@@ -14,14 +14,14 @@ from ichjax.evaluate import (
     report_blocks,
     report_paper,
     report_rows,
-    statistics,
     tables,
     units,
     viewer,
 )
-from ichjax.evaluate.protocol import CONVENTIONS
 from ichjax.evaluate.workdir import Run, choose_subjects, collapsed_folds, read_run
 from ichjax.files import write_text
+from ichjax.metrics import statistics
+from ichjax.metrics.protocol import CONVENTIONS
 
 FOLDER = pathlib.Path(__file__).parent
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from ichjax.data import published
-from ichjax.evaluate.curves import SUBTYPES_IN_WORDS
 from ichjax.evaluate.paper_tables import table6
 from ichjax.evaluate.report_blocks import ENVIRONMENT
 from ichjax.evaluate.units import units_of
 from ichjax.evaluate.workdir import Run
+from ichjax.metrics.roc import SUBTYPES_IN_WORDS
 
 SECTIONS = {
     "paper_tables": "Beside the paper",

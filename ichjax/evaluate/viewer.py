@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ichjax.evaluate import cases, outlines, overlap, statistics
+from ichjax.evaluate import cases, outlines
+from ichjax.metrics import overlap, statistics
 
 LARGEST_BYTES = 9_000_000  # of all images together, encoded
 QUALITIES = (85, 75, 60, 45, 30)  # of the JPEGs, the first that fits

@@ -13,12 +13,12 @@ import numpy as np
 from ichjax.data.nifti import write_nifti
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
-from ichjax.evaluate import curves, protocol
-from ichjax.evaluate.beyond import beyond
-from ichjax.evaluate.scan_details import scan_details
 from ichjax.files import write_json
 from ichjax.methods.base import PostProcess, Prediction
 from ichjax.methods.slices import pad_depth
+from ichjax.metrics import protocol, roc
+from ichjax.metrics.aggregate import beyond
+from ichjax.metrics.per_scan import scan_details
 from ichjax.ops import metrics
 
 SCORES_FILE = "scores.json"  # of a fold
@@ -124,7 +124,7 @@ def results(
     chosen_on: str,
     chosen: object = None,
 ) -> dict:
-    """Every score of a set of scans: `protocol.results`, and 'beyond' (`beyond.beyond`).
+    """Every score of a set of scans: `protocol.results`, and 'beyond' (`metrics.aggregate.beyond`).
 
     Args:
       config: of the run; its slice rule, the subjects left out, the seed.
@@ -157,7 +157,7 @@ def results(
     scored = [row for row in rows if "subtype_scores" in row]
     if scored:
         scores, labels = ([row[key] for row in scored] for key in ("subtype_scores", "slice_labels"))
-        table["beyond"]["subtype_roc"] = curves.subtype_detection(scores, labels)
+        table["beyond"]["subtype_roc"] = roc.subtype_detection(scores, labels)
     table["nominal_spacing"] = any(row["nominal_spacing"] for row in rows)
     return table
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
-from ichjax.evaluate.overlap import dice
 from ichjax.files import read_json, write_json
 from ichjax.methods.base import Method, PostProcess
 from ichjax.methods.slices import pad_depth
+from ichjax.metrics.overlap import dice
 from ichjax.ops import metrics
 
 POST_FILE = "post.json"  # of a fold

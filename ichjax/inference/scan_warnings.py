@@ -7,8 +7,8 @@ import numpy as np
 
 from ichjax.data.regrid import same_pixels
 from ichjax.data.volume import Volume
-from ichjax.evaluate import calibration
-from ichjax.evaluate.overlap import dice
+from ichjax.metrics import calibration
+from ichjax.metrics.overlap import dice
 
 BONE_HU, SKIN_HU = 300, -200  # a voxel above the first is bone; above the second, part of the head
 BRAIN_MEDIAN_HU = (15.0, 50.0)  # of the median inside the skull

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ichjax.data import ct_ich_nifti, nifti
-from ichjax.evaluate import protocol
+from ichjax.metrics import protocol
 from tests.expected import SLICE_RULE_MM2
 
 SHAPE = (5, 20, 24)  # D, H, W

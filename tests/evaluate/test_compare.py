@@ -9,7 +9,8 @@ import scipy.stats
 from PIL import Image
 
 from ichjax.errors import InputError
-from ichjax.evaluate import compare, compare_sides, statistics
+from ichjax.evaluate import compare, compare_sides
+from ichjax.metrics import statistics
 
 
 def row(number, *, dice=None, truth_ml=0.0, predicted_ml=0.0, fold=0, **others):

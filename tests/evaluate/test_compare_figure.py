@@ -2,7 +2,8 @@ import matplotlib._pylab_helpers
 import numpy as np
 import pytest
 
-from ichjax.evaluate import compare_figure, panels, statistics
+from ichjax.evaluate import compare_figure, panels
+from ichjax.metrics import statistics
 
 
 def pairs(a, b, title="Dice", unit="", higher_is_better=True):

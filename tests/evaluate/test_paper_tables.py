@@ -7,7 +7,7 @@ import pytest
 
 from ichjax.data import published
 from ichjax.evaluate import csv_tables, paper_tables, workdir
-from ichjax.evaluate.detection import DETECTION_RATES
+from ichjax.metrics.slice_detection import DETECTION_RATES
 
 
 @pytest.fixture

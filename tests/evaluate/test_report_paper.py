@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ichjax.evaluate import beyond_figures, cases, paper_figures, report_paper, workdir
-from ichjax.evaluate.beyond import beyond
-from ichjax.evaluate.scan_details import scan_details
+from ichjax.metrics.aggregate import beyond
+from ichjax.metrics.per_scan import scan_details
 from tests.expected import SLICE_RULE_MM2
 
 LAYERS = [

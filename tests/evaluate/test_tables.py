@@ -5,7 +5,7 @@ import pytest
 
 from ichjax.data import published
 from ichjax.evaluate import cohort, csv_tables, tables, workdir
-from ichjax.evaluate.protocol import CONVENTIONS
+from ichjax.metrics.protocol import CONVENTIONS
 
 
 @pytest.fixture(scope="module")

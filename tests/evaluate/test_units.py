@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from ichjax.evaluate import beyond_figures, cases, compare, csv_tables, report, sheet, tables, units, workdir
-from ichjax.evaluate.beyond import beyond
-from ichjax.evaluate.scan_details import scan_details
 from ichjax.files import read_json, write_json
+from ichjax.metrics.aggregate import beyond
+from ichjax.metrics.per_scan import scan_details
 from tests.expected import SLICE_RULE_MM2
 
 BARE = re.compile(r"(?<!nominal )\bm(?:L|m2?)\b")

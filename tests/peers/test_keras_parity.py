@@ -14,8 +14,8 @@ from ichjax import config as configs
 from ichjax.data import dataset as datasets
 from ichjax.data import nifti, regrid, scan_cache
 from ichjax.data.patch_index import Epochs, patch_table
-from ichjax.evaluate import overlap
 from ichjax.methods.slices import SlicePredictor
+from ichjax.metrics import overlap
 from ichjax.ops import augment, metrics, patches
 from ichjax.train import state as states
 

@@ -7,8 +7,8 @@ from sklearn import metrics
 
 from ichjax.data import volume
 from ichjax.errors import InputError
-from ichjax.evaluate.beyond import beyond
-from ichjax.evaluate.scan_details import scan_details
+from ichjax.metrics.aggregate import beyond
+from ichjax.metrics.per_scan import scan_details
 from tests.expected import SLICE_RULE_MM2
 
 SIDE = 48

@@ -5,7 +5,7 @@ import scipy.ndimage
 from sklearn.calibration import calibration_curve
 
 from ichjax.data import phantom, volume
-from ichjax.evaluate import calibration
+from ichjax.metrics import calibration
 
 
 def scan(hu, pixel_mm=1.0, hu_range=volume.HU_RANGE):

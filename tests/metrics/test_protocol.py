@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ichjax.data.label_tables import SUBTYPES
-from ichjax.evaluate import protocol
+from ichjax.metrics import protocol
 from tests.expected import SLICE_RULE_MM2
 
 

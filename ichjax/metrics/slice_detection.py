@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ichjax.evaluate import statistics
+from ichjax.metrics import statistics
 
 DETECTION_RATES = ("sensitivity", "specificity", "accuracy")
 

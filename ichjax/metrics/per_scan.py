@@ -4,8 +4,8 @@ import numpy as np
 
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
-from ichjax.evaluate import calibration, curves, detection, lesions, overlap, statistics
-from ichjax.evaluate.surface import TOLERANCE_MM, bounding_box, surface
+from ichjax.metrics import calibration, lesions, overlap, roc, slice_detection, statistics
+from ichjax.metrics.surface import TOLERANCE_MM, bounding_box, surface
 
 
 def scan_details(
@@ -58,7 +58,7 @@ def scan_details(
         truth, prediction, probability, pixel_ml=volume.pixel_ml, pixel_mm=volume.pixel_mm
     )
     pixel_mm2 = np.prod(volume.pixel_mm)
-    scores = _scores(slice_scores, probability, volume, curves.pixels_above(rule_mm2, pixel_mm2))
+    scores = _scores(slice_scores, probability, volume, roc.pixels_above(rule_mm2, pixel_mm2))
     slices = _slices(truth, prediction, scores, diameters_mm, pixel_mm2, rule_mm2)
     inside = calibration.intracranial(volume)
     return {
@@ -96,7 +96,7 @@ def _scores(slice_scores, probability, volume: Volume, pixels: int) -> list[floa
         if scores.shape != (len(volume.hu),) or not np.isfinite(scores).all():
             raise InputError(f"{volume.name}: slice scores of shape {scores.shape}; expected {len(volume.hu)} numbers")
         return scores.tolist()
-    return [None] * len(volume.hu) if probability is None else curves.slice_scores(probability, pixels).tolist()
+    return [None] * len(volume.hu) if probability is None else roc.slice_scores(probability, pixels).tolist()
 
 
 def _slices(truth, prediction, scores, diameters_mm, pixel_mm2: float, rule_mm2: float) -> list[dict]:
@@ -105,7 +105,7 @@ def _slices(truth, prediction, scores, diameters_mm, pixel_mm2: float, rule_mm2:
         np.array([np.count_nonzero(pixels) for pixels in mask]) for mask in (truth, prediction, truth & prediction)
     )
     dice = overlap.with_hemorrhage(overlap.dice, truth_px, predicted_px, both_px)
-    called = detection.called_positive(predicted_px, pixel_mm2, rule_mm2=rule_mm2)
+    called = slice_detection.called_positive(predicted_px, pixel_mm2, rule_mm2=rule_mm2)
     return [
         {
             "truth_px": int(truth_px[d]),

@@ -9,8 +9,8 @@ from scipy.spatial import distance
 
 from ichjax.data import volume
 from ichjax.errors import InputError
-from ichjax.evaluate import detection
-from ichjax.evaluate.scan_details import scan_details, seam_steps
+from ichjax.metrics import slice_detection
+from ichjax.metrics.per_scan import scan_details, seam_steps
 from tests.expected import SLICE_RULE_MM2
 
 SIDE = 64
@@ -122,7 +122,7 @@ def test_scores_follow_the_area_rule(head, rule_mm2):
     got = scan_details(truth, prediction, probability, head, rule_mm2=rule_mm2)
     for level in (0, 10, 100, 200, 254):
         above = (probability > level).sum(axis=(1, 2))
-        expected = detection.called_positive(above, np.full(4, 4.0), rule_mm2=rule_mm2)
+        expected = slice_detection.called_positive(above, np.full(4, 4.0), rule_mm2=rule_mm2)
         assert [row["score"] > level / 255 for row in got["slices"]] == expected.tolist()
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from surface_distance import lookup_tables
 
 from ichjax.errors import InputError
-from ichjax.evaluate import surface
+from ichjax.metrics import surface
 
 SPACINGS = [(1.0, 1.0, 1.0), (5.0, 0.42, 0.42), (2.5, 0.5, 0.75), (4.8, 1.3, 0.7)]
 

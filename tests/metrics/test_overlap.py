@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from ichjax.evaluate import overlap
+from ichjax.metrics import overlap
 
 NAN = float("nan")
 ROOT = pathlib.Path(__file__).parents[2]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from ichjax.evaluate import components
+from ichjax.metrics import components
 
 IN_PLANE = scipy.ndimage.generate_binary_structure(2, 1)[None] & np.array([False, True, False])[:, None, None]
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ichjax.evaluate import agreement
+from ichjax.metrics import volume_agreement
 
 
 def test_by_hand():
-    got = agreement.volume_agreement(np.array([0.0, 10.0, 20.0]), np.array([1.0, 10.0, 22.0]))
+    got = volume_agreement.volume_agreement(np.array([0.0, 10.0, 20.0]), np.array([1.0, 10.0, 22.0]))
     assert got["bias_ml"] == pytest.approx(1.0)
     assert got["sd_ml"] == pytest.approx(1.0)  # differences 1, 0, 2
     assert got["limits_ml"] == pytest.approx([-0.96, 2.96])
@@ -30,7 +30,7 @@ def test_by_hand():
     ],
 )
 def test_edges(truth, predicted, bias, limits, concordance):
-    got = agreement.volume_agreement(np.array(truth), np.array(predicted))
+    got = volume_agreement.volume_agreement(np.array(truth), np.array(predicted))
     assert got["bias_ml"] == bias
     assert got["limits_ml"] == (None if limits is None else pytest.approx(limits, abs=1e-3))
     assert got["concordance"] == (None if concordance is None else pytest.approx(concordance))
@@ -44,7 +44,7 @@ def test_concordance_is_pearson_times_bias_correction():
         b = rng.uniform(0.3, 2) * a + rng.normal(0, 5, len(a))
         ratio, shift = a.std() / b.std(), (a.mean() - b.mean()) / np.sqrt(a.std() * b.std())
         expected = scipy.stats.pearsonr(a, b).statistic * 2 / (ratio + 1 / ratio + shift**2)
-        assert agreement.concordance(a, b) == pytest.approx(expected)
+        assert volume_agreement.concordance(a, b) == pytest.approx(expected)
 
 
 def test_limits_agree_with_the_standard_library():
@@ -52,7 +52,7 @@ def test_limits_agree_with_the_standard_library():
     rng = np.random.default_rng(3)
     for _ in range(200):
         truth, predicted = rng.gamma(1.0, 20.0, (2, int(rng.integers(2, 80)))) * (rng.random() < 0.9)
-        got = agreement.volume_agreement(truth, predicted)
+        got = volume_agreement.volume_agreement(truth, predicted)
         differences = (predicted - truth).tolist()
         bias, sd = statistics.fmean(differences), statistics.stdev(differences)
         assert (got["bias_ml"], got["sd_ml"]) == (pytest.approx(bias), pytest.approx(sd))

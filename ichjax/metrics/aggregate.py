@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ichjax.errors import InputError
-from ichjax.evaluate import agreement, calibration, curves
-from ichjax.evaluate.lesions import LEAST_ML
-from ichjax.evaluate.statistics import or_none, summary
+from ichjax.metrics import calibration, roc, volume_agreement
+from ichjax.metrics.lesions import LEAST_ML
+from ichjax.metrics.statistics import or_none, summary
 
 LINE_MM = 10.0  # the paper: subjects with bleeds below it scored 0
 LESION_EDGES_ML = (LEAST_ML, 0.5, 2.0, 10.0, 30.0)  # the last bin is open
@@ -17,7 +17,7 @@ def beyond(details: Sequence[Mapping], *, called: Sequence[Sequence[bool]] | Non
     """Sums up the details of a data set.
 
     Args:
-      details: of `scan_details.scan_details`, one a subject.
+      details: of `per_scan.scan_details`, one a subject.
       called: for each scan, which of its slices are called positive, where another rule decides than the predicted
         area of the details (the literal 400 pixels, say); None for that of the details.
       seed: of the bootstrap.
@@ -26,10 +26,10 @@ def beyond(details: Sequence[Mapping], *, called: Sequence[Sequence[bool]] | Non
       'surface': {'tolerance_mm', 'dice': `statistics.summary`, 'hd95_mm': {summary of the finite values, 'median',
         'infinite'}, 'false_alarms'}: Dice and HD95 over scans with a hemorrhage; 'infinite' counts those of them with
         an empty prediction, 'false_alarms' the scans without one that have a predicted voxel
-      'slice_roc', 'scan_roc': `curves.detection_curves` over the scans that have probabilities; None where there
+      'slice_roc', 'scan_roc': `roc.detection_curves` over the scans that have probabilities; None where there
         is no such scan or a class is missing; with 'own_scores' where the method scores slices itself
-      'froc': `curves.free_response`, over components of at least 0.05 mL
-      'volume_agreement': `agreement.volume_agreement` over all scans
+      'froc': `roc.free_response`, over components of at least 0.05 mL
+      'volume_agreement': `volume_agreement.volume_agreement` over all scans
       'calibration': `calibration.reliability`, or None
       'lesion_size': {'bins': [{'low_ml', 'high_ml', 'n', 'found', 'dice'}], 'points': [[ml, dice]]}: how many lesions
         of that size there are and how many are found, and their mean Dice; the last bin's 'high_ml' is None
@@ -56,10 +56,10 @@ def beyond(details: Sequence[Mapping], *, called: Sequence[Sequence[bool]] | Non
     return {
         "surface": _surface(details, seed=seed),
         **_detection(details),
-        "froc": curves.free_response(
+        "froc": roc.free_response(
             [lesion["score"] for lesion in true_lesions], [c["score"] for c in false_positives], scans=len(details)
         ),
-        "volume_agreement": agreement.volume_agreement(volumes[:, 0], volumes[:, 1]),
+        "volume_agreement": volume_agreement.volume_agreement(volumes[:, 0], volumes[:, 1]),
         "calibration": calibration.reliability(histograms),
         "lesion_size": _lesion_size(true_lesions),
         "diameter": _diameter(details, called),
@@ -107,8 +107,8 @@ def _detection(details: Sequence[Mapping]) -> dict:
     truth = np.array([row["truth_px"] > 0 for row in rows], bool)
     bleeds = np.array([any(row["truth_px"] for row in scan["slices"]) for scan in scored], bool)
     found = {
-        "slice_roc": curves.detection_curves(_floats([row["score"] for row in rows]), truth),
-        "scan_roc": curves.detection_curves(_floats([scan["scan_score"] for scan in scored]), bleeds),
+        "slice_roc": roc.detection_curves(_floats([row["score"] for row in rows]), truth),
+        "scan_roc": roc.detection_curves(_floats([scan["scan_score"] for scan in scored]), bleeds),
     }
     own = {"own_scores": True} if any(scan.get("own_scores") for scan in scored) else {}
     return {name: None if curve is None else {**curve, **own} for name, curve in found.items()}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ichjax.evaluate import statistics
+from ichjax.metrics import statistics
 
 
 def test_summary_by_hand():

@@ -8,8 +8,8 @@ import numpy as np
 import scipy.ndimage
 import scipy.spatial
 
-from ichjax.evaluate.overlap import dice
-from ichjax.evaluate.surface import bounding_box
+from ichjax.metrics.overlap import dice
+from ichjax.metrics.surface import bounding_box
 
 LEAST_ML = 0.05  # smaller components are no lesions, in the truth or in a prediction
 FOUND_SHARE = 0.1  # of a lesion's voxels that must be predicted

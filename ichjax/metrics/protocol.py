@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ichjax.data.label_tables import SUBTYPES
-from ichjax.evaluate import detection, overlap, statistics
-from ichjax.evaluate.overlap import Slices
+from ichjax.metrics import overlap, slice_detection, statistics
+from ichjax.metrics.overlap import Slices
 
 CONVENTIONS = {
     "paper": (
@@ -112,13 +112,15 @@ def results(
     truth = slices.truth_px > 0
     free = slices.sums(truth) == 0
     rule = {"rule_mm2": slice_rule_mm2, "rule_px": slice_rule_px}
-    called = np.concatenate([detection.called_positive(c.predicted_px, c.pixel_mm2, **rule) for c in counts], axis=1)
+    called = np.concatenate(
+        [slice_detection.called_positive(c.predicted_px, c.pixel_mm2, **rule) for c in counts], axis=1
+    )
     reported = called[np.repeat(index, np.bincount(slices.owner)), np.arange(len(truth))]
     predicted_ml = np.array([float(c.predicted_px[i] @ c.pixel_ml) for c, i in zip(counts, index, strict=True)])
     value = _reported_value(thresholds, main)
 
     def detected(calls):
-        return detection.detection(calls, truth, slices.owner, seed=seed)
+        return slice_detection.detection(calls, truth, slices.owner, seed=seed)
 
     return {
         "conventions": overlap.conventions(slices, kept, seed=seed),
@@ -141,7 +143,7 @@ def results(
         "by_age_test": statistics.age_difference(
             np.where(kept, slices.means(overlap.with_hemorrhage(overlap.dice, *slices.counts)), np.nan), ages, seed=seed
         ),
-        "hemorrhage_free": detection.hemorrhage_free(reported, predicted_ml, free, slices.owner),
+        "hemorrhage_free": slice_detection.hemorrhage_free(reported, predicted_ml, free, slices.owner),
         "counts": {
             "subjects": len(counts),
             "hemorrhage_subjects": int((~free).sum()),

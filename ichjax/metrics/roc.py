@@ -33,7 +33,7 @@ def slice_scores(probability: np.ndarray, rule_px: int) -> np.ndarray:
 
 
 def pixels_above(rule_mm2: float, pixel_mm2: float) -> int:
-    """The fewest pixels whose area exceeds the rule, as `detection.called_positive` decides it."""
+    """The fewest pixels whose area exceeds the rule, as `slice_detection.called_positive` decides it."""
     pixels = max(int(rule_mm2 / pixel_mm2) - 1, 0)
     while pixels * pixel_mm2 <= rule_mm2:  # at most twice more; the division may have been rounded
         pixels += 1

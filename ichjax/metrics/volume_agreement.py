@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ichjax.evaluate.statistics import or_none
+from ichjax.metrics.statistics import or_none
 
 LIMITS_SD = 1.96  # the limits of agreement hold about 95 % of the differences, were they normal
 

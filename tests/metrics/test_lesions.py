@@ -6,7 +6,7 @@ import scipy.spatial
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ichjax.evaluate import lesions
+from ichjax.metrics import lesions
 
 SHAPE = (4, 12, 16)
 PIXEL_ML = np.array([0.05, 0.05, 0.05, 0.1])  # the last slice stands for twice the height

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from ichjax.evaluate import curves, detection
+from ichjax.metrics import roc, slice_detection
 from tests.expected import SLICE_RULE_MM2
 
 
@@ -12,10 +12,10 @@ def test_slice_scores_by_hand():
     probability = np.zeros((3, 2, 3), np.uint8)
     probability[0] = [[255, 200, 100], [100, 51, 0]]
     probability[1, 1, 2] = 255  # one pixel in a corner
-    assert curves.slice_scores(probability, 1).tolist() == [1.0, 1.0, 0.0]
-    assert curves.slice_scores(probability, 2) == pytest.approx([200 / 255, 0.0, 0.0])
-    assert curves.slice_scores(probability, 4) == pytest.approx([100 / 255, 0.0, 0.0])  # a tie
-    assert curves.slice_scores(probability, 7).tolist() == [0.0, 0.0, 0.0]  # more than there are
+    assert roc.slice_scores(probability, 1).tolist() == [1.0, 1.0, 0.0]
+    assert roc.slice_scores(probability, 2) == pytest.approx([200 / 255, 0.0, 0.0])
+    assert roc.slice_scores(probability, 4) == pytest.approx([100 / 255, 0.0, 0.0])  # a tie
+    assert roc.slice_scores(probability, 7).tolist() == [0.0, 0.0, 0.0]  # more than there are
 
 
 def test_slice_scores_agree_with_sorting_on_random_slices():
@@ -24,7 +24,7 @@ def test_slice_scores_agree_with_sorting_on_random_slices():
         probability = (rng.random((4, 7, 9)) ** 3 * 255).astype(np.uint8)
         n = int(rng.integers(1, 63))
         expected = np.sort(probability.reshape(4, -1), axis=1)[:, -n] / 255
-        np.testing.assert_array_equal(curves.slice_scores(probability, n), expected)
+        np.testing.assert_array_equal(roc.slice_scores(probability, n), expected)
 
 
 @given(
@@ -38,13 +38,13 @@ def test_score_is_the_area_rule_at_every_threshold(rule_mm2, side_mm, threshold,
     probability = rng.integers(0, 256, (3, 20, 25)).astype(np.uint8)
     pixel_mm2 = side_mm * side_mm
     above_px = (probability / 255.0 > threshold / 255.0).sum(axis=(1, 2))
-    called = detection.called_positive(above_px, np.full(3, pixel_mm2), rule_mm2=rule_mm2)
-    scores = curves.slice_scores(probability, curves.pixels_above(rule_mm2, pixel_mm2))
+    called = slice_detection.called_positive(above_px, np.full(3, pixel_mm2), rule_mm2=rule_mm2)
+    scores = roc.slice_scores(probability, roc.pixels_above(rule_mm2, pixel_mm2))
     np.testing.assert_array_equal(scores > threshold / 255.0, called)
 
 
 def test_detection_by_hand():
-    got = curves.detection_curves(np.array([0.9, 0.7, 0.7, 0.2]), np.array([True, True, False, False]))
+    got = roc.detection_curves(np.array([0.9, 0.7, 0.7, 0.2]), np.array([True, True, False, False]))
     assert got["roc"] == [[0, 0], [0, 0.5], [0.5, 1], [1, 1]]
     assert got["area"] == pytest.approx(0.875)
     assert got["precision_recall"] == [[0, 1], [0.5, 1], [1, pytest.approx(2 / 3)], [1, 0.5]]
@@ -54,7 +54,7 @@ def test_detection_by_hand():
 
 @pytest.mark.parametrize("positive", [[True, True], [False, False], []])
 def test_no_curve_with_one_class(positive):
-    assert curves.detection_curves(np.linspace(0, 1, len(positive)), np.array(positive, bool)) is None
+    assert roc.detection_curves(np.linspace(0, 1, len(positive)), np.array(positive, bool)) is None
 
 
 def test_detection_agrees_with_scikit_learn():
@@ -67,7 +67,7 @@ def test_detection_agrees_with_scikit_learn():
         scores = rng.normal(positive * 1.0)
         levels = rng.choice([1, 4, 50, 0])
         scores = np.round(scores * levels) if levels else scores
-        got = curves.detection_curves(scores, positive)
+        got = roc.detection_curves(scores, positive)
         assert got["area"] == pytest.approx(metrics.roc_auc_score(positive, scores), abs=1e-12)
         assert got["average_precision"] == pytest.approx(metrics.average_precision_score(positive, scores), abs=1e-12)
         whole = list(zip(*metrics.roc_curve(positive, scores, drop_intermediate=False)[:2], strict=True))
@@ -91,7 +91,7 @@ def assert_on(points, whole):
 
 def test_free_response_by_hand():
     """Two scans; of three lesions one is never found; three false positives."""
-    got = curves.free_response([0.9, 0.5, None], [0.8, 0.8, 0.4], scans=2)
+    got = roc.free_response([0.9, 0.5, None], [0.8, 0.8, 0.4], scans=2)
     assert got["curve"] == [
         [0, 0],
         [0, pytest.approx(1 / 3)],  # at 0.9
@@ -104,9 +104,9 @@ def test_free_response_by_hand():
 
 
 def test_free_response_without_lesions_or_finds():
-    none = curves.free_response([], [0.5], scans=3)
+    none = roc.free_response([], [0.5], scans=3)
     assert (none["curve"], set(none["at"].values()), none["false_positives"]) == ([], {None}, 1)
-    missed = curves.free_response([None, None], [], scans=3)
+    missed = roc.free_response([None, None], [], scans=3)
     assert missed["curve"] == [[0, 0]]
     assert set(missed["at"].values()) == {0.0}
 
@@ -116,7 +116,7 @@ def test_free_response_agrees_with_counting_at_each_threshold(seed):
     rng = np.random.default_rng(seed)
     found = [None if rng.random() < 0.3 else float(rng.integers(0, 10)) for _ in range(rng.integers(1, 20))]
     false = rng.integers(0, 10, rng.integers(0, 20)).astype(float)
-    got = np.array(curves.free_response(found, false, scans=4)["curve"])
+    got = np.array(roc.free_response(found, false, scans=4)["curve"])
     levels = [t for t in range(9, -1, -1) if t in found or t in false]
     for (false_a_scan, sensitivity), t in zip(got[1:], levels, strict=True):
         assert false_a_scan == sum(score >= t for score in false) / 4

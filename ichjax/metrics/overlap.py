@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ichjax.data.label_tables import SUBTYPES
-from ichjax.evaluate import statistics
+from ichjax.metrics import statistics
 
 ADULT_YEARS = 18.0
 AGE_GROUPS = ("under_18", "18_and_over", "unknown")

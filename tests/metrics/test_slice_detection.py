@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from ichjax.evaluate import detection
+from ichjax.metrics import slice_detection
 
 
 def rates_by_scikit_learn(called, truth):
@@ -18,10 +18,10 @@ def test_agrees_with_scikit_learn_on_random_slices():
         owner = np.repeat(np.arange(5), rng.integers(1, 12, 5))
         truth = rng.random(len(owner)) < rng.choice([0.0, 0.3, 0.7, 1.0], 5)[owner]
         called = truth ^ (rng.random(len(owner)) < 0.3)
-        got = detection.detection(called, truth, owner)
+        got = slice_detection.detection(called, truth, owner)
         each = np.array([rates_by_scikit_learn(called[owner == i], truth[owner == i]) for i in range(5)])
         pooled = rates_by_scikit_learn(called, truth)
-        for name, values, whole in zip(detection.DETECTION_RATES, each.T, pooled, strict=True):
+        for name, values, whole in zip(slice_detection.DETECTION_RATES, each.T, pooled, strict=True):
             known = values[~np.isnan(values)]
             assert got["per_subject"][name]["n"] == len(known)
             assert got[name] == (pytest.approx(known.mean()) if len(known) else None)
@@ -32,8 +32,8 @@ def test_agrees_with_scikit_learn_on_random_slices():
 
 
 def test_the_rule_is_exceeded_not_reached():
-    called = detection.called_positive(np.array([0, 1, 10, 11]), np.full(4, 4.0), rule_mm2=40.0)
+    called = slice_detection.called_positive(np.array([0, 1, 10, 11]), np.full(4, 4.0), rule_mm2=40.0)
     assert called.tolist() == [False, False, False, True]
-    assert detection.called_positive(np.array([0, 1]), np.full(2, 4.0), rule_mm2=0.0).tolist() == [False, True]
-    literal = detection.called_positive(np.array([400, 401]), np.full(2, 9.0), rule_mm2=40.0, rule_px=400)
+    assert slice_detection.called_positive(np.array([0, 1]), np.full(2, 4.0), rule_mm2=0.0).tolist() == [False, True]
+    literal = slice_detection.called_positive(np.array([400, 401]), np.full(2, 9.0), rule_mm2=40.0, rule_px=400)
     assert literal.tolist() == [False, True]

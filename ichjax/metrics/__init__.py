@@ -1,0 +1,1 @@
+"""Scores, curves and statistics of predicted masks and probabilities."""
