@@ -22,10 +22,11 @@ from benchmarks import contest, record
 from benchmarks.contest import PATCH_SIDE, PATCH_STRIDE
 from ichjax import config as configs
 from ichjax.data import dataset as datasets
-from ichjax.data import loader, scan_cache, source
+from ichjax.data import loader, scan_cache
 from ichjax.data.patch_index import Epochs, patch_table
 from ichjax.data.scan_cache import CachedScan
 from ichjax.models import unet
+from ichjax.phantom import store
 from ichjax.train import log, loop
 
 THREADS = (0, 1, 2, 4)  # 0: read in the thread that asks
@@ -73,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def open_phantoms(subjects: int) -> list[CachedScan]:
     """Calibrated phantoms through the cache; made if they are not there yet."""
-    root = source.dataset_root("", preset="calibrated", subjects=subjects, seed=0)
+    root = store.dataset_root("", preset="calibrated", subjects=subjects, seed=0)
     scans, _ = scan_cache.open_scans(datasets.read_dataset(root).subjects)
     return scans
 

@@ -25,9 +25,9 @@ from benchmarks.keras_pipeline import read_weights
 from benchmarks.our_work import paper_config, save_weights
 from benchmarks.train_step import PEERS, packages
 from ichjax.data import dataset as datasets
-from ichjax.data import source
 from ichjax.data.nifti import read_nifti
 from ichjax.models import unet
+from ichjax.phantom import store
 
 SLICES = 34
 ONE = ", one patch at a time"
@@ -131,7 +131,7 @@ def require_same_masks(pixels: dict[str, int]) -> None:
 
 def _phantom() -> pathlib.Path:
     """The calibrated phantom whose number of slices is nearest to that of a usual scan."""
-    root = source.dataset_root("", preset="calibrated", subjects=6, seed=0)
+    root = store.dataset_root("", preset="calibrated", subjects=6, seed=0)
     paths = [subject.scan_path for subject in datasets.read_dataset(root).subjects]
     return min(paths, key=lambda path: abs(nib.load(path).shape[2] - SLICES))
 

@@ -16,7 +16,7 @@ from benchmarks import train_step  # first: it sets what the contestants inherit
 import jax
 
 from benchmarks import record
-from ichjax.data import source
+from ichjax.phantom import store
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args(argv)
-    root = source.dataset_root("", preset=options.preset, subjects=options.subjects, seed=0)
+    root = store.dataset_root("", preset=options.preset, subjects=options.subjects, seed=0)
     peers, rows, failures = options.peers.split(","), [], []
     names = ("width", "side", "stride", "batch", "examples", "dtype")
     case = {name: getattr(options, name) for name in names}

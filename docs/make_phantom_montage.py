@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ichjax.data import phantom
+from ichjax.phantom import dataset as phantoms
 
 SEED = 0
 SHOWN = (  # column title, sub-type, subject of the calibrated set
@@ -25,13 +25,13 @@ SHOWN = (  # column title, sub-type, subject of the calibrated set
 OUTLINE = "#E69F00"  # orange of the Okabe-Ito palette, told from gray with any color vision
 
 
-def pick_slice(subject: phantom.PhantomSubject, subtype: str | None) -> int:
+def pick_slice(subject: phantoms.PhantomSubject, subtype: str | None) -> int:
     """Of the slices with this sub-type and as few others as there are, the one with the largest mask; without a
     bleed, one through the petrous bones."""
     if subtype is None:
         return int(np.argmax((subject.hu > 900).sum(axis=(1, 2))))
     labels = subject.slice_labels
-    with_it = labels[:, phantom.SUBTYPES.index(subtype)]
+    with_it = labels[:, phantoms.SUBTYPES.index(subtype)]
     fewest = labels[with_it].sum(axis=1).min()
     return int(np.argmax(subject.mask.sum(axis=(1, 2)) * (with_it & (labels.sum(axis=1) == fewest))))
 
@@ -39,7 +39,7 @@ def pick_slice(subject: phantom.PhantomSubject, subtype: str | None) -> int:
 def main() -> None:
     figure, axes = plt.subplots(3, len(SHOWN), figsize=(12, 6.6), facecolor="black")
     for column, (title, subtype, number) in enumerate(SHOWN):
-        subject = phantom.make_subject(number, seed=SEED, preset="calibrated")
+        subject = phantoms.make_subject(number, seed=SEED, preset="calibrated")
         d = pick_slice(subject, subtype)
         for row, (low, high) in enumerate(((-20, 100), (-20, 100), (-900, 2300))):
             axis = axes[row, column]

@@ -10,9 +10,9 @@ import pytest
 from ichjax import config as configs
 from ichjax.data import patch_index, volume
 from ichjax.data.label_tables import FIRST_NUMBER, SUBTYPES
-from ichjax.data.phantom_lesions import EDH, IPH, IVH, SAH, SDH
 from ichjax.data.splits import PAPER_ORDER
 from ichjax.ops import hu
+from ichjax.phantom.lesions import EDH, IPH, IVH, SAH, SDH
 from tests.expected import SLICE_RULE_MM2
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -25,10 +25,10 @@ from PIL import Image
 
 from ichjax import config
 from ichjax.cli import commands
-from ichjax.data import phantom
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.data.splits import PARTS
 from ichjax.ops.patches import grid_shape
+from ichjax.phantom import dataset as phantoms
 
 pytestmark = pytest.mark.experiments
 ROOT = pathlib.Path(__file__).parents[1]
@@ -75,9 +75,9 @@ def data_set(tmp_path_factory):
     def make(layout):
         root = tmp_path_factory.mktemp("phantoms") / layout
         with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(phantom.PRESETS, "few", dataclasses.replace(phantom.PRESETS["demo"], name="few", **FEW))
+            patch.setitem(phantoms.PRESETS, "few", dataclasses.replace(phantoms.PRESETS["demo"], name="few", **FEW))
             # In this process: those that it would spawn do not know the preset.
-            phantom.write_dataset(root, subjects=len(NUMBERS), seed=SEED, preset="few", layout=layout, workers=1)
+            phantoms.write_dataset(root, subjects=len(NUMBERS), seed=SEED, preset="few", layout=layout, workers=1)
         return root
 
     return make

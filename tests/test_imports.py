@@ -10,7 +10,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 DEVICE_SIDE = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
-HOST_SIDE = {"data", "dicom", "metrics"}  # never import JAX
+HOST_SIDE = {"data", "dicom", "metrics", "phantom"}  # never import JAX
 # Each part of the package, and the parts it may import beside itself: {data, ops, models} <- train <- methods
 # <- {crossval, predict, export} <- launch; evaluate uses data and ops.
 MAY_IMPORT = {
@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "files": {"errors"},
     "config": {"errors"},
     "native": {"files"},
-    "data": {"__init__", "errors", "files"},
+    "data": {"errors", "files"},
     "ops": {"errors"},
     "models": {"native", "ops"},
     "train": {"console", "data", "errors", "files", "hosts", "models", "ops", "xla"},
@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "walk": set(),
     "xla": {"errors"},
     "console": {"hosts"},
-    "cli": {"config", "data", "errors", "evaluate", "experiment", "hosts", "inference"},
+    "cli": {"config", "data", "errors", "evaluate", "experiment", "hosts", "inference", "phantom"},
     "dicom": {"__init__", "data", "errors", "walk"},
     "experiment": {
         "__init__",
@@ -45,6 +45,7 @@ MAY_IMPORT = {
         "metrics",
         "native",
         "ops",
+        "phantom",
         "prefetch",
         "xla",
     },
@@ -66,6 +67,7 @@ MAY_IMPORT = {
         "walk",
     },
     "metrics": {"data", "errors"},
+    "phantom": {"__init__", "data", "errors", "files"},
 }
 
 

@@ -201,11 +201,11 @@ def stats(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> i
 
 def phantom(arguments: argparse.Namespace, config: None) -> int:
     """A synthetic data set."""
-    from ichjax.data import phantom
+    from ichjax.phantom import dataset as phantoms
 
     if arguments.output.is_dir() and any(arguments.output.iterdir()):
         raise InputError(f"{arguments.output}: is not empty; expected a new folder for the synthetic data set")
     recipe = {"subjects": arguments.subjects, "seed": arguments.seed, "preset": arguments.preset}
-    phantom.write_dataset(arguments.output, layout=arguments.layout, **recipe)
+    phantoms.write_dataset(arguments.output, layout=arguments.layout, **recipe)
     print(f"{arguments.subjects} synthetic head CTs: {arguments.output}")
     return 0

@@ -14,12 +14,13 @@ from ichjax import __version__, hosts
 from ichjax import config as configs
 from ichjax.console import say
 from ichjax.data import dataset as datasets
-from ichjax.data import label_tables, leaky_split, scan_cache, source, splits
+from ichjax.data import label_tables, leaky_split, scan_cache, splits
 from ichjax.data.subject import Dataset
 from ichjax.errors import InputError
 from ichjax.experiment import seen_scans
 from ichjax.files import CLAIM, CONFIG_FILE, NOTES_FILE, SPLITS_FILE, read_json, write_json, write_text
 from ichjax.native import library
+from ichjax.phantom import store
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "nibabel", "pydicom")
 NOTES_SHOWN = 6  # on the terminal; all are in notes.txt
@@ -50,7 +51,7 @@ class Experiment:
 
 def open_dataset(config: ml_collections.ConfigDict) -> Dataset:
     """The data set that a configuration names; makes the synthetic one if need be."""
-    return datasets.read_dataset(source.dataset_root(config.data.root, **config.phantom, say=say))
+    return datasets.read_dataset(store.dataset_root(config.data.root, **config.phantom, say=say))
 
 
 def open_experiment(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Experiment:
@@ -147,7 +148,7 @@ def on_record(config: ml_collections.ConfigDict, dataset: Dataset) -> dict:
     """config.json: the configuration, and the data set's folder made absolute, so that `report` finds the scans."""
     fields = configs.to_dict(config)
     fields["data"]["root"] = str(dataset.root.resolve())
-    fields["data"]["synthetic"] = source.is_synthetic(dataset.root)
+    fields["data"]["synthetic"] = store.is_synthetic(dataset.root)
     return fields
 
 

@@ -4,10 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from ichjax.data import ct_ich_jpeg, label_tables, phantom
+from ichjax.data import ct_ich_jpeg, label_tables
 from ichjax.data import dataset as datasets
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.errors import InputError
+from ichjax.phantom import dataset as phantoms
 
 HEADER = (
     "PatientNumber,SliceNumber,Intraventricular,Intraparenchymal,Subarachnoid,Epidural,Subdural,No_Hemorrhage,"
@@ -220,8 +221,8 @@ def test_what_the_data_set_must_have(root, gone, message):
 def written(tmp_path_factory):
     """A phantom with a hemorrhage as the writer has it on disk."""
     root = tmp_path_factory.mktemp("jpeg")
-    phantom.write_dataset(root, subjects=1, seed=3, layout="jpeg", workers=1)
-    return root, phantom.make_subject(49, seed=3)
+    phantoms.write_dataset(root, subjects=1, seed=3, layout="jpeg", workers=1)
+    return root, phantoms.make_subject(49, seed=3)
 
 
 def test_a_phantom_comes_back(written):

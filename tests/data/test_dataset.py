@@ -5,23 +5,24 @@ import shutil
 import numpy as np
 import pytest
 
-from ichjax.data import ct_ich_nifti, phantom
+from ichjax.data import ct_ich_nifti
 from ichjax.data import dataset as datasets
 from ichjax.errors import InputError
+from ichjax.phantom import dataset as phantoms
 
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
     """The same two phantoms, with and without a hemorrhage, in each layout; made once, as that takes longest."""
     base = tmp_path_factory.mktemp("sets")
-    made = [phantom.make_subject(number, seed=3) for number in (50, 51)]
-    for layout, writer in phantom.WRITERS.items():
+    made = [phantoms.make_subject(number, seed=3) for number in (50, 51)]
+    for layout, writer in phantoms.WRITERS.items():
         (base / layout).mkdir()
         for subject in made:
             writer.write_scan(base / layout, subject)
         rows = [row for subject in made for row in writer.slice_rows(subject)]
         writer.write_tables(base / layout, rows, [writer.subject_row(s) for s in made], footer="Synthetic data")
-    return {layout: datasets.read_dataset(base / layout) for layout in phantom.WRITERS}
+    return {layout: datasets.read_dataset(base / layout) for layout in phantoms.WRITERS}
 
 
 def test_each_layout_is_recognised_and_holds_the_same_subjects(sets):
@@ -108,5 +109,5 @@ def test_a_data_set_that_is_not_whole_is_answered_by_its_own_layout(tmp_path, fo
 
 def test_an_unknown_layout_of_phantoms_is_refused(tmp_path):
     with pytest.raises(InputError, match="no layout of a data set is called 'png'; expected one of nifti, jpeg, own"):
-        phantom.write_dataset(tmp_path / "x", subjects=1, layout="png")
+        phantoms.write_dataset(tmp_path / "x", subjects=1, layout="png")
     assert not (tmp_path / "x").exists()

@@ -8,10 +8,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ichjax.data import ct_ich_nifti, phantom, scan_cache
+from ichjax.data import ct_ich_nifti, scan_cache
 from ichjax.data import dataset as datasets
 from ichjax.errors import InputError
 from ichjax.files import cache_folder
+from ichjax.phantom import dataset as phantoms
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_a_scan_comes_back_as_it_was_read_the_first_time_and_the_second(subjects
 def phantom_subject(request, tmp_path, monkeypatch):
     """A phantom with a hemorrhage in one of the other layouts, and an empty cache."""
     monkeypatch.setenv("ICHJAX_CACHE", str(tmp_path / "cache"))
-    phantom.write_dataset(tmp_path / "data", subjects=1, seed=3, layout=request.param, workers=1)
+    phantoms.write_dataset(tmp_path / "data", subjects=1, seed=3, layout=request.param, workers=1)
     return datasets.read_dataset(tmp_path / "data").subjects[0]
 
 

@@ -4,8 +4,9 @@ import pytest
 import scipy.ndimage
 from sklearn.calibration import calibration_curve
 
-from ichjax.data import phantom, volume
+from ichjax.data import volume
 from ichjax.metrics import calibration
+from ichjax.phantom import dataset as phantoms
 
 
 def scan(hu, pixel_mm=1.0, hu_range=volume.HU_RANGE):
@@ -68,7 +69,7 @@ def test_eight_bit_release_and_no_bone():
 
 
 def test_holds_the_brain_of_a_phantom():
-    subject = phantom.make_subject(49)
+    subject = phantoms.make_subject(49)
     scanned = volume.from_file_grid(subject.hu, subject.affine, name="phantom")
     inside = calibration.intracranial(scanned)
     brain = (scanned.hu > 5) & (scanned.hu < 80)

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from ichjax.data import phantom_fields as pf
-from ichjax.data import phantom_lesions as pl
-from ichjax.data.phantom_brain import Brain
-from ichjax.data.phantom_head import Head
+from ichjax.phantom import fields as pf
+from ichjax.phantom import lesions as pl
+from ichjax.phantom.brain import Brain
+from ichjax.phantom.head import Head
 
 AIR, SKIN, FAT, MUSCLE = -1000.0, 54.0, -95.0, 56.0
 CSF = 6.0

@@ -7,9 +7,9 @@ from PIL import Image
 
 from ichjax.data.ct_ich_jpeg import BONE_FOLDER, BRAIN_FOLDER, IMAGE_SIDE, JPEG_SCANS
 from ichjax.data.label_tables import JPEG_SLICE_TABLE, JPEG_SUBJECT_TABLE, SUBTYPE_COLUMNS
-from ichjax.data.phantom_write import slice_rows, subject_row, write_csv
 from ichjax.data.volume import BONE_WINDOW_HU, BRAIN_WINDOW_HU
 from ichjax.files import atomic
+from ichjax.phantom.write import slice_rows, subject_row, write_csv
 
 __all__ = ["on_jpeg_grid", "slice_rows", "subject_row", "write_scan", "write_tables"]
 
@@ -23,7 +23,7 @@ def write_scan(root: pathlib.Path, subject) -> None:
 
     Args:
       root: the data set's folder.
-      subject: a `phantom.PhantomSubject`. Its slice distance is lost: images carry none.
+      subject: a `dataset.PhantomSubject`. Its slice distance is lost: images carry none.
     """
     place = root / JPEG_SCANS / f"{subject.number:03d}"
     for window in WINDOWS:

@@ -4,11 +4,13 @@ import dataclasses
 
 import numpy as np
 
-from ichjax.data import phantom_brain, phantom_compose, phantom_head
-from ichjax.data import phantom_fields as pf
-from ichjax.data import phantom_lesions as pl
 from ichjax.data.label_tables import FIRST_NUMBER
-from ichjax.data.phantom_plan import Plan
+from ichjax.phantom import brain as brains
+from ichjax.phantom import compose
+from ichjax.phantom import fields as pf
+from ichjax.phantom import head as heads
+from ichjax.phantom import lesions as pl
+from ichjax.phantom.plan import Plan
 
 METAL_EVERY, METAL_AT = 50, 13  # one subject in fifty carries a clip
 
@@ -53,17 +55,17 @@ def head_in_scanner(
 
 def make_scene(
     rng: np.random.Generator, grid: pf.Grid, plan: Plan, *, sizes: pl.Sizes
-) -> tuple[phantom_compose.Scene, np.ndarray]:
+) -> tuple[compose.Scene, np.ndarray]:
     """(all fields of one subject; on which slices the bone is visibly broken, bool [D])."""
     young = infancy(plan.age_years)
     sizes = dataclasses.replace(sizes, quantile=float(np.interp(plan.size, (0, 1), sizes.quantiles)))
     waves = pf.irregularity(rng, grid)
-    head = phantom_head.make_head(rng, grid, waves, infancy=young)
+    head = heads.make_head(rng, grid, waves, infancy=young)
     side = int(rng.choice([-1, 1]))
     site = pl.site_on_wall(rng, grid, head.wall, low=(25, -62, 2), high=(80, 65, 52), side=side)
     lesions = _pushing_bleeds(rng, grid, head.wall, plan, site=site, side=side, sizes=sizes)
     pushed = pl.mass_effect(grid, lesions).moved(waves)
-    brain = phantom_brain.make_brain(rng, pushed, head.wall, age_years=plan.age_years)
+    brain = brains.make_brain(rng, pushed, head.wall, age_years=plan.age_years)
     if "IVH" in plan.subtypes:
         lesions.append(pl.intraventricular(rng, grid, brain, sizes=sizes, chronic=plan.chronic))
     if "SAH" in plan.subtypes:
@@ -78,11 +80,11 @@ def make_scene(
     infarct = None
     if plan.age_years > 45 and rng.uniform() < 0.25:
         infarct = pl.old_infarct(rng, grid, head.wall, side=-side)
-    scene = phantom_compose.Scene(
+    scene = compose.Scene(
         head=head,
         brain=brain,
         lesions=tuple(lesions),
-        tissue=phantom_compose.Tissue(
+        tissue=compose.Tissue(
             white=27 - 6 * young + rng.normal(0, 0.7),
             gray=35 - 5 * young + rng.normal(0, 0.7),
             table=1550 - 850 * young + rng.normal(0, 80),
@@ -92,7 +94,7 @@ def make_scene(
         texture=pf.noise(rng, grid.shape, grid.step_mm, 3.4),
         broad=pf.noise(rng, grid.shape, grid.step_mm, 12.0),
         back=(grid.y / np.float32(60.0)),
-        suture=phantom_head.sutures(rng, grid, infancy=young),
+        suture=heads.sutures(rng, grid, infancy=young),
         crack=crack,
         swelling=swelling,
         infarct=infarct,
@@ -108,7 +110,7 @@ def _pushing_bleeds(rng: np.random.Generator, grid, wall, plan: Plan, *, site, s
     size = head_scale(plan.age_years)
     on_wall = dataclasses.replace(sizes, extent=sizes.extent * size, depth=sizes.depth * size)
     trauma = plan.fracture or "EDH" in plan.subtypes or plan.age_years < 40
-    above = grid.z - phantom_brain.tent(grid)
+    above = grid.z - brains.tent(grid)
     for name in plan.subtypes:
         here = -side if lesions else side
         if name == "EDH":
@@ -133,7 +135,7 @@ def _clip(rng: np.random.Generator, grid: pf.Grid) -> np.ndarray:
     return field
 
 
-def _blurred_face(grid: pf.Grid, head: phantom_head.Head) -> np.ndarray:
+def _blurred_face(grid: pf.Grid, head: heads.Head) -> np.ndarray:
     """Where the public set hides a face: near the skin in front, below the brow; float32 weight in [0, 1]."""
     weight = pf.inside(grid.y + 66, 10.0) * pf.inside(grid.z - 2, 8.0) * pf.inside(-head.skin - 13, 6.0)
     return weight * pf.inside(3 - head.wall, 4.0)

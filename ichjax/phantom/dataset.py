@@ -14,21 +14,17 @@ import pathlib
 import numpy as np
 import tqdm
 
-from ichjax.data import phantom_lesions as pl
-from ichjax.data import (
-    phantom_plan,
-    phantom_scan,
-    phantom_scene,
-    phantom_write,
-    phantom_write_jpeg,
-    phantom_write_own,
-)
 from ichjax.data.ct_ich_nifti import NIFTI_MASKS
 from ichjax.data.label_tables import FIRST_NUMBER, SUBTYPES
-from ichjax.data.phantom_reader import read_masks
 from ichjax.errors import InputError
+from ichjax.phantom import lesions as pl
+from ichjax.phantom import plan as plans
+from ichjax.phantom import scan as phantom_scan
+from ichjax.phantom import scene as scenes
+from ichjax.phantom import write, write_jpeg, write_own
+from ichjax.phantom.reader import read_masks
 
-WRITERS = {"nifti": phantom_write, "jpeg": phantom_write_jpeg, "own": phantom_write_own}  # by layout
+WRITERS = {"nifti": write, "jpeg": write_jpeg, "own": write_own}  # by layout
 ATTEMPTS = 4  # to draw a subject whose planned bleeds can all be seen
 
 
@@ -65,7 +61,7 @@ PRESETS = {
         slice_mm=5.0,
         top_mm=105.0,
         share=36 / 82,
-        mix=phantom_plan.REAL_MIX,
+        mix=plans.REAL_MIX,
         sizes=pl.Sizes(),
     ),
     "demo": Preset(
@@ -76,7 +72,7 @@ PRESETS = {
         slice_mm=10.0,
         top_mm=84.0,
         share=0.6,
-        mix=phantom_plan.DEMO_MIX,
+        mix=plans.DEMO_MIX,
         sizes=pl.Sizes(extent=1.3, depth=1.1, quantiles=(0.35, 0.85), blood_hu=(57.0, 3.0)),
     ),
 }
@@ -108,14 +104,14 @@ class PhantomSubject:
 def make_subject(number: int, *, seed: int = 0, preset: str = "demo") -> PhantomSubject:
     """Makes one subject; the same arguments give the same bytes."""
     kind = PRESETS[preset]
-    plan = phantom_plan.make_plan(number, seed=seed, share=kind.share, mix=kind.mix)
+    plan = plans.make_plan(number, seed=seed, share=kind.share, mix=kind.mix)
     slices = int(np.interp(plan.length, *zip(*kind.slices, strict=True)))
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([seed, number, attempt])
-        grid = phantom_scene.head_in_scanner(
+        grid = scenes.head_in_scanner(
             rng, plan, slices=slices, slice_mm=kind.slice_mm, top_mm=kind.top_mm, fov_mm=kind.field_of_view_mm
         )
-        scene, broken = phantom_scene.make_scene(rng, grid, plan, sizes=kind.sizes)
+        scene, broken = scenes.make_scene(rng, grid, plan, sizes=kind.sizes)
         clean, shares, cavity_cm2 = phantom_scan.draw(scene, slices, side=kind.side, fov_mm=kind.field_of_view_mm)
         masks, labels = read_masks(rng, shares, kind.field_of_view_mm / kind.side)
         if masks.any(axis=(1, 2, 3)).all():  # every planned bleed is large enough to be seen

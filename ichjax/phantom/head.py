@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
-from ichjax.data import phantom_face
-from ichjax.data import phantom_fields as pf
+from ichjax.phantom import face
+from ichjax.phantom import fields as pf
 
 # The floor of the skull is a height over (x, y): three bowls (frontal, temporal, posterior fossa) whose rims are
 # the sphenoid and petrous ridges. Heights in mm; z = 0 lies at the level of the sella.
@@ -53,20 +53,20 @@ def make_head(rng: np.random.Generator, grid: pf.Grid, waves: np.ndarray, *, inf
     half_axes = rng.normal((67, 82, 84, 72), (1.5, 2, 2, 2))
     wall = to_distance(cavity(rough, half_axes), grid)
     thick = thickness(rng, rough, infancy=infancy)
-    bone, dense = phantom_face.base_bones(rough, infancy=infancy)
+    bone, dense = face.base_bones(rough, infancy=infancy)
     bone = np.maximum(bone, 1.2 - wall)  # never inside the cavity
-    skin = phantom_face.skin_surface(rng, grid, vault(grid, half_axes), wall - thick)
+    skin = face.skin_surface(rng, grid, vault(grid, half_axes), wall - thick)
     return Head(
         wall=wall,
         thickness=thick,
         bone=bone,
         dense=dense,
-        air=phantom_face.air_spaces(rng, rough, infancy=infancy),
+        air=face.air_spaces(rng, rough, infancy=infancy),
         skin=skin,
-        muscle=phantom_face.muscles(rng, grid, wall, thick, skin),
-        globe=(eyes := phantom_face.eyes(rng, grid))[0],
+        muscle=face.muscles(rng, grid, wall, thick, skin),
+        globe=(eyes := face.eyes(rng, grid))[0],
         lens=eyes[1],
-        table=phantom_face.head_holder(rng, grid),
+        table=face.head_holder(rng, grid),
     )
 
 

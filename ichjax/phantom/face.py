@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ichjax.data import phantom_fields as pf
+from ichjax.phantom import fields as pf
 
 SIDES = tuple(np.array([side, 1, 1]) for side in (-1, 1))  # the patient's right and left: factors on (x, y, z)
 

@@ -3,9 +3,9 @@
 import numpy as np
 from scipy import ndimage
 
-from ichjax.data import phantom_compose, phantom_physics
-from ichjax.data import phantom_fields as pf
-from ichjax.data.phantom_compose import FINE
+from ichjax.phantom import compose, physics
+from ichjax.phantom import fields as pf
+from ichjax.phantom.compose import FINE
 
 BLUR_MM = 0.6  # SD of the scanner's in-plane blur
 TAIL, TAIL_MM = 0.10, 1.8  # share and SD of a wider blur, of bone into what lies next to it
@@ -16,18 +16,18 @@ SCANNER_RANGE_HU = (-1024, 3071)  # 12 bits
 ORIENTED, GRAIN = 0.45, 1.03  # shares of the streaked and of the fine noise
 
 
-def draw(scene: phantom_compose.Scene, slices: int, *, side: int, fov_mm: float):
+def draw(scene: compose.Scene, slices: int, *, side: int, fov_mm: float):
     """Draws all slices as they are, before the scanner's physics.
 
     Returns:
       (HU float32 [D, 256, 256]; occupancy of each pixel by each lesion, float32 [L, D, side, side]; area of the
       skull's cavity on each slice, float64 [D], cm2).
     """
-    hu = np.repeat(phantom_compose.background(scene)[np.newaxis], slices, axis=0)
+    hu = np.repeat(compose.background(scene)[np.newaxis], slices, axis=0)
     cavity_cm2 = np.zeros(slices)
     shares = np.zeros((len(scene.lesions), slices, side, side), np.float32)
     for k in range(slices):
-        for i, share in phantom_compose.draw_slice(scene, k, hu[k]).items():
+        for i, share in compose.draw_slice(scene, k, hu[k]).items():
             shares[i, k] = np.clip(_to_side(share, side), 0, 1)
         inner = scene.head.wall[k * pf.SUB : (k + 1) * pf.SUB] < 0
         cavity_cm2[k] = inner.sum() / pf.SUB * (fov_mm / pf.COARSE / 10) ** 2
@@ -36,12 +36,12 @@ def draw(scene: phantom_compose.Scene, slices: int, *, side: int, fov_mm: float)
 
 def scan(rng: np.random.Generator, clean: np.ndarray, cavity_cm2: np.ndarray, *, side: int, fov_mm: float):
     """Adds streaks, cupping, blur and noise to what `draw` drew; int16 [D, side, side]."""
-    coarse = clean.reshape(len(clean), phantom_physics.GRID, 2, phantom_physics.GRID, 2).mean(axis=(2, 4))
-    pixel = fov_mm / phantom_physics.GRID
+    coarse = clean.reshape(len(clean), physics.GRID, 2, physics.GRID, 2).mean(axis=(2, 4))
+    pixel = fov_mm / physics.GRID
     share = np.clip((coarse - 110) / 350, 0, 1)
     density = 1 + np.maximum(coarse, -1000) / 1000
     soft, bone = density * (1 - share), density * share
-    streak, oriented, spread = phantom_physics.scan_errors(rng, soft, bone, pixel, PHOTONS)
+    streak, oriented, spread = physics.scan_errors(rng, soft, bone, pixel, PHOTONS)
     smooth = _cupping(cavity_cm2)[:, None, None] * streak + np.float32(ORIENTED) * oriented
     out = np.empty((len(clean), side, side), np.int16)
     for k in range(len(clean)):
@@ -50,7 +50,7 @@ def scan(rng: np.random.Generator, clean: np.ndarray, cavity_cm2: np.ndarray, *,
         sharp += TAIL * (ndimage.gaussian_filter(tissue, TAIL_MM * FINE / fov_mm, truncate=3.0) - tissue)
         image = _to_side(sharp, side)
         error, sd = _to_side(np.stack([smooth[k], spread[k]]), side)
-        image += error + GRAIN * np.maximum(sd, 0) * phantom_physics.grain(rng, 1, side, fov_mm / side)[0]
+        image += error + GRAIN * np.maximum(sd, 0) * physics.grain(rng, 1, side, fov_mm / side)[0]
         out[k] = np.clip(np.rint(image), *SCANNER_RANGE_HU).astype(np.int16)
     return out
 

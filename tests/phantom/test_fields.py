@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import interpolate
 
-from ichjax.data import phantom_fields as pf
-from ichjax.data import phantom_physics as physics
+from ichjax.phantom import fields as pf
+from ichjax.phantom import physics
 
 FOV_MM = 200.0
 

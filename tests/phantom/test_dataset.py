@@ -7,17 +7,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ichjax.data import (
-    ct_ich_nifti,
-    label_tables,
-    phantom,
-    phantom_plan,
-    phantom_reader,
-)
+from ichjax.data import ct_ich_nifti, label_tables
 from ichjax.data import (
     label_tables as data_label_tables,
 )
 from ichjax.errors import InputError
+from ichjax.phantom import dataset as phantoms
+from ichjax.phantom import plan as phantom_plan
+from ichjax.phantom import reader
 
 NUMBERS = range(49, 52)  # of the written set: with and without a hemorrhage
 
@@ -26,14 +23,14 @@ NUMBERS = range(49, 52)  # of the written set: with and without a hemorrhage
 def written(tmp_path_factory):
     """A demo set of four, made in this process."""
     root = tmp_path_factory.mktemp("phantoms")
-    phantom.write_dataset(root, subjects=len(NUMBERS), seed=3, preset="demo", workers=1)
+    phantoms.write_dataset(root, subjects=len(NUMBERS), seed=3, preset="demo", workers=1)
     return root
 
 
 @pytest.fixture(scope="module")
 def made():
     """The same subjects, as arrays."""
-    return {number: phantom.make_subject(number, seed=3, preset="demo") for number in NUMBERS}
+    return {number: phantoms.make_subject(number, seed=3, preset="demo") for number in NUMBERS}
 
 
 def digests(root):
@@ -43,7 +40,7 @@ def digests(root):
 
 
 def plans(name, count, seed=0):
-    kind = phantom.PRESETS[name]
+    kind = phantoms.PRESETS[name]
     numbers = range(49, 49 + count)
     return [phantom_plan.make_plan(n, seed=seed, share=kind.share, mix=kind.mix) for n in numbers]
 
@@ -98,17 +95,17 @@ class TestSubject:
             assert (subject.hu[0] > -200).sum() > 2 * (subject.hu[-1] > -200).sum()
 
     def test_the_same_arguments_give_the_same_bytes(self, made):
-        again = phantom.make_subject(50, seed=3, preset="demo")
+        again = phantoms.make_subject(50, seed=3, preset="demo")
         for field in ("hu", "mask", "slice_labels", "fracture", "affine"):
             np.testing.assert_array_equal(getattr(again, field), getattr(made[50], field))
 
     def test_numbers_and_seeds_differ(self, made):
-        other = phantom.make_subject(50, seed=4, preset="demo")
+        other = phantoms.make_subject(50, seed=4, preset="demo")
         assert other.hu.shape != made[50].hu.shape or (other.hu != made[50].hu).any()
         assert made[49].hu.shape != made[50].hu.shape or (made[49].hu != made[50].hu).any()
 
     def test_the_hemorrhage_is_the_planned_one_and_lies_in_the_head(self, made):
-        kind = phantom.PRESETS["demo"]
+        kind = phantoms.PRESETS["demo"]
         for number, subject in made.items():
             plan = phantom_plan.make_plan(number, seed=3, share=kind.share, mix=kind.mix)
             found = {
@@ -131,7 +128,7 @@ class TestSubject:
 
 class TestFiles:
     def test_workers_change_nothing(self, written, tmp_path):
-        phantom.write_dataset(tmp_path, subjects=len(NUMBERS), seed=3, preset="demo", workers=2)
+        phantoms.write_dataset(tmp_path, subjects=len(NUMBERS), seed=3, preset="demo", workers=2)
         assert digests(tmp_path) == digests(written)
 
     def test_layout(self, written, made):
@@ -203,9 +200,9 @@ class TestFiles:
 
     def test_bad_requests_name_what_was_expected(self, tmp_path):
         with pytest.raises(InputError, match="expected one of calibrated, demo"):
-            phantom.write_dataset(tmp_path, subjects=1, preset="nice")
+            phantoms.write_dataset(tmp_path, subjects=1, preset="nice")
         with pytest.raises(InputError, match="at least 1"):
-            phantom.write_dataset(tmp_path, subjects=0)
+            phantoms.write_dataset(tmp_path, subjects=0)
 
 
 class TestReader:
@@ -220,7 +217,7 @@ class TestReader:
 
     def test_close_but_not_equal(self):
         truth = self.ball(18)
-        masks, labels = phantom_reader.read_masks(np.random.default_rng(0), truth, 0.8)
+        masks, labels = reader.read_masks(np.random.default_rng(0), truth, 0.8)
         kept = masks[0].any(axis=(1, 2))
         a, b = masks[0][kept], truth[0][kept] >= 0.5
         dice = 2 * (a & b).sum() / (a.sum() + b.sum())
@@ -231,7 +228,7 @@ class TestReader:
         full = (self.ball(18)[0] >= 0.5).any(axis=(1, 2)).sum()
         counts, inner_gaps, inner = [], 0, 0
         for seed in range(40):
-            masks, _ = phantom_reader.read_masks(np.random.default_rng(seed), self.ball(18), 0.8)
+            masks, _ = reader.read_masks(np.random.default_rng(seed), self.ball(18), 0.8)
             drawn = masks[0].any(axis=(1, 2))
             counts.append(drawn.sum())
             first, last = np.flatnonzero(drawn)[[0, -1]]
@@ -241,11 +238,11 @@ class TestReader:
         assert 0.0 < inner_gaps / inner < 0.09
 
     def test_nobody_outlines_a_speck(self):
-        masks, labels = phantom_reader.read_masks(np.random.default_rng(0), self.ball(1.2), 0.8)
+        masks, labels = reader.read_masks(np.random.default_rng(0), self.ball(1.2), 0.8)
         assert not masks.any()
         assert not labels.any()
 
     def test_no_lesions(self):
-        masks, labels = phantom_reader.read_masks(np.random.default_rng(0), np.zeros((0, 4, 32, 32), np.float32), 1.0)
+        masks, labels = reader.read_masks(np.random.default_rng(0), np.zeros((0, 4, 32, 32), np.float32), 1.0)
         assert masks.shape == (0, 4, 32, 32)
         assert labels.shape == (0, 4)

@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ichjax.data import ct_ich_nifti, phantom, phantom_physics
+from ichjax.data import ct_ich_nifti
+from ichjax.phantom import dataset as phantoms
+from ichjax.phantom import physics
 
 pytestmark = pytest.mark.xdist_group("phantom_targets")  # one worker makes and measures the set
 
@@ -32,7 +34,7 @@ REAL_PIXEL_MM = 0.488  # pixels of the scan on which areas were counted
 @pytest.fixture(scope="session")
 def root():
     """Twelve calibrated subjects on disk, made once for all test processes and for all runs with these sources."""
-    sources = sorted(pathlib.Path(phantom.__file__).parent.glob("phantom*.py"))
+    sources = sorted(pathlib.Path(phantoms.__file__).parent.glob("phantom*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     stem = f"ichjax-phantom-targets-{os.getuid()}"
     place = pathlib.Path(tempfile.gettempdir()) / f"{stem}-{digest}"
@@ -42,7 +44,7 @@ def root():
             for old in place.parent.glob(f"{stem}-*"):
                 shutil.rmtree(old, ignore_errors=True)
             aside = place.with_name(f"{stem}-unfinished")
-            phantom.write_dataset(aside, subjects=SUBJECTS, seed=SEED, preset="calibrated", workers=2)
+            phantoms.write_dataset(aside, subjects=SUBJECTS, seed=SEED, preset="calibrated", workers=2)
             aside.rename(place)
     return place
 
@@ -162,7 +164,7 @@ def test_noise(scans, skulls):
 
 def test_noise_power_falls_as_a_scanners_does():
     side, pixel_mm = 256, 0.42
-    grain = phantom_physics.grain(np.random.default_rng(0), 20, side, pixel_mm)
+    grain = physics.grain(np.random.default_rng(0), 20, side, pixel_mm)
     assert grain.std() == pytest.approx(1, abs=0.02)
     power = (np.abs(np.fft.fft2(grain)) ** 2).mean(axis=0)
     f = np.hypot(*np.meshgrid(*[np.fft.fftfreq(side, pixel_mm / 10)] * 2))
@@ -232,9 +234,9 @@ def test_a_threshold_is_neither_hopeless_nor_enough(scans, skulls):
 
 
 def test_a_subject_takes_few_seconds_and_is_the_same_in_any_process(scans):
-    phantom.make_subject(49, seed=SEED, preset="demo")  # builds the projector, once a process
+    phantoms.make_subject(49, seed=SEED, preset="demo")  # builds the projector, once a process
     began = time.process_time()
-    subject = phantom.make_subject(49, seed=SEED, preset="calibrated")
+    subject = phantoms.make_subject(49, seed=SEED, preset="calibrated")
     seconds = time.process_time() - began
     np.testing.assert_array_equal(subject.hu, scans[0].volume.hu)
     # 34 slices in 6 s on a quiet core; beside other work the same instructions take up to half as long again.

@@ -20,7 +20,7 @@ def write_scan(root: pathlib.Path, subject) -> None:
 
     Args:
       root: the data set's folder.
-      subject: a `phantom.PhantomSubject`; one without a hemorrhage gets a mask file too if the set has one for
+      subject: a `dataset.PhantomSubject`; one without a hemorrhage gets a mask file too if the set has one for
         all: here it gets none, as in the real set only subjects with a hemorrhage have masks.
     """
     name = f"{subject.number:03d}.nii"

@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from ichjax.data import phantom_fields as pf
-from ichjax.data.phantom_brain import Brain
-from ichjax.data.phantom_head import Head
+from ichjax.phantom import fields as pf
+from ichjax.phantom.brain import Brain
+from ichjax.phantom.head import Head
 
 FAINTEST_HU = 45.0  # of a bleed that is not chronic: fainter ones no reader would outline
 IVH, IPH, SAH, EDH, SDH = range(5)  # the order of `ct_ich_nifti.SUBTYPES`

@@ -8,13 +8,14 @@ import shutil
 import tempfile
 
 import ichjax
-from ichjax.data import phantom, phantom_write_own
 from ichjax.data.label_tables import JPEG_SUBJECT_TABLE, NIFTI_SUBJECT_TABLE
 from ichjax.files import cache_folder
+from ichjax.phantom import dataset as phantoms
+from ichjax.phantom import write_own
 
 PACKAGE = pathlib.Path(ichjax.__file__).parent
 SYNTHETIC = b"Synthetic data, no patients: ichjax phantoms"
-SAYS_SO = (NIFTI_SUBJECT_TABLE, JPEG_SUBJECT_TABLE, phantom_write_own.README)
+SAYS_SO = (NIFTI_SUBJECT_TABLE, JPEG_SUBJECT_TABLE, write_own.README)
 
 
 def dataset_root(root: str, *, preset: str, subjects: int, seed: int, layout: str = "nifti", say=print) -> pathlib.Path:
@@ -25,7 +26,7 @@ def dataset_root(root: str, *, preset: str, subjects: int, seed: int, layout: st
 
     Args:
       root: `config.data.root`, '' for none.
-      preset, subjects, seed, layout: of the synthetic set, see `phantom.write_dataset`.
+      preset, subjects, seed, layout: of the synthetic set, see `phantoms.write_dataset`.
       say: prints a line.
     """
     if root:
@@ -38,7 +39,7 @@ def dataset_root(root: str, *, preset: str, subjects: int, seed: int, layout: st
         place.parent.mkdir(parents=True, exist_ok=True)
         aside = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=place.parent))
         try:
-            phantom.write_dataset(aside, subjects=subjects, seed=seed, preset=preset, layout=layout)
+            phantoms.write_dataset(aside, subjects=subjects, seed=seed, preset=preset, layout=layout)
             aside.rename(place)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
@@ -70,7 +71,7 @@ def source_digest(package: pathlib.Path = PACKAGE) -> str:
 
 def source_files(package: pathlib.Path = PACKAGE) -> list[pathlib.Path]:
     """The files that `source_digest` reads, sorted."""
-    found, pending = set(), {_file_of(phantom.__name__, package)}
+    found, pending = set(), {_file_of(phantoms.__name__, package)}
     while pending:
         path = pending.pop()
         found.add(path)

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from ichjax.data import phantom_fields as pf
+from ichjax.phantom import fields as pf
 
 SMOOTH_MM = 1.2  # the contour follows no finer detail
 JITTER_MM = 0.6  # SD of its distance from the true edge

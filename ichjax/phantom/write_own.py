@@ -8,7 +8,7 @@ from ichjax.data import nifti
 from ichjax.data import volume as volumes
 from ichjax.data.generic import LABEL_TABLE, OWN_IMAGES, OWN_MASKS
 from ichjax.data.generic_labels import LABEL_COLUMNS
-from ichjax.data.phantom_write import slice_rows, subject_row, write_csv
+from ichjax.phantom.write import slice_rows, subject_row, write_csv
 
 __all__ = ["slice_rows", "subject_row", "write_scan", "write_tables"]
 
@@ -20,7 +20,7 @@ def write_scan(root: pathlib.Path, subject) -> None:
 
     Args:
       root: the data set's folder.
-      subject: a `phantom.PhantomSubject`.
+      subject: a `dataset.PhantomSubject`.
     """
     to_disk = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])  # x left, y back, slices upwards
     name = f"{subject.number:03d}.nii.gz"

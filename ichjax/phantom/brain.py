@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
-from ichjax.data import phantom_fields as pf
+from ichjax.phantom import fields as pf
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""Synthetic head CTs with hemorrhages, and data sets made of them."""
