@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "models": {"native", "ops"},
     "train": {"console", "data", "errors", "files", "hosts", "models", "ops", "xla"},
     "methods": {"console", "data", "errors", "files", "hosts", "models", "ops", "train", "xla"},
-    "evaluate": {"data", "errors", "files", "metrics"},
+    "evaluate": {"data", "errors", "files", "metrics", "report"},
     "hosts": {"errors"},
     "prefetch": set(),
     "walk": set(),
@@ -47,6 +47,7 @@ MAY_IMPORT = {
         "ops",
         "phantom",
         "prefetch",
+        "report",
         "xla",
     },
     "inference": {
@@ -68,6 +69,7 @@ MAY_IMPORT = {
     },
     "metrics": {"data", "errors"},
     "phantom": {"__init__", "data", "errors", "files"},
+    "report": {"data", "errors", "evaluate", "files"},
 }
 
 

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from ichjax.evaluate.panels import BLUE, GRAY, GREEN, INK, RED, chart, name_axes, save
-from ichjax.evaluate.units import MEASURED, Units, units_of
-from ichjax.evaluate.workdir import Run
+from ichjax.report.units import MEASURED, Units, units_of
+from ichjax.report.workdir import Run
 
 SMALL = {"fontsize": 8, "frameon": False, "labelcolor": INK}
 NOTE = {"fontsize": 8, "color": INK}

@@ -14,7 +14,7 @@ from ichjax.data import volume as volumes
 from ichjax.data.subject import Dataset
 from ichjax.data.volume import BRAIN_WINDOW_HU
 from ichjax.errors import InputError
-from ichjax.evaluate.workdir import Run
+from ichjax.report.workdir import Run
 
 BODY_HU = -300  # above this is no air
 MARGIN_PX = 8

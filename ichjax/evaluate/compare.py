@@ -13,10 +13,10 @@ from ichjax.evaluate.compare_figure import Pairs, draw
 from ichjax.evaluate.compare_sides import Side
 from ichjax.evaluate.panels import save
 from ichjax.evaluate.tables import WIDTH, aligned
-from ichjax.evaluate.units import Units, units_of
 from ichjax.files import write_csv, write_json
 from ichjax.metrics import statistics
 from ichjax.metrics.protocol import CONVENTIONS
+from ichjax.report.units import Units, units_of
 
 FILES = ("compare.csv", "compare.json", "compare.png")
 

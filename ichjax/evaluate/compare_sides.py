@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ichjax.errors import InputError
-from ichjax.evaluate.workdir import Run, collapsed_folds, read_run
 from ichjax.files import RESULTS_FILE
+from ichjax.report.workdir import Run, collapsed_folds, read_run
 
 TRUTH_TOLERANCE = 0.01  # of a subject's true volume: runs on other grids round it a little differently
 NAME_LENGTH = 48  # characters of a run's name at most

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from ichjax.data import published
 from ichjax.evaluate import paper_tables
 from ichjax.evaluate.tables import PAPER
-from ichjax.evaluate.workdir import Run
 from ichjax.files import write_csv
 from ichjax.metrics.protocol import CONVENTIONS
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
+from ichjax.report.workdir import Run
 
 
 def write_tables(run: Run) -> list[pathlib.Path]:

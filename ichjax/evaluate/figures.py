@@ -13,7 +13,7 @@ from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.evaluate import cases, sheet
 from ichjax.evaluate.panels import INK, chart, plain, save, white
-from ichjax.evaluate.workdir import choose_subjects, read_run
+from ichjax.report.workdir import choose_subjects, read_run
 
 # Okabe and Ito's palette, in an order whose neighbours differ most; a marker goes with each colour.
 METHOD_STYLES = (("#0072b2", "o"), ("#d55e00", "^"), ("#009e73", "s"), ("#cc79a7", "D"), ("#000000", "v"))

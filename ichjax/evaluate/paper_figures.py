@@ -14,8 +14,8 @@ from ichjax.data.volume import BONE_WINDOW_HU, BRAIN_WINDOW_HU
 from ichjax.errors import InputError
 from ichjax.evaluate import cases, panels, paper_figures_patches
 from ichjax.evaluate.panels import save
-from ichjax.evaluate.workdir import Run
 from ichjax.metrics import overlap
+from ichjax.report.workdir import Run
 
 EACH = 4  # best and worst slices
 

@@ -12,8 +12,8 @@ from ichjax.data import volume as volumes
 from ichjax.data.subject import Dataset
 from ichjax.errors import InputError
 from ichjax.evaluate import cases, panels, sheet
-from ichjax.evaluate.units import units
-from ichjax.evaluate.workdir import Run
+from ichjax.report.units import units
+from ichjax.report.workdir import Run
 
 WITH, WITHOUT = 5, 1  # patches with a hemorrhage, and without
 FULL = 255  # what probability 1 is on disk

@@ -7,21 +7,12 @@ import markupsafe
 
 from ichjax.data import published
 from ichjax.errors import InputError
-from ichjax.evaluate import (
-    cases,
-    outlines,
-    paper_tables,
-    report_blocks,
-    report_paper,
-    report_rows,
-    tables,
-    units,
-    viewer,
-)
-from ichjax.evaluate.workdir import Run, choose_subjects, collapsed_folds, read_run
+from ichjax.evaluate import cases, outlines, paper_tables, report_blocks, report_paper, report_rows, tables, viewer
 from ichjax.files import write_text
 from ichjax.metrics import statistics
 from ichjax.metrics.protocol import CONVENTIONS
+from ichjax.report import units
+from ichjax.report.workdir import Run, choose_subjects, collapsed_folds, read_run
 
 FOLDER = pathlib.Path(__file__).parent
 

@@ -6,7 +6,7 @@ import pathlib
 import jinja2
 
 from ichjax.evaluate import report_rows, tables
-from ichjax.evaluate.workdir import Run
+from ichjax.report.workdir import Run
 
 
 def picture_uri(run: Run, name: str) -> str | None:

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from ichjax.data import published
 from ichjax.evaluate.paper_tables import table6
 from ichjax.evaluate.report_blocks import ENVIRONMENT
-from ichjax.evaluate.units import units_of
-from ichjax.evaluate.workdir import Run
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
+from ichjax.report.units import units_of
+from ichjax.report.workdir import Run
 
 SECTIONS = {
     "paper_tables": "Beside the paper",

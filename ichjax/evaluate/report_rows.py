@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ichjax.data import published
-from ichjax.evaluate.workdir import Run
+from ichjax.report.workdir import Run
 
 
 def group_rows(methods: Mapping[str, Mapping], key: str) -> list[dict]:

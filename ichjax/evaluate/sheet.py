@@ -13,7 +13,7 @@ from matplotlib.patheffects import withStroke
 
 from ichjax.data.volume import Volume
 from ichjax.evaluate import cases, outlines
-from ichjax.evaluate.units import units
+from ichjax.report.units import units
 
 MOST_SLICES = 64
 WIDTH_INCHES = 15.0

@@ -5,9 +5,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from ichjax.data import published
-from ichjax.evaluate.units import IN_WORDS, units_of
-from ichjax.evaluate.workdir import collapsed_folds
 from ichjax.metrics.protocol import CONVENTIONS
+from ichjax.report.units import IN_WORDS, units_of
+from ichjax.report.workdir import collapsed_folds
 
 EMPTY_MASK = "An empty mask"
 PAPER = "Paper"

@@ -12,10 +12,10 @@ from ichjax.data import leaky_split
 from ichjax.data.scan_cache import CachedScan
 from ichjax.data.splits import Fold
 from ichjax.errors import InputError
-from ichjax.evaluate.publish import publish
 from ichjax.experiment import leaky_crossval, scoring, setup, tuning
 from ichjax.files import RESULTS_FILE, claim, read_json, write_json
 from ichjax.methods import base, registry
+from ichjax.report.publish import publish
 
 
 def train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> setup.Experiment:

@@ -17,12 +17,12 @@ from ichjax.data.subject import Subject
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.evaluate import tables
-from ichjax.evaluate.publish import publish
-from ichjax.evaluate.workdir import read_run
 from ichjax.experiment import scoring, setup
 from ichjax.files import CONFIG_FILE, NOTES_FILE, RESULTS_FILE, write_json, write_text
 from ichjax.methods.base import PostProcess, Prediction
 from ichjax.prefetch import one_ahead
+from ichjax.report.publish import publish
+from ichjax.report.workdir import read_run
 
 MAX_MASK_LABELS = 20  # an integer file with more than these is no mask of several labels
 SCALE = 32767  # probabilities pass through int16 on their way to the scan's orientation

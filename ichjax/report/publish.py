@@ -3,7 +3,7 @@
 import pathlib
 
 from ichjax.evaluate import beyond_figures, csv_tables, figures, paper_figures, report, tables
-from ichjax.evaluate.workdir import read_run
+from ichjax.report.workdir import read_run
 
 
 def publish(workdir: pathlib.Path) -> None:

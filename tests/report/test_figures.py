@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from ichjax.data import volume as volumes
-from ichjax.evaluate import cases, figures, outlines, panels, sheet, workdir
+from ichjax.evaluate import cases, figures, outlines, panels, sheet
+from ichjax.report import workdir
 
 
 def pixels(path):

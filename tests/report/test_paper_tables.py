@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from ichjax.data import published
-from ichjax.evaluate import csv_tables, paper_tables, workdir
+from ichjax.evaluate import csv_tables, paper_tables
 from ichjax.metrics.slice_detection import DETECTION_RATES
+from ichjax.report import workdir
 
 
 @pytest.fixture

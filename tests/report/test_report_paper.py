@@ -6,9 +6,10 @@ import markupsafe
 import numpy as np
 import pytest
 
-from ichjax.evaluate import beyond_figures, cases, paper_figures, report_paper, workdir
+from ichjax.evaluate import beyond_figures, cases, paper_figures, report_paper
 from ichjax.metrics.aggregate import beyond
 from ichjax.metrics.per_scan import scan_details
+from ichjax.report import workdir
 from tests.expected import SLICE_RULE_MM2
 
 LAYERS = [

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from ichjax.data import published
-from ichjax.evaluate import cohort, csv_tables, tables, workdir
+from ichjax.evaluate import cohort, csv_tables, tables
 from ichjax.metrics.protocol import CONVENTIONS
+from ichjax.report import workdir
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from ichjax.errors import InputError
-from ichjax.evaluate import cases, report, report_rows, tables, viewer, workdir
+from ichjax.evaluate import cases, report, report_rows, tables, viewer
+from ichjax.report import workdir
 
 
 class Page(html.parser.HTMLParser):

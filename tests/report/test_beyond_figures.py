@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 from sklearn import metrics
 
-from ichjax.evaluate import beyond_figures, panels, workdir
+from ichjax.evaluate import beyond_figures, panels
+from ichjax.report import workdir
 
 
 def detection(positive, scores):

@@ -4,7 +4,8 @@ import shutil
 import pytest
 
 from ichjax.errors import InputError
-from ichjax.evaluate import cases, workdir
+from ichjax.evaluate import cases
+from ichjax.report import workdir
 
 
 def test_reads_methods_and_epochs(made):

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ichjax.data import nifti
-from ichjax.evaluate import cases, outlines, paper_figures, paper_figures_patches, workdir
+from ichjax.evaluate import cases, outlines, paper_figures, paper_figures_patches
 from ichjax.evaluate.paper_figures import Slice
 from ichjax.ops import patches
+from ichjax.report import workdir
 
 FILES = ["figure2_samples.png", "figure_s1_windows.png", "figure5_slices.png", "figure4_patches.png"]
 
