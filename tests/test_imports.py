@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "walk": set(),
     "xla": {"errors"},
     "console": {"hosts"},
-    "cli": {"config", "data", "errors", "evaluate", "experiment", "hosts", "inference", "phantom"},
+    "cli": {"config", "data", "errors", "evaluate", "experiment", "hosts", "inference", "phantom", "report"},
     "dicom": {"__init__", "data", "errors", "walk"},
     "experiment": {
         "__init__",
@@ -69,7 +69,7 @@ MAY_IMPORT = {
     },
     "metrics": {"data", "errors"},
     "phantom": {"__init__", "data", "errors", "files"},
-    "report": {"data", "errors", "evaluate", "files"},
+    "report": {"data", "errors", "evaluate", "files", "metrics"},
 }
 
 

@@ -161,7 +161,7 @@ def evaluate(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -
 
 def compare(arguments: argparse.Namespace, config: None) -> int:
     """Two runs, subject by subject."""
-    from ichjax.evaluate import compare
+    from ichjax.report.compare import compare
 
     print(compare.compare(arguments.run_a, arguments.run_b, arguments.output))
     return 0

@@ -10,11 +10,12 @@ import matplotlib.text
 import numpy as np
 import pytest
 
-from ichjax.evaluate import beyond_figures, cases, compare, csv_tables, report, sheet, tables
+from ichjax.evaluate import beyond_figures, cases, csv_tables, report, sheet, tables
 from ichjax.files import read_json, write_json
 from ichjax.metrics.aggregate import beyond
 from ichjax.metrics.per_scan import scan_details
 from ichjax.report import units, workdir
+from ichjax.report.compare import compare
 from tests.expected import SLICE_RULE_MM2
 
 BARE = re.compile(r"(?<!nominal )\bm(?:L|m2?)\b")

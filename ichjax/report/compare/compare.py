@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ichjax.errors import InputError
-from ichjax.evaluate import compare_sides
-from ichjax.evaluate.compare_figure import Pairs, draw
-from ichjax.evaluate.compare_sides import Side
 from ichjax.evaluate.panels import save
 from ichjax.evaluate.tables import WIDTH, aligned
 from ichjax.files import write_csv, write_json
 from ichjax.metrics import statistics
 from ichjax.metrics.protocol import CONVENTIONS
+from ichjax.report.compare import load
+from ichjax.report.compare.figure import Pairs, draw
+from ichjax.report.compare.load import Side
 from ichjax.report.units import Units, units_of
 
 FILES = ("compare.csv", "compare.json", "compare.png")
@@ -81,15 +81,15 @@ def compare(run_a: pathlib.Path | str, run_b: pathlib.Path | str, output: pathli
 
     Raises:
       InputError: a run cannot be read, no subject is in both, a subject's true volumes differ
-        (`compare_sides.shared_subjects`), or the output folder cannot be written.
+        (`load.shared_subjects`), or the output folder cannot be written.
     """
-    a, b = compare_sides.read_side("A", run_a), compare_sides.read_side("B", run_b)
-    shared = compare_sides.shared_subjects(a, b)
+    a, b = load.read_side("A", run_a), load.read_side("B", run_b)
+    shared = load.shared_subjects(a, b)
     units = units_of(a.run.results, b.run.results)
     pairs = [_pairs(score, a, b, shared, units) for score in COMPARED_SCORES]
     holm = statistics.holm([p.difference["wilcoxon_p"] for p in pairs])
     rows = [Row(*row) for row in zip(COMPARED_SCORES, pairs, holm, strict=True)]
-    notes = compare_sides.notes(a, b, shared)
+    notes = load.notes(a, b, shared)
     lines = [*_heading(a, b, shared), "", *_table(rows), *_words(notes)]
     if output is not None:
         folder = pathlib.Path(output)

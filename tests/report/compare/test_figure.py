@@ -2,8 +2,9 @@ import matplotlib._pylab_helpers
 import numpy as np
 import pytest
 
-from ichjax.evaluate import compare_figure, panels
+from ichjax.evaluate import panels
 from ichjax.metrics import statistics
+from ichjax.report.compare import figure as compare_figure
 
 
 def pairs(a, b, title="Dice", unit="", higher_is_better=True):

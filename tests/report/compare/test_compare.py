@@ -9,8 +9,8 @@ import scipy.stats
 from PIL import Image
 
 from ichjax.errors import InputError
-from ichjax.evaluate import compare, compare_sides
 from ichjax.metrics import statistics
+from ichjax.report.compare import compare, load
 
 
 def row(number, *, dice=None, truth_ml=0.0, predicted_ml=0.0, fold=0, **others):
@@ -254,8 +254,8 @@ def test_folders_that_are_not_runs_or_cannot_be_written(tmp_path):
 
 def test_long_and_odd_names(tmp_path):
     folder = write_run(tmp_path / ("long-$x^2$-" + "y" * 90 + "\x1b[31m-end"), cohort())
-    name = compare_sides.read_side("A", folder).name
-    assert len(name) <= compare_sides.NAME_LENGTH
+    name = load.read_side("A", folder).name
+    assert len(name) <= load.NAME_LENGTH
     assert name.isprintable()
     assert name.startswith("U-Net, long-$x^2$-")
     assert name.endswith("-end")

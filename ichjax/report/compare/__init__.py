@@ -1,0 +1,1 @@
+"""Comparison of two runs, subject by subject."""
