@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import launch
-from ichjax.evaluate import figures
+from ichjax.report.figures import run as run_figures
 
 pytestmark = pytest.mark.xdist_group("predict")  # one trained run for all
 SECRETS = ("DOEJANE", "PID-90210", "19501231", "Saint Elsewhere", "1.2.3.4.5.6.7.8.9.4711", "DRWHO")
@@ -20,13 +20,13 @@ SECRETS = ("DOEJANE", "PID-90210", "19501231", "Saint Elsewhere", "1.2.3.4.5.6.7
 @pytest.fixture
 def spied(monkeypatch):
     """Titles that were drawn: text in pixels cannot be searched."""
-    titles, draw = [], figures.overlay_sheet
+    titles, draw = [], run_figures.overlay_sheet
 
     def spy(*args, **kwargs):
         titles.append(kwargs["title"])
         draw(*args, **kwargs)
 
-    monkeypatch.setattr(figures, "overlay_sheet", spy)
+    monkeypatch.setattr(run_figures, "overlay_sheet", spy)
     return titles
 
 

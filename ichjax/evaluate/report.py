@@ -7,11 +7,13 @@ import markupsafe
 
 from ichjax.data import published
 from ichjax.errors import InputError
-from ichjax.evaluate import cases, outlines, paper_tables, report_blocks, report_paper, report_rows, tables, viewer
+from ichjax.evaluate import paper_tables, report_blocks, report_paper, report_rows, tables, viewer
 from ichjax.files import write_text
 from ichjax.metrics import statistics
 from ichjax.metrics.protocol import CONVENTIONS
 from ichjax.report import units
+from ichjax.report.figures import case as cases
+from ichjax.report.figures import contours
 from ichjax.report.workdir import Run, choose_subjects, collapsed_folds, read_run
 
 FOLDER = pathlib.Path(__file__).parent
@@ -41,7 +43,7 @@ def render(run: Run) -> str:
         synthetic=run.config.get("data", {}).get("synthetic"),
         css=_verbatim("report.css"),
         script=_verbatim("report.js"),
-        colors={"truth": outlines.TRUTH_COLOR, "prediction": outlines.PREDICTION_COLOR},
+        colors={"truth": contours.TRUTH_COLOR, "prediction": contours.PREDICTION_COLOR},
         conventions=CONVENTIONS,
         columns=tables.SUMMARY_COLUMNS,
         marks=tables.footnotes(),

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ichjax.evaluate import cases, outlines
 from ichjax.metrics import overlap, statistics
+from ichjax.report.figures import case as cases
+from ichjax.report.figures import contours
 
 LARGEST_BYTES = 9_000_000  # of all images together, encoded
 QUALITIES = (85, 75, 60, 45, 30)  # of the JPEGs, the first that fits
@@ -68,8 +69,8 @@ def viewer(case: cases.Case, *, why: str, quality: int = QUALITIES[0]) -> dict:
         "slices": [
             {
                 "image": cases.encode(gray[d], quality=quality),
-                "truth": outlines.svg_path(case.truth[d][box]),
-                "prediction": outlines.svg_path(case.prediction[d][box]),
+                "truth": contours.svg_path(case.truth[d][box]),
+                "prediction": contours.svg_path(case.prediction[d][box]),
                 "truth_ml": float(truth_ml[d]),
                 "predicted_ml": float(predicted_ml[d]),
                 "dice": statistics.or_none(dice[d]),

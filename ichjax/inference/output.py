@@ -14,11 +14,11 @@ from ichjax.data import volume as volumes
 from ichjax.data.volume import Volume
 from ichjax.dicom import segmentation as dicom_seg
 from ichjax.errors import InputError
-from ichjax.evaluate import figures
 from ichjax.files import atomic, read_json, write_json
 from ichjax.inference import worklist
 from ichjax.inference.discover import PREDICTION_FILE, Source
 from ichjax.inference.model import Found, TrainedRun
+from ichjax.report.figures import run as run_figures
 
 SEGMENTATIONS = "dicom_seg"  # a folder of its own in the output: what is in it names the patient
 MASK, SCAN, PROBABILITY, OVERLAY = "mask.nii.gz", "scan.nii.gz", "probability.nii.gz", "overlay.png"
@@ -124,7 +124,9 @@ def write(
         if straight.in_words(volume) != "exact":
             _write_world(aside, volume, found.mask)
         name = folder.name.encode("latin-1", "replace").decode("latin-1")  # the figure's font holds no more for certain
-        figures.overlay_sheet(aside / OVERLAY, volume, found.mask, title=f"{name}: {row['volume_ml']:.2f} mL predicted")
+        run_figures.overlay_sheet(
+            aside / OVERLAY, volume, found.mask, title=f"{name}: {row['volume_ml']:.2f} mL predicted"
+        )
         row["seconds"] = round(seconds(), 2)
         write_json(aside / PREDICTION_FILE, row)
         if "dicom_seg" not in row:

@@ -2,7 +2,10 @@
 
 import pathlib
 
-from ichjax.evaluate import beyond_figures, csv_tables, figures, paper_figures, report, tables
+from ichjax.evaluate import csv_tables, report, tables
+from ichjax.report.figures import beyond as beyond_figures
+from ichjax.report.figures import paper as paper_figures
+from ichjax.report.figures import run as run_figures
 from ichjax.report.workdir import read_run
 
 
@@ -14,7 +17,7 @@ def publish(workdir: pathlib.Path) -> None:
     """
     run = read_run(workdir)
     csv_tables.write_tables(run)
-    figures.write_figures(workdir)
+    run_figures.write_figures(workdir)
     paper_figures.write_paper_figures(run)
     beyond_figures.write_beyond_figures(run)
     path = report.write_report(workdir)

@@ -211,7 +211,7 @@ def test_a_segmentation_of_another_patient_never_stays(command, ct_series, tmp_p
 
 def test_what_nobody_foresaw_costs_one_scan_and_a_full_disk_all(command, tiny_root, monkeypatch):
     scans = [tiny_root / "ct_scans" / f"{number:03d}.nii" for number in (49, 50, 52)]
-    draw, draws = outputs.figures.overlay_sheet, []
+    draw, draws = outputs.run_figures.overlay_sheet, []
 
     def fails(error, *args, **kwargs):
         draws.append(args)
@@ -220,7 +220,7 @@ def test_what_nobody_foresaw_costs_one_scan_and_a_full_disk_all(command, tiny_ro
         draw(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(outputs.figures, "overlay_sheet", functools.partial(fails, MemoryError()))
+        patch.setattr(outputs.run_figures, "overlay_sheet", functools.partial(fails, MemoryError()))
         status, said, output = command(*scans)
     assert status == 2
     assert "050.nii: cannot be written (MemoryError), in a way that nobody foresaw" in said
@@ -229,7 +229,7 @@ def test_what_nobody_foresaw_costs_one_scan_and_a_full_disk_all(command, tiny_ro
     draws.clear()
     with monkeypatch.context() as patch:
         full = OSError(errno.ENOSPC, "No space left on device", "the disk")
-        patch.setattr(outputs.figures, "overlay_sheet", functools.partial(fails, full))
+        patch.setattr(outputs.run_figures, "overlay_sheet", functools.partial(fails, full))
         status, said, _ = command(*scans, options=["--overwrite"])
     assert status == 2
     assert "the disk: No space left on device" in said
@@ -254,7 +254,7 @@ def test_interrupted_while_writing_nothing_half_is_left(command, tiny_root, tmp_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(outputs.figures, "overlay_sheet", interrupted)
+        patch.setattr(outputs.run_figures, "overlay_sheet", interrupted)
         status, _, output = command(scan)
     assert status == 130
     assert [path.name for path in output.iterdir() if path.is_dir()] == []

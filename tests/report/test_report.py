@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from ichjax.errors import InputError
-from ichjax.evaluate import cases, report, report_rows, tables, viewer
+from ichjax.evaluate import report, report_rows, tables, viewer
 from ichjax.report import workdir
+from ichjax.report.figures import case as cases
 
 
 class Page(html.parser.HTMLParser):

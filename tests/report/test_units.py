@@ -10,12 +10,15 @@ import matplotlib.text
 import numpy as np
 import pytest
 
-from ichjax.evaluate import beyond_figures, cases, csv_tables, report, sheet, tables
+from ichjax.evaluate import csv_tables, report, tables
 from ichjax.files import read_json, write_json
 from ichjax.metrics.aggregate import beyond
 from ichjax.metrics.per_scan import scan_details
 from ichjax.report import units, workdir
 from ichjax.report.compare import compare
+from ichjax.report.figures import beyond as beyond_figures
+from ichjax.report.figures import case as cases
+from ichjax.report.figures import contact_sheet
 from tests.expected import SLICE_RULE_MM2
 
 BARE = re.compile(r"(?<!nominal )\bm(?:L|m2?)\b")
@@ -77,7 +80,7 @@ def test_on_the_scale_bar(nominal):
     case = cases.load_case(nominal, cases.open_dataset(nominal), 49)
     said = {}
     for flag in (False, True):
-        figure = sheet.draw(dataclasses.replace(case.volume, nominal_spacing=flag), case.prediction)
+        figure = contact_sheet.draw(dataclasses.replace(case.volume, nominal_spacing=flag), case.prediction)
         said[flag] = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
     assert "50 mm" in said[False]
     assert "50 nominal mm" in said[True]

@@ -4,8 +4,8 @@ import shutil
 import pytest
 
 from ichjax.errors import InputError
-from ichjax.evaluate import cases
 from ichjax.report import workdir
+from ichjax.report.figures import case as cases
 
 
 def test_reads_methods_and_epochs(made):

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ichjax.evaluate.panels import BLUE, GRAY, GRID_GRAY, INK, RED, plain, white
+from ichjax.report.figures.style import BLUE, GRAY, GRID_GRAY, INK, RED, plain, white
 
 # Okabe and Ito's palette, a marker with each: (what it means, colour, marker).
 B_BETTER = ("B is better", BLUE, "o")

@@ -2,9 +2,9 @@ import matplotlib._pylab_helpers
 import numpy as np
 import pytest
 
-from ichjax.evaluate import panels
 from ichjax.metrics import statistics
 from ichjax.report.compare import figure as compare_figure
+from ichjax.report.figures import style as figure_style
 
 
 def pairs(a, b, title="Dice", unit="", higher_is_better=True):
@@ -94,10 +94,10 @@ def test_scores_without_a_pair_are_left_out():
 
 def test_all_equal_and_all_zero():
     for value in (0.0, 0.4):
-        panels.png(compare_figure.draw([pairs(np.full(9, value), np.full(9, value), unit="mL")], "a", "b"))
+        figure_style.png(compare_figure.draw([pairs(np.full(9, value), np.full(9, value), unit="mL")], "a", "b"))
 
 
 def test_the_same_pairs_give_the_same_bytes_and_leave_no_window():
-    one, two = (panels.png(compare_figure.draw([pairs(*many(9))], "a", "b")) for _ in range(2))
+    one, two = (figure_style.png(compare_figure.draw([pairs(*many(9))], "a", "b")) for _ in range(2))
     assert one == two
     assert not matplotlib._pylab_helpers.Gcf.get_all_fig_managers()

@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from ichjax.data.volume import Volume
-from ichjax.evaluate import cases, outlines
+from ichjax.report.figures import case as cases
+from ichjax.report.figures import contours
 from ichjax.report.units import units
 
 MOST_SLICES = 64
@@ -22,8 +23,8 @@ GAP_PX = 2  # black, between neighbours
 BACKGROUND, LIGHT_INK, DIM_INK = "#0b0d10", "#e8ecf0", "#a9b3bd"
 LABEL = {"fontsize": 8, "color": LIGHT_INK, "path_effects": [withStroke(linewidth=1.5, foreground=BACKGROUND)]}
 STYLES = {
-    "truth": (outlines.TRUTH_COLOR, "solid"),
-    "prediction": (outlines.PREDICTION_COLOR, (0, (3.0, 1.6))),
+    "truth": (contours.TRUTH_COLOR, "solid"),
+    "prediction": (contours.PREDICTION_COLOR, (0, (3.0, 1.6))),
 }
 
 
@@ -125,13 +126,13 @@ def draw_outline(axes, mask: np.ndarray, x: int, y: int, name: str, *, width_poi
       name: a key of `STYLES`.
       width_points: of the line.
     """
-    loops = [loop + np.array([x, y]) for loop in outlines.trace(mask)]
+    loops = [loop + np.array([x, y]) for loop in contours.trace(mask)]
     if not loops:
         return
     color, dashes = STYLES[name]
-    for width, edge, style in ((width_points + 1.0, outlines.CASING_COLOR, "solid"), (width_points, color, dashes)):
+    for width, edge, style in ((width_points + 1.0, contours.CASING_COLOR, "solid"), (width_points, color, dashes)):
         # The casing of the prediction would hide the truth below it.
-        if edge == outlines.CASING_COLOR and name == "prediction":
+        if edge == contours.CASING_COLOR and name == "prediction":
             continue
         axes.add_collection(
             PolyCollection(loops, facecolors="none", edgecolors=edge, linewidths=width, linestyles=[style])

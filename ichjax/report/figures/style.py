@@ -10,8 +10,8 @@ import PIL.Image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ichjax.evaluate import sheet
 from ichjax.files import atomic
+from ichjax.report.figures import contact_sheet
 
 INK, GRID_GRAY = "#1d2733", "#d9dde2"
 POINTS_A_LETTER = 4.2  # of a caption, on average
@@ -74,7 +74,7 @@ def name_axes(axes, x: str, y: str, title: str = "") -> None:
 def board(rows: int, columns: int, *, cell_inches: tuple[float, float]) -> tuple[Figure, np.ndarray]:
     """A black figure with rows x columns of axes for slices, (width, height) each, and room for a line below."""
     width, height = columns * cell_inches[0], rows * cell_inches[1] + 0.4
-    figure = Figure(figsize=(width, height), facecolor=sheet.BACKGROUND, layout="constrained")
+    figure = Figure(figsize=(width, height), facecolor=contact_sheet.BACKGROUND, layout="constrained")
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.04, h_pad=0.06, rect=(0, 0.36 / height, 1, 1 - 0.36 / height))
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -110,15 +110,17 @@ def show_slice(
                         interpolation="nearest", extent=(0, width, height, 0))  # fmt: skip
     axes.set_anchor("N")  # titles of a row in one line, whatever the slices' proportions
     for name, mask in (masks or {}).items():
-        sheet.draw_outline(axes, mask, 0, 0, name, width_points=1.3)
+        contact_sheet.draw_outline(axes, mask, 0, 0, name, width_points=1.3)
     if title:
-        axes.set_title(title, fontsize=9, color=sheet.LIGHT_INK, parse_math=False)
+        axes.set_title(title, fontsize=9, color=contact_sheet.LIGHT_INK, parse_math=False)
     return shown
 
 
 def say_missing(axes, text: str) -> None:
     """Writes into an empty panel why it is empty."""
-    axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=9, color=sheet.DIM_INK, transform=axes.transAxes)
+    axes.text(
+        0.5, 0.5, text, ha="center", va="center", fontsize=9, color=contact_sheet.DIM_INK, transform=axes.transAxes
+    )
 
 
 def caption(figure: Figure, text: str, names: Sequence[str] = ()) -> None:
@@ -126,6 +128,6 @@ def caption(figure: Figure, text: str, names: Sequence[str] = ()) -> None:
     tall = figure.get_figheight()
     room = 72 * figure.get_figwidth() - 100 * len(names)  # points left of the legend
     text = textwrap.fill(text, max(24, int(room / POINTS_A_LETTER)))
-    figure.text(0.01, 0.2 / tall, text, va="center", fontsize=8, color=sheet.LIGHT_INK, parse_math=False)
+    figure.text(0.01, 0.2 / tall, text, va="center", fontsize=8, color=contact_sheet.LIGHT_INK, parse_math=False)
     if names:
-        sheet.legend(figure, names, height=0.2 / tall, fontsize=8).set_in_layout(False)
+        contact_sheet.legend(figure, names, height=0.2 / tall, fontsize=8).set_in_layout(False)

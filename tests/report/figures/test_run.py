@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 
 from ichjax.data import volume as volumes
-from ichjax.evaluate import cases, figures, outlines, panels, sheet
 from ichjax.report import workdir
+from ichjax.report.figures import case as cases
+from ichjax.report.figures import contact_sheet, contours, style
+from ichjax.report.figures import run as run_figures
 
 
 def pixels(path):
@@ -37,9 +39,9 @@ def test_a_sheet_shows_truth_and_prediction(case, tmp_path):
         ("none", empty, None),
     ):
         path = tmp_path / f"{name}.png"
-        figures.overlay_sheet(path, case.volume, prediction.astype(np.uint8), truth, title="x $y$ <z>")
+        run_figures.overlay_sheet(path, case.volume, prediction.astype(np.uint8), truth, title="x $y$ <z>")
         image = pixels(path)
-        counts[name] = [count(image, color) for color in (outlines.TRUTH_COLOR, outlines.PREDICTION_COLOR)]
+        counts[name] = [count(image, color) for color in (contours.TRUTH_COLOR, contours.PREDICTION_COLOR)]
     assert counts["both"][0] > counts["blank"][0] + 50  # more than the line in the legend
     assert counts["alone"][0] == 0
     assert counts["alone"][1] > counts["none"][1] + 50
@@ -48,14 +50,14 @@ def test_a_sheet_shows_truth_and_prediction(case, tmp_path):
 
 def test_a_mask_on_another_grid_is_refused(case, tmp_path):
     with pytest.raises(ValueError, match="prediction of shape"):
-        figures.overlay_sheet(tmp_path / "x.png", case.volume, case.prediction[:-1])
+        run_figures.overlay_sheet(tmp_path / "x.png", case.volume, case.prediction[:-1])
     assert not list(tmp_path.iterdir())
 
 
 def test_a_scan_of_one_slice(tmp_path):
     hu = np.full((4, 6, 1), 40, np.int16)
     scan = volumes.from_file_grid(hu, np.diag([-1.0, -1.0, 5.0, 1.0]), name="one")
-    figures.overlay_sheet(tmp_path / "one.png", scan, np.zeros(scan.shape, bool))
+    run_figures.overlay_sheet(tmp_path / "one.png", scan, np.zeros(scan.shape, bool))
     assert pixels(tmp_path / "one.png").size
 
 
@@ -63,17 +65,17 @@ def test_many_slices_are_thinned_but_keep_the_largest_prediction():
     prediction = np.zeros((300, 4, 4), bool)
     prediction[122:125, 0] = True
     prediction[123] = True
-    shown = sheet.choose_slices(prediction)
-    assert len(shown) <= sheet.MOST_SLICES
+    shown = contact_sheet.choose_slices(prediction)
+    assert len(shown) <= contact_sheet.MOST_SLICES
     assert {0, 122, 123, 124, 299} <= set(shown.tolist())
     assert (np.diff(shown) > 0).all()
-    assert (sheet.choose_slices(prediction[:40]) == np.arange(40)).all()
-    assert "64 of 300 slices" in sheet.caption(64, 300)
+    assert (contact_sheet.choose_slices(prediction[:40]) == np.arange(40)).all()
+    assert "64 of 300 slices" in contact_sheet.caption(64, 300)
 
 
 @pytest.mark.parametrize("slices", range(1, 65))
 def test_columns_hold_all_slices_about_wider_than_high(slices):
-    columns = sheet.choose_columns(slices)
+    columns = contact_sheet.choose_columns(slices)
     rows = -(-slices // columns)
     assert rows * columns >= slices
     assert rows <= columns + 1
@@ -96,7 +98,7 @@ def test_body_box_keeps_masks_in():
 
 
 def test_write_figures(made):
-    written = figures.write_figures(made.workdir)
+    written = run_figures.write_figures(made.workdir)
     names = {path.name for path in written}
     assert {"curves.png", "dice_by_subject.png", "overlay_049.png", "overlay_051.png", "overlay_052.png"} <= names
     assert all(path.parent == made.workdir / "figures" for path in written)
@@ -106,17 +108,17 @@ def test_write_figures(made):
 def test_write_figures_without_the_data(made, tmp_path, caplog):
     copy = tmp_path / "run"
     shutil.copytree(made.workdir, copy, ignore=shutil.ignore_patterns("config.json", "fold_*", "figures"))
-    assert [path.name for path in figures.write_figures(copy)] == ["dice_by_subject.png"]
+    assert [path.name for path in run_figures.write_figures(copy)] == ["dice_by_subject.png"]
     assert "no sheets" in caplog.text
 
 
 def test_figures_of_next_to_nothing(made):
-    panels.png(figures.curves({0: [{"epoch": 1, "loss": None}]}))
+    style.png(run_figures.curves({0: [{"epoch": 1, "loss": None}]}))
     nothing = {**made.results, "subjects": [s for s in made.results["subjects"] if s["dice"] is None]}
     nothing["conventions"] = {"paper": {"dice": {"mean": None}}}
-    assert Image.open(io.BytesIO(panels.png(figures.dice_by_subject({"None": nothing})))).size
+    assert Image.open(io.BytesIO(style.png(run_figures.dice_by_subject({"None": nothing})))).size
 
 
 def test_the_same_figure_is_the_same_bytes(made):
     run = workdir.read_run(made.workdir)
-    assert panels.png(figures.curves(run.metrics)) == panels.png(figures.curves(run.metrics))
+    assert style.png(run_figures.curves(run.metrics)) == style.png(run_figures.curves(run.metrics))

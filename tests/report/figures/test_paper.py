@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ichjax.data import nifti
-from ichjax.evaluate import cases, outlines, paper_figures, paper_figures_patches
-from ichjax.evaluate.paper_figures import Slice
 from ichjax.ops import patches
 from ichjax.report import workdir
+from ichjax.report.figures import case as cases
+from ichjax.report.figures import contours
+from ichjax.report.figures import paper as paper_figures
+from ichjax.report.figures import patches as patch_figures
+from ichjax.report.figures.paper import Slice
 
 FILES = ["figure2_samples.png", "figure_s1_windows.png", "figure5_slices.png", "figure4_patches.png"]
 
@@ -46,9 +49,9 @@ def test_the_figures_are_written(run):
     assert [p.name for p in written] == FILES
     samples, windows, extremes, shown_patches = written
     # The legend alone has fewer than 200 pixels of a line.
-    assert all(count(p, outlines.TRUTH_COLOR) > 400 for p in (samples, extremes, shown_patches))
-    assert count(windows, outlines.TRUTH_COLOR) == 0
-    assert count(extremes, outlines.PREDICTION_COLOR) > 200
+    assert all(count(p, contours.TRUTH_COLOR) > 400 for p in (samples, extremes, shown_patches))
+    assert count(windows, contours.TRUTH_COLOR) == 0
+    assert count(extremes, contours.PREDICTION_COLOR) > 200
 
 
 def test_the_survey_is_every_slice_with_a_hemorrhage(run, made):
@@ -137,13 +140,13 @@ def test_absent_subtypes_are_said_in_their_panels(run):
 def test_patches_on_the_scans_own_grid_are_the_networks():
     pixels = np.arange(24 * 32).reshape(24, 32)
     cut = np.asarray(patches.extract(pixels[None], side=8, stride=4)).reshape(-1, 8, 8)
-    boxes = paper_figures_patches.patch_boxes((24, 32), grid_side=0, border=0, side=8, stride=4)
+    boxes = patch_figures.patch_boxes((24, 32), grid_side=0, border=0, side=8, stride=4)
     np.testing.assert_array_equal(np.stack([pixels[b] for b in boxes]), cut)
 
 
 def test_patches_of_the_papers_grid_on_512_pixels():
     # 650 pixels less 5 at each border over 512: 49 patches of 126 pixels, the first from 5 * 512 / 650 = 3.94 on.
-    boxes = paper_figures_patches.patch_boxes((512, 512), grid_side=640, border=5, side=160, stride=80)
+    boxes = patch_figures.patch_boxes((512, 512), grid_side=640, border=5, side=160, stride=80)
     assert len(boxes) == 49
     assert boxes[0][0] == slice(4, 130)
     assert boxes[-1][1] == slice(382, 508)

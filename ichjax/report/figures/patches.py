@@ -11,7 +11,8 @@ from ichjax.data import nifti
 from ichjax.data import volume as volumes
 from ichjax.data.subject import Dataset
 from ichjax.errors import InputError
-from ichjax.evaluate import cases, panels, sheet
+from ichjax.report.figures import case as cases
+from ichjax.report.figures import contact_sheet, style
 from ichjax.report.units import units
 from ichjax.report.workdir import Run
 
@@ -49,7 +50,7 @@ def draw(run: Run, dataset: Dataset, slices: Sequence) -> Figure | None:
     Args:
       run: a finished run.
       dataset: its scans.
-      slices: `paper_figures.Slice` of every slice with a hemorrhage.
+      slices: `paper.Slice` of every slice with a hemorrhage.
     """
     if not run.results.get("layers"):
         return None
@@ -134,20 +135,18 @@ def draw_patches(patches: Sequence[Patch]) -> Figure:
     Args:
       patches: at least one.
     """
-    figure, grid = panels.board(3, len(patches), cell_inches=(2.1, 2.2))
+    figure, grid = style.board(3, len(patches), cell_inches=(2.1, 2.2))
     for p, (plain, outlined, coloured) in zip(patches, grid.T, strict=True):
         gray = cases.brain_window(p.hu)
         area_mm2 = p.truth.sum() * p.pixel_mm[0] * p.pixel_mm[1]
         what = f"{area_mm2:.0f} {units(p.nominal_spacing).mm2}" if p.truth.any() else "no hemorrhage"
-        panels.show_slice(plain, gray, p.pixel_mm, title=f"Subject {p.subject}, slice {p.index + 1}\n{what}")
-        panels.show_slice(outlined, gray, p.pixel_mm, {"truth": p.truth})
-        image = panels.show_slice(
-            coloured, p.probability, p.pixel_mm, {"truth": p.truth}, cmap="inferno", limits=(0, 1)
-        )
+        style.show_slice(plain, gray, p.pixel_mm, title=f"Subject {p.subject}, slice {p.index + 1}\n{what}")
+        style.show_slice(outlined, gray, p.pixel_mm, {"truth": p.truth})
+        image = style.show_slice(coloured, p.probability, p.pixel_mm, {"truth": p.truth}, cmap="inferno", limits=(0, 1))
     bar = figure.colorbar(image, ax=list(grid[2]), shrink=0.9, pad=0.01, aspect=14)
-    bar.set_label("probability", color=sheet.LIGHT_INK, fontsize=8)
-    bar.ax.tick_params(colors=sheet.LIGHT_INK, labelsize=8)
-    bar.outline.set_edgecolor(sheet.DIM_INK)
+    bar.set_label("probability", color=contact_sheet.LIGHT_INK, fontsize=8)
+    bar.ax.tick_params(colors=contact_sheet.LIGHT_INK, labelsize=8)
+    bar.outline.set_edgecolor(contact_sheet.DIM_INK)
     text = "Patches as the network takes them, brain window; below, the raw probability. Research use only."
-    panels.caption(figure, text, ["truth"])
+    style.caption(figure, text, ["truth"])
     return figure

@@ -11,8 +11,9 @@ from matplotlib.ticker import MaxNLocator
 
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
-from ichjax.evaluate import cases, sheet
-from ichjax.evaluate.panels import INK, chart, plain, save, white
+from ichjax.report.figures import case as cases
+from ichjax.report.figures import contact_sheet
+from ichjax.report.figures.style import INK, chart, plain, save, white
 from ichjax.report.workdir import choose_subjects, read_run
 
 # Okabe and Ito's palette, in an order whose neighbours differ most; a marker goes with each colour.
@@ -117,7 +118,7 @@ def overlay_sheet(
     Raises:
       ValueError: a mask does not lie on the scan.
     """
-    save(sheet.draw(volume, prediction_mask, truth=truth, title=title), path)
+    save(contact_sheet.draw(volume, prediction_mask, truth=truth, title=title), path)
 
 
 def write_figures(workdir: pathlib.Path | str) -> list[pathlib.Path]:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from ichjax.evaluate.panels import BLUE, GRAY, GREEN, INK, RED, chart, name_axes, save
+from ichjax.report.figures.style import BLUE, GRAY, GREEN, INK, RED, chart, name_axes, save
 from ichjax.report.units import MEASURED, Units, units_of
 from ichjax.report.workdir import Run
 

@@ -12,9 +12,11 @@ from ichjax.data.label_tables import SUBTYPES
 from ichjax.data.subject import Dataset, file_order, labels_on_slices
 from ichjax.data.volume import BONE_WINDOW_HU, BRAIN_WINDOW_HU
 from ichjax.errors import InputError
-from ichjax.evaluate import cases, panels, paper_figures_patches
-from ichjax.evaluate.panels import save
 from ichjax.metrics import overlap
+from ichjax.report.figures import case as cases
+from ichjax.report.figures import patches as patch_figures
+from ichjax.report.figures import style
+from ichjax.report.figures.style import save
 from ichjax.report.workdir import Run
 
 EACH = 4  # best and worst slices
@@ -68,7 +70,7 @@ def write_paper_figures(run: Run) -> list[pathlib.Path]:
         save(draw_windows(largest, shown), folder / "figure_s1_windows.png"),
         save(draw_extremes(worst, best, shown), folder / "figure5_slices.png"),
     ]
-    patches = paper_figures_patches.draw(run, dataset, slices)
+    patches = patch_figures.draw(run, dataset, slices)
     return written + ([save(patches, folder / "figure4_patches.png")] if patches is not None else [])
 
 
@@ -157,18 +159,18 @@ def _cell(views: Sequence[View], width: float) -> tuple[float, float]:
 def draw_samples(samples: dict[str, Slice | None], shown: dict[tuple[int, int], View]) -> Figure:
     """Figure 2: a column a sub-type, the plain slice above the one with the truth's outline."""
     views = [_of(s, shown) for s in samples.values() if s] or list(shown.values())
-    figure, grid = panels.board(2, len(samples), cell_inches=_cell(views, 2.5))
+    figure, grid = style.board(2, len(samples), cell_inches=_cell(views, 2.5))
     for (name, s), (plain, outlined) in zip(samples.items(), grid.T, strict=True):
         if s is None:
             plain.set_title(name, fontsize=9, color="#e8ecf0")
-            panels.say_missing(plain, f"no slice with {name}\nin this data set")
+            style.say_missing(plain, f"no slice with {name}\nin this data set")
             continue
         view = _of(s, shown)
         gray = cases.brain_window(view.hu)
         title = f"{', '.join(s.subtypes)}: subject {s.subject}, slice {s.index + 1}"
-        panels.show_slice(plain, gray, view.pixel_mm, title=title)
-        panels.show_slice(outlined, gray, view.pixel_mm, {"truth": view.truth})
-    panels.caption(figure, f"Brain window, {_window(BRAIN_WINDOW_HU)}. {ORIENTATION_NOTE}", ["truth"])
+        style.show_slice(plain, gray, view.pixel_mm, title=title)
+        style.show_slice(outlined, gray, view.pixel_mm, {"truth": view.truth})
+    style.caption(figure, f"Brain window, {_window(BRAIN_WINDOW_HU)}. {ORIENTATION_NOTE}", ["truth"])
     return figure
 
 
@@ -182,24 +184,24 @@ def _window(window_hu: tuple[int, int]) -> str:
 def draw_windows(s: Slice, shown: dict[tuple[int, int], View]) -> Figure:
     """Figure S1: one slice through the brain window and the bone window."""
     view = _of(s, shown)
-    figure, grid = panels.board(1, 2, cell_inches=_cell([view], 4.2))
+    figure, grid = style.board(1, 2, cell_inches=_cell([view], 4.2))
     for axes, name, window in zip(grid[0], ("Brain", "Bone"), (BRAIN_WINDOW_HU, BONE_WINDOW_HU), strict=True):
-        panels.show_slice(axes, view.hu, view.pixel_mm, title=f"{name} window, {_window(window)}", limits=window)
-    panels.caption(figure, f"Subject {s.subject}, slice {s.index + 1}. {ORIENTATION_NOTE}")
+        style.show_slice(axes, view.hu, view.pixel_mm, title=f"{name} window, {_window(window)}", limits=window)
+    style.caption(figure, f"Subject {s.subject}, slice {s.index + 1}. {ORIENTATION_NOTE}")
     return figure
 
 
 def draw_extremes(worst: Sequence[Slice], best: Sequence[Slice], shown: dict[tuple[int, int], View]) -> Figure:
     """Figure 5: the best slices above the worst, with the outlines of truth and prediction."""
     views = [_of(s, shown) for s in (*best, *worst)]
-    figure, grid = panels.board(2, max(len(worst), len(best)), cell_inches=_cell(views, 3.0))
+    figure, grid = style.board(2, max(len(worst), len(best)), cell_inches=_cell(views, 3.0))
     for row, slices in zip(grid, (best, worst), strict=True):
         for axes, s in zip(row, slices, strict=False):
             view = _of(s, shown)
             masks = {"truth": view.truth, "prediction": view.prediction}
             names = ", ".join(s.subtypes) or "no label"
             title = f"Dice {s.dice:.2f}: subject {s.subject}, slice {s.index + 1} ({names})"
-            panels.show_slice(axes, cases.brain_window(view.hu), view.pixel_mm, masks, title=title)
+            style.show_slice(axes, cases.brain_window(view.hu), view.pixel_mm, masks, title=title)
     text = f"Above the best slices by Dice, below the worst, one a subject. {ORIENTATION_NOTE}"
-    panels.caption(figure, text, ["truth", "prediction"])
+    style.caption(figure, text, ["truth", "prediction"])
     return figure

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ichjax.evaluate import outlines
+from ichjax.report.figures import contours
 
 MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9), elements=st.booleans())
 
@@ -38,19 +38,19 @@ def corners_of(path):
 
 @given(MASKS)
 def test_filling_the_outlines_gives_the_mask_back(mask):
-    assert (even_odd(outlines.trace(mask), mask.shape) == mask).all()
+    assert (even_odd(contours.trace(mask), mask.shape) == mask).all()
 
 
 @given(MASKS)
 def test_the_svg_path_is_the_same_outline(mask):
-    loops, expected = corners_of(outlines.svg_path(mask)), outlines.trace(mask)
+    loops, expected = corners_of(contours.svg_path(mask)), contours.trace(mask)
     assert len(loops) == len(expected)
     assert all((a == b).all() for a, b in zip(loops, expected, strict=True))
 
 
 @given(MASKS)
 def test_every_corner_is_a_turn(mask):
-    for loop in outlines.trace(mask):
+    for loop in contours.trace(mask):
         steps = np.roll(loop, -1, axis=0) - loop
         assert ((steps != 0).sum(axis=1) == 1).all()
         assert ((steps[:, 0] != 0) != (np.roll(steps, -1, axis=0)[:, 0] != 0)).all()
@@ -61,15 +61,15 @@ def test_as_many_outlines_as_regions_and_holes(mask):
     regions = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)[0] - 1
     around = np.pad(~mask, 1, constant_values=True).astype(np.uint8)
     holes = cv2.connectedComponents(around, connectivity=8)[0] - 2
-    assert len(outlines.trace(mask)) == regions + holes
+    assert len(contours.trace(mask)) == regions + holes
 
 
 def test_hand_drawn():
     mask = np.zeros((4, 5), dtype=bool)
     mask[1:3, 1:4] = True
-    assert sorted(map(tuple, outlines.trace(mask)[0])) == [(1, 1), (1, 3), (4, 1), (4, 3)]
-    assert outlines.svg_path(mask) in {"M4 1v2h-3v-2z", "M1 1h3v2h-3z", "M4 3h-3v-2h3z", "M1 3v-2h3v2z"}
-    assert outlines.svg_path(np.zeros((3, 3), dtype=bool)) == ""
+    assert sorted(map(tuple, contours.trace(mask)[0])) == [(1, 1), (1, 3), (4, 1), (4, 3)]
+    assert contours.svg_path(mask) in {"M4 1v2h-3v-2z", "M1 1h3v2h-3z", "M4 3h-3v-2h3z", "M1 3v-2h3v2z"}
+    assert contours.svg_path(np.zeros((3, 3), dtype=bool)) == ""
 
 
 def luminance(rgb):
@@ -104,7 +104,7 @@ def rgb(color):
 @pytest.mark.parametrize("vision", VISION)
 def test_colours_differ_from_each_other_and_from_every_gray(vision):
     truth, prediction = (
-        VISION[vision] @ luminance(rgb(c))[1] for c in (outlines.TRUTH_COLOR, outlines.PREDICTION_COLOR)
+        VISION[vision] @ luminance(rgb(c))[1] for c in (contours.TRUTH_COLOR, contours.PREDICTION_COLOR)
     )
     assert np.linalg.norm(lab(truth.clip(0, 1)) - lab(prediction.clip(0, 1))) > 60
     for gray in np.linspace(0, 1, 33):
@@ -113,7 +113,7 @@ def test_colours_differ_from_each_other_and_from_every_gray(vision):
             assert np.linalg.norm(lab(color.clip(0, 1)) - lab(background.clip(0, 1))) > 25
 
 
-@pytest.mark.parametrize("color", [outlines.TRUTH_COLOR, outlines.PREDICTION_COLOR])
+@pytest.mark.parametrize("color", [contours.TRUTH_COLOR, contours.PREDICTION_COLOR])
 def test_contrast_against_the_casing(color):
-    bright, dark = luminance(rgb(color))[0], luminance(rgb(outlines.CASING_COLOR))[0]
+    bright, dark = luminance(rgb(color))[0], luminance(rgb(contours.CASING_COLOR))[0]
     assert (bright + 0.05) / (dark + 0.05) > 7  # WCAG 2.1, level AAA

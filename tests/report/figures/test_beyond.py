@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 from sklearn import metrics
 
-from ichjax.evaluate import beyond_figures, panels
 from ichjax.report import workdir
+from ichjax.report.figures import beyond as beyond_figures
+from ichjax.report.figures import style
 
 
 def detection(positive, scores):
@@ -142,6 +143,6 @@ def test_the_curve_is_the_data(beyond):
 
 
 def test_the_same_figure_is_the_same_bytes(beyond):
-    a, b = (panels.png(beyond_figures.froc(beyond["froc"])) for _ in range(2))
+    a, b = (style.png(beyond_figures.froc(beyond["froc"])) for _ in range(2))
     assert a == b
     assert Image.open(io.BytesIO(a)).size
