@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "models": {"native", "ops"},
     "train": {"console", "data", "errors", "files", "hosts", "models", "ops", "xla"},
     "methods": {"console", "data", "errors", "files", "hosts", "models", "ops", "train", "xla"},
-    "evaluate": {"data", "errors", "files", "metrics", "report"},
+    "evaluate": {"data", "files", "metrics", "report"},
     "hosts": {"errors"},
     "prefetch": set(),
     "walk": set(),

@@ -2,10 +2,11 @@
 
 import pathlib
 
-from ichjax.evaluate import csv_tables, report, tables
+from ichjax.evaluate import csv_tables, tables
 from ichjax.report.figures import beyond as beyond_figures
 from ichjax.report.figures import paper as paper_figures
 from ichjax.report.figures import run as run_figures
+from ichjax.report.html import page as report_page
 from ichjax.report.workdir import read_run
 
 
@@ -20,5 +21,5 @@ def publish(workdir: pathlib.Path) -> None:
     run_figures.write_figures(workdir)
     paper_figures.write_paper_figures(run)
     beyond_figures.write_beyond_figures(run)
-    path = report.write_report(workdir)
+    path = report_page.write_report(workdir)
     print(f"\n{tables.summary_text(run.methods)}\n\nreport: {path}", flush=True)

@@ -10,7 +10,7 @@ import matplotlib.text
 import numpy as np
 import pytest
 
-from ichjax.evaluate import csv_tables, report, tables
+from ichjax.evaluate import csv_tables, tables
 from ichjax.files import read_json, write_json
 from ichjax.metrics.aggregate import beyond
 from ichjax.metrics.per_scan import scan_details
@@ -19,6 +19,7 @@ from ichjax.report.compare import compare
 from ichjax.report.figures import beyond as beyond_figures
 from ichjax.report.figures import case as cases
 from ichjax.report.figures import contact_sheet
+from ichjax.report.html import page as report_page
 from tests.expected import SLICE_RULE_MM2
 
 BARE = re.compile(r"(?<!nominal )\bm(?:L|m2?)\b")
@@ -61,7 +62,7 @@ def test_in_the_terminal_and_in_a_comparison(nominal):
 
 
 def test_in_the_report(nominal):
-    page = re.sub(r"<(style|script).*?</\1>", "", report.render(nominal), flags=re.S)
+    page = re.sub(r"<(style|script).*?</\1>", "", report_page.render(nominal), flags=re.S)
     page = re.sub(r"<[^>]*>", " ", page)
     assert "Truth, nominal mL" in page
     assert "Surface Dice at 2 nominal mm" in page

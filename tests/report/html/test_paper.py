@@ -6,13 +6,13 @@ import markupsafe
 import numpy as np
 import pytest
 
-from ichjax.evaluate import report_paper
 from ichjax.metrics.aggregate import beyond
 from ichjax.metrics.per_scan import scan_details
 from ichjax.report import workdir
 from ichjax.report.figures import beyond as beyond_figures
 from ichjax.report.figures import case as cases
 from ichjax.report.figures import paper as paper_figures
+from ichjax.report.html import paper as report_paper
 from tests.expected import SLICE_RULE_MM2
 
 LAYERS = [

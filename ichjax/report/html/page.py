@@ -7,13 +7,15 @@ import markupsafe
 
 from ichjax.data import published
 from ichjax.errors import InputError
-from ichjax.evaluate import paper_tables, report_blocks, report_paper, report_rows, tables, viewer
+from ichjax.evaluate import paper_tables, tables
 from ichjax.files import write_text
 from ichjax.metrics import statistics
 from ichjax.metrics.protocol import CONVENTIONS
 from ichjax.report import units
 from ichjax.report.figures import case as cases
 from ichjax.report.figures import contours
+from ichjax.report.html import blocks, rows, viewer
+from ichjax.report.html import paper as report_paper
 from ichjax.report.workdir import Run, choose_subjects, collapsed_folds, read_run
 
 FOLDER = pathlib.Path(__file__).parent
@@ -37,7 +39,7 @@ def write_report(workdir: pathlib.Path | str) -> pathlib.Path:
 def render(run: Run) -> str:
     """The report of a run as HTML."""
     shown, missing = _look(run)
-    return report_blocks.ENVIRONMENT.get_template("report.html.j2").render(
+    return blocks.ENVIRONMENT.get_template("report.html.j2").render(
         run=run,
         results=run.results,
         synthetic=run.config.get("data", {}).get("synthetic"),
@@ -50,21 +52,21 @@ def render(run: Run) -> str:
         summary=tables.summary(run.methods),
         threshold_texts={name: tables.threshold_text(results) for name, results in run.methods.items()},
         collapsed=collapsed_folds(run.results),
-        unscored=report_rows.unscored(run),
+        unscored=rows.unscored(run),
         table7=paper_tables.table7(run.methods),
-        by_subtype=report_rows.group_rows(run.methods, "by_subtype"),
-        by_age=report_rows.group_rows(run.methods, "by_age"),
+        by_subtype=rows.group_rows(run.methods, "by_subtype"),
+        by_age=rows.group_rows(run.methods, "by_age"),
         age_names=tables.AGE_NAMES,
         least_subjects=statistics.LEAST_SUBJECTS,
-        folds=report_rows.fold_rows(run),
-        subjects=report_rows.subject_rows(run.methods),
+        folds=rows.fold_rows(run),
+        subjects=rows.subject_rows(run.methods),
         units=units.units_of(*run.methods.values()),
         nominal_in_words=units.IN_WORDS,
         published=published,
         viewers=shown,
         missing=missing,
         sections=report_paper.sections(run, layers=run.results.get("layers", ())),
-        settings=report_rows.flatten(run.config),
+        settings=rows.flatten(run.config),
     )
 
 

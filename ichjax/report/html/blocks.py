@@ -5,7 +5,8 @@ import pathlib
 
 import jinja2
 
-from ichjax.evaluate import report_rows, tables
+from ichjax.evaluate import tables
+from ichjax.report.html import rows
 from ichjax.report.workdir import Run
 
 
@@ -26,5 +27,5 @@ ENVIRONMENT = jinja2.Environment(
     extensions=["jinja2.ext.do"],
 )
 ENVIRONMENT.filters.update(
-    number=tables.write_number, interval=tables.write_interval, text=report_rows.text, picture_uri=picture_uri
+    number=tables.write_number, interval=tables.write_interval, text=rows.text, picture_uri=picture_uri
 )

@@ -12,9 +12,12 @@ import pytest
 from PIL import Image
 
 from ichjax.errors import InputError
-from ichjax.evaluate import report, report_rows, tables, viewer
+from ichjax.evaluate import tables
 from ichjax.report import workdir
 from ichjax.report.figures import case as cases
+from ichjax.report.html import page as report_page
+from ichjax.report.html import rows as report_rows
+from ichjax.report.html import viewer
 
 
 class Page(html.parser.HTMLParser):
@@ -63,7 +66,7 @@ class Page(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def text(made):
-    return report.write_report(made.workdir).read_text(encoding="utf-8")
+    return report_page.write_report(made.workdir).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +266,7 @@ def test_without_the_data_the_rest_stands(copy, caplog):
     config = json.loads((copy / "config.json").read_text())
     config["data"]["root"] = str(copy / "gone")
     (copy / "config.json").write_text(json.dumps(config))
-    page = Page(report.write_report(copy).read_text(encoding="utf-8"))
+    page = Page(report_page.write_report(copy).read_text(encoding="utf-8"))
     assert not page.named("input", type="range")
     assert "The data set is not where it was" in "".join(page.shown)
     assert len(page.tables["subjects"][0]) == 6
@@ -272,7 +275,7 @@ def test_without_the_data_the_rest_stands(copy, caplog):
 
 def test_a_damaged_prediction_costs_its_own_viewer_only(copy, caplog):
     (copy / "predictions" / "050.nii.gz").write_bytes(b"damaged")
-    page = Page(report.write_report(copy).read_text(encoding="utf-8"))
+    page = Page(report_page.write_report(copy).read_text(encoding="utf-8"))
     assert len(page.named("input", type="range")) == 3
     assert "Subject 50 (median Dice)" in "".join(page.shown)
     assert "predictions/050.nii.gz" in caplog.text
@@ -280,7 +283,7 @@ def test_a_damaged_prediction_costs_its_own_viewer_only(copy, caplog):
 
 def test_with_nothing_but_results(made, tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(made.results))
-    page = Page(report.write_report(tmp_path).read_text(encoding="utf-8"))
+    page = Page(report_page.write_report(tmp_path).read_text(encoding="utf-8"))
     shown = "".join(page.shown)
     assert "No splits.json" in shown
     assert "has no epochs" in shown
@@ -290,7 +293,7 @@ def test_with_nothing_but_results(made, tmp_path):
 
 def test_no_results_no_report(tmp_path):
     with pytest.raises(InputError, match=r"no results\.json"):
-        report.write_report(tmp_path)
+        report_page.write_report(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -302,7 +305,7 @@ def test_a_collapse_is_said(copy):
             s["predicted_ml"] = 0.0
     assert workdir.collapsed_folds(results) == [0]
     (copy / "results.json").write_text(json.dumps(results))
-    page = Page(report.write_report(copy).read_text(encoding="utf-8"))
+    page = Page(report_page.write_report(copy).read_text(encoding="utf-8"))
     assert "collapsed in fold 0" in "".join(page.shown)
 
 
@@ -311,7 +314,7 @@ def test_subjects_without_a_score_are_named(copy, page):
     splits = json.loads((copy / "splits.json").read_text())
     splits["folds"][0]["test"] += [77, 60]
     (copy / "splits.json").write_text(json.dumps(splits))
-    shown = "".join(Page(report.write_report(copy).read_text(encoding="utf-8")).shown)
+    shown = "".join(Page(report_page.write_report(copy).read_text(encoding="utf-8")).shown)
     assert "its fold is not done: subjects 60, 77." in shown
     assert "every subject is scored" not in shown
 
@@ -325,7 +328,7 @@ def test_limits_name_what_was_left_out_and_what_disagrees(made):
         "disagreements": {"mask_without_label": 2, "label_without_mask": 0, "subjects": [51, 60]},
     }
     run.methods["U-Net"] = results
-    said = report.render(run).partition('<section id="limits">')[2].partition("</section>")[0]
+    said = report_page.render(run).partition('<section id="limits">')[2].partition("</section>")[0]
     assert "Subjects 70 are left out" in said
     assert "slices of subjects 51, 60: 2 slices have a mask" in said
     assert "synthetic" not in said
