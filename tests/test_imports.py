@@ -24,13 +24,12 @@ MAY_IMPORT = {
     "models": {"native", "ops"},
     "train": {"console", "data", "errors", "files", "hosts", "models", "ops", "xla"},
     "methods": {"console", "data", "errors", "files", "hosts", "models", "ops", "train", "xla"},
-    "evaluate": {"data", "files", "metrics", "report"},
     "hosts": {"errors"},
     "prefetch": set(),
     "walk": set(),
     "xla": {"errors"},
     "console": {"hosts"},
-    "cli": {"config", "data", "errors", "evaluate", "experiment", "hosts", "inference", "phantom", "report"},
+    "cli": {"config", "data", "errors", "experiment", "hosts", "inference", "phantom", "report"},
     "dicom": {"__init__", "data", "errors", "walk"},
     "experiment": {
         "__init__",
@@ -38,7 +37,6 @@ MAY_IMPORT = {
         "console",
         "data",
         "errors",
-        "evaluate",
         "files",
         "hosts",
         "methods",
@@ -69,7 +67,7 @@ MAY_IMPORT = {
     },
     "metrics": {"data", "errors"},
     "phantom": {"__init__", "data", "errors", "files"},
-    "report": {"data", "errors", "evaluate", "files", "metrics"},
+    "report": {"data", "errors", "files", "metrics"},
 }
 
 

@@ -180,8 +180,8 @@ def prepare(arguments: argparse.Namespace, config: ml_collections.ConfigDict) ->
 def stats(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
     """Tables 4 and 5 of a data set; 2 where a scan could not be read."""
     from ichjax.data import dataset as datasets
-    from ichjax.evaluate import cohort
     from ichjax.experiment import setup
+    from ichjax.report.tables import cohort
 
     dataset = setup.open_dataset(config)
     records, problems, notes = [], [], list(dataset.notes)

@@ -16,12 +16,12 @@ from ichjax.data.label_tables import ranges
 from ichjax.data.subject import Subject
 from ichjax.data.volume import Volume
 from ichjax.errors import InputError
-from ichjax.evaluate import tables
 from ichjax.experiment import scoring, setup
 from ichjax.files import CONFIG_FILE, NOTES_FILE, RESULTS_FILE, write_json, write_text
 from ichjax.methods.base import PostProcess, Prediction
 from ichjax.prefetch import one_ahead
 from ichjax.report.publish import publish
+from ichjax.report.tables import summary as summary_tables
 from ichjax.report.workdir import read_run
 
 MAX_MASK_LABELS = 20  # an integer file with more than these is no mask of several labels
@@ -98,7 +98,7 @@ def _evaluate(predictions, config, place: pathlib.Path, name: str, *, published:
         publish(place)
     else:
         say("")
-        say(tables.summary_text(read_run(place).methods))
+        say(summary_tables.summary_text(read_run(place).methods))
     return problems
 
 

@@ -2,11 +2,12 @@
 
 import pathlib
 
-from ichjax.evaluate import csv_tables, tables
 from ichjax.report.figures import beyond as beyond_figures
 from ichjax.report.figures import paper as paper_figures
 from ichjax.report.figures import run as run_figures
 from ichjax.report.html import page as report_page
+from ichjax.report.tables import csv as csv_tables
+from ichjax.report.tables import summary as summary_tables
 from ichjax.report.workdir import read_run
 
 
@@ -22,4 +23,4 @@ def publish(workdir: pathlib.Path) -> None:
     paper_figures.write_paper_figures(run)
     beyond_figures.write_beyond_figures(run)
     path = report_page.write_report(workdir)
-    print(f"\n{tables.summary_text(run.methods)}\n\nreport: {path}", flush=True)
+    print(f"\n{summary_tables.summary_text(run.methods)}\n\nreport: {path}", flush=True)

@@ -10,7 +10,6 @@ import matplotlib.text
 import numpy as np
 import pytest
 
-from ichjax.evaluate import csv_tables, tables
 from ichjax.files import read_json, write_json
 from ichjax.metrics.aggregate import beyond
 from ichjax.metrics.per_scan import scan_details
@@ -20,6 +19,8 @@ from ichjax.report.figures import beyond as beyond_figures
 from ichjax.report.figures import case as cases
 from ichjax.report.figures import contact_sheet
 from ichjax.report.html import page as report_page
+from ichjax.report.tables import csv as csv_tables
+from ichjax.report.tables import summary as summary_tables
 from tests.expected import SLICE_RULE_MM2
 
 BARE = re.compile(r"(?<!nominal )\bm(?:L|m2?)\b")
@@ -52,7 +53,7 @@ def bare(text: str) -> list[str]:
 
 
 def test_in_the_terminal_and_in_a_comparison(nominal):
-    text = tables.summary_text(nominal.methods)
+    text = summary_tables.summary_text(nominal.methods)
     assert "nominal mL" in text
     assert "43.6 nominal mm2" in text
     assert bare(text) == []

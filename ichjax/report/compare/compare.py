@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ichjax.errors import InputError
-from ichjax.evaluate.tables import WIDTH, aligned
 from ichjax.files import write_csv, write_json
 from ichjax.metrics import statistics
 from ichjax.metrics.protocol import CONVENTIONS
@@ -16,6 +15,7 @@ from ichjax.report.compare import load
 from ichjax.report.compare.figure import Pairs, draw
 from ichjax.report.compare.load import Side
 from ichjax.report.figures.style import save
+from ichjax.report.tables.summary import WIDTH, aligned
 from ichjax.report.units import Units, units_of
 
 FILES = ("compare.csv", "compare.json", "compare.png")

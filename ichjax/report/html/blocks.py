@@ -5,8 +5,8 @@ import pathlib
 
 import jinja2
 
-from ichjax.evaluate import tables
 from ichjax.report.html import rows
+from ichjax.report.tables import summary as summary_tables
 from ichjax.report.workdir import Run
 
 
@@ -27,5 +27,5 @@ ENVIRONMENT = jinja2.Environment(
     extensions=["jinja2.ext.do"],
 )
 ENVIRONMENT.filters.update(
-    number=tables.write_number, interval=tables.write_interval, text=rows.text, picture_uri=picture_uri
+    number=summary_tables.write_number, interval=summary_tables.write_interval, text=rows.text, picture_uri=picture_uri
 )

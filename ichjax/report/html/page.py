@@ -7,7 +7,6 @@ import markupsafe
 
 from ichjax.data import published
 from ichjax.errors import InputError
-from ichjax.evaluate import paper_tables, tables
 from ichjax.files import write_text
 from ichjax.metrics import statistics
 from ichjax.metrics.protocol import CONVENTIONS
@@ -16,6 +15,8 @@ from ichjax.report.figures import case as cases
 from ichjax.report.figures import contours
 from ichjax.report.html import blocks, rows, viewer
 from ichjax.report.html import paper as report_paper
+from ichjax.report.tables import paper as paper_tables
+from ichjax.report.tables import summary as summary_tables
 from ichjax.report.workdir import Run, choose_subjects, collapsed_folds, read_run
 
 FOLDER = pathlib.Path(__file__).parent
@@ -47,16 +48,16 @@ def render(run: Run) -> str:
         script=_verbatim("report.js"),
         colors={"truth": contours.TRUTH_COLOR, "prediction": contours.PREDICTION_COLOR},
         conventions=CONVENTIONS,
-        columns=tables.SUMMARY_COLUMNS,
-        marks=tables.footnotes(),
-        summary=tables.summary(run.methods),
-        threshold_texts={name: tables.threshold_text(results) for name, results in run.methods.items()},
+        columns=summary_tables.SUMMARY_COLUMNS,
+        marks=summary_tables.footnotes(),
+        summary=summary_tables.summary(run.methods),
+        threshold_texts={name: summary_tables.threshold_text(results) for name, results in run.methods.items()},
         collapsed=collapsed_folds(run.results),
         unscored=rows.unscored(run),
         table7=paper_tables.table7(run.methods),
         by_subtype=rows.group_rows(run.methods, "by_subtype"),
         by_age=rows.group_rows(run.methods, "by_age"),
-        age_names=tables.AGE_NAMES,
+        age_names=summary_tables.AGE_NAMES,
         least_subjects=statistics.LEAST_SUBJECTS,
         folds=rows.fold_rows(run),
         subjects=rows.subject_rows(run.methods),

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from ichjax.data import published
-from ichjax.evaluate.paper_tables import table6
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
 from ichjax.report.html.blocks import ENVIRONMENT
+from ichjax.report.tables.paper import table6
 from ichjax.report.units import units_of
 from ichjax.report.workdir import Run
 

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from ichjax.errors import InputError
-from ichjax.evaluate import tables
 from ichjax.report import workdir
 from ichjax.report.figures import case as cases
 from ichjax.report.html import page as report_page
 from ichjax.report.html import rows as report_rows
 from ichjax.report.html import viewer
+from ichjax.report.tables import summary as summary_tables
 
 
 class Page(html.parser.HTMLParser):
@@ -120,7 +120,7 @@ def test_says_what_it_is(page):
 
 def test_summary_equals_the_results(made, page):
     head, *rows = page.tables["summary"][0]
-    assert len(head) == 1 + len(tables.SUMMARY_COLUMNS)
+    assert len(head) == 1 + len(summary_tables.SUMMARY_COLUMNS)
     rows = {row[0]: row[1:] for row in rows}
     for name, results in workdir.read_run(made.workdir).methods.items():
         conventions, free = results["conventions"], results["hemorrhage_free"]

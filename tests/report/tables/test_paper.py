@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from ichjax.data import published
-from ichjax.evaluate import csv_tables, paper_tables
 from ichjax.metrics.slice_detection import DETECTION_RATES
 from ichjax.report import workdir
+from ichjax.report.tables import csv as csv_tables
+from ichjax.report.tables import paper as paper_tables
 
 
 @pytest.fixture

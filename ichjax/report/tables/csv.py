@@ -4,11 +4,11 @@ import pathlib
 from collections.abc import Mapping
 
 from ichjax.data import published
-from ichjax.evaluate import paper_tables
-from ichjax.evaluate.tables import PAPER
 from ichjax.files import write_csv
 from ichjax.metrics.protocol import CONVENTIONS
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
+from ichjax.report.tables import paper as paper_tables
+from ichjax.report.tables.summary import PAPER
 from ichjax.report.workdir import Run
 
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from ichjax.data import published
-from ichjax.evaluate import cohort, csv_tables, tables
 from ichjax.metrics.protocol import CONVENTIONS
 from ichjax.report import workdir
+from ichjax.report.tables import cohort
+from ichjax.report.tables import csv as csv_tables
+from ichjax.report.tables import summary as summary_tables
 
 
 @pytest.fixture(scope="module")
@@ -62,25 +64,25 @@ def test_detection_and_groups(made, written):
 
 def test_the_terminal_s_table(made):
     methods = workdir.read_run(made.workdir).methods
-    text = tables.summary_text(methods)
+    text = summary_tables.summary_text(methods)
     lines = text.splitlines()
-    assert max(map(len, lines)) <= tables.WIDTH
+    assert max(map(len, lines)) <= summary_tables.WIDTH
     ours = next(line for line in lines if line.startswith("U-Net"))
     dice = made.results["conventions"]["paper"]["dice"]["mean"]
     assert ours.split()[1] == f"{dice:.3f}"
     assert ours.split()[-2:] == [f"{made.results['hemorrhage_free']['false_positive_ml']:.2f}", "mL"]
     assert next(line for line in lines if line.startswith("Paper: U-Net")).split()[2:4] == ["0.315", "0.218"]
     flat = " ".join(text.split())
-    for column in tables.SUMMARY_COLUMNS:
+    for column in summary_tables.SUMMARY_COLUMNS:
         assert CONVENTIONS[column.convention] in flat
     assert "fewer than 8 subjects" in flat
     assert "43.6 mm2" in flat
 
 
 def test_a_collapse_is_said(made):
-    assert "collapsed" not in tables.summary_text({"U-Net": made.results})
+    assert "collapsed" not in summary_tables.summary_text({"U-Net": made.results})
     silent = [{**s, "predicted_ml": 0.0} for s in made.results["subjects"]]
-    assert "U-Net collapsed in fold 0, 1: no hem" in tables.summary_text(
+    assert "U-Net collapsed in fold 0, 1: no hem" in summary_tables.summary_text(
         {"U-Net": {**made.results, "subjects": silent}}
     )
 
@@ -98,7 +100,7 @@ def test_figures_that_do_not_exist_are_dashes(made):
         },
         "method": "new",
     }
-    line = next(line for line in tables.summary_text({"New": results}).splitlines() if line.startswith("New"))
+    line = next(line for line in summary_tables.summary_text({"New": results}).splitlines() if line.startswith("New"))
     assert line.split()[1:4] == ["-", "-", "-"]
     assert line.split()[-2:] == ["-", "-"]
 
@@ -113,7 +115,7 @@ def test_figures_that_do_not_exist_are_dashes(made):
     ],
 )
 def test_what_the_figures_rest_on(made, change, said):
-    assert said in tables.threshold_text({**made.results, **change})
+    assert said in summary_tables.threshold_text({**made.results, **change})
 
 
 def test_published_figures_are_consistent():
