@@ -15,12 +15,13 @@ from benchmarks import keras_pipeline as host
 from ichjax import config as configs
 from ichjax import xla
 from ichjax.data import dataset as datasets
-from ichjax.data import loader, nifti, regrid, scan_cache
+from ichjax.data import loader, regrid, scan_cache
 from ichjax.data.patch_index import Epochs, patch_table
 from ichjax.methods.slices import SlicePredictor, pad_depth
 from ichjax.models import unet
 from ichjax.ops import metrics
 from ichjax.ops.augment import AffineRange
+from ichjax.scan import nifti
 from ichjax.train import epoch as epochs_run
 from ichjax.train import parallel
 from ichjax.train import state as states

@@ -25,9 +25,9 @@ from benchmarks.keras_pipeline import read_weights
 from benchmarks.our_work import paper_config, save_weights
 from benchmarks.train_step import PEERS, packages
 from ichjax.data import dataset as datasets
-from ichjax.data.nifti import read_nifti
 from ichjax.models import unet
 from ichjax.phantom import store
+from ichjax.scan.nifti import read_nifti
 
 SLICES = 34
 ONE = ", one patch at a time"

@@ -8,11 +8,12 @@ import re
 import pytest
 
 from ichjax import config as configs
-from ichjax.data import patch_index, volume
+from ichjax.data import patch_index
 from ichjax.data.label_tables import FIRST_NUMBER, SUBTYPES
 from ichjax.data.splits import PAPER_ORDER
 from ichjax.ops import hu
 from ichjax.phantom.lesions import EDH, IPH, IVH, SAH, SDH
+from ichjax.scan import volume
 from tests.expected import SLICE_RULE_MM2
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -26,7 +27,7 @@ MAY_REPEAT = {"model.json": "of a trained fold, and of an exported program"}
 
 
 def modules(root):
-    """{'data/volume.py': its syntax tree} of every module of the package and of the benchmarks."""
+    """{'scan/volume.py': its syntax tree} of every module of the package and of the benchmarks."""
     return {
         path.relative_to(root).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
         for package in ("ichjax", "benchmarks")

@@ -7,11 +7,11 @@ import numpy as np
 from PIL import Image
 
 from ichjax.data import ct_ich_nifti
-from ichjax.data import volume as volumes
 from ichjax.data.label_tables import JPEG_SLICE_TABLE, JPEG_SUBJECT_TABLE, ranges
 from ichjax.data.subject import Dataset, Scan, Subject, empty_mask_note, file_name, labels_on_slices, with_disagreements
-from ichjax.data.volume import BONE_WINDOW_HU, BRAIN_WINDOW_HU, Volume
 from ichjax.errors import InputError
+from ichjax.scan import volume as volumes
+from ichjax.scan.volume import BONE_WINDOW_HU, BRAIN_WINDOW_HU, Volume
 
 JPEG_SCANS, BRAIN_FOLDER, BONE_FOLDER = "Patients_CT", "brain", "bone"
 JPEG_LAYOUT = (

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ichjax.data import nifti
-from ichjax.data import volume as volumes
 from ichjax.data.label_tables import (
     JPEG_SLICE_TABLE,
     JPEG_SUBJECT_TABLE,
@@ -31,8 +29,10 @@ from ichjax.data.subject import (
     labels_on_slices,
     with_disagreements,
 )
-from ichjax.data.volume import Volume
 from ichjax.errors import InputError
+from ichjax.scan import nifti
+from ichjax.scan import volume as volumes
+from ichjax.scan.volume import Volume
 
 NIFTI_SCANS, NIFTI_MASKS = "ct_scans", "masks"
 SLICE_TABLES = (NIFTI_SLICE_TABLE, JPEG_SLICE_TABLE)  # the release's own name first

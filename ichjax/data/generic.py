@@ -6,12 +6,13 @@ import re
 
 import numpy as np
 
-from ichjax.data import generic_labels, nifti
-from ichjax.data import volume as volumes
+from ichjax.data import generic_labels
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.data.subject import Dataset, Scan, Subject, file_name, file_order, labels_on_slices, with_disagreements
-from ichjax.data.volume import Volume
 from ichjax.errors import InputError
+from ichjax.scan import nifti
+from ichjax.scan import volume as volumes
+from ichjax.scan.volume import Volume
 
 OWN_IMAGES, OWN_MASKS, LABEL_TABLE = "images", "masks", "labels.csv"
 OWN_LAYOUT = (

@@ -9,7 +9,7 @@ import numpy as np
 
 from ichjax.data.patch_index import Epochs, PatchTable
 from ichjax.data.scan_cache import CachedScan
-from ichjax.data.volume import AIR_HU
+from ichjax.scan.volume import AIR_HU
 
 
 class Batch(TypedDict):

@@ -6,10 +6,11 @@ import pathlib
 import tqdm
 
 from ichjax.data import dataset as datasets
-from ichjax.data import nifti, splits
+from ichjax.data import splits
 from ichjax.data.subject import Dataset
 from ichjax.errors import InputError
 from ichjax.files import write_json, write_text
+from ichjax.scan import nifti
 
 ENDING = ".nii.gz"
 

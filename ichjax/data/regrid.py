@@ -13,9 +13,9 @@ import numpy as np
 
 from ichjax.data import scan_cache
 from ichjax.data.scan_cache import CachedScan
-from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.files import cache_folder
+from ichjax.scan.volume import Volume
 
 LARGEST_RATIO = 1.2  # of pixel sizes; beyond it a scan is resampled
 GRID_FORMAT = 1  # part of every name in the cache: raise it when the way of resampling changes

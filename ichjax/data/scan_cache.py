@@ -13,12 +13,12 @@ import numpy as np
 from tqdm import tqdm
 
 from ichjax.data import dataset as datasets
-from ichjax.data import volume as volumes
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.data.subject import Scan, Subject
-from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.files import cache_folder
+from ichjax.scan import volume as volumes
+from ichjax.scan.volume import Volume
 
 HU_FILE, MASK_FILE, META_FILE = "hu.npy", "mask.npy", "meta.json"  # of a scan
 CACHE_FORMAT = 3  # part of every digest: raise it when what is stored, or how a scan is read, changes

@@ -6,8 +6,8 @@ import pathlib
 import numpy as np
 
 from ichjax.data.label_tables import SUBTYPES, ranges
-from ichjax.data.volume import Volume
 from ichjax.errors import InputError
+from ichjax.scan.volume import Volume
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -7,9 +7,9 @@ import pydicom
 from pydicom.pixels import get_decoder
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from ichjax.data import volume as volumes
 from ichjax.dicom.frame import Frame, quiet
 from ichjax.errors import InputError
+from ichjax.scan import volume as volumes
 
 # A padding value that means an HU in this range would blank real pixels; some files name 0 where 0 is water.
 REAL_HU = (-500, 3071)

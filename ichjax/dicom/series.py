@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pydicom.misc
 
-from ichjax.data import volume as volumes
-from ichjax.data.nifti_header import MAX_FILE_VOXELS
-from ichjax.data.volume import Volume
 from ichjax.dicom import grouping, ranking
 from ichjax.dicom.frame import Frame
 from ichjax.dicom.pixels import decode, to_hu
 from ichjax.dicom.ranking import Traits
 from ichjax.errors import InputError
+from ichjax.scan import volume as volumes
+from ichjax.scan.nifti_header import MAX_FILE_VOXELS
+from ichjax.scan.volume import Volume
 from ichjax.walk import files_below
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
@@ -111,7 +111,8 @@ def read_series(folder: pathlib.Path, series: Series) -> Volume:
     Slices are sorted along their normal, towards the head. The volume's `slice_origins_mm` are the files' own
     positions, so tilt and uneven gaps are kept. Its affine has three axes at right angles, as ITK demands, along the
     normal the even gap (the median where gaps are uneven), and the slices' middle in common with them: where slices
-    are tilted or unevenly spaced no such grid is exact (`straight.is_exact`). Its file grid is [columns, rows, slices].
+    are tilted or unevenly spaced no such grid is exact (`scan.world_grid.is_exact`). Its file grid is [columns, rows,
+    slices].
 
     Raises:
       InputError: as `check_hu` says, or the slices do not make one scan: a missing tag, mixed sizes, orientations or

@@ -10,11 +10,9 @@ import numpy as np
 from tqdm import tqdm
 
 from ichjax.console import say
-from ichjax.data import nifti, scan_cache
-from ichjax.data import volume as volumes
+from ichjax.data import scan_cache
 from ichjax.data.label_tables import ranges
 from ichjax.data.subject import Subject
-from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.experiment import scoring, setup
 from ichjax.files import CONFIG_FILE, NOTES_FILE, RESULTS_FILE, write_json, write_text
@@ -23,6 +21,9 @@ from ichjax.prefetch import one_ahead
 from ichjax.report.publish import publish
 from ichjax.report.tables import summary as summary_tables
 from ichjax.report.workdir import read_run
+from ichjax.scan import nifti
+from ichjax.scan import volume as volumes
+from ichjax.scan.volume import Volume
 
 MAX_MASK_LABELS = 20  # an integer file with more than these is no mask of several labels
 SCALE = 32767  # probabilities pass through int16 on their way to the scan's orientation

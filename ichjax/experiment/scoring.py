@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from ichjax.data.nifti import write_nifti
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
 from ichjax.files import write_json
@@ -20,6 +19,7 @@ from ichjax.metrics import protocol, roc
 from ichjax.metrics.aggregate import beyond
 from ichjax.metrics.per_scan import scan_details
 from ichjax.ops import metrics
+from ichjax.scan.nifti import write_nifti
 
 SCORES_FILE = "scores.json"  # of a fold
 NOT_COUNTS = ("details", "main", "nominal_spacing", "subtype_scores")  # of a row, beside `protocol.SubjectCounts`

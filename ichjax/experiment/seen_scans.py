@@ -4,9 +4,9 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping
 
-from ichjax.data.volume import Volume, hu_digest
 from ichjax.errors import InputError
 from ichjax.files import SPLITS_FILE, read_json, write_json
+from ichjax.scan.volume import Volume, hu_digest
 
 SCANS_FILE = "scans.json"
 

@@ -8,13 +8,13 @@ import numpy as np
 
 from ichjax import __version__
 from ichjax.console import say
-from ichjax.data import nifti, straight
-from ichjax.data import volume as volumes
-from ichjax.data.volume import Volume
 from ichjax.errors import InputError, only_input_errors
 from ichjax.files import claim, read_json, write_json
 from ichjax.inference import scan_warnings
 from ichjax.inference.discover import WORLD, Source, find_sources
+from ichjax.scan import nifti, world_grid
+from ichjax.scan import volume as volumes
+from ichjax.scan.volume import Volume
 
 
 def convert(
@@ -69,13 +69,13 @@ def _convert_one(source: Source, output: pathlib.Path, *, overwrite: bool) -> bo
     scan, world = (output / f"{source.name}{twin}.nii.gz" for twin in ("", WORLD))
     if scan.exists() and not overwrite and not _holds(scan, volume):  # no JSON: interrupted, or none of ours
         raise InputError(f"{scan}: is another scan; expected another --output, or --overwrite")
-    geometry = straight.in_words(volume)
+    geometry = world_grid.in_words(volume)
     about.unlink(missing_ok=True)
     if geometry == "exact":
         world.unlink(missing_ok=True)
     else:
-        grid = straight.world_grid(volume)
-        nifti.write_grid(world, straight.resample(volume, None, grid)[0], grid.affine)
+        grid = world_grid.world_grid(volume)
+        nifti.write_grid(world, world_grid.resample(volume, None, grid)[0], grid.affine)
     nifti.write_nifti(scan, volume.hu, volume)
     description = describe(volume, source)
     write_json(about, description)
@@ -107,7 +107,7 @@ def describe(volume: Volume, source: Source) -> dict:
     traits = source.series.traits
     directions = volume.file_affine[:3, :2] / np.linalg.norm(volume.file_affine[:3, :2], axis=0)
     return {
-        "geometry": straight.in_words(volume),
+        "geometry": world_grid.in_words(volume),
         "tilt_degrees": round(tilt_degrees(volume), 2),
         "slices": len(volume.hu),
         "pixel_mm": volume.pixel_mm,

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 
 from ichjax.console import say
 from ichjax.data import dataset as datasets
-from ichjax.data import nifti
 from ichjax.data.subject import Subject
-from ichjax.data.volume import Volume
 from ichjax.dicom import series as dicom_series
 from ichjax.errors import InputError, only_input_errors
+from ichjax.scan import nifti
+from ichjax.scan.volume import Volume
 from ichjax.walk import files_below
 
 UID = re.compile(r"\d+(\.\d+){4,}")

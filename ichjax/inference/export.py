@@ -13,7 +13,6 @@ import numpy as np
 
 from ichjax.console import say
 from ichjax.data.regrid import Geometry
-from ichjax.data.volume import AIR_HU
 from ichjax.errors import InputError
 from ichjax.experiment import setup
 from ichjax.files import claim, write_json, write_text
@@ -23,6 +22,7 @@ from ichjax.inference.model import TrainedRun
 from ichjax.methods.slices import DEPTH_STEP
 from ichjax.native import library
 from ichjax.ops import metrics
+from ichjax.scan.volume import AIR_HU
 
 PROGRAM, ABOUT, CARD = "model.jaxexport", "model.json", "model_card.md"
 PIXEL_MM = 0.45  # of a head CT, for a method that does not depend on it

@@ -6,11 +6,11 @@ from collections.abc import Callable
 import numpy as np
 import scipy.ndimage
 
-from ichjax.data.volume import Volume
 from ichjax.inference.scan_warnings import BONE_HU
 from ichjax.metrics import calibration
 from ichjax.metrics.lesions import LEAST_ML, NEIGHBOURS, ROUNDING, axes_mm, sections
 from ichjax.metrics.slice_detection import called_positive
+from ichjax.scan.volume import Volume
 
 MIDLINE_MM = 5.0  # a lesion whose centre is nearer to the middle of the head has no side
 # Kothari et al. (1996): a slice counts in full, half or not at all by its share of the largest section's area.

@@ -10,14 +10,15 @@ import ml_collections
 import numpy as np
 
 from ichjax import config as configs
-from ichjax.data import regrid, slabs, straight
-from ichjax.data.volume import Volume, scan_digest
+from ichjax.data import regrid
 from ichjax.errors import InputError
 from ichjax.experiment import seen_scans, setup, tuning
 from ichjax.inference import discover, lesion_findings, scan_warnings
 from ichjax.methods import base, registry
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import metrics
+from ichjax.scan import slabs, world_grid
+from ichjax.scan.volume import Volume, scan_digest
 
 FIELDS = (
     *("threshold", "closing_px", "opening_px", "stitch", "mirror", "whole_slices", "batch_size"),
@@ -261,7 +262,7 @@ def describe(trained: TrainedRun, volume: Volume, found: Found) -> dict:
             *volume.notes,
             *scan_warnings.warnings(volume, trained_pixel_mm=trained.pixel_mm),
         ],
-        "geometry": straight.in_words(volume),
+        "geometry": world_grid.in_words(volume),
         "positions_mm": np.round(volume.positions_mm, 3).tolist(),
         "slice_origins_mm": np.round(volume.file_origins_mm(), 3).tolist(),
         "down_direction": np.round(down, 6).tolist(),
@@ -292,6 +293,6 @@ def _own(found: Found) -> list[str]:
 
 def _geometry(volume: Volume) -> list[str]:
     """What whoever opens the mask should know."""
-    if straight.is_exact(volume):
+    if world_grid.is_exact(volume):
         return []
     return ["tilted or unevenly spaced: mask.nii.gz lies only about right in space, mask_world.nii.gz does"]

@@ -9,9 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ichjax.data import nifti, straight
-from ichjax.data import volume as volumes
-from ichjax.data.volume import Volume
 from ichjax.dicom import segmentation as dicom_seg
 from ichjax.errors import InputError
 from ichjax.files import atomic, read_json, write_json
@@ -19,6 +16,9 @@ from ichjax.inference import worklist
 from ichjax.inference.discover import PREDICTION_FILE, Source
 from ichjax.inference.model import Found, TrainedRun
 from ichjax.report.figures import run as run_figures
+from ichjax.scan import nifti, world_grid
+from ichjax.scan import volume as volumes
+from ichjax.scan.volume import Volume
 
 SEGMENTATIONS = "dicom_seg"  # a folder of its own in the output: what is in it names the patient
 MASK, SCAN, PROBABILITY, OVERLAY = "mask.nii.gz", "scan.nii.gz", "probability.nii.gz", "overlay.png"
@@ -121,7 +121,7 @@ def write(
             nifti.write_nifti(aside / PROBABILITY, np.rint(found.probability * 255).astype(np.uint8), volume)
         if source.series is not None:
             nifti.write_nifti(aside / SCAN, volume.hu, volume)
-        if straight.in_words(volume) != "exact":
+        if world_grid.in_words(volume) != "exact":
             _write_world(aside, volume, found.mask)
         name = folder.name.encode("latin-1", "replace").decode("latin-1")  # the figure's font holds no more for certain
         run_figures.overlay_sheet(
@@ -140,8 +140,8 @@ def write(
 
 
 def _write_world(folder: pathlib.Path, volume: Volume, mask: np.ndarray) -> None:
-    grid = straight.world_grid(volume)
-    hu, on_grid = straight.resample(volume, mask, grid)
+    grid = world_grid.world_grid(volume)
+    hu, on_grid = world_grid.resample(volume, mask, grid)
     nifti.write_grid(folder / SCAN_WORLD, hu, grid.affine)
     nifti.write_grid(folder / MASK_WORLD, on_grid, grid.affine)
 

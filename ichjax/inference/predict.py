@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from ichjax.console import say
-from ichjax.data import slabs
-from ichjax.data.volume import Volume
 from ichjax.dicom import segmentation as dicom_seg
 from ichjax.errors import InputError, only_input_errors
 from ichjax.files import claim
@@ -19,6 +17,8 @@ from ichjax.inference.discover import Source, find_sources
 from ichjax.inference.model import Found, TrainedRun
 from ichjax.inference.output import NOTHING_MORE, Wanted
 from ichjax.prefetch import one_ahead
+from ichjax.scan import slabs
+from ichjax.scan.volume import Volume
 
 
 def predict_scans(

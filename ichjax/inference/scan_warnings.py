@@ -6,9 +6,9 @@ Limits were set by looking at phantoms (one of them lies too low: its skull is c
 import numpy as np
 
 from ichjax.data.regrid import same_pixels
-from ichjax.data.volume import Volume
 from ichjax.metrics import calibration
 from ichjax.metrics.overlap import dice
+from ichjax.scan.volume import Volume
 
 BONE_HU, SKIN_HU = 300, -200  # a voxel above the first is bone; above the second, part of the head
 BRAIN_MEDIAN_HU = (15.0, 50.0)  # of the median inside the skull

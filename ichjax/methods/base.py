@@ -13,7 +13,7 @@ import numpy as np
 from ichjax.console import say
 from ichjax.data.regrid import Geometry
 from ichjax.data.scan_cache import CachedScan
-from ichjax.data.volume import Volume
+from ichjax.scan.volume import Volume
 
 MODEL_FILE = "model.json"  # of a fold, written last: with it the fold is finished
 ASSUMED_SLICE_SPACING_MM = 5.0  # of the training scans, where a run has none on record

@@ -16,13 +16,13 @@ from ichjax.console import duration, say
 from ichjax.data import regrid
 from ichjax.data.regrid import Geometry
 from ichjax.data.scan_cache import CachedScan
-from ichjax.data.volume import Volume
 from ichjax.errors import InputError, first_line
 from ichjax.files import write_json
 from ichjax.methods.base import ASSUMED_SLICE_SPACING_MM, MODEL_FILE, Method, PostProcess, Prediction, TrainedOn, digest
 from ichjax.methods.slices import SlicePredictor
 from ichjax.models.network import Network
 from ichjax.ops.patches import grid_shape
+from ichjax.scan.volume import Volume
 from ichjax.train.loop import train_fold
 
 

@@ -7,9 +7,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ichjax import xla
 from ichjax.data.regrid import Geometry, same_grid
-from ichjax.data.volume import AIR_HU
 from ichjax.models.network import Network
 from ichjax.ops import patches, resample
+from ichjax.scan.volume import AIR_HU
 
 DEPTH_STEP = 8  # slices a device that are worked on together: scans are padded to a multiple of it
 

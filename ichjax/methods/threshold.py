@@ -13,12 +13,12 @@ from ichjax import hosts
 from ichjax.console import say
 from ichjax.data import published
 from ichjax.data.scan_cache import CachedScan
-from ichjax.data.volume import AIR_HU, Volume
 from ichjax.errors import InputError
 from ichjax.files import write_json
 from ichjax.methods.base import MODEL_FILE, Method, PostProcess, Prediction, digest
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import thresholds
+from ichjax.scan.volume import AIR_HU, Volume
 
 CHUNK = 8  # slices whose histograms are taken at once
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import scipy.ndimage
 
-from ichjax.data.volume import Volume
 from ichjax.metrics import components
 from ichjax.metrics.surface import bounding_box
+from ichjax.scan.volume import Volume
 
 SKULL_HU = 150  # above every soft tissue and blood clot, below the skull even in an infant
 COARSE_MM = 1.7  # the grid on which the ring of bone is closed and filled

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.metrics import calibration, lesions, overlap, roc, slice_detection, statistics
 from ichjax.metrics.surface import TOLERANCE_MM, bounding_box, surface
+from ichjax.scan.volume import Volume
 
 
 def scan_details(

@@ -7,9 +7,9 @@ from PIL import Image
 
 from ichjax.data.ct_ich_jpeg import BONE_FOLDER, BRAIN_FOLDER, IMAGE_SIDE, JPEG_SCANS
 from ichjax.data.label_tables import JPEG_SLICE_TABLE, JPEG_SUBJECT_TABLE, SUBTYPE_COLUMNS
-from ichjax.data.volume import BONE_WINDOW_HU, BRAIN_WINDOW_HU
 from ichjax.files import atomic
 from ichjax.phantom.write import slice_rows, subject_row, write_csv
+from ichjax.scan.volume import BONE_WINDOW_HU, BRAIN_WINDOW_HU
 
 __all__ = ["on_jpeg_grid", "slice_rows", "subject_row", "write_scan", "write_tables"]
 

@@ -4,11 +4,11 @@ import pathlib
 
 import numpy as np
 
-from ichjax.data import nifti
-from ichjax.data import volume as volumes
 from ichjax.data.generic import LABEL_TABLE, OWN_IMAGES, OWN_MASKS
 from ichjax.data.generic_labels import LABEL_COLUMNS
 from ichjax.phantom.write import slice_rows, subject_row, write_csv
+from ichjax.scan import nifti
+from ichjax.scan import volume as volumes
 
 __all__ = ["slice_rows", "subject_row", "write_scan", "write_tables"]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ichjax.data import ct_ich_nifti, loader, scan_cache
 from ichjax.data.patch_index import Epochs, patch_table
-from ichjax.data.volume import AIR_HU
+from ichjax.scan.volume import AIR_HU
 
 BATCH = 8
 

@@ -19,9 +19,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from ichjax.data import straight
 from ichjax.dicom import series as dicom_series
 from ichjax.errors import InputError
+from ichjax.scan import world_grid
 
 REAL = pathlib.Path(__file__).parents[3] / "shared" / "data" / "ge_head_ct"
 ROWS, COLUMNS = 14, 18
@@ -181,7 +181,7 @@ def test_an_even_series_whose_positions_are_rounded_is_exact(ct_series, tmp_path
     places = np.round(np.arange(200) * step_mm, digits)
     hu = np.random.default_rng(0).integers(-1000, 1000, (200, 8, 8)).astype(np.int16)
     volume = read(ct_series(tmp_path / "a", hu, tuple(map(float, places)), tilt_degrees=0))
-    assert straight.in_words(volume) == "exact"
+    assert world_grid.in_words(volume) == "exact"
     grid = volume.affine[2, 3] + np.arange(200) * volume.affine[2, 0]
     assert np.abs(grid - places).max() < 0.061
 

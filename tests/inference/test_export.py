@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import launch
-from ichjax.data import nifti
-from ichjax.data import volume as volumes
 from ichjax.errors import InputError
 from ichjax.inference import export
 from ichjax.inference import model as trained_runs
+from ichjax.scan import nifti
+from ichjax.scan import volume as volumes
 
 pytestmark = pytest.mark.xdist_group("export")
 ALONE = """

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ichjax.data.volume import from_file_grid
 from ichjax.inference import lesion_findings
+from ichjax.scan.volume import from_file_grid
 
 PIXEL_MM, GAP_MM = (0.5, 0.8), 5.0
 

@@ -12,12 +12,12 @@ import pytest
 
 import ichjax
 import launch
-from ichjax.data import nifti
-from ichjax.data import volume as volumes
-from ichjax.data.volume import hu_digest
 from ichjax.errors import InputError
 from ichjax.methods import registry
 from ichjax.ops import patches
+from ichjax.scan import nifti
+from ichjax.scan import volume as volumes
+from ichjax.scan.volume import hu_digest
 
 pytestmark = pytest.mark.xdist_group("export")  # the network of a run that is trained once
 

@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from ichjax.data.volume import from_file_grid
 from ichjax.inference import discover, scan_warnings
+from ichjax.scan.volume import from_file_grid
 
 PIXEL_MM, GAP_MM = 1.0, 5.0
 REAL = pathlib.Path(__file__).parents[3] / "shared" / "data" / "ge_head_ct"

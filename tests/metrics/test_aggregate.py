@@ -5,10 +5,10 @@ import pytest
 import scipy.ndimage
 from sklearn import metrics
 
-from ichjax.data import volume
 from ichjax.errors import InputError
 from ichjax.metrics.aggregate import beyond
 from ichjax.metrics.per_scan import scan_details
+from ichjax.scan import volume
 from tests.expected import SLICE_RULE_MM2
 
 SIDE = 48

@@ -4,9 +4,9 @@ import pytest
 import scipy.ndimage
 from sklearn.calibration import calibration_curve
 
-from ichjax.data import volume
 from ichjax.metrics import calibration
 from ichjax.phantom import dataset as phantoms
+from ichjax.scan import volume
 
 
 def scan(hu, pixel_mm=1.0, hu_range=volume.HU_RANGE):

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial import distance
 
-from ichjax.data import volume
 from ichjax.errors import InputError
 from ichjax.metrics import slice_detection
 from ichjax.metrics.per_scan import scan_details, seam_steps
+from ichjax.scan import volume
 from tests.expected import SLICE_RULE_MM2
 
 SIDE = 64

@@ -12,11 +12,12 @@ import pytest
 from benchmarks import keras_pipeline as host
 from ichjax import config as configs
 from ichjax.data import dataset as datasets
-from ichjax.data import nifti, regrid, scan_cache
+from ichjax.data import regrid, scan_cache
 from ichjax.data.patch_index import Epochs, patch_table
 from ichjax.methods.slices import SlicePredictor
 from ichjax.metrics import overlap
 from ichjax.ops import augment, metrics, patches
+from ichjax.scan import nifti
 from ichjax.train import state as states
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore::DeprecationWarning")]

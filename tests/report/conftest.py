@@ -8,8 +8,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ichjax.data import ct_ich_nifti, nifti
+from ichjax.data import ct_ich_nifti
 from ichjax.metrics import protocol
+from ichjax.scan import nifti
 from tests.expected import SLICE_RULE_MM2
 
 SHAPE = (5, 20, 24)  # D, H, W

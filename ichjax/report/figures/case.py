@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 
 from ichjax.data import dataset as datasets
-from ichjax.data import nifti
-from ichjax.data import volume as volumes
 from ichjax.data.subject import Dataset
-from ichjax.data.volume import BRAIN_WINDOW_HU
 from ichjax.errors import InputError
 from ichjax.report.workdir import Run
+from ichjax.scan import nifti
+from ichjax.scan import volume as volumes
+from ichjax.scan.volume import BRAIN_WINDOW_HU
 
 BODY_HU = -300  # above this is no air
 MARGIN_PX = 8

@@ -11,10 +11,10 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from ichjax.data.volume import Volume
 from ichjax.report.figures import case as cases
 from ichjax.report.figures import contours
 from ichjax.report.units import units
+from ichjax.scan.volume import Volume
 
 MOST_SLICES = 64
 WIDTH_INCHES = 15.0

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.data.subject import Dataset, file_order, labels_on_slices
-from ichjax.data.volume import BONE_WINDOW_HU, BRAIN_WINDOW_HU
 from ichjax.errors import InputError
 from ichjax.metrics import overlap
 from ichjax.report.figures import case as cases
@@ -18,6 +17,7 @@ from ichjax.report.figures import patches as patch_figures
 from ichjax.report.figures import style
 from ichjax.report.figures.style import save
 from ichjax.report.workdir import Run
+from ichjax.scan.volume import BONE_WINDOW_HU, BRAIN_WINDOW_HU
 
 EACH = 4  # best and worst slices
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from ichjax.data import nifti
-from ichjax.data import volume as volumes
 from ichjax.data.subject import Dataset
 from ichjax.errors import InputError
 from ichjax.report.figures import case as cases
 from ichjax.report.figures import contact_sheet, style
 from ichjax.report.units import units
 from ichjax.report.workdir import Run
+from ichjax.scan import nifti
+from ichjax.scan import volume as volumes
 
 WITH, WITHOUT = 5, 1  # patches with a hemorrhage, and without
 FULL = 255  # what probability 1 is on disk

@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ichjax.data.volume import Volume
 from ichjax.errors import InputError
 from ichjax.report.figures import case as cases
 from ichjax.report.figures import contact_sheet
 from ichjax.report.figures.style import INK, chart, plain, save, white
 from ichjax.report.workdir import choose_subjects, read_run
+from ichjax.scan.volume import Volume
 
 # Okabe and Ito's palette, in an order whose neighbours differ most; a marker goes with each colour.
 METHOD_STYLES = (("#0072b2", "o"), ("#d55e00", "^"), ("#009e73", "s"), ("#cc79a7", "D"), ("#000000", "v"))

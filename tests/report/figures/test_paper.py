@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ichjax.data import nifti
 from ichjax.ops import patches
 from ichjax.report import workdir
 from ichjax.report.figures import case as cases
@@ -15,6 +14,7 @@ from ichjax.report.figures import contours
 from ichjax.report.figures import paper as paper_figures
 from ichjax.report.figures import patches as patch_figures
 from ichjax.report.figures.paper import Slice
+from ichjax.scan import nifti
 
 FILES = ["figure2_samples.png", "figure_s1_windows.png", "figure5_slices.png", "figure4_patches.png"]
 

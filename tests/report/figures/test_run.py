@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ichjax.data import volume as volumes
 from ichjax.report import workdir
 from ichjax.report.figures import case as cases
 from ichjax.report.figures import contact_sheet, contours, style
 from ichjax.report.figures import run as run_figures
+from ichjax.scan import volume as volumes
 
 
 def pixels(path):

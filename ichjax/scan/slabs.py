@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from ichjax.data.volume import Volume
+from ichjax.scan.volume import Volume
 
 THIN_MM = 2.5  # slices that stand for less are averaged, where the network was trained on thicker ones
 SLAB_MM = 5.0

@@ -8,8 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ichjax.data import nifti, nifti_header
 from ichjax.errors import InputError
+from ichjax.scan import nifti, nifti_header
 
 
 def head(**fields):

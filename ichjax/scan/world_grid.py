@@ -10,8 +10,8 @@ import dataclasses
 import numpy as np
 import scipy.ndimage
 
-from ichjax.data.volume import AIR_HU, Volume
 from ichjax.errors import InputError
+from ichjax.scan.volume import AIR_HU, Volume
 
 TOLERANCE = 0.1  # of the smallest voxel side
 MAX_TILT_COSINE = 1e-3  # cosine of the angle between two axes, from which on it is none

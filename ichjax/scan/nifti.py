@@ -8,10 +8,10 @@ import nibabel as nib
 import numpy as np
 from nibabel import orientations
 
-from ichjax.data import nifti_header
-from ichjax.data.volume import Volume, check_hu, check_lengths, from_file_grid
 from ichjax.errors import InputError
 from ichjax.files import atomic
+from ichjax.scan import nifti_header
+from ichjax.scan.volume import Volume, check_hu, check_lengths, from_file_grid
 
 NIFTI_ENDING = re.compile(r"\.nii(\.gz)?\Z", re.IGNORECASE)
 

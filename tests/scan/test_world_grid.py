@@ -6,9 +6,9 @@ import pytest
 import SimpleITK as sitk
 from scipy.interpolate import RegularGridInterpolator
 
-from ichjax.data import nifti, straight
-from ichjax.data import volume as volumes
 from ichjax.errors import InputError
+from ichjax.scan import nifti, world_grid
+from ichjax.scan import volume as volumes
 
 PIXEL_MM = (1.5, 1.25)
 
@@ -39,9 +39,9 @@ def field(points):
 @pytest.mark.parametrize("tilt_degrees", [20.0, -18.5, 0.0])
 def test_a_known_field_is_found_where_it_was(tilt_degrees, turn_degrees):
     volume = scan(tilt_degrees, turn_degrees=turn_degrees)
-    grid = straight.world_grid(volume)
-    assert straight._columns_aligned(volume, grid) == (turn_degrees == 0)
-    hu, mask = straight.resample(volume, np.ones(volume.shape, np.uint8), grid)
+    grid = world_grid.world_grid(volume)
+    assert world_grid._columns_aligned(volume, grid) == (turn_degrees == 0)
+    hu, mask = world_grid.resample(volume, np.ones(volume.shape, np.uint8), grid)
     i, j, k = np.nonzero(mask)
     points = np.stack([i, j, k], axis=1) @ grid.affine[:3, :3].T + grid.affine[:3, 3]
     expected = points @ [3.0, -2.0, 4.0] + 100
@@ -72,27 +72,27 @@ def test_volumes_stay():
     mask = np.zeros(volume.shape, np.uint8)
     mask[1:6, 20:60, 25:65] = 1
     truth = mask.sum(axis=(1, 2)) @ volume.pixel_ml
-    grid = straight.world_grid(volume)
-    _, found = straight.resample(volume, mask, grid)
+    grid = world_grid.world_grid(volume)
+    _, found = world_grid.resample(volume, mask, grid)
     assert found.sum() * np.linalg.det(np.abs(grid.affine[:3, :3])) / 1000 == pytest.approx(truth, rel=0.02)
 
 
 def test_both_ways_of_resampling_agree(monkeypatch):
     volume = scan(tilt_degrees=12.0)
     mask = (volume.hu > 150).astype(np.uint8)
-    grid = straight.world_grid(volume)
-    fast = straight.resample(volume, mask, grid)
-    monkeypatch.setattr(straight, "_columns_aligned", lambda *_: False)
-    slow = straight.resample(volume, mask, grid)
+    grid = world_grid.world_grid(volume)
+    fast = world_grid.resample(volume, mask, grid)
+    monkeypatch.setattr(world_grid, "_columns_aligned", lambda *_: False)
+    slow = world_grid.resample(volume, mask, grid)
     assert np.abs(fast[0].astype(int) - slow[0]).max() <= 1  # float32 and float64 round differently
     np.testing.assert_array_equal(fast[1], slow[1])
 
 
 def test_an_even_straight_scan_agrees_with_scipy():
     volume = scan(tilt_degrees=0.0, table_mm=(0.0, 4.0, 8.0, 12.0))
-    assert straight.in_words(volume) == "exact"
-    grid = straight.world_grid(volume)
-    hu, _ = straight.resample(volume, None, grid)
+    assert world_grid.in_words(volume) == "exact"
+    grid = world_grid.world_grid(volume)
+    hu, _ = world_grid.resample(volume, None, grid)
     inside = RegularGridInterpolator(
         (volume.positions_mm, np.arange(40), np.arange(48)), volume.hu.astype(float), bounds_error=False
     )
@@ -107,30 +107,30 @@ def test_an_even_straight_scan_agrees_with_scipy():
 
 
 def test_a_single_slice_and_what_is_exact():
-    assert straight.is_exact(scan(table_mm=(0.0,)))
-    assert straight.is_exact(scan(tilt_degrees=0.0, table_mm=(0.0, 5.0, 10.0)))
-    assert not straight.is_exact(scan(tilt_degrees=0.0, table_mm=(0.0, 5.0, 12.0)))
-    assert not straight.is_exact(scan(table_mm=(0.0, 5.0, 10.0)))
-    hu, _ = straight.resample(scan(table_mm=(0.0,)), None, straight.world_grid(scan(table_mm=(0.0,))))
+    assert world_grid.is_exact(scan(table_mm=(0.0,)))
+    assert world_grid.is_exact(scan(tilt_degrees=0.0, table_mm=(0.0, 5.0, 10.0)))
+    assert not world_grid.is_exact(scan(tilt_degrees=0.0, table_mm=(0.0, 5.0, 12.0)))
+    assert not world_grid.is_exact(scan(table_mm=(0.0, 5.0, 10.0)))
+    hu, _ = world_grid.resample(scan(table_mm=(0.0,)), None, world_grid.world_grid(scan(table_mm=(0.0,))))
     assert (hu > volumes.AIR_HU).any()
 
 
 def test_a_grid_of_any_size_is_not_made(monkeypatch):
     volume = scan(tilt_degrees=45.0, table_mm=tuple(100.0 * k for k in range(30)), size=(40, 48))
-    monkeypatch.setattr(straight, "MAX_GRID_VOXELS", 10**5)
+    monkeypatch.setattr(world_grid, "MAX_GRID_VOXELS", 10**5)
     with pytest.raises(InputError, match=r"scan: a straight grid of it would have \d+ voxels; expected at most"):
-        straight.world_grid(volume)
+        world_grid.world_grid(volume)
 
 
 def test_a_sheared_nifti_is_said_and_its_straight_form_opens_in_itk(tmp_path):
     affine = np.array([[-1.0, 0, 0, 20], [0, -1, 1.5, 20], [0, 0, 4, 0], [0, 0, 0, 1]])
     volume = volumes.from_file_grid(np.arange(1000, dtype=np.int16).reshape(10, 10, 10), affine, name="sheared")
-    assert straight.in_words(volume) == "exact, but sheared, which ITK cannot hold"
+    assert world_grid.in_words(volume) == "exact, but sheared, which ITK cannot hold"
     image = nib.Nifti1Image(volume.to_file_grid(volume.hu), None)
     image.set_sform(affine, code=1)
     nib.save(image, tmp_path / "own.nii")
     with pytest.raises(RuntimeError, match="orthonormal"):
         sitk.ReadImage(str(tmp_path / "own.nii"))
-    grid = straight.world_grid(volume)
-    nifti.write_grid(tmp_path / "world.nii", straight.resample(volume, None, grid)[0], grid.affine)
+    grid = world_grid.world_grid(volume)
+    nifti.write_grid(tmp_path / "world.nii", world_grid.resample(volume, None, grid)[0], grid.affine)
     assert sitk.ReadImage(str(tmp_path / "world.nii")).GetSize() == grid.shape

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ichjax.data import nifti, volume
 from ichjax.errors import InputError
+from ichjax.scan import nifti, volume
 
 PERMUTATIONS = list(itertools.permutations(range(3)))
 OUR_DIRECTIONS = np.array([[0, 0, 1], [0, -1, 0], [-1, 0, 0]])  # S, P, L in RAS

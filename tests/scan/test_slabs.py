@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ichjax.data import slabs
-from ichjax.data import volume as volumes
+from ichjax.scan import slabs
+from ichjax.scan import volume as volumes
 
 
 def scan(gap_mm, slices=11, seed=0):

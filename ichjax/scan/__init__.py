@@ -1,0 +1,1 @@
+"""One head CT: volumes, NIfTI files, world grids and slabs. NumPy only."""
