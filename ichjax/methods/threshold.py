@@ -11,12 +11,12 @@ import numpy as np
 
 from ichjax import hosts
 from ichjax.console import say
-from ichjax.data import published
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
 from ichjax.files import write_json
 from ichjax.methods.base import MODEL_FILE, Method, PostProcess, Prediction, digest
 from ichjax.methods.slices import pad_depth
+from ichjax.metrics import published
 from ichjax.ops import thresholds
 from ichjax.scan.volume import AIR_HU, Volume
 

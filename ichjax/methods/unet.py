@@ -2,8 +2,8 @@
 
 import ml_collections
 
-from ichjax.data import published
 from ichjax.methods.patch_network import PatchNetworkMethod
+from ichjax.metrics import published
 from ichjax.models import unet
 
 

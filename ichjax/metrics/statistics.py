@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import special
+from scipy import special, stats
 
 # scipy.stats takes a second to import: the two tests that need it import it themselves.
 
@@ -136,8 +136,6 @@ def paired_difference(a: np.ndarray, b: np.ndarray) -> dict:
 
 
 def _wilcoxon_p(difference: np.ndarray) -> float | None:
-    from scipy import stats
-
     nonzero = difference[difference != 0.0]
     if len(difference) < LEAST_SUBJECTS or not len(nonzero):
         return None
@@ -195,8 +193,6 @@ def age_difference(dice: np.ndarray, ages: np.ndarray, *, limit_years: float = 1
     difference = float(young.mean() - adult.mean()) if len(young) and len(adult) else None
     interval = p = None
     if min(len(young), len(adult)) >= LEAST_SUBJECTS:
-        from scipy import stats
-
         p = float(stats.mannwhitneyu(young, adult).pvalue)
         # Another seed for the second group: groups of one size would share their draws, and not be independent.
         means = [_resampled_means(x, np.ones_like(x), RESAMPLES, seed + k) for k, x in enumerate((young, adult))]

@@ -16,9 +16,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ichjax.native import calls
+from ichjax.native import calls, library
 
 LANES = 16  # float32 numbers that one instruction of a wide CPU works on
+
+# Programs traced inside this context have XLA's convolutions alone: those that leave this process (`export`), or whose
+# operations are counted.
+by_xla = library.by_xla
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
@@ -51,6 +55,17 @@ class Conv(nn.Module):
             return calls.convolve(maps[0], maps[1] if maps[1:] else None, kernel, bias, self.relu)
         y = add_bias(convolve(jnp.concatenate(maps, axis=-1) if maps[1:] else maps[0], kernel), bias)
         return nn.relu(y) if self.relu else y
+
+
+def convolved_by() -> str:
+    """'C++' where this process has loaded the native convolutions, else 'XLA'."""
+    return library.state()
+
+
+def up_convolve_native(x: jax.Array, kernel: jax.Array, taps: tuple[jax.Array, ...], bias: jax.Array, relu: bool):
+    """The up-convolution by `native.calls.up`, or None where XLA is faster or alone; arguments as there, and the 2 x 2
+    kernel that the taps are sums of."""
+    return calls.up(x, taps, bias, relu) if calls.suits(x, kernel) else None
 
 
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:

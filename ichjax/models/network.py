@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ichjax.native import library
+from ichjax.models.convolution import by_xla
 from ichjax.ops import hu as hu_ops
 from ichjax.ops import losses
 
@@ -44,7 +44,7 @@ class Network:
 
     def shapes(self, side: int) -> dict:
         """The parameters' shapes and dtypes; nothing is computed or compiled."""
-        with library.by_xla():
+        with by_xla():
             return jax.eval_shape(lambda key: self.init(key, side), jax.random.key(0))
 
     def images(self, hu: jax.Array) -> jax.Array:

@@ -15,10 +15,9 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from ichjax.models.convolution import Conv
+from ichjax.models.convolution import Conv, by_xla
 from ichjax.models.network import Network, count_parameters
 from ichjax.models.up_convolution import UpConv
-from ichjax.native import library
 
 PRIOR_LOGIT = -4.0  # where the plain head starts: 2 % of the pixels of a training patch are hemorrhage
 GROUPS = 4  # of channels at most, where `norm` is 'group'
@@ -183,7 +182,7 @@ def layer_table(config: ml_collections.ConfigDict) -> list[dict]:
         return output
 
     images = jax.ShapeDtypeStruct((1, config.patch.side, config.patch.side, len(config.windows)), jnp.float32)
-    with nn.intercept_methods(record), library.by_xla():
+    with nn.intercept_methods(record), by_xla():
         params = jax.eval_shape(from_config(config).init, jax.random.key(0), images)["params"]
     fields = _receptive_fields([config.patch.side, *(row["output_shape"][0] for row in rows)], rows, config.model.depth)
     counts = {name: count_parameters(tree) for name, tree in params.items()}

@@ -6,8 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ichjax.models.convolution import add_bias, convolve
-from ichjax.native import calls
+from ichjax.models.convolution import add_bias, convolve, up_convolve_native
 
 KERNEL_SIDE = 2  # of the kernel, and the factor of upsampling
 
@@ -41,8 +40,9 @@ class UpConv(nn.Module):
         sums = (kernel.sum(axes, keepdims=True) for axes in ((0, 1), (0,), (1,), ()))
         kernels = tuple(taps.astype(self.dtype) for taps in sums)
         x, bias = x.astype(self.dtype), bias.astype(self.dtype)
-        if calls.suits(x, kernel):
-            return calls.up(x, kernels, bias, self.relu)
+        native = up_convolve_native(x, kernel, kernels, bias, self.relu)
+        if native is not None:
+            return native
         both, right, down, neither = (convolve(x, taps) for taps in kernels)
         # Even rows: even columns, odd columns; odd rows likewise.
         rows = [jnp.stack([both, right], axis=3), jnp.stack([down, neither], axis=3)]

@@ -6,9 +6,9 @@ import json
 import pathlib
 from collections.abc import Mapping
 
-from ichjax.data import published
 from ichjax.errors import InputError
 from ichjax.files import CONFIG_FILE, NOTES_FILE, RESULTS_FILE, SPLITS_FILE
+from ichjax.metrics import published
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -5,10 +5,9 @@ import pathlib
 
 import markupsafe
 
-from ichjax.data import published
 from ichjax.errors import InputError
 from ichjax.files import write_text
-from ichjax.metrics import statistics
+from ichjax.metrics import published, statistics
 from ichjax.metrics.protocol import CONVENTIONS
 from ichjax.report import units
 from ichjax.report.figures import case as cases

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ichjax.data import published
+from ichjax.metrics import published
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
 from ichjax.report.html.blocks import ENVIRONMENT
 from ichjax.report.tables.paper import table6

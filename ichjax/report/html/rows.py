@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ichjax.data import published
+from ichjax.metrics import published
 from ichjax.report.workdir import Run
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ichjax.data import published
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.data.subject import Scan
+from ichjax.metrics import published
 from ichjax.metrics.overlap import ADULT_YEARS
 
 DAYS_A_YEAR = 365.25

@@ -3,8 +3,8 @@
 import pathlib
 from collections.abc import Mapping
 
-from ichjax.data import published
 from ichjax.files import write_csv
+from ichjax.metrics import published
 from ichjax.metrics.protocol import CONVENTIONS
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
 from ichjax.report.tables import paper as paper_tables

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ichjax.data import published
+from ichjax.metrics import published
 from ichjax.metrics.protocol import CONVENTIONS
 from ichjax.metrics.slice_detection import DETECTION_RATES
 

@@ -4,7 +4,7 @@ import dataclasses
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from ichjax.data import published
+from ichjax.metrics import published
 from ichjax.metrics.protocol import CONVENTIONS
 from ichjax.report.units import IN_WORDS, units_of
 from ichjax.report.workdir import collapsed_folds

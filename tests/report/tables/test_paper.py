@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from ichjax.data import published
+from ichjax.metrics import published
 from ichjax.metrics.slice_detection import DETECTION_RATES
 from ichjax.report import workdir
 from ichjax.report.tables import csv as csv_tables

@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pytest
 
-from ichjax.data import published
+from ichjax.metrics import published
 from ichjax.metrics.protocol import CONVENTIONS
 from ichjax.report import workdir
 from ichjax.report.tables import cohort
