@@ -116,11 +116,11 @@ def train(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> i
 
 def predict(arguments: argparse.Namespace, config: None) -> int:
     """Masks of scans; 2 where one could not be read."""
-    from ichjax.inference.output import Wanted
+    from ichjax.inference.output import OutputOptions
     from ichjax.inference.predict import predict_scans
 
-    wanted = Wanted(arguments.probability, arguments.dicom_seg, arguments.overwrite)
-    options = {"fold": arguments.fold, "series": arguments.series, "wanted": wanted, **arguments.fields}
+    options = OutputOptions(arguments.probability, arguments.dicom_seg, arguments.overwrite)
+    options = {"fold": arguments.fold, "series": arguments.series, "options": options, **arguments.fields}
     return 2 if predict_scans(arguments.workdir, arguments.input, arguments.output, **options) else 0
 
 

@@ -37,7 +37,7 @@ class Traits:
     contrast: bool
     sharp: bool
     kernel: str
-    gap_mm: float
+    slice_spacing_mm: float
     extent_mm: float
     window: float
 
@@ -46,8 +46,8 @@ class Traits:
         found = ["contrast"] if self.contrast else []
         found += [f"sharp kernel {self.kernel}"] if self.sharp else []
         low, high = GAP_MM
-        if not low <= self.gap_mm <= high:
-            gap = "of unknown distance" if np.isnan(self.gap_mm) else f"every {self.gap_mm:.1f} mm"
+        if not low <= self.slice_spacing_mm <= high:
+            gap = "of unknown distance" if np.isnan(self.slice_spacing_mm) else f"every {self.slice_spacing_mm:.1f} mm"
             found.append(f"slices {gap}")
         return found
 
@@ -63,7 +63,7 @@ def traits(frames: Sequence[Frame]) -> Traits:
         contrast=bool(agents - {"", "NONE", "NO"}),
         sharp=is_sharp(kernel),
         kernel=kernel,
-        gap_mm=float(np.median(gaps)) if len(gaps) else np.nan,
+        slice_spacing_mm=float(np.median(gaps)) if len(gaps) else np.nan,
         extent_mm=float(np.ptp(positions)) if len(positions) else 0.0,
         window=_window(frames[0]),
     )
@@ -83,7 +83,7 @@ def preference(series: Traits, slices: int, longest_mm: float) -> tuple:
         series.extent_mm < WHOLE_SHARE * longest_mm,
         series.contrast,
         series.sharp,
-        not low <= series.gap_mm <= high,
+        not low <= series.slice_spacing_mm <= high,
         -slices,
         series.window,
     )

@@ -16,7 +16,7 @@ from ichjax.files import write_json
 from ichjax.methods.base import PostProcess, Prediction
 from ichjax.methods.slices import pad_depth
 from ichjax.metrics import protocol, roc
-from ichjax.metrics.aggregate import beyond
+from ichjax.metrics.aggregate import secondary_metrics
 from ichjax.metrics.per_scan import scan_details
 from ichjax.ops import metrics
 from ichjax.scan.nifti import write_nifti
@@ -124,7 +124,7 @@ def results(
     chosen_on: str,
     chosen: object = None,
 ) -> dict:
-    """Every score of a set of scans: `protocol.results`, and 'beyond' (`metrics.aggregate.beyond`).
+    """Every score of a set of scans: `protocol.results`, and 'beyond' (`metrics.aggregate.secondary_metrics`).
 
     Args:
       config: of the run; its slice rule, the subjects left out, the seed.
@@ -153,7 +153,7 @@ def results(
     called = None
     if config.evaluate.slice_rule_px:
         called = [[px > config.evaluate.slice_rule_px for px in row["predicted_px"][row["main"]]] for row in rows]
-    table["beyond"] = beyond([row["details"] for row in rows], called=called, seed=config.seed)
+    table["beyond"] = secondary_metrics([row["details"] for row in rows], called=called, seed=config.seed)
     scored = [row for row in rows if "subtype_scores" in row]
     if scored:
         scores, labels = ([row[key] for row in scored] for key in ("subtype_scores", "slice_labels"))

@@ -76,14 +76,14 @@ class TrainedRun:
         return None if trained_on is None else trained_on.pixel_mm
 
     @property
-    def gap_mm(self) -> float:
+    def slice_spacing_mm(self) -> float:
         """Between slices of the training scans."""
         trained_on = self.method.trained_on(self.params[0])
         return base.ASSUMED_SLICE_SPACING_MM if trained_on is None else trained_on.slice_spacing_mm
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Found:
+class PredictedScan:
     """What a run says about a scan.
 
     Attributes:
@@ -161,7 +161,7 @@ def _post(tuned: list[base.PostProcess], own: base.PostProcess, fields: dict) ->
     return post._replace(**named, **({"chosen_on": "named for this prediction"} if "threshold" in named else {}))
 
 
-def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> Found:
+def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> PredictedScan:
     """Predicts a scan by the mean of a run's networks; those that have seen it in training are left out.
 
     Slices closer than `slabs.THIN_MM` are averaged to slabs as thick as the training's slices first, and the
@@ -179,8 +179,8 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> Found:
     if not isinstance(scan, (Volume, str, pathlib.Path)):
         raise InputError(f"the scan is of type {type(scan).__name__}; expected a Volume (ichjax.read) or a path")
     volume = scan if isinstance(scan, Volume) else discover.read_one(scan)
-    chosen, own_scan = _to_ask(trained, volume)
-    thick, many = slabs.averaged(volume, trained.gap_mm)
+    chosen, own_scan = _select_folds(trained, volume)
+    thick, many = slabs.averaged(volume, trained.slice_spacing_mm)
     predictions = [trained.method.predict(trained.params[k], thick) for k in chosen]
     total = sum(prediction.probability for prediction in predictions)
     probability = pad_depth(total / len(chosen), 0.0)  # so that few programs are compiled
@@ -192,7 +192,7 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> Found:
     threshold = np.array([trained.post.threshold], np.float32)
     probability, mask = _finish(probability, threshold, closing=closing, opening=opening)
     depth = len(volume.hu)
-    return Found(
+    return PredictedScan(
         np.asarray(mask)[:depth],
         np.asarray(probability)[:depth],
         tuple(trained.folds[k] for k in chosen),
@@ -211,7 +211,7 @@ def _mean_scores(scores: list, spread: np.ndarray | None) -> np.ndarray | None:
     return mean if spread is None else (spread @ mean).astype(np.float32)
 
 
-def _to_ask(trained: TrainedRun, volume: Volume) -> tuple[list[int], str]:
+def _select_folds(trained: TrainedRun, volume: Volume) -> tuple[list[int], str]:
     """Which of the run's networks to ask, and what the scan is to the run."""
     everyone = list(range(len(trained.folds)))
     if (unseen := trained.tests.of(volume)) is None:
@@ -241,7 +241,7 @@ def kernels(trained: TrainedRun, own: regrid.Geometry) -> tuple[int, int]:
     return round(post.closing_px * scale), round(post.opening_px * scale)
 
 
-def describe(trained: TrainedRun, volume: Volume, found: Found) -> dict:
+def describe(trained: TrainedRun, volume: Volume, found: PredictedScan) -> dict:
     """A prediction in numbers (`lesion_findings.describe`), with what it was made by, the scan's geometry and what
     speaks against it (`scan_warnings.warnings`): ready for JSON."""
     if found.mask.shape != volume.shape:
@@ -285,7 +285,7 @@ def describe(trained: TrainedRun, volume: Volume, found: Found) -> dict:
     }
 
 
-def _own(found: Found) -> list[str]:
+def _own(found: PredictedScan) -> list[str]:
     if found.own_scan != "trained on it":
         return []
     return ["the run was trained on this very scan: what it says of it says nothing about other scans"]

@@ -14,7 +14,7 @@ from ichjax.errors import InputError
 from ichjax.files import atomic, read_json, write_json
 from ichjax.inference import worklist
 from ichjax.inference.discover import PREDICTION_FILE, Source
-from ichjax.inference.model import Found, TrainedRun
+from ichjax.inference.model import PredictedScan, TrainedRun
 from ichjax.report.figures import run as run_figures
 from ichjax.scan import nifti, world_grid
 from ichjax.scan import volume as volumes
@@ -28,7 +28,7 @@ OUTPUT_FILES = ALWAYS | {SCAN, PROBABILITY, SCAN_WORLD, MASK_WORLD}
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
+class OutputOptions:
     """What is written beside the rest.
 
     Attributes:
@@ -42,10 +42,12 @@ class Wanted:
     overwrite: bool = False
 
 
-NOTHING_MORE = Wanted()
+DEFAULT_OUTPUT = OutputOptions()
 
 
-def kept(folder: pathlib.Path, source: Source, trained: TrainedRun, volume: Volume, wanted: Wanted) -> dict | None:
+def kept(
+    folder: pathlib.Path, source: Source, trained: TrainedRun, volume: Volume, options: OutputOptions
+) -> dict | None:
     """What is there already of this scan by this run; None where there is nothing, or not all that is wanted.
 
     Raises:
@@ -57,7 +59,7 @@ def kept(folder: pathlib.Path, source: Source, trained: TrainedRun, volume: Volu
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.is_dir() else set()
     if PREDICTION_FILE not in names or names - OUTPUT_FILES:
         raise InputError(f"{folder}: holds something else; expected another --output")
-    if wanted.overwrite:
+    if options.overwrite:
         return None
     found = read_json(folder / PREDICTION_FILE)
     if found.get("scan_digest") != volumes.scan_digest(volume):
@@ -65,8 +67,8 @@ def kept(folder: pathlib.Path, source: Source, trained: TrainedRun, volume: Volu
     if found.get("run_digest") != trained.identity:
         what = "a prediction by another run or with other settings"
         raise InputError(f"{folder}: holds {what}; expected another --output, or --overwrite")
-    whole = names >= ALWAYS | ({PROBABILITY} if wanted.probability else set())
-    if wanted.dicom_seg and source.series is not None:
+    whole = names >= ALWAYS | ({PROBABILITY} if options.probability else set())
+    if options.dicom_seg and source.series is not None:
         whole &= found.get("dicom_seg") == _digest_of(segmentation(folder))
     return found if whole else None
 
@@ -91,7 +93,13 @@ def segmentation(folder: pathlib.Path) -> pathlib.Path:
 
 
 def write(
-    folder: pathlib.Path, source: Source, volume: Volume, found: Found, row: dict, wanted: Wanted, seconds
+    folder: pathlib.Path,
+    source: Source,
+    volume: Volume,
+    found: PredictedScan,
+    row: dict,
+    options: OutputOptions,
+    seconds,
 ) -> None:
     """Writes a scan's results aside and renames the folder; what `kept` found there before goes, a DICOM Segmentation
     of it too.
@@ -113,11 +121,11 @@ def write(
         for left in (aside, old):  # of a run that was killed
             shutil.rmtree(left, ignore_errors=True)
         aside.mkdir(parents=True)
-        if wanted.dicom_seg and source.series is not None:
+        if options.dicom_seg and source.series is not None:
             _write_segmentation(segmentation(folder), source, volume, found, row)
             row["dicom_seg"] = _digest_of(segmentation(folder))
         nifti.write_nifti(aside / MASK, found.mask, volume)
-        if wanted.probability:
+        if options.probability:
             nifti.write_nifti(aside / PROBABILITY, np.rint(found.probability * 255).astype(np.uint8), volume)
         if source.series is not None:
             nifti.write_nifti(aside / SCAN, volume.hu, volume)
@@ -146,7 +154,7 @@ def _write_world(folder: pathlib.Path, volume: Volume, mask: np.ndarray) -> None
     nifti.write_grid(folder / MASK_WORLD, on_grid, grid.affine)
 
 
-def _write_segmentation(path: pathlib.Path, source: Source, volume: Volume, found: Found, row: dict) -> None:
+def _write_segmentation(path: pathlib.Path, source: Source, volume: Volume, found: PredictedScan, row: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     made_from = f"{row['run_digest']} {row['folds']} {row['scan_digest']}"
     with atomic(path) as aside:

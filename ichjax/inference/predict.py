@@ -14,8 +14,8 @@ from ichjax.inference import model as trained_runs
 from ichjax.inference import output as outputs
 from ichjax.inference import worklist
 from ichjax.inference.discover import Source, find_sources
-from ichjax.inference.model import Found, TrainedRun
-from ichjax.inference.output import NOTHING_MORE, Wanted
+from ichjax.inference.model import PredictedScan, TrainedRun
+from ichjax.inference.output import DEFAULT_OUTPUT, OutputOptions
 from ichjax.prefetch import one_ahead
 from ichjax.scan import slabs
 from ichjax.scan.volume import Volume
@@ -28,7 +28,7 @@ def predict_scans(
     *,
     fold: int | None = None,
     series: int | None = None,
-    wanted: Wanted = NOTHING_MORE,
+    options: OutputOptions = DEFAULT_OUTPUT,
     **fields,
 ) -> list[str]:
     """Predicts every scan that the inputs name, and writes OUTPUT/worklist.csv, the most suspicious scan first.
@@ -60,10 +60,10 @@ def predict_scans(
         say(f"left out: {problem}")
     rows = [worklist.failed("", problem) for problem in problems]
     with claim(output) if sources else contextlib.nullcontext():
-        if wanted.dicom_seg and any(source.series is not None for source in sources):
+        if options.dicom_seg and any(source.series is not None for source in sources):
             say(f"{output / outputs.SEGMENTATIONS}: DICOM Segmentations name the patient, as their sources do")
         try:
-            found, kept = _each(trained, sources, output, wanted)
+            found, kept = _each(trained, sources, output, options)
             rows = worklist.in_order(rows + found)
         finally:  # interrupted, too: what is done has its line
             if lines := worklist.in_order(rows + outputs.others(output, trained, rows)) if sources else []:
@@ -73,7 +73,7 @@ def predict_scans(
 
 
 def _each(
-    trained: TrainedRun, sources: Sequence[Source], output: pathlib.Path, wanted: Wanted
+    trained: TrainedRun, sources: Sequence[Source], output: pathlib.Path, options: OutputOptions
 ) -> tuple[list[dict], int]:
     """(a line of the worklist for each source, how many were there already); one scan is written while the next one is
     predicted."""
@@ -84,7 +84,7 @@ def _each(
             try:
                 volume = read()
                 with only_input_errors(str(folder)):
-                    there = outputs.kept(folder, source, trained, volume, wanted)
+                    there = outputs.kept(folder, source, trained, volume, options)
                 if there is not None:
                     kept += 1
                     say(f"{source.name}: is there already")
@@ -95,8 +95,8 @@ def _each(
                             _announce(trained, volume, len(sources))
                         announced = True
                     started = time.perf_counter()
-                    found = _predict(trained, source, volume, wanted)
-                    outcome = writer.submit(_write, trained, source, volume, folder, found, wanted, started)
+                    found = _predict(trained, source, volume, options)
+                    outcome = writer.submit(_write, trained, source, volume, folder, found, options, started)
             except InputError as error:
                 outcome.set_exception(error)
             rows += _line(before)
@@ -105,9 +105,9 @@ def _each(
     return rows, kept
 
 
-def _predict(trained: TrainedRun, source: Source, volume: Volume, wanted: Wanted) -> Found:
+def _predict(trained: TrainedRun, source: Source, volume: Volume, options: OutputOptions) -> PredictedScan:
     with only_input_errors(str(source.path), "predicted"):
-        if wanted.dicom_seg and source.series is not None:
+        if options.dicom_seg and source.series is not None:
             dicom_seg.sources(source.series)  # what is wrong with them is told before the work
         return trained_runs.predict(volume, trained)
 
@@ -129,13 +129,19 @@ def _announce(trained: TrainedRun, first: Volume, scans: int) -> None:
     folds = ", ".join(map(str, trained.folds))
     which = f"mean of folds {folds}" if len(trained.folds) > 1 else f"fold {folds}"
     many = f"{scans} scans, if all are like the first" if scans > 1 else "1 scan"
-    seen, _ = slabs.averaged(first, trained.gap_mm)
+    seen, _ = slabs.averaged(first, trained.slice_spacing_mm)
     what = f"{many}, prediction alone, {trained.method.mode}, {which}"
     trained.method.announce(trained.params[0], [seen] * (scans * len(trained.params)), what)
 
 
 def _write(
-    trained: TrainedRun, source: Source, volume: Volume, folder: pathlib.Path, found: Found, wanted: Wanted, started
+    trained: TrainedRun,
+    source: Source,
+    volume: Volume,
+    folder: pathlib.Path,
+    found: PredictedScan,
+    options: OutputOptions,
+    started,
 ) -> dict:
     """Describes and writes a prediction; what prediction.json holds."""
     with only_input_errors(str(source.path), "described"):
@@ -143,7 +149,7 @@ def _write(
     if source.series is not None:
         row["warnings"] = [f"series: {remark}" for remark in source.series.traits.remarks()] + row["warnings"]
     with only_input_errors(str(source.path), "written", but=(OSError,)):  # a full disk is full for all
-        outputs.write(folder, source, volume, found, row, wanted, lambda: time.perf_counter() - started)
+        outputs.write(folder, source, volume, found, row, options, lambda: time.perf_counter() - started)
     noted = "".join(f"; {warning}" for warning in row["warnings"])
     own = f" (its own scan: fold {row['folds'][0]} had not seen it)" if row["own_scan"] == "held out" else ""
     say(f"{source.name}: {_in_words(row)}{own}{noted} -> {folder}")

@@ -13,7 +13,9 @@ LINE_MM = 10.0  # the paper: subjects with bleeds below it scored 0
 LESION_EDGES_ML = (LEAST_ML, 0.5, 2.0, 10.0, 30.0)  # the last bin is open
 
 
-def beyond(details: Sequence[Mapping], *, called: Sequence[Sequence[bool]] | None = None, seed: int = 0) -> dict:
+def secondary_metrics(
+    details: Sequence[Mapping], *, called: Sequence[Sequence[bool]] | None = None, seed: int = 0
+) -> dict:
     """Sums up the details of a data set.
 
     Args:

@@ -62,11 +62,11 @@ class UNet(nn.Module):
         for level in range(self.depth):
             x = self._level(x, self.base_width * 2**level, f"encoder{level + 1}")
             if level == self.depth - 1:
-                x = drop(x, dropout_keys, self.dropout, salt=0)
+                x = dropout(x, dropout_keys, self.dropout, salt=0)
             skips.append(x)
-            x = halve(x)
+            x = max_pool_2x2(x)
         x = self._level(x, self.base_width * 2**self.depth, "bottleneck")
-        x = drop(x, dropout_keys, self.dropout, salt=1)
+        x = dropout(x, dropout_keys, self.dropout, salt=1)
         for level in reversed(range(self.depth)):
             width = self.base_width * 2**level
             up = UpConv(width, self.dtype, relu=True, name=f"up{level + 1}")(x)
@@ -122,14 +122,14 @@ def _over_groups(channels: jax.Array, groups: int) -> jax.Array:
     return jnp.broadcast_to(mean, (*mean.shape[:2], channels.shape[1] // groups)).reshape(channels.shape)
 
 
-def halve(x: jax.Array) -> jax.Array:
+def max_pool_2x2(x: jax.Array) -> jax.Array:
     """2 x 2 max-pooling of [B, H, W, C] as maxima of strided slices, whose gradient is far cheaper on a CPU than
     that of a sliding window. Where values tie it shares the gradient; after a ReLU only zeros do."""
     rows = jnp.maximum(x[:, ::2], x[:, 1::2])
     return jnp.maximum(rows[:, :, ::2], rows[:, :, 1::2])
 
 
-def drop(x: jax.Array, keys: jax.Array | None, rate: float, *, salt: int) -> jax.Array:
+def dropout(x: jax.Array, keys: jax.Array | None, rate: float, *, salt: int) -> jax.Array:
     """Dropout of [B, ...] with one key an example [B]; `salt` tells the places of a network apart."""
     if keys is None or rate == 0.0:
         return x

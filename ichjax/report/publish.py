@@ -2,9 +2,9 @@
 
 import pathlib
 
-from ichjax.report.figures import beyond as beyond_figures
 from ichjax.report.figures import paper as paper_figures
 from ichjax.report.figures import run as run_figures
+from ichjax.report.figures import secondary as secondary_figures
 from ichjax.report.html import page as report_page
 from ichjax.report.tables import csv as csv_tables
 from ichjax.report.tables import summary as summary_tables
@@ -21,6 +21,6 @@ def publish(workdir: pathlib.Path) -> None:
     csv_tables.write_tables(run)
     run_figures.write_figures(workdir)
     paper_figures.write_paper_figures(run)
-    beyond_figures.write_beyond_figures(run)
+    secondary_figures.write_secondary_figures(run)
     path = report_page.write_report(workdir)
     print(f"\n{summary_tables.summary_text(run.methods)}\n\nreport: {path}", flush=True)

@@ -6,7 +6,7 @@ import scipy.ndimage
 from sklearn import metrics
 
 from ichjax.errors import InputError
-from ichjax.metrics.aggregate import beyond
+from ichjax.metrics.aggregate import secondary_metrics
 from ichjax.metrics.per_scan import scan_details
 from ichjax.scan import volume
 from tests.expected import SLICE_RULE_MM2
@@ -41,7 +41,7 @@ def details(scans):
 
 
 def test_detection_agrees_with_scikit_learn_on_the_voxels(scans, details):
-    got = beyond(details)
+    got = secondary_metrics(details)
     n = next(n for n in range(99) if n * 9.0 > SLICE_RULE_MM2)
     scores = np.concatenate([np.sort(q.reshape(len(q), -1), axis=1)[:, -n] for *_, q in scans])
     truth = np.concatenate([t.any(axis=(1, 2)) for _, t, *_ in scans])
@@ -54,7 +54,7 @@ def test_detection_agrees_with_scikit_learn_on_the_voxels(scans, details):
 
 
 def test_sums_agree_with_the_voxels(scans, details):
-    got = beyond(details)
+    got = secondary_metrics(details)
     json.dumps(got, allow_nan=False)
     volumes = [[(m * scan.pixel_ml[:, None, None]).sum() for m in (t, p)] for scan, t, p, _ in scans]
     np.testing.assert_allclose(got["volume_agreement"]["points"], volumes)
@@ -132,7 +132,7 @@ def four():
 
 
 def test_by_hand(four):
-    got = beyond(four)
+    got = secondary_metrics(four)
     surface = got["surface"]
     assert (surface["dice"]["mean"], surface["dice"]["n"]) == (pytest.approx(0.4), 2)  # scans with a hemorrhage
     assert (surface["hd95_mm"]["mean"], surface["hd95_mm"]["median"], surface["hd95_mm"]["n"]) == (3.0, 3.0, 1)
@@ -159,12 +159,12 @@ def test_by_hand(four):
 
 def test_another_rule_for_calls(four):
     called = [[False, False], [True], [False], [False]]
-    got = beyond(four, called=called)["diameter"]
+    got = secondary_metrics(four, called=called)["diameter"]
     assert (got["below"]["detected"], got["above"]["detected"]) == (1.0, 0.0)
 
 
 def test_without_hemorrhage_or_probability(four):
-    nothing = beyond([four[3]])
+    nothing = secondary_metrics([four[3]])
     assert (nothing["slice_roc"], nothing["scan_roc"], nothing["froc"]["curve"]) == (None, None, [])
     assert (nothing["surface"]["dice"]["n"], nothing["surface"]["hd95_mm"]["median"]) == (0, None)
     assert nothing["diameter"]["below"] == {"slices": 0, "dice": None, "detected": None}
@@ -172,16 +172,16 @@ def test_without_hemorrhage_or_probability(four):
         scan["scan_score"], scan["calibration"] = None, None
         for row in scan["slices"]:
             row["score"] = None
-    got = beyond(four)
+    got = secondary_metrics(four)
     assert (got["scan_roc"]["positives"], got["scan_roc"]["negatives"]) == (1, 2)
     json.dumps([nothing, got], allow_nan=False)
 
 
 def test_bad_input(four):
     with pytest.raises(InputError, match="no scan has details"):
-        beyond([])
+        secondary_metrics([])
     with pytest.raises(InputError, match="'called' has"):
-        beyond(four, called=[[True]] * 4)
+        secondary_metrics(four, called=[[True]] * 4)
     four[0]["surface"]["tolerance_mm"] = 1.0
     with pytest.raises(InputError, match=r"tolerances of \[1.0, 2.0\] mm"):
-        beyond(four)
+        secondary_metrics(four)

@@ -77,7 +77,7 @@ def test_the_receptive_field_is_as_far_as_gradients_reach(tiny_config, depth, he
 
     def at(image, row):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(unet, "halve", soft)
+            patch.setattr(unet, "max_pool_2x2", soft)
             return model.apply({"params": params}, image)[0, row, side // 2]
 
     gradient = jax.jit(jax.grad(at))
@@ -117,12 +117,12 @@ def test_forward_agrees_with_numpy():
 def test_dropout_keeps_the_mean_and_depends_on_the_examples_own_key():
     x = jnp.ones((4, 32, 32, 8))
     keys = jax.random.split(jax.random.key(0), 4)
-    dropped = unet.drop(x, keys, 0.5, salt=0)
+    dropped = unet.dropout(x, keys, 0.5, salt=0)
     assert set(np.unique(dropped)) == {0.0, 2.0}
     np.testing.assert_allclose(dropped.mean(axis=(1, 2, 3)), 1.0, atol=0.05)
-    np.testing.assert_array_equal(unet.drop(x[2:3], keys[2:3], 0.5, salt=0)[0], dropped[2])
-    assert (unet.drop(x, keys, 0.5, salt=1) != dropped).any()
-    assert unet.drop(x, None, 0.5, salt=0) is x
+    np.testing.assert_array_equal(unet.dropout(x[2:3], keys[2:3], 0.5, salt=0)[0], dropped[2])
+    assert (unet.dropout(x, keys, 0.5, salt=1) != dropped).any()
+    assert unet.dropout(x, None, 0.5, salt=0) is x
 
 
 @pytest.mark.parametrize("channels", [4, 12, 16])
@@ -138,7 +138,7 @@ def test_pooling_and_its_gradient_agree_with_flax():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 6, 3)), jnp.float32)
     weights = jnp.asarray(np.random.default_rng(1).normal(size=(2, 4, 3, 3)), jnp.float32)
     theirs = jax.value_and_grad(lambda x: (flax.linen.max_pool(x, (2, 2), (2, 2)) * weights).sum())(x)
-    ours = jax.value_and_grad(lambda x: (unet.halve(x) * weights).sum())(x)
+    ours = jax.value_and_grad(lambda x: (unet.max_pool_2x2(x) * weights).sum())(x)
     np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-6)
     np.testing.assert_array_equal(ours[1], theirs[1])
 

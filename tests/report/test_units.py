@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from ichjax.files import read_json, write_json
-from ichjax.metrics.aggregate import beyond
+from ichjax.metrics.aggregate import secondary_metrics
 from ichjax.metrics.per_scan import scan_details
 from ichjax.report import units, workdir
 from ichjax.report.compare import compare
-from ichjax.report.figures import beyond as beyond_figures
 from ichjax.report.figures import case as cases
 from ichjax.report.figures import contact_sheet
+from ichjax.report.figures import secondary as secondary_figures
 from ichjax.report.html import page as report_page
 from ichjax.report.tables import csv as csv_tables
 from ichjax.report.tables import summary as summary_tables
@@ -41,7 +41,7 @@ def nominal(made, tmp_path_factory):
     ]
     for place in (path, *(path / "baselines").iterdir()):
         file = place / "results.json"
-        write_json(file, {**read_json(file), "nominal_spacing": True, "beyond": beyond(details)})
+        write_json(file, {**read_json(file), "nominal_spacing": True, "beyond": secondary_metrics(details)})
     return workdir.read_run(path)
 
 
@@ -71,10 +71,10 @@ def test_in_the_report(nominal):
 
 
 def test_in_the_figures(nominal):
-    for figure in beyond_figures.draw(nominal.results["beyond"], units.units_of(nominal.results)).values():
+    for figure in secondary_figures.draw(nominal.results["beyond"], units.units_of(nominal.results)).values():
         if figure is not None:
             assert bare(" ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))) == []
-    measured = beyond_figures.bland_altman(nominal.results["beyond"]["volume_agreement"])
+    measured = secondary_figures.bland_altman(nominal.results["beyond"]["volume_agreement"])
     assert bare(" ".join(text.get_text() for text in measured.findobj(matplotlib.text.Text)))
 
 

@@ -6,12 +6,12 @@ import markupsafe
 import numpy as np
 import pytest
 
-from ichjax.metrics.aggregate import beyond
+from ichjax.metrics.aggregate import secondary_metrics
 from ichjax.metrics.per_scan import scan_details
 from ichjax.report import workdir
-from ichjax.report.figures import beyond as beyond_figures
 from ichjax.report.figures import case as cases
 from ichjax.report.figures import paper as paper_figures
+from ichjax.report.figures import secondary as secondary_figures
 from ichjax.report.html import paper as report_paper
 from tests.expected import SLICE_RULE_MM2
 
@@ -67,9 +67,9 @@ def run(made, tmp_path_factory):
         probability = case.prediction.astype(np.uint8) * 204
         made_of = case.truth, case.prediction, probability, case.volume
         details.append(scan_details(*made_of, rule_mm2=SLICE_RULE_MM2, seams=(8, 4)))
-    run.results["beyond"] = beyond(details)
+    run.results["beyond"] = secondary_metrics(details)
     paper_figures.write_paper_figures(run)
-    beyond_figures.write_beyond_figures(run)
+    secondary_figures.write_secondary_figures(run)
     return run
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 from sklearn import metrics
 
 from ichjax.report import workdir
-from ichjax.report.figures import beyond as beyond_figures
+from ichjax.report.figures import secondary as secondary_figures
 from ichjax.report.figures import style
 
 
@@ -90,7 +90,7 @@ def test_one_picture_each(made, beyond, tmp_path):
     run = workdir.read_run(made.workdir)
     results = {**run.results, "beyond": beyond}
     there = workdir.Run(tmp_path, {}, {}, {"U-Net": results}, {}, [], run.finished)
-    written = beyond_figures.write_beyond_figures(there)
+    written = secondary_figures.write_secondary_figures(there)
     assert {p.name for p in written} == {f"{name}.png" for name in NAMES}
     for path in written:
         with Image.open(path) as image:
@@ -100,7 +100,7 @@ def test_one_picture_each(made, beyond, tmp_path):
 def test_nothing_is_drawn_where_nothing_is_known(made, tmp_path):
     run = workdir.read_run(made.workdir)
     there = workdir.Run(tmp_path, {}, {}, run.methods, {}, [], run.finished)
-    assert beyond_figures.write_beyond_figures(there) == []
+    assert secondary_figures.write_secondary_figures(there) == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -112,17 +112,17 @@ def test_parts_that_are_missing_leave_the_others(beyond):
     poor["lesion_size"]["points"] = []
     poor["diameter"]["points"] = []
     poor["false_positives_to_bone"] |= {"share": [0.0, 0.0, 0.0]}
-    assert not any(beyond_figures.draw(poor).values())
+    assert not any(secondary_figures.draw(poor).values())
 
 
 def test_a_last_bin_without_end(beyond):
     part = {**beyond["false_positives_to_bone"], "edges_mm": [0, 2, 4]}
-    ticks = [t.get_text() for t in beyond_figures.false_positives_to_bone(part).axes[0].get_xticklabels()]
+    ticks = [t.get_text() for t in secondary_figures.false_positives_to_bone(part).axes[0].get_xticklabels()]
     assert ticks == ["0 to 2", "2 to 4", "over 4"]
 
 
 def test_the_figures_say_their_numbers_and_units(beyond):
-    drawn = {name: texts(figure) for name, figure in beyond_figures.draw(beyond).items()}
+    drawn = {name: texts(figure) for name, figure in secondary_figures.draw(beyond).items()}
     assert f"area {beyond['slice_roc']['area']:.3f}" in drawn["roc_pr"]
     assert f"average precision {beyond['slice_roc']['average_precision']:.3f}" in drawn["roc_pr"]
     assert all(f"{n}/{of}" in drawn["lesion_size"] for n, of in ((1, 2), (1, 1)))
@@ -135,7 +135,7 @@ def test_the_figures_say_their_numbers_and_units(beyond):
 
 
 def test_the_curve_is_the_data(beyond):
-    axes = beyond_figures.roc_pr({"slices": beyond["slice_roc"], "scans": None}).axes[0]
+    axes = secondary_figures.roc_pr({"slices": beyond["slice_roc"], "scans": None}).axes[0]
     drawn = axes.lines[1].get_xydata()
     np.testing.assert_allclose(drawn, beyond["slice_roc"]["roc"])
     # The area under what is drawn is scikit-learn's.
@@ -143,6 +143,6 @@ def test_the_curve_is_the_data(beyond):
 
 
 def test_the_same_figure_is_the_same_bytes(beyond):
-    a, b = (style.png(beyond_figures.froc(beyond["froc"])) for _ in range(2))
+    a, b = (style.png(secondary_figures.froc(beyond["froc"])) for _ in range(2))
     assert a == b
     assert Image.open(io.BytesIO(a)).size

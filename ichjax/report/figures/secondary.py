@@ -16,7 +16,7 @@ SMALL = {"fontsize": 8, "frameon": False, "labelcolor": INK}
 NOTE = {"fontsize": 8, "color": INK}
 
 
-def write_beyond_figures(run: Run) -> list[pathlib.Path]:
+def write_secondary_figures(run: Run) -> list[pathlib.Path]:
     """Writes the figures of results['beyond'] into figures/; none where the key, or what a figure shows, is missing.
 
     Returns:
