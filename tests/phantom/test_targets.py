@@ -5,7 +5,6 @@ held to 25 %; lesions, of which a set of twelve has few, to a factor of two.
 """
 
 import fcntl
-import hashlib
 import itertools
 import os
 import pathlib
@@ -19,7 +18,7 @@ from scipy import ndimage
 
 from ichjax.data import ct_ich_nifti
 from ichjax.phantom import dataset as phantoms
-from ichjax.phantom import physics
+from ichjax.phantom import physics, store
 
 pytestmark = pytest.mark.xdist_group("phantom_targets")  # one worker makes and measures the set
 
@@ -34,10 +33,8 @@ REAL_PIXEL_MM = 0.488  # pixels of the scan on which areas were counted
 @pytest.fixture(scope="session")
 def root():
     """Twelve calibrated subjects on disk, made once for all test processes and for all runs with these sources."""
-    sources = sorted(pathlib.Path(phantoms.__file__).parent.glob("phantom*.py"))
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     stem = f"ichjax-phantom-targets-{os.getuid()}"
-    place = pathlib.Path(tempfile.gettempdir()) / f"{stem}-{digest}"
+    place = pathlib.Path(tempfile.gettempdir()) / f"{stem}-{store.source_digest()}"
     with open(pathlib.Path(tempfile.gettempdir()) / f"{stem}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.is_dir():
