@@ -33,7 +33,7 @@ USAGE = {
 EXIT = """\
 Exit status: 0 done; 1 a defect of ichjax; 2 the input or the command is wrong,
 all else is done; 130 interrupted. Research use only: not for diagnosis."""
-FIELDS = """\
+CONFIG_HELP = """\
 A single field: --config.train.batch_size=64; ichjax/config.py lists them all.
 The data set: --config.data.root=DIR; without it, a synthetic one is made once.
 
@@ -73,7 +73,7 @@ nnU-Net's split k tests on fold k: its 'val' is our test part, its 'train' our
 training and validation parts, so its masks can be scored here by `evaluate`.
 
 """
-ABOUT = {"predict": PREDICTED, "convert": CONVERTED, "evaluate": EVALUATED, "prepare": PREPARED}
+COMMAND_HELP = {"predict": PREDICTED, "convert": CONVERTED, "evaluate": EVALUATED, "prepare": PREPARED}
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -111,14 +111,14 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     parser = argparse.ArgumentParser(
         usage="python launch.py COMMAND [--config=configs/NAME.py] [--config.FIELD=VALUE ...] [options]",
         description="Intracranial hemorrhage segmentation in head CT, in JAX.",
-        epilog="What a command takes: python launch.py COMMAND --help\n\n" + FIELDS + EXIT,
+        epilog="What a command takes: python launch.py COMMAND --help\n\n" + CONFIG_HELP + EXIT,
         **layout,
     )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     parts = {}
     for name, text in COMMANDS.items():
         rest = USAGE.get(name, "--config=configs/NAME.py --workdir=RUN [--config.FIELD=VALUE ...]")
-        about = ABOUT.get(name, "") + (FIELDS if name in WITH_CONFIG else "")
+        about = COMMAND_HELP.get(name, "") + (CONFIG_HELP if name in WITH_CONFIG else "")
         parts[name] = commands.add_parser(
             name,
             usage=f"python launch.py {name} {rest}",
