@@ -1,134 +1,196 @@
-"""Every field of a configuration, once, with the paper's value as its default; configs/ says what differs."""
+"""Every field of a configuration, with the paper's value as its default; the files in configs/ change some of them."""
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import ml_collections
 
 from ichjax.errors import InputError
 
 
-def default() -> ml_collections.ConfigDict:
-    """The paper's third experiment (160 x 160 patches), field by field; locked against unknown names."""
-    config = ml_collections.ConfigDict()
-    config.method = "unet"  # a name of methods/registry.py
-    config.options = ml_collections.ConfigDict()  # of the method, where no field below is its: see its file
-    config.compare_with = ("threshold",)  # methods run beside it, on the same folds
-    config.seed = 0  # of everything that is random in a run
-    config.fold = 0  # which one `train` trains
-    config.folds = ()  # which ones `crossval` runs, so that several processes can share them; empty: all
-    config.parallel = "jit"  # how a step is spread over devices: jit, pmap or shard_map
-    config.deterministic = False  # of a GPU's kernels only those that give the same bits every time
-    # What a loss or gradient that is not finite does: 'stop' ends the run, 'skip' leaves out that update.
-    config.on_nonfinite = "stop"
-    config.init_from = ""  # a run, or a fold of one, whose weights training starts from where names and shapes fit
-    config.profile_steps = (0, 0)  # steps a to b are traced for TensorBoard or Perfetto; (0, 0): none
+@dataclasses.dataclass
+class Data:
+    """Which data set, and how its subjects are divided into folds."""
 
-    config.data = ml_collections.ConfigDict()
-    config.data.root = ""  # a data set's folder; empty: a synthetic one is made once and used
-    # The authors' fixed order of subjects, or 'stratified' by hemorrhage and sub-type. Or 'slice_split', which leaks
-    # and is INVALID: it shows how much higher a score over shuffled slices comes out.
-    config.data.splits = "paper"
-    config.data.folds = 5
-    config.data.leave_out = (70,)  # left out of the overlap scores: the chronic case (paper, section 3.1)
+    root: str = ""  # folder of the data set; empty: a synthetic set is made once and used
+    # 'paper': the authors' fixed order of subjects; 'stratified': by hemorrhage and sub-type; 'slice_split' leaks, is
+    # INVALID, and demonstrates how much higher scores over shuffled slices are.
+    splits: Literal["paper", "stratified", "slice_split"] = "paper"
+    folds: int = 5
+    leave_out: tuple[int, ...] = (70,)  # subjects excluded from the overlap scores: the chronic case (section 3.1)
 
-    config.phantom = ml_collections.ConfigDict()  # the synthetic set, where there is no root
-    config.phantom.preset = "calibrated"  # 512 x 512, 31 to 58 slices; or 'demo': 256 x 256, fewer, made in seconds
-    config.phantom.subjects = 25
-    config.phantom.seed = 0
-    config.phantom.layout = "nifti"  # of its files: nifti, jpeg (as releases 1.0.0 to 1.2.0) or own
 
-    config.windows = ((40.0, 120.0),)  # HU level and width of each input channel; the brain window
-    config.grid = ml_collections.ConfigDict()  # what the network sees; masks and scores stay on the scan's own
-    config.grid.side = 0  # pixels along a slice, resampled in plane; 0 for the scans' own
-    config.grid.border = 0  # pixels of it beyond each edge that are cut off: 650 - 2 x 5 = 640, as in release 1
-    config.patch = ml_collections.ConfigDict()
-    config.patch.side = 160  # pixels
-    config.patch.stride = 80  # pixels
-    config.patch.corner_pixel = False  # every patch's last pixel set to the top of the window (authors' JPEG code)
+@dataclasses.dataclass
+class Phantom:
+    """The synthetic data set that is used where `data.root` is empty."""
 
-    config.model = ml_collections.ConfigDict()
-    config.model.base_width = 64  # channels of the first level: 31,031,685 parameters
-    config.model.depth = 4
-    config.model.dropout = 0.5
-    config.model.norm = "none"  # or 'group'
-    config.model.head = "paper"  # two maps with ReLU before the last convolution; or 'plain', without them
-    config.model.dtype = "float32"  # of the computation; or 'bfloat16'. Parameters and loss stay float32
+    preset: str = "calibrated"  # 512 x 512, 31 to 58 slices; or 'demo': 256 x 256, fewer slices, made in seconds
+    subjects: int = 25
+    seed: int = 0
+    layout: Literal["nifti", "jpeg", "own"] = "nifti"  # of the files: nifti, jpeg (as releases 1.0.0 to 1.2.0) or own
 
-    config.augment = ml_collections.ConfigDict()
-    config.augment.rotation_degrees = 20.0
-    config.augment.shift = 0.1  # of the patch side
-    config.augment.shear_degrees = 0.1
-    config.augment.zoom = 0.2
 
-    config.train = ml_collections.ConfigDict()
-    config.train.epochs = 150
-    config.train.examples_per_epoch = 0  # at most; 0 for every patch with a hemorrhage and its negatives
-    config.train.batch_size = 32
-    config.train.accumulate = 1  # parts of a batch that go through the network one after the other
-    config.train.steps_per_dispatch = 1  # updates that the device makes between two looks of the host
-    config.train.learning_rate = 1e-5  # of Adam
-    config.train.schedule = "inverse"  # Keras' lr / (1 + lr / epochs * step); or 'cosine' down to zero
-    config.train.warmup_steps = 0
-    config.train.dice_weight = 0.0  # of a soft Dice loss added to the cross-entropy, which alone is the paper's
-    config.train.positive_weight = 1.0  # of a hemorrhage's pixel in the cross-entropy; 1 as in the paper
-    config.train.slices = "all"  # or 'hemorrhage': no patch is taken from a slice without one (paper, experiment 2)
-    # Patches without a hemorrhage: as many as with one, drawn anew each epoch; 'one_slice': all those of one random
-    # hemorrhage-free slice of each subject, the same each epoch (authors' JPEG code); or 'none' (their NIfTI code).
-    config.train.negatives = "matched"
-    config.train.validation_negatives = "none"  # the authors validate on positive patches only
-    config.train.read_threads = 2  # of grain
+@dataclasses.dataclass
+class Grid:
+    """The grid that the network sees; masks and scores stay on the scan's own."""
 
-    config.predict = ml_collections.ConfigDict()
-    config.predict.threshold = 0.5  # a pixel is hemorrhage above this probability
-    config.predict.thresholds = (0.5, 0.6, 0.7, 0.8, 0.9)  # at which slice detection is reported (paper, Table 7)
-    config.predict.closing_px = 10  # side of the closing kernel, 0 for none
-    config.predict.opening_px = 5  # side of the opening kernel, 0 for none
-    config.predict.batch_size = 32  # patches that go through the network at once
-    # The network once over each whole slice in place of its patches: a third of the work, and not the same function,
-    # as a pixel then sees past its patch's edge (how much that changes: benchmarks/NOTES.md).
-    config.predict.whole_slices = False
-    config.predict.stitch = "flat"  # the paper's plain mean where patches overlap; 'gaussian': their middles count more
-    config.predict.mirror = False  # the mean with what is said of the mirrored slices: twice the work
-    config.predict.min_max_stretch = False  # each patch's lowest and highest probability become 0 and 1 (JPEG code)
-    config.predict.quantize_8bit = False  # truncated to 8 bits before and after averaging; positive above 256 t
-    # Tuned on the validation subjects of each fold, never on those it tests: 'threshold', 'all' (kernels too), or
-    # 'none'. Of the values below, those with the highest mean Dice in the paper's convention.
-    config.predict.tune = "none"
-    config.predict.tune_thresholds = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-    config.predict.tune_closing_px = (0, 5, 10)
-    config.predict.tune_opening_px = (0, 3, 5)
+    side: int = 0  # pixels along a slice, resampled in plane; 0 for the scans' own matrix
+    border: int = 0  # pixels cut off beyond each edge of it: 650 - 2 x 5 = 640, as in release 1
 
-    config.evaluate = ml_collections.ConfigDict()
-    config.evaluate.slice_rule_mm2 = 43.6  # a slice is called positive above this area: 400 pixels at 0.33 mm
-    config.evaluate.slice_rule_px = 0  # above this many pixels instead, whatever their size: the authors' 400; 0: off
+
+@dataclasses.dataclass
+class Patch:
+    """The patches that slices are cut into."""
+
+    side: int = 160  # pixels
+    stride: int = 80  # pixels
+    corner_pixel: bool = False  # set every patch's last pixel to the top of the window (authors' JPEG code)
+
+
+@dataclasses.dataclass
+class Model:
+    """The U-Net."""
+
+    base_width: int = 64  # channels of the first level; 64 gives 31,031,685 parameters
+    depth: int = 4  # number of poolings
+    dropout: float = 0.5
+    norm: Literal["none", "group"] = "none"  # or group normalization
+    head: Literal["paper", "plain"] = "paper"  # two maps with ReLU before the last convolution
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of the computation; parameters and loss stay float32
+
+
+@dataclasses.dataclass
+class Augment:
+    """Ranges of the random affine augmentation (section 4)."""
+
+    rotation_degrees: float = 20.0
+    shift: float = 0.1  # of the patch side
+    shear_degrees: float = 0.1
+    zoom: float = 0.2
+
+
+@dataclasses.dataclass
+class Train:
+    """Training of one fold."""
+
+    epochs: int = 150
+    examples_per_epoch: int = 0  # at most; 0 for every patch with a hemorrhage and its negatives
+    batch_size: int = 32
+    accumulate: int = 1  # gradient accumulation: parts in which a batch goes through the network
+    steps_per_dispatch: int = 1  # optimizer steps per dispatch
+    learning_rate: float = 1e-5  # of Adam
+    schedule: Literal["inverse", "cosine"] = "inverse"  # lr / (1 + lr / epochs * step); or down to zero
+    warmup_steps: int = 0
+    dice_weight: float = 0.0  # of a soft Dice loss added to the cross-entropy; the paper uses the cross-entropy alone
+    positive_weight: float = 1.0  # of a hemorrhage's pixel in the cross-entropy; 1 in the paper
+    slices: Literal["all", "hemorrhage"] = "all"  # or with a hemorrhage only (experiment 2)
+    # Patches without a hemorrhage: 'matched', as many as with one, drawn anew each epoch; 'one_slice', all those of one
+    # random hemorrhage-free slice of each subject, the same each epoch (authors' JPEG code); 'none' (their NIfTI code).
+    negatives: Literal["matched", "one_slice", "none"] = "matched"
+    validation_negatives: Literal["matched", "none"] = "none"  # the authors validate on positive patches only
+    read_threads: int = 2  # of grain
+
+
+@dataclasses.dataclass
+class Predict:
+    """From a scan to its mask."""
+
+    threshold: float = 0.5  # a pixel is hemorrhage above this probability
+    thresholds: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)  # of the reported slice detection (paper, Table 7)
+    closing_px: int = 10  # side of the closing kernel, 0 for none
+    opening_px: int = 5  # side of the opening kernel, 0 for none
+    batch_size: int = 32  # patches per pass through the network
+    # Run the network once over each whole slice instead of its patches: a third of the work, but not the same function,
+    # as a pixel then sees past its patch's edge (benchmarks/NOTES.md has the difference).
+    whole_slices: bool = False
+    stitch: Literal["flat", "gaussian"] = "flat"  # plain mean, or weighted to patch centers
+    mirror: bool = False  # average with the prediction of the mirrored slices: twice the work
+    min_max_stretch: bool = False  # stretch each patch's probabilities to 0 to 1 (authors' JPEG code)
+    quantize_8bit: bool = False  # truncate to 8 bits before and after averaging; positive above 256 t
+    # Tuned on the validation subjects of each fold, never on its test subjects: 'threshold', 'all' (kernels too) or
+    # 'none'. The values below with the highest mean Dice in the paper's convention are taken.
+    tune: Literal["none", "threshold", "all"] = "none"
+    tune_thresholds: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    tune_closing_px: tuple[int, ...] = (0, 5, 10)
+    tune_opening_px: tuple[int, ...] = (0, 3, 5)
+
+
+@dataclasses.dataclass
+class Evaluate:
+    """Scoring."""
+
+    slice_rule_mm2: float = 43.6  # a slice is predicted positive above this area: 400 pixels at 0.33 mm
+    slice_rule_px: int = 0  # above this number of pixels instead, whatever their size (the authors' 400); 0: off
+
+
+@dataclasses.dataclass
+class Config:
+    """A configuration, for type checkers: at run time it is the `ConfigDict` that `default` makes of this class."""
+
+    method: str = "unet"  # a name of methods/registry.py
+    # Fields of a method that has no group below: see its file in methods/.
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    compare_with: tuple[str, ...] = ("threshold",)  # methods run on the same folds, for comparison
+    seed: int = 0  # of everything random in a run
+    fold: int = 0  # the fold that `train` trains
+    folds: tuple[int, ...] = ()  # the folds that `crossval` runs, so that several processes can share them; empty: all
+    parallel: Literal["jit", "pmap", "shard_map"] = "jit"  # how a step is spread over devices
+    deterministic: bool = False  # restrict a GPU to kernels that give the same bits every time
+    on_nonfinite: Literal["stop", "skip"] = "stop"  # at a loss or gradient that is not finite
+    init_from: str = ""  # a run, or a fold of one, whose weights training starts from where names and shapes fit
+    profile_steps: tuple[int, int] = (0, 0)  # steps a to b are traced for TensorBoard or Perfetto; (0, 0): none
+    data: Data = dataclasses.field(default_factory=Data)
+    phantom: Phantom = dataclasses.field(default_factory=Phantom)
+    windows: tuple[tuple[float, float], ...] = ((40.0, 120.0),)  # HU level and width of each channel: the brain window
+    grid: Grid = dataclasses.field(default_factory=Grid)
+    patch: Patch = dataclasses.field(default_factory=Patch)
+    model: Model = dataclasses.field(default_factory=Model)
+    augment: Augment = dataclasses.field(default_factory=Augment)
+    train: Train = dataclasses.field(default_factory=Train)
+    predict: Predict = dataclasses.field(default_factory=Predict)
+    evaluate: Evaluate = dataclasses.field(default_factory=Evaluate)
+
+
+def default() -> Config:
+    """The paper's third experiment (160 x 160 patches), locked against unknown fields."""
+    config = ml_collections.ConfigDict(dataclasses.asdict(Config()))
     config.lock()
     config.options.unlock()  # each method has its own
     return config
 
 
-def to_dict(config: ml_collections.ConfigDict) -> dict:
+def fields_of(group: object) -> dict[str, Any]:
+    """A configuration, or a group of its fields, as a dict of plain values."""
+    return ml_collections.ConfigDict.to_dict(group)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
     """The configuration as plain, JSON-ready values."""
-    return json.loads(config.to_json())
+    return json.loads(ml_collections.ConfigDict.to_json(config))
 
 
-def digest(config: ml_collections.ConfigDict) -> str:
-    """16 hex digits that name the configuration; every result carries them. Where the data lie, and which folds
-    are trained here, do not count: the same experiment keeps its name on another machine."""
-    fields = without_place(to_dict(config))
+def digest(config: Config) -> str:
+    """16 hex digits that name the configuration; every result carries them.
+
+    Where the data lie, and which folds are trained here, do not count: the same experiment keeps its digest on another
+    machine.
+    """
+    fields = without_location(to_dict(config))
     return hashlib.blake2b(json.dumps(fields, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def without_place(fields: dict) -> dict:
-    """A configuration's values without those that may differ from one process of an experiment to another."""
+def without_location(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration's values without those that may differ between the processes of one experiment."""
     kept = {name: value for name, value in fields.items() if name not in ("fold", "folds", "profile_steps")}
     if not kept.get("options"):  # as if the field were not there, which keeps the digests of earlier versions
         kept.pop("options", None)
     return {**kept, "data": {name: value for name, value in fields["data"].items() if name != "root"}}
 
 
-def differing_fields(one: dict, other: dict, prefix: str = "") -> list[str]:
+def differing_fields(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Names of the fields in which two configurations differ, with both values."""
     rows = []
     for name in sorted(one.keys() | other.keys()):
@@ -140,31 +202,28 @@ def differing_fields(one: dict, other: dict, prefix: str = "") -> list[str]:
     return rows
 
 
-def flatten(config: ml_collections.ConfigDict, prefix: str = "") -> dict:
+def flatten(config: object, prefix: str = "") -> dict[str, Any]:
     """{'train.batch_size': value, ...}: every field by its dotted name."""
-    fields = {}
-    for name, value in config.items():
+    fields: dict[str, Any] = {}
+    for name, value in ml_collections.ConfigDict.items(config):
         inner = isinstance(value, ml_collections.ConfigDict)
         fields |= flatten(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
     return fields
 
 
-CHOICES = {
-    "phantom.layout": ("nifti", "jpeg", "own"),
-    "on_nonfinite": ("stop", "skip"),
-    "parallel": ("jit", "pmap", "shard_map"),
-    "data.splits": ("paper", "stratified", "slice_split"),
-    "model.norm": ("none", "group"),
-    "model.head": ("paper", "plain"),
-    "model.dtype": ("float32", "bfloat16"),
-    "train.schedule": ("inverse", "cosine"),
-    "train.slices": ("all", "hemorrhage"),
-    "train.negatives": ("matched", "one_slice", "none"),
-    "train.validation_negatives": ("matched", "none"),
-    "predict.stitch": ("flat", "gaussian"),
-    "predict.tune": ("none", "threshold", "all"),
-}
-AT_LEAST = {
+def _choices(kind: type, prefix: str = "") -> dict[str, tuple[str, ...]]:
+    """{'model.norm': ('none', 'group'), ...}: the fields that are annotated with `Literal`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, hint in get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint):
+            found |= _choices(cast(type, hint), f"{prefix}{name}.")
+        elif get_origin(hint) is Literal:
+            found[f"{prefix}{name}"] = get_args(hint)
+    return found
+
+
+CHOICES = _choices(Config)
+MINIMUM = {
     "seed": 0,
     "phantom.seed": 0,
     "train.examples_per_epoch": 0,
@@ -195,19 +254,20 @@ AT_LEAST = {
 }
 
 
-def check(config: ml_collections.ConfigDict) -> None:
+def check(config: Config) -> None:
     """Raises InputError for values that no run can have."""
     c, fields = config, flatten(config)
-    rules = [(fields[name] in choices, name, f"one of {', '.join(choices)}") for name, choices in CHOICES.items()]
-    rules += [(fields[name] >= least, name, f"at least {least}") for name, least in AT_LEAST.items()]
-    for good, name, expected in rules:
-        _require(good, name, fields[name], expected)
+    _require(
+        [(fields[name] in choices, name, f"one of {', '.join(choices)}") for name, choices in CHOICES.items()], fields
+    )
+    _require([(fields[name] >= minimum, name, f"at least {minimum}") for name, minimum in MINIMUM.items()], fields)
+    kernels = "one or more whole numbers of pixels, 0 for none"
     rules = [
         (c.method not in c.compare_with, "compare_with", f"other methods than {c.method!r}, which is the main one"),
         (0 <= c.fold < c.data.folds, "fold", f"0 to {c.data.folds - 1}"),
         (_are_folds(c.folds, c.data.folds), "folds", f"distinct numbers from 0 to {c.data.folds - 1}, or () for all"),
         (_is_range(c.profile_steps), "profile_steps", "two steps (a, b) with 0 <= a <= b"),
-        (c.windows and all(_is_window(pair) for pair in c.windows), "windows", "pairs of HU: level, width above 0"),
+        (_are(_is_window, c.windows), "windows", "pairs of HU: level, width above 0"),
         (c.grid.side > 0 or not c.grid.border, "grid.border", "0 unless grid.side is set"),
         (0 <= c.model.dropout < 1, "model.dropout", "0 or more, below 1"),
         (c.augment.zoom < 1, "augment.zoom", "below 1"),
@@ -223,45 +283,48 @@ def check(config: ml_collections.ConfigDict) -> None:
             "'flat' with config.predict.quantize_8bit, which is the authors' own stitching",
         ),
         (0 < c.predict.threshold < 1, "predict.threshold", "between 0 and 1"),
-        (all(_is_share(share) for share in c.predict.thresholds), "predict.thresholds", "numbers between 0 and 1"),
-        (_are(_is_share, c.predict.tune_thresholds), "predict.tune_thresholds", "one or more numbers between 0 and 1"),
+        (all(map(_is_fraction, c.predict.thresholds)), "predict.thresholds", "numbers between 0 and 1"),
+        (
+            _are(_is_fraction, c.predict.tune_thresholds),
+            "predict.tune_thresholds",
+            "one or more numbers between 0 and 1",
+        ),
+        (_are(_is_count, c.predict.tune_closing_px), "predict.tune_closing_px", kernels),
+        (_are(_is_count, c.predict.tune_opening_px), "predict.tune_opening_px", kernels),
     ]
-    kernels = ("predict.tune_closing_px", "predict.tune_opening_px")
-    rules += [
-        (_are(_is_side, fields[name]), name, "one or more whole numbers of pixels, 0 for none") for name in kernels
-    ]
-    for good, name, expected in rules:
-        _require(good, name, fields[name], expected)
+    _require(rules, fields)
 
 
-def _require(good: bool, name: str, found: object, expected: str) -> None:
-    if not good:
-        raise InputError(f"config.{name} is {found!r}; expected {expected}")
+def _require(rules: Iterable[tuple[bool, str, str]], fields: Mapping[str, Any]) -> None:
+    """Raises InputError for the first rule (holds, field, what was expected) that does not hold."""
+    for holds, name, expected in rules:
+        if not holds:
+            raise InputError(f"config.{name} is {fields[name]!r}; expected {expected}")
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_share(value: object) -> bool:
+def _is_fraction(value: Any) -> bool:
     return _is_number(value) and 0 < value < 1
 
 
-def _is_side(value: object) -> bool:
+def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _are_folds(folds: tuple, count: int) -> bool:
-    return len(set(folds)) == len(folds) and all(_is_side(fold) and fold < count for fold in folds)
+    return len(set(folds)) == len(folds) and all(_is_count(fold) and fold < count for fold in folds)
 
 
 def _is_range(steps: tuple) -> bool:
-    return len(steps) == 2 and all(map(_is_side, steps)) and steps[0] <= steps[1]
+    return len(steps) == 2 and all(map(_is_count, steps)) and steps[0] <= steps[1]
 
 
-def _are(accepts: Callable[[object], bool], values: tuple) -> bool:
-    return len(values) > 0 and all(accepts(value) for value in values)
+def _are(accepts: Callable[[Any], bool], values: tuple) -> bool:
+    return len(values) > 0 and all(map(accepts, values))
 
 
-def _is_window(pair: object) -> bool:
-    return isinstance(pair, tuple) and len(pair) == 2 and all(_is_number(value) for value in pair) and pair[1] > 0
+def _is_window(pair: Any) -> bool:
+    return isinstance(pair, tuple) and len(pair) == 2 and all(map(_is_number, pair)) and pair[1] > 0

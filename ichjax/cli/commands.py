@@ -12,10 +12,11 @@ from absl import flags
 from ml_collections import config_flags
 
 from ichjax import config as configs
+from ichjax.config import Config
 from ichjax.errors import InputError
 
 
-def read_config(words: list[str], *, need_file: bool = True) -> ml_collections.ConfigDict:
+def read_config(words: list[str], *, need_file: bool = True) -> Config:
     """Reads --config=FILE and the --config.FIELD=VALUE that override it.
 
     Args:
@@ -63,7 +64,7 @@ def read_predict_fields(words: list[str]) -> dict:
     return {name: config.predict[name] for name in (word.removeprefix(prefix).split("=")[0] for word in words)}
 
 
-def _load(path: str) -> ml_collections.ConfigDict:
+def _load(path: str) -> Config:
     """What get_config() of a file returns; the file is a user's code, so anything can go wrong in it."""
     try:
         spec = importlib.util.spec_from_file_location("configuration", path)
@@ -96,7 +97,7 @@ def _nearest(field: str, known: Iterable[str]) -> str:
     return max(sorted(known), key=likeness)
 
 
-def crossval(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
+def crossval(arguments: argparse.Namespace, config: Config) -> int:
     """All folds; 2 where a subject had to be left out."""
     from ichjax import hosts
     from ichjax.experiment import crossval
@@ -105,7 +106,7 @@ def crossval(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -
     return 2 if crossval.crossval(config, arguments.workdir).problems else 0
 
 
-def train(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
+def train(arguments: argparse.Namespace, config: Config) -> int:
     """One fold; 2 where a subject had to be left out."""
     from ichjax import hosts
     from ichjax.experiment import crossval
@@ -150,7 +151,7 @@ def report(arguments: argparse.Namespace, config: None) -> int:
     return 0
 
 
-def evaluate(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
+def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     """Scores of a folder of masks; 2 where a file is missing, surplus or cannot be scored."""
     from ichjax.experiment import score_folder
 
@@ -167,7 +168,7 @@ def compare(arguments: argparse.Namespace, config: None) -> int:
     return 0
 
 
-def prepare(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
+def prepare(arguments: argparse.Namespace, config: Config) -> int:
     """A data set in nnU-Net's layout; 2 where a scan could not be read."""
     from ichjax.data import nnunet
     from ichjax.experiment import setup
@@ -177,7 +178,7 @@ def prepare(arguments: argparse.Namespace, config: ml_collections.ConfigDict) ->
     return 2 if nnunet.write_nnunet(dataset, setup.make_folds(config, dataset), arguments.output) else 0
 
 
-def stats(arguments: argparse.Namespace, config: ml_collections.ConfigDict) -> int:
+def stats(arguments: argparse.Namespace, config: Config) -> int:
     """Tables 4 and 5 of a data set; 2 where a scan could not be read."""
     from ichjax.data import dataset as datasets
     from ichjax.experiment import setup

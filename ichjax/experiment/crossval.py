@@ -4,9 +4,8 @@ import contextlib
 import pathlib
 from collections.abc import Iterable
 
-import ml_collections
-
 from ichjax import hosts, xla
+from ichjax.config import Config
 from ichjax.console import say
 from ichjax.data import leaky_split
 from ichjax.data.scan_cache import CachedScan
@@ -18,7 +17,7 @@ from ichjax.methods import base, registry
 from ichjax.report.publish import publish
 
 
-def train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> setup.Experiment:
+def train_one(config: Config, workdir: pathlib.Path) -> setup.Experiment:
     """Trains the fold `config.fold` of `config.method`; see `setup.open_experiment` for what it raises."""
     if config.data.splits == "slice_split":
         raise InputError("config.data.splits is 'slice_split', which only `crossval` demonstrates; expected another")
@@ -32,7 +31,7 @@ def train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> setup
     return experiment
 
 
-def crossval(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> setup.Experiment:
+def crossval(config: Config, workdir: pathlib.Path) -> setup.Experiment:
     """Runs the folds of the configuration's method and of those beside it, then writes tables, figures and report.
 
     Folds that are finished are not done again. A subject whose scan cannot be read costs no other its result.
@@ -78,7 +77,7 @@ def _claim(folder: pathlib.Path):
         hosts.wait(f"{folder.name} is left")
 
 
-def method_folder(workdir: pathlib.Path, config: ml_collections.ConfigDict, name: str) -> pathlib.Path:
+def method_folder(workdir: pathlib.Path, config: Config, name: str) -> pathlib.Path:
     """Where a method's folds lie: the work directory itself, or baselines/NAME for those beside the main one."""
     return workdir if name == config.method else workdir / "baselines" / name
 
@@ -162,7 +161,7 @@ def _test(method, params, post: base.PostProcess, scan: CachedScan, fold: int, p
 
 
 def write_results(
-    config: ml_collections.ConfigDict,
+    config: Config,
     name: str,
     method: base.Method,
     place: pathlib.Path,

@@ -5,10 +5,10 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 
-import ml_collections
 import numpy as np
 from tqdm import tqdm
 
+from ichjax.config import Config
 from ichjax.console import say
 from ichjax.data import scan_cache
 from ichjax.data.label_tables import ranges
@@ -29,9 +29,7 @@ MAX_MASK_LABELS = 20  # an integer file with more than these is no mask of sever
 SCALE = 32767  # probabilities pass through int16 on their way to the scan's orientation
 
 
-def evaluate(
-    predictions: pathlib.Path, config: ml_collections.ConfigDict, workdir: pathlib.Path | None, *, name: str
-) -> list[str]:
+def evaluate(predictions: pathlib.Path, config: Config, workdir: pathlib.Path | None, *, name: str) -> list[str]:
     """The `evaluate` command: scores NIfTI masks or probabilities against a data set, and reports as a run does.
 
     A file belongs to the subject whose number (or name) is in its name. It must lie on the scan's grid, in whatever

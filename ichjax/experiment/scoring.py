@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
+from ichjax.config import Config
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
 from ichjax.files import write_json
@@ -33,7 +33,7 @@ def score_scan(
     thresholds: Sequence[float],
     fold: int | None,
     place: pathlib.Path | None,
-    config: ml_collections.ConfigDict,
+    config: Config,
     seams: tuple[int, int] | None = None,
 ) -> dict:
     """Scores one scan at all thresholds, and writes its mask and its probability in 8 bits on the scan's grid.
@@ -117,7 +117,7 @@ def _score(probability, truth, thresholds, *, main: int, closing: int, opening: 
 
 
 def results(
-    config: ml_collections.ConfigDict,
+    config: Config,
     rows: Sequence[Mapping],
     *,
     thresholds: Sequence[float],

@@ -6,12 +6,13 @@ import pathlib
 import platform
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import jax
-import ml_collections
 
 from ichjax import __version__, hosts
 from ichjax import config as configs
+from ichjax.config import Config
 from ichjax.console import say
 from ichjax.data import dataset as datasets
 from ichjax.data import label_tables, leaky_split, scan_cache, splits
@@ -38,7 +39,7 @@ class Experiment:
       problems: {subject number: one sentence} of those that could not.
     """
 
-    config: ml_collections.ConfigDict
+    config: Config
     dataset: Dataset
     folds: splits.Splits | leaky_split.LeakingSplits
     scans: dict[int, scan_cache.CachedScan]
@@ -49,12 +50,12 @@ class Experiment:
         return [self.scans[number] for number in numbers if number in self.scans]
 
 
-def open_dataset(config: ml_collections.ConfigDict) -> Dataset:
+def open_dataset(config: Config) -> Dataset:
     """The data set that a configuration names; makes the synthetic one if need be."""
-    return datasets.read_dataset(store.dataset_root(config.data.root, **config.phantom, say=say))
+    return datasets.read_dataset(store.dataset_root(config.data.root, **configs.fields_of(config.phantom), say=say))
 
 
-def open_experiment(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Experiment:
+def open_experiment(config: Config, workdir: pathlib.Path) -> Experiment:
     """Opens the data, makes or reads the folds, and puts both on record in the work directory.
 
     Nothing is written before the configuration, the data and the folds are known to be usable. The work directory
@@ -132,7 +133,7 @@ def _folds(config, dataset: Dataset, path: pathlib.Path, begun: bool) -> splits.
     return make_folds(config, dataset)
 
 
-def make_folds(config: ml_collections.ConfigDict, dataset: Dataset) -> splits.Splits:
+def make_folds(config: Config, dataset: Dataset) -> splits.Splits:
     """The folds of a configuration's data set; InputError where a fold would have no hemorrhage."""
     numbers = [subject.number for subject in dataset.subjects]
     if config.data.splits == "slice_split":
@@ -144,7 +145,7 @@ def make_folds(config: ml_collections.ConfigDict, dataset: Dataset) -> splits.Sp
     return folds
 
 
-def on_record(config: ml_collections.ConfigDict, dataset: Dataset) -> dict:
+def on_record(config: Config, dataset: Dataset) -> dict:
     """config.json: the configuration, and the data set's folder made absolute, so that `report` finds the scans."""
     fields = configs.to_dict(config)
     fields["data"]["root"] = str(dataset.root.resolve())
@@ -152,10 +153,10 @@ def on_record(config: ml_collections.ConfigDict, dataset: Dataset) -> dict:
     return fields
 
 
-def _require_same(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+def _require_same(config: Config, workdir: pathlib.Path) -> None:
     """Raises InputError where the work directory has another configuration than this one. The data set's folder may
     differ from run to run, as may the single fold that `train` trains."""
-    there, here = (configs.without_place(configs.to_dict(c)) for c in (load_config(workdir), config))
+    there, here = (configs.without_location(configs.to_dict(c)) for c in (load_config(workdir), config))
     differing = configs.differing_fields(there, here)
     if differing:
         raise InputError(
@@ -164,7 +165,7 @@ def _require_same(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> N
         )
 
 
-def load_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
+def load_config(workdir: pathlib.Path) -> Config:
     """The configuration that a work directory has on record.
 
     Raises:
@@ -176,7 +177,7 @@ def load_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
     if not path.is_file():
         raise InputError(f"{workdir}: has no config.json; expected the work directory of `train` or `crossval`")
     fields = read_json(path)
-    config = configs.default()
+    config: Any = configs.default()
     try:
         fields["data"].pop("synthetic", None)
         config.update(_with_tuples(fields))
@@ -193,7 +194,7 @@ def _with_tuples(value):
     return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def provenance(config: ml_collections.ConfigDict) -> dict:
+def provenance(config: Config) -> dict:
     """What goes on record with every result: digest of the configuration, versions, devices and how they convolve."""
     versions = {"ichjax": __version__, "python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in PACKAGES}

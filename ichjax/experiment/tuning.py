@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 
+from ichjax.config import Config
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
 from ichjax.files import read_json, write_json
@@ -22,9 +22,7 @@ POST_FILE = "post.json"  # of a fold
 CHOSEN_ON = "validation subjects of each fold (highest mean Dice in the paper's convention)"
 
 
-def tune(
-    method: Method, params: Any, validation_scans: Sequence[CachedScan], config: ml_collections.ConfigDict
-) -> PostProcess:
+def tune(method: Method, params: Any, validation_scans: Sequence[CachedScan], config: Config) -> PostProcess:
     """Chooses a fold's threshold, and its kernels with config.predict.tune 'all', by the highest mean Dice.
 
     In the paper's convention, which is what is reported: slices with a hemorrhage, mean over those of a subject, then
@@ -81,7 +79,7 @@ def write(folder: pathlib.Path, post: PostProcess) -> None:
     write_json(folder / POST_FILE, post._asdict())
 
 
-def counted_thresholds(post: PostProcess, config: ml_collections.ConfigDict) -> tuple[float, ...]:
+def counted_thresholds(post: PostProcess, config: Config) -> tuple[float, ...]:
     """The thresholds at which test scans are counted, ascending: the same in every fold, whatever it chose.
 
     Args:

@@ -6,10 +6,10 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
 from ichjax import config as configs
+from ichjax.config import Config
 from ichjax.data import regrid
 from ichjax.errors import InputError
 from ichjax.experiment import seen_scans, setup, tuning
@@ -43,7 +43,7 @@ class TrainedRun:
     params: tuple
     folds: tuple[int, ...]
     post: base.PostProcess
-    config: ml_collections.ConfigDict
+    config: Config
     changed: dict
     tests: seen_scans.TestFolds
 

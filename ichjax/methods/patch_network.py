@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 
 import jax
-import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 
 from ichjax import hosts
+from ichjax.config import Config
 from ichjax.console import duration, say
 from ichjax.data import regrid
 from ichjax.data.regrid import Geometry
@@ -49,7 +49,7 @@ class PatchNetworkMethod(Method):
     A method of this kind names its network and its title; everything else follows from the configuration.
     """
 
-    def __init__(self, config: ml_collections.ConfigDict, network: Network):
+    def __init__(self, config: Config, network: Network):
         predict, patch = config.predict, config.patch
         if patch.side % network.side_multiple:
             raise InputError(

@@ -2,8 +2,7 @@
 
 import importlib
 
-import ml_collections
-
+from ichjax.config import Config
 from ichjax.errors import InputError
 from ichjax.methods.base import Method
 
@@ -15,7 +14,7 @@ METHODS = {
 }
 
 
-def make(name: str, config: ml_collections.ConfigDict) -> Method:
+def make(name: str, config: Config) -> Method:
     """The method of that name, with the fields of `config` that it uses.
 
     Raises:

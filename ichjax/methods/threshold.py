@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
 from ichjax import hosts
+from ichjax.config import Config
 from ichjax.console import say
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
@@ -100,6 +100,6 @@ def _positive_slices(scans: Sequence[CachedScan]) -> Iterator[tuple[np.ndarray, 
             yield pad_depth(scan.volume.hu[part], AIR_HU, CHUNK), pad_depth(scan.mask[part], 0, CHUNK)
 
 
-def make(config: ml_collections.ConfigDict) -> ThresholdMethod:
+def make(config: Config) -> ThresholdMethod:
     """The method; none of the fields of `config` is its."""
     return ThresholdMethod()

@@ -1,7 +1,6 @@
 """The paper's U-Net on patches (experiments 2 and 3)."""
 
-import ml_collections
-
+from ichjax.config import Config
 from ichjax.methods.patch_network import PatchNetworkMethod
 from ichjax.metrics import published
 from ichjax.models import unet
@@ -14,7 +13,7 @@ class UNetMethod(PatchNetworkMethod):
     card = "A U-Net on patches (Hssayeni et al., Data 2020, 5, 14)"
     published = published.UNET
 
-    def __init__(self, config: ml_collections.ConfigDict):
+    def __init__(self, config: Config):
         super().__init__(config, unet.network_from_config(config))
         # Group normalisation sees other statistics in a whole slice, and the others treat every patch by itself.
         by_patch = config.patch.corner_pixel or config.predict.min_max_stretch or config.predict.quantize_8bit

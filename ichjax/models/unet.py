@@ -12,9 +12,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
+from ichjax.config import Config, fields_of
 from ichjax.models.convolution import Conv, by_xla
 from ichjax.models.network import Network, count_parameters
 from ichjax.models.up_convolution import UpConv
@@ -137,12 +137,12 @@ def dropout(x: jax.Array, keys: jax.Array | None, rate: float, *, salt: int) -> 
     return jnp.where(keep, x / (1.0 - rate), jnp.zeros((), x.dtype))
 
 
-def from_config(config: ml_collections.ConfigDict) -> UNet:
+def from_config(config: Config) -> UNet:
     """The module of the fields of `config.model`."""
-    return UNet(**{**config.model.to_dict(), "dtype": jnp.dtype(config.model.dtype)})
+    return UNet(**{**fields_of(config.model), "dtype": jnp.dtype(config.model.dtype)})
 
 
-def network_from_config(config: ml_collections.ConfigDict) -> Network:
+def network_from_config(config: Config) -> Network:
     """The module with the input and loss that `config.windows`, `patch` and `train` ask for."""
     return Network(
         from_config(config),
@@ -154,7 +154,7 @@ def network_from_config(config: ml_collections.ConfigDict) -> Network:
     )
 
 
-def layer_table(config: ml_collections.ConfigDict) -> list[dict]:
+def layer_table(config: Config) -> list[dict]:
     """The network layer by layer, as the paper's figure 3, taken from the module as it is called and not by hand.
 
     Args:

@@ -4,17 +4,17 @@ import pathlib
 from collections.abc import Callable
 
 import jax
-import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 
+from ichjax.config import Config
 from ichjax.errors import InputError, first_line
 from ichjax.train.state import TrainState
 
 SHOWN = 6  # names in a sentence
 
 
-def weights(config: ml_collections.ConfigDict, state: TrainState, say: Callable[[str], None]) -> TrainState:
+def weights(config: Config, state: TrainState, say: Callable[[str], None]) -> TrainState:
     """The state with the weights that `config.init_from` names put into it, saying what fitted and what did not.
 
     Only the network's parameters are taken; the optimizer, the schedule and the order of examples start fresh.

@@ -14,6 +14,7 @@ import ml_collections
 from tqdm import tqdm
 
 from ichjax import console, hosts, xla
+from ichjax.config import Config, fields_of
 from ichjax.data import loader
 from ichjax.data.patch_index import Epochs, patch_table
 from ichjax.data.scan_cache import CachedScan
@@ -36,7 +37,7 @@ class Fitted:
 
 
 def train_fold(
-    config: ml_collections.ConfigDict,
+    config: Config,
     network: Network,
     train: Sequence[CachedScan],
     valid: Sequence[CachedScan],
@@ -163,11 +164,11 @@ def _leave(
 
 
 @functools.lru_cache(maxsize=2)
-def _programs(network: Network, config: ml_collections.FrozenConfigDict, total_steps: int) -> tuple:
+def _programs(network: Network, config: Config, total_steps: int) -> tuple:
     """(mesh, schedule, training step, validation step): made once for all folds, so that each is compiled once."""
     mesh = parallel.make_mesh()
     schedule = make_schedule(config, total_steps)
-    ranges = AffineRange(**config.augment.to_dict())
+    ranges = AffineRange(**fields_of(config.augment))
     settings = StepSettings(ranges, config.seed, config.train.accumulate, config.on_nonfinite == "skip")
     make_step = functools.partial(make_train_step, network, make_optimizer(schedule), settings)
     grouped = config.train.steps_per_dispatch > 1

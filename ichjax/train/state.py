@@ -5,9 +5,9 @@ import functools
 import flax.struct
 import jax
 import jax.numpy as jnp
-import ml_collections
 import optax
 
+from ichjax.config import Config
 from ichjax.models.network import Network
 
 
@@ -21,7 +21,7 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: optax.OptState
 
 
-def make_schedule(config: ml_collections.ConfigDict, total_steps: int) -> optax.Schedule:
+def make_schedule(config: Config, total_steps: int) -> optax.Schedule:
     """Learning rate by step.
 
     'inverse' is that of the authors' Keras code: lr / (1 + decay x step) with decay = lr / epochs. 'cosine' falls
@@ -44,7 +44,7 @@ def make_optimizer(schedule: optax.Schedule) -> optax.GradientTransformation:
     return optax.adam(schedule)
 
 
-def create(network: Network, config: ml_collections.ConfigDict, *, fold: int) -> TrainState:
+def create(network: Network, config: Config, *, fold: int) -> TrainState:
     """The state before the first step, which follows from the network and (config.seed, fold) alone."""
     return _init_program(network, config.seed, config.patch.side)(jnp.int32(fold))
 
