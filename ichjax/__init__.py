@@ -21,7 +21,7 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name not in _PLACES:
         raise AttributeError(f"module 'ichjax' has no attribute {name!r}")
     module, function = _PLACES[name]

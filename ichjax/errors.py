@@ -1,45 +1,52 @@
-"""The one kind of error a user sees: a sentence that says what was found, where, and what was expected."""
+"""Errors for the user: one sentence that gives what was found, where, and what was expected."""
 
 import contextlib
 import os
+from collections.abc import Iterator
 
-LONGEST = 600  # characters; a table's cell or a header's value that is quoted may be of any length
+MAX_CHARACTERS = 600  # a quoted table cell or header value may have any length
 
 
 class InputError(ValueError):
     """The input or the command is wrong (exit status 2).
 
-    The message is one sentence for a person: what was found, where (file, subject, slice), and what was
-    expected. The launcher prints it without a traceback. What it quotes of files may hold anything: it is kept to
-    one line and to printable characters, and cut in the middle where it is long.
+    The message is one sentence: what was found, where (file, subject, slice), and what was expected. The command line
+    prints it without a traceback. Text quoted from files may hold anything, so it is reduced to one line of printable
+    characters and shortened in the middle where it is long.
     """
 
     def __init__(self, message: str):
         super().__init__(one_line(message))
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal stopped the run cleanly (exit status 130); the message says what was saved and how to resume."""
+
+
 def one_line(text: str) -> str:
-    """A text that cannot move the cursor, colour the terminal or fill the screen."""
+    """A text that cannot move the cursor, color the terminal or fill the screen."""
     plain = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-    return plain if len(plain) <= LONGEST else f"{plain[: LONGEST // 2]} ... {plain[-LONGEST // 2 :]}"
+    if len(plain) <= MAX_CHARACTERS:
+        return plain
+    return f"{plain[: MAX_CHARACTERS // 2]} ... {plain[-MAX_CHARACTERS // 2 :]}"
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, cut to 200 characters; its type where it has none."""
+    """The first line of an error's message, cut to 200 characters; its type if it has no message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 @contextlib.contextmanager
-def only_input_errors(where: str, what: str = "read", *, but: tuple[type[Exception], ...] = ()):
-    """Turns an error that nobody foresaw into one sentence about a file, so that it costs no other file its result.
+def only_input_errors(where: str, what: str = "read", *, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turns an unexpected error into an InputError about one file, so that it costs no other file its result.
 
-    Its message is not quoted: it may hold what a header says of a patient. With ICHJAX_TRACEBACK=1 it is raised as it
-    is.
+    The error's own message is not quoted, since it may contain patient data from a header. With ICHJAX_TRACEBACK=1 the
+    error is raised unchanged.
 
     Args:
       where: the file.
-      what: was being done with it.
-      but: kinds that are raised as they are, such as a full disk where files are written.
+      what: what was being done with it, as a participle.
+      but: errors to raise unchanged, such as a full disk while writing.
     """
     try:
         yield
@@ -48,9 +55,4 @@ def only_input_errors(where: str, what: str = "read", *, but: tuple[type[Excepti
     except Exception as error:
         if os.environ.get("ICHJAX_TRACEBACK"):
             raise
-        text = f"{where}: cannot be {what} ({type(error).__name__}), in a way that nobody foresaw"
-        raise InputError(text) from error
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal ended the run in good order (exit status 130); the message says what is kept and how to go on."""
+        raise InputError(f"{where}: cannot be {what} (unexpected {type(error).__name__})") from error

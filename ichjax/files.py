@@ -1,4 +1,4 @@
-"""Files that a reader sees whole or not at all."""
+"""Files: atomic writing, JSON and CSV, locked folders, the cache folder."""
 
 import contextlib
 import csv
@@ -11,72 +11,71 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ichjax.errors import InputError
 
-CLAIM = ".claim"  # a file in a folder that a process is at work in
-# A run's:
+CLAIM = ".claim"  # the lock file of a folder
+# Files of a work directory:
 CONFIG_FILE, SPLITS_FILE = "config.json", "splits.json"
 RESULTS_FILE, NOTES_FILE = "results.json", "notes.txt"
 
 
 @contextlib.contextmanager
-def claim(folder: pathlib.Path):
-    """Holds a folder for this process, so that no other writes into it at the same time.
+def claim(folder: pathlib.Path) -> Iterator[None]:
+    """Locks a folder, creating it if need be, so that no other process writes into it at the same time.
 
-    The claim ends with the process, however it ends; what is left of it is an empty file.
+    The lock ends with the process, however it ends; an empty file remains.
 
     Raises:
-      InputError: another process holds it.
+      InputError: another process holds the lock, or the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror}); expected a folder for the output") from error
+        raise InputError(f"{folder}: cannot be created ({error.strerror}); expected a folder for the output") from error
     with (folder / CLAIM).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
-                f"{folder}: another process is working in it; expected it to have ended, or another folder"
+                f"{folder}: another process is working in it; expected that process to end first, or another folder"
             ) from error
         yield
 
 
 @contextlib.contextmanager
 def atomic(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields a hidden path in the same folder to write to, and renames it to `path` when the block is left.
+    """Yields a temporary path in the same folder, which is renamed to `path` when the block ends.
 
-    If the block raises, what it wrote is removed and an older file at `path` stays as it was.
+    If the block raises, the temporary file is removed and an older file at `path` stays as it was.
     """
-    aside = path.with_name(f".{path.name}")
+    temporary = path.with_name(f".{path.name}")
     try:
-        yield aside
-        aside.replace(path)
+        yield temporary
+        temporary.replace(path)
     except BaseException:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
 def cache_folder() -> pathlib.Path:
-    """Where synthetic sets, unpacked scans and compiled code are: `ICHJAX_CACHE`, else a folder of the user's cache."""
-    named = os.environ.get("ICHJAX_CACHE")
-    if named:
-        return pathlib.Path(named).expanduser().resolve()
+    """The folder for synthetic data sets, unpacked scans and compiled code: `ICHJAX_CACHE`, or a default one."""
+    if chosen := os.environ.get("ICHJAX_CACHE"):
+        return pathlib.Path(chosen).expanduser().resolve()
     base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(base).expanduser().resolve() / "ichjax"
 
 
-def write_json(path: pathlib.Path, value) -> None:
-    """Writes JSON, atomically; NaN and infinity are refused."""
+def write_json(path: pathlib.Path, value: object) -> None:
+    """Writes JSON atomically; ValueError for NaN and infinity."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes UTF-8 text, atomically."""
-    with atomic(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    """Writes UTF-8 text atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_csv(path: pathlib.Path, records: Sequence[Mapping]) -> pathlib.Path:
-    """Writes records that all have the same keys, at least one, as CSV: a line each, None as an empty cell."""
+    """Writes at least one record as CSV; all have the same keys, and None becomes an empty cell."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(records[0]), lineterminator="\n")
     writer.writeheader()

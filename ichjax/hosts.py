@@ -6,7 +6,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ichjax.errors import InputError, first_line
 
@@ -27,7 +27,7 @@ def start(coordinator: str | None = None, processes: int | None = None, process:
     named = (coordinator, processes, process)
     if None in named and any(value is not None for value in named):
         raise InputError("--coordinator, --processes and --process belong together; expected all three or none")
-    if coordinator is not None and not 0 <= process < processes:
+    if processes is not None and process is not None and not 0 <= process < processes:
         raise InputError(f"--process is {process} of {processes} --processes; expected 0 to {processes - 1}")
     if coordinator is None and not launched_together(os.environ):
         return
@@ -59,7 +59,7 @@ def _rank_and_count() -> tuple[int, int]:
     return distributed.global_state.process_id, distributed.global_state.num_processes
 
 
-def launched_together(environment) -> bool:
+def launched_together(environment: Mapping[str, str]) -> bool:
     """Whether SLURM's srun, Open MPI's mpirun or a TPU slice has started several processes like this one."""
     tasks = (environment.get("SLURM_STEP_NUM_TASKS", "1"), environment.get("OMPI_COMM_WORLD_SIZE", "1"))
     return any(count.isdigit() and int(count) > 1 for count in tasks) or "," in environment.get(
@@ -96,7 +96,7 @@ def wait(what: str) -> None:
 
 
 @contextlib.contextmanager
-def first_before_others(what: str):
+def first_before_others(what: str) -> Iterator[None]:
     """The first process runs the body before the others, which then find what it made."""
     if not is_first():
         wait(what)

@@ -1,21 +1,22 @@
-"""Reading ahead: the next scan is read while the present one is worked on."""
+"""Reads ahead: a thread reads the next scan while the caller works on the current one."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-Item, Read = TypeVar("Item"), TypeVar("Read")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def one_ahead(read: Callable[[Item], Read], items: Sequence[Item]) -> Iterator[Callable[[], Read]]:
-    """For each item a function that gives what `read` made of it, or raises what `read` raised.
+def one_ahead(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Callable[[], Result]]:
+    """Yields, for each item, a function that returns the result of `read` or raises its error.
 
-    A thread reads the next item, and no more, while the caller works on the present one.
+    Only one item is read ahead, to bound memory.
     """
     with ThreadPoolExecutor(1) as reader:
-        ahead = [reader.submit(read, item) for item in items[:1]]
+        pending = [reader.submit(read, item) for item in items[:1]]
         for i in range(len(items)):
-            present = ahead.pop()
-            present.exception()  # waits: two reads would hold one scan more
-            ahead += [reader.submit(read, item) for item in items[i + 1 : i + 2]]
-            yield present.result
+            current = pending.pop()
+            current.exception()  # waits: two reads at a time would hold one more scan
+            pending += [reader.submit(read, item) for item in items[i + 1 : i + 2]]
+            yield current.result

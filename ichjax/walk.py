@@ -1,4 +1,4 @@
-"""All files below a folder, through links to folders too."""
+"""Walks a folder: all files at any depth, following links to folders."""
 
 import os
 import pathlib
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 
 def files_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Files at any depth, in a fixed order, each folder once however many links lead to it; no hidden ones."""
-    seen = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
+    """Yields the files at any depth in a fixed order; hidden ones are skipped, and every folder is visited once."""
+    visited = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in visited:
             folders.clear()
             continue
-        seen.add(real)
+        visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (pathlib.Path(place, name) for name in sorted(files) if not name.startswith("."))
+        yield from (pathlib.Path(parent, name) for name in sorted(files) if not name.startswith("."))

@@ -1,9 +1,10 @@
-"""How whole programs are compiled on this machine, where that is not as XLA does by default."""
+"""Compiler options and flags that differ from XLA's defaults."""
 
 import functools
 import logging
 import os
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +12,9 @@ from jax._src import xla_bridge
 
 from ichjax.errors import InputError
 
-# XLA for CPUs hands convolutions to YNNPACK, and those that are gradients of kernels then take two to nine times as
-# long as by Eigen at 64 channels and more (benchmarks/NOTES.md). This leaves it the matrix products alone.
-CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
-
-
+# XLA's CPU backend hands convolutions to YNNPACK, whose kernel gradients take two to nine times as long as Eigen's at 64
+# channels and more (benchmarks/NOTES.md). This option leaves YNNPACK the matrix products only.
+CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 
@@ -39,22 +38,22 @@ def require_deterministic() -> None:
         )
 
 
-def jit(function: Callable, **settings) -> Callable:
-    """`jax.jit` with the compiler options that serve this machine best; `settings` go to `jax.jit`."""
+def jit(function: Callable, **settings: Any) -> Callable:
+    """`jax.jit` with the compiler options that are best on this machine; `settings` go to `jax.jit`."""
     return jax.jit(function, compiler_options=options(), **settings)
 
 
 @functools.cache
-def options() -> dict | None:
-    """Compiler options for the default backend; None where there are none, or where this XLA does not know them.
+def options() -> dict[str, str] | None:
+    """Compiler options for the default backend; None if there are none, or if this XLA does not know them.
 
-    They are experimental and may go with a newer release, so they are tried on a small program first.
+    They are experimental and may disappear in a newer release, so they are tried on a small program first.
     """
     if jax.default_backend() != "cpu":
         return None
     try:
-        jax.jit(lambda x: x + 1, compiler_options=CPU)(jnp.zeros(()))
+        jax.jit(lambda x: x + 1, compiler_options=CPU_OPTIONS)(jnp.zeros(()))
     except Exception as error:
-        logging.getLogger(__name__).debug("compiled without %s: %s", CPU, error)
+        logging.getLogger(__name__).debug("compiled without %s: %s", CPU_OPTIONS, error)
         return None
-    return dict(CPU)
+    return dict(CPU_OPTIONS)

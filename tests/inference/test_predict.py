@@ -223,7 +223,7 @@ def test_what_nobody_foresaw_costs_one_scan_and_a_full_disk_all(command, tiny_ro
         patch.setattr(outputs.run_figures, "overlay_sheet", functools.partial(fails, MemoryError()))
         status, said, output = command(*scans)
     assert status == 2
-    assert "050.nii: cannot be written (MemoryError), in a way that nobody foresaw" in said
+    assert "050.nii: cannot be written (unexpected MemoryError)" in said
     assert [bool(row["problem"]) for row in worklist(output)] == [False, False, True]
     assert not (output / "050").exists()
     draws.clear()
