@@ -50,9 +50,7 @@ def only_input_errors(where: str, what: str = "read", *, but: tuple[type[Excepti
     """
     try:
         yield
-    except (InputError, *but):
-        raise
     except Exception as error:
-        if os.environ.get("ICHJAX_TRACEBACK"):
+        if isinstance(error, (InputError, *but)) or os.environ.get("ICHJAX_TRACEBACK"):
             raise
         raise InputError(f"{where}: cannot be {what} (unexpected {type(error).__name__})") from error

@@ -12,8 +12,8 @@ from jax._src import xla_bridge
 
 from ichjax.errors import InputError
 
-# XLA's CPU backend hands convolutions to YNNPACK, whose kernel gradients take two to nine times as long as Eigen's at 64
-# channels and more (benchmarks/NOTES.md). This option leaves YNNPACK the matrix products only.
+# XLA's CPU backend hands convolutions to YNNPACK, whose kernel gradients take two to nine times as long as Eigen's at
+# 64 channels and more (benchmarks/NOTES.md). This option leaves YNNPACK the matrix products only.
 CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 

@@ -98,7 +98,7 @@ def _nearest(field: str, known: Iterable[str]) -> str:
 
 
 def crossval(arguments: argparse.Namespace, config: Config) -> int:
-    """All folds; 2 where a subject had to be left out."""
+    """Trains and tests all folds; 2 if a subject was skipped."""
     from ichjax import hosts
     from ichjax.experiment import crossval
 
@@ -107,7 +107,7 @@ def crossval(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def train(arguments: argparse.Namespace, config: Config) -> int:
-    """One fold; 2 where a subject had to be left out."""
+    """Trains one fold; 2 if a subject was skipped."""
     from ichjax import hosts
     from ichjax.experiment import crossval
 
@@ -116,17 +116,24 @@ def train(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def predict(arguments: argparse.Namespace, config: None) -> int:
-    """Masks of scans; 2 where one could not be read."""
+    """Segments scans; 2 if one could not be read."""
     from ichjax.inference.output import OutputOptions
     from ichjax.inference.predict import predict_scans
 
-    options = OutputOptions(arguments.probability, arguments.dicom_seg, arguments.overwrite)
-    options = {"fold": arguments.fold, "series": arguments.series, "options": options, **arguments.fields}
-    return 2 if predict_scans(arguments.workdir, arguments.input, arguments.output, **options) else 0
+    problems = predict_scans(
+        arguments.workdir,
+        arguments.input,
+        arguments.output,
+        fold=arguments.fold,
+        series=arguments.series,
+        options=OutputOptions(arguments.probability, arguments.dicom_seg, arguments.overwrite),
+        **arguments.fields,
+    )
+    return 2 if problems else 0
 
 
 def convert(arguments: argparse.Namespace, config: None) -> int:
-    """DICOM series as NIfTI; 2 where one could not be read."""
+    """Converts DICOM series to NIfTI; 2 if one could not be read."""
     from ichjax.inference.convert import convert
 
     options = {"series": arguments.series, "overwrite": arguments.overwrite}
@@ -134,7 +141,7 @@ def convert(arguments: argparse.Namespace, config: None) -> int:
 
 
 def export(arguments: argparse.Namespace, config: None) -> int:
-    """A run as one file that JAX alone can run."""
+    """Exports a run as one file that needs only JAX."""
     from ichjax.inference.export import export
 
     platforms = arguments.platforms.split(",")
@@ -144,7 +151,7 @@ def export(arguments: argparse.Namespace, config: None) -> int:
 
 
 def report(arguments: argparse.Namespace, config: None) -> int:
-    """Tables, figures and report of a work directory."""
+    """Rewrites tables, figures and report of a work directory."""
     from ichjax.experiment import crossval
 
     crossval.rebuild(arguments.workdir)
@@ -152,7 +159,7 @@ def report(arguments: argparse.Namespace, config: None) -> int:
 
 
 def evaluate(arguments: argparse.Namespace, config: Config) -> int:
-    """Scores of a folder of masks; 2 where a file is missing, surplus or cannot be scored."""
+    """Scores a folder of masks; 2 if a file is missing, surplus or cannot be scored."""
     from ichjax.experiment import score_folder
 
     configs.check(config)
@@ -161,7 +168,7 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def compare(arguments: argparse.Namespace, config: None) -> int:
-    """Two runs, subject by subject."""
+    """Compares two runs, subject by subject."""
     from ichjax.report.compare import compare
 
     print(compare.compare(arguments.run_a, arguments.run_b, arguments.output))
@@ -169,7 +176,7 @@ def compare(arguments: argparse.Namespace, config: None) -> int:
 
 
 def prepare(arguments: argparse.Namespace, config: Config) -> int:
-    """A data set in nnU-Net's layout; 2 where a scan could not be read."""
+    """Writes a data set in nnU-Net's layout; 2 if a scan could not be read."""
     from ichjax.data import nnunet
     from ichjax.experiment import setup
 
@@ -179,7 +186,7 @@ def prepare(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def stats(arguments: argparse.Namespace, config: Config) -> int:
-    """Tables 4 and 5 of a data set; 2 where a scan could not be read."""
+    """Prints Tables 4 and 5 of a data set; 2 if a scan could not be read."""
     from ichjax.data import dataset as datasets
     from ichjax.experiment import setup
     from ichjax.report.tables import cohort
@@ -194,14 +201,14 @@ def stats(arguments: argparse.Namespace, config: Config) -> int:
         except InputError as error:
             problems.append(str(error))
     for problem in problems:
-        print(f"left out: {problem}")
+        print(f"skipped: {problem}")
     if records:
         print(cohort.stats_text(records, setup.gather(notes)))
     return 2 if problems else 0
 
 
 def phantom(arguments: argparse.Namespace, config: None) -> int:
-    """A synthetic data set."""
+    """Writes a synthetic data set."""
     from ichjax.phantom import dataset as phantoms
 
     if arguments.output.is_dir() and any(arguments.output.iterdir()):

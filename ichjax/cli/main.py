@@ -6,12 +6,14 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from ichjax.cli.parser import WITH_CONFIG, WITHOUT_FILE, parse
 from ichjax.errors import InputError, Interrupted
 
-# Of the place that a user named for output, not of ichjax.
-USERS_PLACE = {
+# Errors of the output folder that the user chose, not of ichjax.
+OUTPUT_ERRORS = {
     errno.EACCES,
     errno.EDQUOT,
     errno.EFBIG,
@@ -25,15 +27,15 @@ USERS_PLACE = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command, by default the one that the process was started with; returns its exit status."""
+    """Runs one command, by default that of the process's own command line; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     quiet_libraries()
-    # Preemption leaves as Ctrl-C does; while it trains, a fold saves first (`train.interrupt`).
+    # Preemption exits as Ctrl-C does; a fold in training saves first (`train.interrupt`).
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return run(*parse(argv))
     except SystemExit as leaving:  # argparse, after --help or its own message
-        return leaving.code or 0
+        return leaving.code if isinstance(leaving.code, int) else 0
     except InputError as error:
         print(f"ichjax: {error}", file=sys.stderr)
         return 2
@@ -41,44 +43,48 @@ def main(argv: list[str] | None = None) -> int:
         print(f"\nichjax: {interrupted}", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
-        print("\nichjax: interrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
+        print("\nichjax: interrupted; finished work is kept, and the same command resumes", file=sys.stderr)
         return 130
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in USERS_PLACE:
-            place = error.filename2 or error.filename or "the output"
-            print(f"ichjax: {place}: {error.strerror}; expected a folder that can be written", file=sys.stderr)
+        if isinstance(error, OSError) and error.errno in OUTPUT_ERRORS:
+            path = error.filename2 or error.filename or "the output"
+            print(f"ichjax: {path}: {error.strerror}; expected a writable folder", file=sys.stderr)
             return 2
         if os.environ.get("ICHJAX_TRACEBACK"):
             raise
-        print(f"ichjax: a defect of ichjax: {type(error).__name__}: {error}", file=sys.stderr)
-        print("ichjax: run it again with ICHJAX_TRACEBACK=1 to see where, and please report it", file=sys.stderr)
+        print(f"ichjax: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+        print("ichjax: set ICHJAX_TRACEBACK=1 to see the traceback, and please report it", file=sys.stderr)
         return 1
 
 
 def quiet_libraries() -> None:
-    """Silences what libraries print beside our own messages; done by commands, never by an import.
+    """Silences the messages of libraries; called by commands, never by an import.
 
-    Orbax logs every save and restore, and every error that it also raises, with a traceback. The threads of orbax and
-    tensorstore print "Event loop is closed" by the dozen for a save that fails; the failure itself is raised where we
-    wait for the save.
+    Orbax logs every save and restore, and a traceback for every error that it also raises. When a save fails, threads
+    of orbax and tensorstore print "Event loop is closed" dozens of times; the failure itself is raised where we wait
+    for the save.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    if getattr(sys.unraisablehook, "quiet", False):
-        return
-    hook = sys.unraisablehook
+    if not isinstance(sys.unraisablehook, _QuietHook):
+        sys.unraisablehook = _QuietHook(sys.unraisablehook)
 
-    def quiet(unraisable) -> None:
-        if not (isinstance(unraisable.exc_value, RuntimeError) and "Event loop is closed" in str(unraisable.exc_value)):
-            hook(unraisable)
 
-    quiet.quiet = True
-    sys.unraisablehook = quiet
+class _QuietHook:
+    """`sys.unraisablehook` that drops the messages of a closed event loop."""
+
+    def __init__(self, hook: Callable[[Any], object]):
+        self._hook = hook
+
+    def __call__(self, unraisable: Any) -> None:
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and "Event loop is closed" in str(error)):
+            self._hook(unraisable)
 
 
 def run(arguments: argparse.Namespace, config_flags: list[str]) -> int:
-    """Carries out a parsed command."""
+    """Runs a parsed command."""
     from ichjax.cli import commands
 
     config = None

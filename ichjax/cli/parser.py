@@ -1,24 +1,25 @@
-"""The parser of the command line: commands, options, help texts, and answers to what is misspelt."""
+"""The command line parser: commands, options, help texts, and suggestions for misspelled words."""
 
 import argparse
 import difflib
 import pathlib
+from typing import Any
 
 COMMANDS = {
     "crossval": "train and test every fold, then write the report",
     "train": "train one fold (--config.fold=0)",
-    "predict": "masks of any head CTs, with a trained run",
-    "convert": "DICOM series to NIfTI without names, dates and UIDs",
-    "export": "a trained run as one file that JAX alone can run",
-    "report": "score a run again, without predicting, and write its report",
-    "evaluate": "score a folder of masks or probabilities, whoever made them",
-    "compare": "two runs, subject by subject",
-    "stats": "the paper's Tables 4 and 5, of any data set",
+    "predict": "segment head CTs with a trained run",
+    "convert": "convert DICOM series to NIfTI, without names, dates and UIDs",
+    "export": "export a trained run as one file that needs only JAX",
+    "report": "score a run again and rewrite its report; nothing is predicted",
+    "evaluate": "score a folder of masks or probabilities from any source",
+    "compare": "compare two runs, subject by subject",
+    "stats": "print the paper's Tables 4 and 5 for a data set",
     "phantom": "write a synthetic data set",
     "prepare": "write a data set in nnU-Net's layout, with the same folds",
 }
 WITH_CONFIG = ("crossval", "train", "evaluate", "stats", "prepare")
-WITHOUT_FILE = ("evaluate", "stats")  # the defaults do where no configuration is named
+WITHOUT_FILE = ("evaluate", "stats")  # the defaults are used if no configuration is named
 USAGE = {
     "predict": "--workdir=RUN --input PATH [PATH ...] --output=DIR [options]",
     "convert": "--input PATH [PATH ...] --output=DIR",
@@ -31,53 +32,59 @@ USAGE = {
     "prepare": "--to=nnunet --config=configs/NAME.py --output=DIR",
 }
 EXIT = """\
-Exit status: 0 done; 1 a defect of ichjax; 2 the input or the command is wrong,
-all else is done; 130 interrupted. Research use only: not for diagnosis."""
+Exit status: 0 done; 1 an internal error; 2 wrong input or command (everything
+else is done); 130 interrupted. Research use only: not for diagnosis."""
 CONFIG_HELP = """\
-A single field: --config.train.batch_size=64; ichjax/config.py lists them all.
+To set one field: --config.train.batch_size=64; ichjax/config.py lists all fields.
 The data set: --config.data.root=DIR; without it, a synthetic one is made once.
 
 """
-PREDICTED = """\
-Folders are looked into at any depth. Of a DICOM study the series that one reads
-for a bleed is taken (whole, no contrast, soft kernel, slices of 2.5 to 6 mm).
+PREDICT_HELP = """\
+Folders are searched at any depth. Of each DICOM study, one series is segmented:
+the one best suited for hemorrhage (whole head, no contrast, soft kernel, slices of
+2.5 to 6 mm).
 
-OUTPUT/NAME/ gets mask.nii.gz on the scan's own grid, overlay.png and
-prediction.json, and from DICOM scan.nii.gz, the HU under the mask. Where slices are
-tilted or unevenly spaced, *_world.nii.gz are both on a straight grid. NAME is the
-last part of the scan's path, or of several that tell scans apart. docs/prediction.md
-has all fields. OUTPUT/worklist.csv has a line for each scan, the most suspicious
-first. What is there already is kept, so an interrupted command goes on.
+OUTPUT/NAME/ receives mask.nii.gz on the scan's own grid, overlay.png and
+prediction.json; for DICOM input also scan.nii.gz, the HU under the mask. For tilted
+or unevenly spaced slices, *_world.nii.gz hold both on an axis-aligned grid. NAME is
+the last part of the scan's path, or as many parts as make it unique.
+docs/prediction.md lists all fields. OUTPUT/worklist.csv has one line per scan, most
+suspicious first. Existing predictions are kept, so an interrupted command resumes.
 
-The run is the work directory of train or crossval; its finished folds are averaged,
-and a scan that it was trained on is predicted by the fold that held it out. Fields
-of config.predict can be changed: --config.predict.threshold=0.4, stitch=gaussian,
-mirror=True, whole_slices=False.
-
-"""
-CONVERTED = """\
-OUTPUT/NAME.nii.gz holds HU on the scan's own pixels, NAME.json the place of every
-slice. Where slices are tilted or unevenly spaced, no NIfTI grid is exact:
-NAME_world.nii.gz is then the scan on a straight one. The face stays in the pixels.
+RUN is a work directory of train or crossval; its finished folds are averaged, and a
+scan that the run was trained on is predicted only by the fold that held it out.
+Fields of config.predict can be changed: --config.predict.threshold=0.4,
+stitch=gaussian, mirror=True, whole_slices=False.
 
 """
-EVALUATED = """\
-PREDICTIONS holds one .nii or .nii.gz file a subject, its number in the name, on
-the scan's grid in any axis order: masks (0 and 1, 0 and 255, or a few labels) or
-probabilities (floats in [0, 1], or 8 bits). A missing, surplus or misaligned
-file is named, and the others are scored.
+CONVERT_HELP = """\
+OUTPUT/NAME.nii.gz holds HU on the scan's own pixels, NAME.json the position of each
+slice. For tilted or unevenly spaced slices no NIfTI grid is exact: NAME_world.nii.gz
+then holds the scan resampled to an axis-aligned grid. Faces stay recognizable.
 
 """
-PREPARED = """\
+EVALUATE_HELP = """\
+PREDICTIONS holds one .nii or .nii.gz file per subject, with the subject's number in
+its name, on the scan's grid in any axis order: masks (0 and 1, 0 and 255, or a few
+labels) or probabilities (floats in [0, 1], or 8 bits). Missing, surplus or
+misaligned files are reported, and the others are scored.
+
+"""
+PREPARE_HELP = """\
 nnU-Net's split k tests on fold k: its 'val' is our test part, its 'train' our
-training and validation parts, so its masks can be scored here by `evaluate`.
+training and validation parts, so that `evaluate` can score its masks.
 
 """
-COMMAND_HELP = {"predict": PREDICTED, "convert": CONVERTED, "evaluate": EVALUATED, "prepare": PREPARED}
+COMMAND_HELP = {
+    "predict": PREDICT_HELP,
+    "convert": CONVERT_HELP,
+    "evaluate": EVALUATE_HELP,
+    "prepare": PREPARE_HELP,
+}
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Splits a command line into its options and its --config flags; leaves with status 2 where it is wrong."""
+    """Splits a command line into its options and its --config flags; exits with status 2 where it is wrong."""
     parser, parts = make_parser()
     if not argv:
         parser.print_help()
@@ -86,13 +93,13 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     rest = [word for word in argv if word not in config_flags]
     for word in config_flags:
         if "=" not in word:
-            parser.exit(2, f"ichjax: {word} lacks its value; expected {word}=VALUE, with an equals sign, no space\n")
+            parser.exit(2, f"ichjax: {word} has no value; expected {word}=VALUE, with an equals sign and no space\n")
     command = rest[0] if rest else ""
     if not command.startswith("-") and command not in COMMANDS:
         near = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.3)
         guess = f"did you mean {near[0]!r}? " if near else ""
-        found = f"there is no command {command!r}; {guess}" if command else "no command named. "
-        parser.exit(2, f"ichjax: {found}The commands: {', '.join(COMMANDS)}\n")
+        problem = f"there is no command {command!r}; {guess}" if command else "no command named. "
+        parser.exit(2, f"ichjax: {problem}The commands: {', '.join(COMMANDS)}\n")
     known = parts[command]._option_string_actions if command in parts else {}
     for name in [word.partition("=")[0] for word in rest[1:] if known and word.startswith("--")]:
         if name not in known:
@@ -106,12 +113,16 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """The parser of all options but --config, and that of each command."""
-    layout = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, "prog": "ichjax"}
+    """(the parser of all options except --config, the parser of each command)."""
+    layout: dict[str, Any] = {
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "allow_abbrev": False,
+        "prog": "ichjax",
+    }
     parser = argparse.ArgumentParser(
         usage="python launch.py COMMAND [--config=configs/NAME.py] [--config.FIELD=VALUE ...] [options]",
         description="Intracranial hemorrhage segmentation in head CT, in JAX.",
-        epilog="What a command takes: python launch.py COMMAND --help\n\n" + CONFIG_HELP + EXIT,
+        epilog="Options of a command: python launch.py COMMAND --help\n\n" + CONFIG_HELP + EXIT,
         **layout,
     )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
@@ -127,44 +138,46 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
             epilog=about + EXIT,
             **layout,
         )
-    path = {"type": pathlib.Path, "required": True}
+    path: dict[str, Any] = {"type": pathlib.Path, "required": True}
     for name in ("crossval", "train", "predict", "export", "report"):
-        parts[name].add_argument("--workdir", metavar="RUN", help="the run's folder", **path)
+        parts[name].add_argument("--workdir", metavar="RUN", help="the run's work directory", **path)
     for name in ("crossval", "train"):
         add = parts[name].add_argument
-        add("--coordinator", metavar="HOST:PORT", help="of process 0, where SLURM, Open MPI or a TPU do not tell")
-        add("--processes", type=int, metavar="N", help="how many there are, on all hosts")
-        add("--process", type=int, metavar="K", help="which one this is, from 0")
-    for name, where in (("predict", "where each scan gets a folder"), ("convert", "where each scan gets its files")):
+        add("--coordinator", metavar="HOST:PORT", help="process 0; SLURM, Open MPI and TPUs set it themselves")
+        add("--processes", type=int, metavar="N", help="number of processes on all hosts")
+        add("--process", type=int, metavar="K", help="index of this process, from 0")
+    for name, where in (("predict", "receives a folder per scan"), ("convert", "receives the files of each scan")):
         add = parts[name].add_argument
-        add("--input", metavar="PATH", nargs="+", help="files, patterns, and folders of any depth", **path)
-        add("--series", type=int, metavar="N", help="of every DICOM study take the series of this rank, as listed")
+        add("--input", metavar="PATH", nargs="+", help="files, patterns, and folders (searched at any depth)", **path)
+        add("--series", type=int, metavar="N", help="use the N-th series of every DICOM study, as listed")
         add("--output", metavar="DIR", help=where, **path)
-        add("--overwrite", action="store_true", help="do again what is there already")
+        add("--overwrite", action="store_true", help="replace existing output")
     add = parts["predict"].add_argument
-    add("--fold", type=int, metavar="K", help="ask this fold's network alone")
-    add("--probability", action="store_true", help="write it too: probability.nii.gz, 255 is 1")
-    add("--dicom_seg", action="store_true", help="and DICOM Segmentations, which name the patient, in dicom_seg/")
+    add("--fold", type=int, metavar="K", help="use the network of this fold only")
+    add("--probability", action="store_true", help="also write probability.nii.gz, where 255 is 1")
+    add(
+        "--dicom_seg", action="store_true", help="also write DICOM Segmentations, which name the patient, to dicom_seg/"
+    )
     add = parts["export"].add_argument
-    add("--output", metavar="DIR", help="gets model.jaxexport, model.json and model_card.md", **path)
-    add("--side", type=int, default=512, metavar="N", help="rows and columns of the slices it takes (default 512)")
-    add("--pixel_mm", type=float, metavar="MM", help="the size of their pixels (default: the training scans')")
-    add("--platforms", default="cpu,cuda,tpu", metavar="NAMES", help="that it runs on (default cpu,cuda,tpu)")
+    add("--output", metavar="DIR", help="receives model.jaxexport, model.json and model_card.md", **path)
+    add("--side", type=int, default=512, metavar="N", help="rows and columns of its input slices (default 512)")
+    add("--pixel_mm", type=float, metavar="MM", help="their pixel size (default: that of the training scans)")
+    add("--platforms", default="cpu,cuda,tpu", metavar="NAMES", help="platforms it runs on (default cpu,cuda,tpu)")
     add = parts["evaluate"].add_argument
     add("--predictions", metavar="DIR", help="a folder of NIfTI masks or probabilities", **path)
     add("--workdir", metavar="NEW", type=pathlib.Path, help="a new folder for tables, figures and report")
-    add("--name", default="masks", help="what to call whoever made them (default 'masks')")
+    add("--name", default="masks", help="name of the method in the tables (default 'masks')")
     add = parts["compare"].add_argument
     add("run_a", metavar="RUN_A", type=pathlib.Path, help="a work directory, or its baselines/NAME")
-    add("run_b", metavar="RUN_B", type=pathlib.Path, help="another, scored on the same subjects")
-    add("--output", metavar="DIR", type=pathlib.Path, help="gets compare.csv, compare.json and compare.png")
+    add("run_b", metavar="RUN_B", type=pathlib.Path, help="another one, scored on the same subjects")
+    add("--output", metavar="DIR", type=pathlib.Path, help="receives compare.csv, compare.json and compare.png")
     add = parts["prepare"].add_argument
     add("--to", choices=("nnunet",), required=True, help="the layout")
     add("--output", metavar="DIR", help="a new folder", **path)
     add = parts["phantom"].add_argument
     add("--layout", default="nifti", choices=("nifti", "jpeg", "own"), help="of the files (default nifti)")
-    add("--output", metavar="DIR", help="the data set's folder; a new one", **path)
+    add("--output", metavar="DIR", help="a new folder for the data set", **path)
     add("--preset", default="demo", help="demo (256 x 256, seconds) or calibrated (512 x 512, like the real set)")
-    add("--subjects", type=int, default=15, metavar="N", help="how many (default 15)")
-    add("--seed", type=int, default=0, metavar="N", help="another seed, another set (default 0)")
+    add("--subjects", type=int, default=15, metavar="N", help="number of subjects (default 15)")
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default 0)")
     return parser, parts

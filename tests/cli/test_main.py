@@ -95,8 +95,8 @@ def test_a_missing_or_unknown_option_shows_the_usage(capsys):
     [
         (InputError("049.nii: is odd; expected even"), 2, "ichjax: 049.nii: is odd; expected even\n"),
         (KeyboardInterrupt(), 130, "interrupted"),
-        (RuntimeError("boom"), 1, "a defect of ichjax: RuntimeError: boom"),
-        (PermissionError(13, "Permission denied", "out/x"), 2, "out/x: Permission denied; expected a folder"),
+        (RuntimeError("boom"), 1, "internal error: RuntimeError: boom"),
+        (PermissionError(13, "Permission denied", "out/x"), 2, "out/x: Permission denied; expected a writable folder"),
     ],
 )
 def test_exit_statuses(capsys, monkeypatch, error, status, said):
@@ -130,7 +130,7 @@ def test_stats_print_the_papers_tables(capsys, tmp_path, tiny_root, tiny_config,
     (broken / "ct_scans" / "052.nii").write_bytes(b"not a scan")
     status, out, _ = call(capsys, "stats", f"--config={path}", f"--config.data.root={broken}")
     assert status == 2
-    assert "left out: ct_scans/052.nii (subject 52)" in out
+    assert "skipped: ct_scans/052.nii (subject 52)" in out
 
 
 def test_the_program_from_a_shell():
