@@ -103,7 +103,7 @@ def crossval(arguments: argparse.Namespace, config: Config) -> int:
     from ichjax.experiment import crossval
 
     hosts.start(arguments.coordinator, arguments.processes, arguments.process)
-    return 2 if crossval.crossval(config, arguments.workdir).problems else 0
+    return 2 if crossval.crossval(config, arguments.workdir) else 0
 
 
 def train(arguments: argparse.Namespace, config: Config) -> int:
@@ -112,7 +112,7 @@ def train(arguments: argparse.Namespace, config: Config) -> int:
     from ichjax.experiment import crossval
 
     hosts.start(arguments.coordinator, arguments.processes, arguments.process)
-    return 2 if crossval.train_one(config, arguments.workdir).problems else 0
+    return 2 if crossval.train_one(config, arguments.workdir) else 0
 
 
 def predict(arguments: argparse.Namespace, config: None) -> int:

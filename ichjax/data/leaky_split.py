@@ -19,6 +19,11 @@ INVALID = (
 )
 
 
+def invalid_mark(splits: str) -> dict[str, str]:
+    """{'invalid': one sentence} for the results of a configuration whose `data.splits` leak, else {}."""
+    return {"invalid": INVALID} if splits == "slice_split" else {}
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class SliceFold:
     """One leaking fold.

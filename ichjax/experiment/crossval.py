@@ -1,8 +1,9 @@
-"""Cross-validation by subject: every fold trained, tested, scored, then the tables, the figures and the report."""
+"""Cross-validation by subject: trains, tests and scores every fold, then writes tables, figures and the report."""
 
 import contextlib
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from ichjax import hosts, xla
 from ichjax.config import Config
@@ -11,16 +12,16 @@ from ichjax.data import leaky_split
 from ichjax.data.scan_cache import CachedScan
 from ichjax.data.splits import Fold
 from ichjax.errors import InputError
-from ichjax.experiment import leaky_crossval, scoring, setup, tuning
+from ichjax.experiment import scoring, setup, tuning
+from ichjax.experiment.leaky_crossval import LeakyCrossValidation
 from ichjax.files import RESULTS_FILE, claim, read_json, write_json
-from ichjax.methods import base, registry
+from ichjax.methods import registry
+from ichjax.methods.base import Method, PostProcess
 from ichjax.report.publish import publish
 
 
-def train_one(config: Config, workdir: pathlib.Path) -> setup.Experiment:
-    """Trains the fold `config.fold` of `config.method`; see `setup.open_experiment` for what it raises."""
-    if config.data.splits == "slice_split":
-        raise InputError("config.data.splits is 'slice_split', which only `crossval` demonstrates; expected another")
+def train_one(config: Config, workdir: pathlib.Path) -> dict[int, str]:
+    """Trains the fold `config.fold` of `config.method`; returns and raises as `crossval` does."""
     if config.deterministic:
         xla.require_deterministic()
     method = registry.make(config.method, config)
@@ -28,49 +29,61 @@ def train_one(config: Config, workdir: pathlib.Path) -> setup.Experiment:
     with _claim(workdir / f"fold_{config.fold}"):
         _fit(method, experiment, experiment.folds.folds[config.fold], workdir)
     say(f"fold {config.fold}: trained -> {workdir / f'fold_{config.fold}'}")
-    return experiment
+    return experiment.problems
 
 
-def crossval(config: Config, workdir: pathlib.Path) -> setup.Experiment:
-    """Runs the folds of the configuration's method and of those beside it, then writes tables, figures and report.
+def crossval(config: Config, workdir: pathlib.Path) -> dict[int, str]:
+    """Cross-validates the configuration's methods, then writes tables, figures and the report.
 
-    Folds that are finished are not done again. A subject whose scan cannot be read costs no other its result.
+    Finished folds are not repeated. An unreadable scan costs no other subject its result.
 
     Args:
-      config: of the experiment; its `folds` are those to run here, where several processes share the work.
-      workdir: where everything goes.
+      config: of the experiment; `config.folds` are the folds to run here, if several processes share the work.
+      workdir: receives everything.
+
+    Returns:
+      {subject number: one sentence} of the scans that could not be read.
 
     Raises:
-      InputError: see `setup.open_experiment`; or another process is at work on the same fold.
+      InputError: see `setup.open_experiment`; or another process is working on the same fold.
     """
     if config.deterministic:
         xla.require_deterministic()
     methods = {name: registry.make(name, config) for name in (config.method, *config.compare_with)}
-    experiment = setup.open_experiment(config, workdir)
+    folds = LeakyCrossValidation if config.data.splits == "slice_split" else _CrossValidation
+    experiment = folds(config, workdir)
     for name, method in methods.items():
-        place = method_folder(workdir, config, name)
-        place.mkdir(parents=True, exist_ok=True)
-        if config.data.splits == "slice_split" and hosts.count() > 1:
-            raise InputError("config.data.splits is 'slice_split', a demonstration for one process; found several")
-        say(f"== {method.title}: {len(experiment.folds.folds)} folds, {len(experiment.scans)} subjects ==")
-        if config.data.splits == "slice_split":
-            leaky_crossval.run_folds(method, experiment, place)
-        else:
-            for fold in experiment.folds.folds:
-                if not config.folds or fold.index in config.folds:
-                    with _claim(place / f"fold_{fold.index}"):
-                        _run_fold(method, experiment, fold, place)
+        folder = method_folder(workdir, config, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        say(f"== {method.title}: {config.data.folds} folds, {len(experiment.scans)} subjects ==")
+        experiment.run_folds(method, folder)
         if hosts.is_first():
-            write_results(config, name, method, place, unreadable=experiment.problems)
+            write_results(config, name, method, folder, unreadable=experiment.problems)
     if hosts.is_first():
         publish(workdir)
     hosts.wait("published")
-    return experiment
+    return experiment.problems
+
+
+class _CrossValidation:
+    """Trains and tests the folds of `config.folds`."""
+
+    def __init__(self, config: Config, workdir: pathlib.Path):
+        self._experiment = setup.open_experiment(config, workdir)
+        self.scans, self.problems = self._experiment.scans, self._experiment.problems
+
+    def run_folds(self, method: Method, folder: pathlib.Path) -> None:
+        """Runs the folds of one method in its folder."""
+        chosen = self._experiment.config.folds
+        for fold in self._experiment.folds.folds:
+            if not chosen or fold.index in chosen:
+                with _claim(folder / f"fold_{fold.index}"):
+                    _run_fold(method, self._experiment, fold, folder)
 
 
 @contextlib.contextmanager
-def _claim(folder: pathlib.Path):
-    """Holds a fold for this run: for all of its processes, by the first."""
+def _claim(folder: pathlib.Path) -> Iterator[None]:
+    """Locks a fold for this run; the first process locks it for all processes of the run."""
     with claim(folder) if hosts.is_first() else contextlib.nullcontext():
         hosts.wait(f"{folder.name} is claimed")
         yield
@@ -78,45 +91,43 @@ def _claim(folder: pathlib.Path):
 
 
 def method_folder(workdir: pathlib.Path, config: Config, name: str) -> pathlib.Path:
-    """Where a method's folds lie: the work directory itself, or baselines/NAME for those beside the main one."""
+    """The folder of a method's folds: the work directory itself, or baselines/NAME for `config.compare_with`."""
     return workdir if name == config.method else workdir / "baselines" / name
 
 
-def _fit(method: base.Method, experiment: setup.Experiment, fold: Fold, place: pathlib.Path):
+def _fit(method: Method, experiment: setup.Experiment, fold: Fold, method_dir: pathlib.Path) -> Any:
     train, valid = experiment.part(fold.train), experiment.part(fold.validation)
-    folder = place / f"fold_{fold.index}"
+    folder = method_dir / f"fold_{fold.index}"
     folder.mkdir(parents=True, exist_ok=True)
     return method.fit(train, valid, workdir=folder, fold=fold.index)
 
 
-def _run_fold(method: base.Method, experiment: setup.Experiment, fold: Fold, place: pathlib.Path) -> None:
-    """Trains and tests one fold; what it was scored as is kept in fold_K/scores.json.
+def _run_fold(method: Method, experiment: setup.Experiment, fold: Fold, method_dir: pathlib.Path) -> None:
+    """Trains and tests one fold, and writes its fold_K/scores.json.
 
-    In a finished fold only those test subjects are predicted whose scan could not be read before.
+    In a finished fold, only test subjects whose scan was unreadable before are predicted.
     """
-    path = place / f"fold_{fold.index}" / scoring.SCORES_FILE
+    config, path = experiment.config, method_dir / f"fold_{fold.index}" / scoring.SCORES_FILE
     done = read_json(path)["subjects"] if path.is_file() else []
     scans = [scan for scan in experiment.part(fold.test) if scan.number not in {row["subject"] for row in done}]
     if done and not scans:
-        say(f"fold {fold.index}: finished before")
+        say(f"fold {fold.index}: already done")
         return
-    params = _fit(method, experiment, fold, place)
-    post = _post(method, params, experiment, fold, path.parent)
+    params = _fit(method, experiment, fold, method_dir)
+    post = _post_process(method, params, experiment, fold, path.parent)
     method.announce(params, [scan.volume for scan in scans], f"fold {fold.index}: predicting {len(scans)} scans")
-    rows = [_test(method, params, post, scan, fold.index, place, experiment.config) for scan in hosts.share(scans)]
+    rows = [_test(method, params, post, scan, fold.index, method_dir, config) for scan in hosts.share(scans)]
     rows = done + _gathered(rows, path.parent)
     if not hosts.is_first():
         return
     chosen = method.chosen(params)
     if post != method.post:
         chosen |= {name: getattr(post, name) for name in ("threshold", "closing_px", "opening_px")}
-    write_json(
-        path, {**setup.provenance(experiment.config), "chosen": chosen, "chosen_on": post.chosen_on, "subjects": rows}
-    )
+    write_json(path, {**setup.provenance(config), "chosen": chosen, "chosen_on": post.chosen_on, "subjects": rows})
 
 
 def _gathered(rows: list[dict], folder: pathlib.Path) -> list[dict]:
-    """The rows of all processes, by subject; they pass through the fold's folder, which all see."""
+    """The rows of all processes, by subject, exchanged through files in the fold's folder."""
     if hosts.count() == 1:
         return rows
     parts = [folder / f"scores_{number}.json" for number in range(hosts.count())]
@@ -130,8 +141,10 @@ def _gathered(rows: list[dict], folder: pathlib.Path) -> list[dict]:
     return sorted(everyone, key=lambda row: row["subject"])
 
 
-def _post(method, params, experiment: setup.Experiment, fold: Fold, folder: pathlib.Path) -> base.PostProcess:
-    """The fold's threshold and kernels: the method's own, or tuned on the fold's validation scans and kept."""
+def _post_process(
+    method: Method, params: Any, experiment: setup.Experiment, fold: Fold, folder: pathlib.Path
+) -> PostProcess:
+    """The fold's threshold and kernels: the method's own, or tuned on the fold's validation scans and stored."""
     if experiment.config.predict.tune == "none":
         return method.post
     if (folder / tuning.POST_FILE).is_file():
@@ -139,14 +152,20 @@ def _post(method, params, experiment: setup.Experiment, fold: Fold, folder: path
     post = tuning.tune(method, params, experiment.part(fold.validation), experiment.config)
     if hosts.is_first():
         tuning.write(folder, post)
-    say(
-        f"fold {fold.index}: threshold {post.threshold:g}, closing {post.closing_px}, opening {post.opening_px} px; "
-        f"{post.chosen_on}"
-    )
+    kernels = f"closing {post.closing_px}, opening {post.opening_px} px"
+    say(f"fold {fold.index}: threshold {post.threshold:g}, {kernels}; {post.chosen_on}")
     return post
 
 
-def _test(method, params, post: base.PostProcess, scan: CachedScan, fold: int, place: pathlib.Path, config) -> dict:
+def _test(
+    method: Method,
+    params: Any,
+    post: PostProcess,
+    scan: CachedScan,
+    fold: int,
+    method_dir: pathlib.Path,
+    config: Config,
+) -> dict:
     """Predicts one scan, writes its mask and probability, and returns its row of counts and details."""
     return scoring.score_scan(
         scan,
@@ -154,31 +173,26 @@ def _test(method, params, post: base.PostProcess, scan: CachedScan, fold: int, p
         post,
         thresholds=tuning.counted_thresholds(method.post, config),
         fold=fold,
-        place=place,
+        place=method_dir,
         config=config,
         seams=method.seams,
     )
 
 
 def write_results(
-    config: Config,
-    name: str,
-    method: base.Method,
-    place: pathlib.Path,
-    *,
-    unreadable: Iterable[int],
+    config: Config, name: str, method: Method, folder: pathlib.Path, *, unreadable: Iterable[int]
 ) -> None:
     """Scores all folds of one method in every convention and writes its results.json.
 
-    Versions and devices are those that the last fold was tested with, wherever the scoring is done.
+    Versions and devices are those of the last fold's test, wherever the scoring runs.
 
     Raises:
       InputError: no fold has been tested yet.
     """
-    records = [read_json(folder / scoring.SCORES_FILE) for folder in setup.fold_folders(place, scoring.SCORES_FILE)]
+    records = [read_json(path / scoring.SCORES_FILE) for path in setup.fold_folders(folder, scoring.SCORES_FILE)]
     rows = [row for record in records for row in record["subjects"]]
     if not rows:
-        raise InputError(f"{place}: no fold has been tested; expected fold_K/scores.json from `crossval`")
+        raise InputError(f"{folder}: no fold has been tested; expected fold_K/scores.json from `crossval`")
     chosen = [record["chosen"] for record in records]
     results = scoring.results(
         config,
@@ -189,24 +203,23 @@ def write_results(
     )
     origin = {key: records[-1][key] for key in ("config_digest", "versions", "devices")}
     results = {"method": name, **method.record(), **origin, **results, "chosen_by_fold": chosen}
-    if config.data.splits == "slice_split":
-        results["invalid"] = leaky_split.INVALID
-    scoring.write(place / RESULTS_FILE, results, unreadable=unreadable, rows=rows)
+    results |= leaky_split.invalid_mark(config.data.splits)
+    scoring.write(folder / RESULTS_FILE, results, unreadable=unreadable, rows=rows)
 
 
 def rebuild(workdir: pathlib.Path) -> None:
-    """The `report` command: scores again what a work directory holds, and writes tables, figures and report.
+    """The `report` command: scores a work directory again, and rewrites its tables, figures and report.
 
     Raises:
       InputError: the folder holds no run, or no fold of its main method has been tested.
     """
     config = setup.load_config(workdir)
     for name in (config.method, *config.compare_with):
-        place, method = method_folder(workdir, config, name), registry.make(name, config)
-        if name != config.method and not setup.fold_folders(place, scoring.SCORES_FILE):
+        folder, method = method_folder(workdir, config, name), registry.make(name, config)
+        if name != config.method and not setup.fold_folders(folder, scoring.SCORES_FILE):
             say(f"{method.title}: not tested yet, so not in the report")
             continue
-        old = place / RESULTS_FILE
+        old = folder / RESULTS_FILE
         unreadable = read_json(old).get("left_out_unreadable", []) if old.is_file() else []
-        write_results(config, name, method, place, unreadable=unreadable)
+        write_results(config, name, method, folder, unreadable=unreadable)
     publish(workdir)

@@ -1,4 +1,4 @@
-"""Scores a folder of masks or probabilities, whoever made them, by the same rules as a run of ours."""
+"""Scores a folder of masks or probabilities from any source, by the same rules as a run of ichjax."""
 
 import pathlib
 import re
@@ -32,36 +32,38 @@ SCALE = 32767  # probabilities pass through int16 on their way to the scan's ori
 def evaluate(predictions: pathlib.Path, config: Config, workdir: pathlib.Path | None, *, name: str) -> list[str]:
     """The `evaluate` command: scores NIfTI masks or probabilities against a data set, and reports as a run does.
 
-    A file belongs to the subject whose number (or name) is in its name. It must lie on the scan's grid, in whatever
-    axis order. A file that cannot be scored costs no other subject its score.
+    A file belongs to the subject whose number (or name) is in its name. It must be on the scan's grid, in any axis
+    order. A file that cannot be scored costs no other subject its score.
 
     Args:
       predictions: a folder of .nii or .nii.gz files.
-      config: its data set, thresholds, slice rule and subjects left out.
+      config: its data set, thresholds, slice rule and excluded subjects.
       workdir: a new folder for results, tables, figures and report; None only prints the table.
-      name: what to call whoever made the masks.
+      name: of the method, for the tables.
 
     Returns:
-      One sentence for each thing that is missing, surplus or could not be scored.
+      One sentence for everything that is missing, surplus or could not be scored.
 
     Raises:
       InputError: no file belongs to a subject, none could be scored, or the folders are not usable.
     """
     if workdir is None:
-        with tempfile.TemporaryDirectory() as place:
-            return _evaluate(predictions, config, pathlib.Path(place), name, published=False)
+        with tempfile.TemporaryDirectory() as folder:
+            return _evaluate(predictions, config, pathlib.Path(folder), name, published=False)
     if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
         raise InputError(f"{workdir}: is not empty; expected a new folder for the results")
     return _evaluate(predictions, config, workdir, name, published=True)
 
 
-def _evaluate(predictions, config, place: pathlib.Path, name: str, *, published: bool) -> list[str]:
+def _evaluate(
+    predictions: pathlib.Path, config: Config, folder: pathlib.Path, name: str, *, published: bool
+) -> list[str]:
     dataset = setup.open_dataset(config)
     files, problems = find_files(predictions, dataset.subjects)
     post = PostProcess(config.predict.threshold, config.predict.thresholds, 0, 0, "fixed beforehand")
-    rows, notes, kinds = [], list(dataset.notes), set()
+    rows: list[dict] = []
+    notes, kinds = list(dataset.notes), set()
     subjects = [subject for subject in dataset.subjects if subject.number in files]
-    where = {"fold": None, "place": place if published else None, "config": config}
     reads = one_ahead(lambda subject: _read(subject, files[subject.number]), subjects)
     for read in tqdm(reads, desc="scoring", total=len(subjects), disable=None):
         try:
@@ -69,35 +71,42 @@ def _evaluate(predictions, config, place: pathlib.Path, name: str, *, published:
         except InputError as error:
             problems.append(str(error))
         else:
-            rows.append(
-                scoring.score_scan(scan, Prediction(probability), post, thresholds=post.all_thresholds, **where)
+            row = scoring.score_scan(
+                scan,
+                Prediction(probability),
+                post,
+                thresholds=post.all_thresholds,
+                fold=None,
+                place=folder if published else None,
+                config=config,
             )
+            rows.append(row)
             kinds.add(kind)
             notes += scan.notes
     for problem in problems:
-        say(f"left out: {problem}")
+        say(f"skipped: {problem}")
     if not rows:
         raise InputError(f"{predictions}: none of its files could be scored")
     thresholds, chosen_on = post.all_thresholds, post.chosen_on
-    if kinds == {"mask"}:  # the same at every threshold: one is enough
+    if kinds == {"mask"}:  # the same at every threshold, so one is enough
         rows, thresholds = [_at_one_threshold(row) for row in rows], (post.threshold,)
         chosen_on = "fixed beforehand and without effect: the files are masks"
     results = scoring.results(config, rows, thresholds=thresholds, chosen_on=chosen_on)
     origin = setup.provenance(config)
     seen = {row["subject"] for row in rows}
     scoring.write(
-        place / RESULTS_FILE,
+        folder / RESULTS_FILE,
         {"method": name, "title": name, "published": {}, **origin, "scored": sorted(kinds), **results},
         unreadable=[s.number for s in dataset.subjects if s.number not in seen],
         rows=rows,
     )
-    write_json(place / CONFIG_FILE, setup.on_record(config, dataset))
-    write_text(place / NOTES_FILE, "".join(f"{note}\n" for note in setup.gather([*notes, *problems])))
+    write_json(folder / CONFIG_FILE, setup.config_record(config, dataset))
+    write_text(folder / NOTES_FILE, "".join(f"{note}\n" for note in setup.gather([*notes, *problems])))
     if published:
-        publish(place)
+        publish(folder)
     else:
         say("")
-        say(summary_tables.summary_text(read_run(place).methods))
+        say(summary_tables.summary_text(read_run(folder).methods))
     return problems
 
 
@@ -112,27 +121,27 @@ def _at_one_threshold(row: dict) -> dict:
 
 
 def find_files(folder: pathlib.Path, subjects: Sequence[Subject]) -> tuple[dict[int, pathlib.Path], list[str]]:
-    """Which file is whose.
+    """Matches files with subjects.
 
-    A file is a subject's when its name, without the ending, is the subject's name, or when exactly one number in it
+    A file belongs to a subject if its name, without the ending, is the subject's name, or if exactly one number in it
     is a subject's number ('ICH_0049', '049').
 
     Args:
-      folder: of .nii and .nii.gz files, in upper or lower case; any other file is skipped.
+      folder: of .nii and .nii.gz files, in upper or lower case; other files are ignored.
       subjects: of the data set.
 
     Returns:
-      ({number: file}, one sentence for each kind of thing that does not match).
+      ({number: file}, one sentence for each kind of mismatch).
 
     Raises:
       InputError: the folder is missing, holds no NIfTI file, or none that belongs to a subject.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected NIfTI masks or probabilities, one a subject")
+        raise InputError(f"{folder}: no such folder; expected NIfTI masks or probabilities, one per subject")
     files = sorted(path for path in folder.iterdir() if path.is_file() and nifti.is_nifti_name(path.name))
     if not files:
-        raise InputError(f"{folder}: holds no .nii or .nii.gz file; expected masks or probabilities, one a subject")
+        raise InputError(f"{folder}: holds no .nii or .nii.gz file; expected masks or probabilities, one per subject")
     names = {str(subject.name): subject.number for subject in subjects}
     numbers = set(names.values())
     claims: dict[int, list[pathlib.Path]] = {}
@@ -154,39 +163,39 @@ def find_files(folder: pathlib.Path, subjects: Sequence[Subject]) -> tuple[dict[
         if len(paths) > 1:
             problems.append(f"subject {number}: {len(paths)} files ({', '.join(p.name for p in paths)}); expected one")
     if missing := numbers - set(claims):
-        problems.append(f"subjects {ranges(missing)}: no file in the folder of predictions")
+        problems.append(f"subjects {ranges(missing)}: no file among the predictions")
     if surplus:
         shown = ", ".join(surplus[:5]) + (f" and {len(surplus) - 5} more" if len(surplus) > 5 else "")
-        problems.append(f"files that belong to no single subject of the data set: {shown}")
+        problems.append(f"files that do not belong to exactly one subject of the data set: {shown}")
     return {number: paths[0] for number, paths in claims.items() if len(paths) == 1}, problems
 
 
 def load_prediction(path: pathlib.Path, volume: Volume) -> tuple[str, np.ndarray]:
     """Reads a mask or a probability on a scan's grid, in the scan's orientation.
 
-    Masks hold 0 and 1, 0 and 255, or a few labels (merged); probabilities are floats in [0, 1], or 8 bits where 255
-    is 1.
+    Masks hold 0 and 1, 0 and 255, or a few labels (which are merged); probabilities are floats in [0, 1], or 8 bits,
+    where 255 is 1.
 
     Returns:
       ('mask' or 'probability', float32 [D, H, W] in [0, 1]).
 
     Raises:
-      InputError: not readable, values that are neither, or another grid than the scan's.
+      InputError: unreadable, values that are neither, or another grid than the scan's.
     """
     array, affine = nifti.load_array(path, name=path.name)
-    kind, to_share = _interpret(array, path.name)
-    to_int16 = lambda values: np.rint(to_share(values) * SCALE).astype(np.int16)  # noqa: E731
+    kind, to_fraction = _interpret(array, path.name)
+    to_int16 = lambda values: np.rint(to_fraction(values) * SCALE).astype(np.int16)  # noqa: E731
     if array.dtype == np.uint8:  # of 256 levels, each is converted once
-        turned = volumes.from_file_grid(array, affine, name=path.name)
-        volumes.check_same_grid(turned, volume)
-        return kind, (to_int16(np.arange(256, dtype=np.uint8)).astype(np.float32) / SCALE)[turned.hu]
-    turned = volumes.from_file_grid(to_int16(array), affine, name=path.name)
-    volumes.check_same_grid(turned, volume)
-    return kind, turned.hu.astype(np.float32) / SCALE
+        on_scan = volumes.from_file_grid(array, affine, name=path.name)
+        volumes.check_same_grid(on_scan, volume)
+        return kind, (to_int16(np.arange(256, dtype=np.uint8)).astype(np.float32) / SCALE)[on_scan.hu]
+    on_scan = volumes.from_file_grid(to_int16(array), affine, name=path.name)
+    volumes.check_same_grid(on_scan, volume)
+    return kind, on_scan.hu.astype(np.float32) / SCALE
 
 
 def _interpret(array: np.ndarray, name: str) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
-    """('mask' or 'probability', what turns its values into float32 in [0, 1])."""
+    """('mask' or 'probability', a function from its values to float32 in [0, 1])."""
     low, high = float(array.min()), float(array.max())
     whole = array.dtype.kind in "iu" or bool((array == np.rint(array)).all())
     if low >= 0 and high <= 1:

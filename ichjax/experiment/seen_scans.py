@@ -1,4 +1,4 @@
-"""Which of a run's networks have not seen a scan: kept by digest, so that a scan is known in whatever file it comes."""
+"""Which folds of a run have not seen a scan in training, by the digest of its HU, whatever file it comes in."""
 
 import dataclasses
 import pathlib
@@ -13,17 +13,21 @@ SCANS_FILE = "scans.json"
 
 @dataclasses.dataclass(frozen=True)
 class TestFolds:
-    """of_digest: {digest of a scan's HU: the folds whose networks have not seen it}."""
+    """The folds in which each of a run's own scans is a test scan.
 
-    of_digest: Mapping[str, tuple[int, ...]]
+    Attributes:
+      by_digest: {`hu_digest` of a scan: folds whose networks have not seen it}.
+    """
+
+    by_digest: Mapping[str, tuple[int, ...]]
 
     def of(self, volume: Volume) -> tuple[int, ...] | None:
-        """The folds in which a scan is a test scan; None where the run has nothing to do with it."""
-        return self.of_digest.get(hu_digest(volume)) if self.of_digest else None
+        """The folds in which a scan is a test scan; None for a scan that is not one of the run's."""
+        return self.by_digest.get(hu_digest(volume)) if self.by_digest else None
 
 
 def write(workdir: pathlib.Path, subjects: Mapping[str, int]) -> None:
-    """Puts a run's own scans on record.
+    """Records a run's own scans.
 
     Args:
       workdir: the run.
@@ -33,17 +37,20 @@ def write(workdir: pathlib.Path, subjects: Mapping[str, int]) -> None:
 
 
 def read(workdir: pathlib.Path) -> TestFolds:
-    """What `write` left and the run's folds say; nothing of a run that has none on record.
+    """Reads which fold tests which scan; nothing for a run without a record of its scans.
 
     Raises:
-      InputError: one of the two files is damaged.
+      InputError: scans.json or splits.json is damaged.
     """
     if not (workdir / SCANS_FILE).is_file():
         return TestFolds({})
-    subjects = read_json(workdir / SCANS_FILE).get("subjects")
+    subjects = read_json(workdir / SCANS_FILE).get("subjects", {})
     folds = read_json(workdir / SPLITS_FILE).get("folds", [])  # none where a split leaks
     try:
         tests = {number: k for k, fold in enumerate(folds) for number in fold["test"]}
         return TestFolds({key: (tests[number],) if number in tests else () for key, number in subjects.items()})
     except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"{workdir}: scans.json and splits.json do not say which scan is tested where") from error
+        raise InputError(
+            f"{workdir}: scans.json and splits.json are damaged; expected the subject of each scan and the test "
+            "subjects of each fold"
+        ) from error

@@ -1,4 +1,4 @@
-"""Threshold and post-processing chosen on a fold's validation subjects, never on those it is tested on."""
+"""Tunes threshold and post-processing on a fold's validation subjects, never on its test subjects."""
 
 import functools
 import pathlib
@@ -25,19 +25,19 @@ CHOSEN_ON = "validation subjects of each fold (highest mean Dice in the paper's 
 def tune(method: Method, params: Any, validation_scans: Sequence[CachedScan], config: Config) -> PostProcess:
     """Chooses a fold's threshold, and its kernels with config.predict.tune 'all', by the highest mean Dice.
 
-    In the paper's convention, which is what is reported: slices with a hemorrhage, mean over those of a subject, then
-    over subjects, without `config.data.leave_out`. So a false positive on a slice without one does not count here,
-    and neither such scans nor those left out are predicted. Of equal choices the one nearest to the configuration's
-    is taken: in closing first, then opening, then threshold, the lower one where two are as near.
+    The Dice is the paper's, which is the one reported: mean over a subject's slices with a hemorrhage, then over
+    subjects, without `config.data.leave_out`. False positives on other slices therefore do not count, and scans without
+    a hemorrhage are not predicted. Among equally good choices, the one nearest to the configuration wins: by closing,
+    then opening, then threshold, and the lower of two equally near ones.
 
     Args:
-      method: fitted; one that chooses thresholds of its own (`chosen` says them) keeps its `post`.
+      method: fitted; a method that chooses its own thresholds (see `Method.chosen`) keeps its `post`.
       params: what `method.fit` returned for the fold.
-      validation_scans: the fold's validation scans, read and predicted one after the other.
-      config: `predict.tune` 'none' gives `method.post` back.
+      validation_scans: the fold's validation scans.
+      config: `method.post` is returned if its `predict.tune` is 'none'.
 
     Returns:
-      `method.post` with the values chosen, and `chosen_on` saying so.
+      `method.post` with the chosen values and `chosen_on`.
 
     Raises:
       InputError: no validation scan has a hemorrhage to tune on.
@@ -58,7 +58,7 @@ def tune(method: Method, params: Any, validation_scans: Sequence[CachedScan], co
     mean_dice = np.mean([_dice(method, params, scan, thresholds, pairs) for scan in scans], axis=0)
     candidates = np.argwhere(mean_dice >= mean_dice.max() - 1e-12)  # equal but for rounding of the mean
 
-    def distance(candidate):
+    def distance(candidate: list[int]) -> tuple:
         pair, threshold = pairs[candidate[0]], thresholds[candidate[1]]
         away = abs(pair[0] - post.closing_px), abs(pair[1] - post.opening_px), abs(threshold - post.threshold)
         return (*(round(d, 9) for d in away), threshold, pair)
@@ -69,38 +69,40 @@ def tune(method: Method, params: Any, validation_scans: Sequence[CachedScan], co
 
 
 def read(folder: pathlib.Path, post: PostProcess) -> PostProcess:
-    """What `write` left in a fold's folder; where nothing was tuned, the method's own `post`."""
+    """Reads a fold's tuned post-processing; the method's own `post` if nothing was tuned."""
     path = folder / POST_FILE
     return PostProcess(**{**read_json(path), "thresholds": post.thresholds}) if path.is_file() else post
 
 
 def write(folder: pathlib.Path, post: PostProcess) -> None:
-    """Keeps what was tuned on a fold's validation scans."""
+    """Writes a fold's tuned post-processing."""
     write_json(folder / POST_FILE, post._asdict())
 
 
 def counted_thresholds(post: PostProcess, config: Config) -> tuple[float, ...]:
-    """The thresholds at which test scans are counted, ascending: the same in every fold, whatever it chose.
+    """The thresholds at which test scans are counted, ascending; the same in every fold.
 
     Args:
-      post: the method's own, from before tuning.
-      config: `predict.tune_thresholds` are among them where anything is tuned.
+      post: the method's own, before tuning.
+      config: its `predict.tune_thresholds` are included if anything is tuned.
     """
     tuned = () if config.predict.tune == "none" else config.predict.tune_thresholds
     return tuple(sorted({*post.all_thresholds, *tuned}))
 
 
 def combined(posts: Sequence[PostProcess]) -> PostProcess:
-    """One post-processing for the mean probability of several folds' networks: the median of what they chose."""
-    middle = {
+    """The post-processing for the mean probability of several folds: the median of their values."""
+    medians = {
         name: statistics.median_low([getattr(post, name) for post in posts])
         for name in ("threshold", "closing_px", "opening_px")
     }
-    return posts[0]._replace(**middle)
+    return posts[0]._replace(**medians)
 
 
-def _dice(method, params, scan: CachedScan, thresholds: tuple, pairs: list) -> np.ndarray:
-    """float64 [pairs, T], a subject's Dice: mean over its slices with a hemorrhage."""
+def _dice(
+    method: Method, params: Any, scan: CachedScan, thresholds: tuple[float, ...], pairs: list[tuple[int, int]]
+) -> np.ndarray:
+    """A subject's mean Dice over its slices with a hemorrhage: float64 [pairs, T]."""
     probability = pad_depth(method.predict(params, scan.volume).probability, 0.0)
     truth_mask = pad_depth(np.asarray(scan.mask), 0)
     scores = []
@@ -113,6 +115,8 @@ def _dice(method, params, scan: CachedScan, thresholds: tuple, pairs: list) -> n
 
 
 @functools.partial(jax.jit, static_argnames=("closing", "opening"))
-def _counts(probability, truth, thresholds, *, closing: int, opening: int):
+def _counts(
+    probability: jax.Array, truth: jax.Array, thresholds: jax.Array, *, closing: int, opening: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Pixel counts of a scan at every threshold; no mask leaves the device."""
     return metrics.score(probability, truth > 0, thresholds, closing=closing, opening=opening)

@@ -185,7 +185,7 @@ def test_a_second_run_trains_and_predicts_nothing(finished, monkeypatch):
     status, said = call(*finished.words)
     assert status == 0
     for fold in range(3):
-        assert said.count(f"fold {fold}: finished before") == 2
+        assert said.count(f"fold {fold}: already done") == 2
     assert results_of(finished.path) == before
     assert digests(finished.path / "fold_0") == kept
 
@@ -223,7 +223,7 @@ def test_a_truncated_scan_costs_no_other_subject_its_result(tiny_root, tiny_conf
     words = ["crossval", f"--config={path}", f"--workdir={tmp_path / 'run'}"]
     status, said = call(*words)
     assert status == 2
-    assert "left out: ct_scans/052.nii (subject 52)" in said
+    assert "skipped: ct_scans/052.nii (subject 52)" in said
     assert str(root) not in said
     results = results_of(tmp_path / "run")
     assert sorted(row["subject"] for row in results["subjects"]) == [49, 50, 51, 53, 54, 55, 56, 57]
@@ -235,7 +235,7 @@ def test_a_truncated_scan_costs_no_other_subject_its_result(tiny_root, tiny_conf
     assert status == 0
     again = results_of(tmp_path / "run")
     assert again["left_out_unreadable"] == []
-    assert said.count("finished before") == 2
+    assert said.count("already done") == 2
     rows = {row["subject"]: row for row in again["subjects"]}
     assert all(rows[row["subject"]] == row for row in results["subjects"])
     assert rows[52]["dice"] is not None

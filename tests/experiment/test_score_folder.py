@@ -153,11 +153,11 @@ def test_each_bad_file_is_named_and_the_others_are_scored(truth, tiny_root, tmp_
         "ICH_0051.nii.gz: the mask's shape is",
         "ICH_0052.nii.gz: lies up to 40.00 mm away",
         "ICH_0053.nii.gz: not a readable NIfTI",
-        "subjects 54: no file in the folder of predictions",
-        "files that belong to no single subject of the data set: ICH_0077.nii.gz",
+        "subjects 54: no file among the predictions",
+        "files that do not belong to exactly one subject of the data set: ICH_0077.nii.gz",
         "subject 56: 2 files (56.nii.gz, ICH_0056.nii.gz); expected one",
     ):
-        assert f"left out: {sentence}" in said
+        assert f"skipped: {sentence}" in said
     results = results_of(tmp_path / "out")
     assert [row["subject"] for row in results["subjects"]] == [55, 57]
     assert results["left_out_unreadable"] == [49, 50, 51, 52, 53, 54, 56]

@@ -102,7 +102,7 @@ def test_one_broken_subject_is_named_and_costs_no_other_its_place(tiny_config, c
     harm(copied)
     made = tiny_config(**{**THRESHOLD, "data.root": str(copied)})
     experiment = setup.open_experiment(made, tmp_path / "run")
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped: ")]
     for part in said:
         assert part in line
     assert str(copied) not in line
@@ -169,7 +169,7 @@ def test_notes_are_said_once_and_briefly(command, tmp_path):
     _, out, _ = command("train")
     shown = [line for line in out.splitlines() if line.startswith("note: ")]
     kept = (tmp_path / "run" / "notes.txt").read_text().splitlines()
-    assert len(shown) <= setup.NOTES_SHOWN + 1
+    assert len(shown) <= setup.MAX_NOTES + 1
     assert len(set(kept)) == len(kept) >= len(shown) - 1
     assert shown[0] == f"note: {kept[0]}"
     assert sum("no mask in masks/" in line for line in kept) == 1  # of subjects 54 and 57 together
