@@ -18,6 +18,7 @@ from ichjax.methods.slices import pad_depth
 from ichjax.metrics import protocol, roc
 from ichjax.metrics.aggregate import secondary_metrics
 from ichjax.metrics.per_scan import scan_details
+from ichjax.metrics.records import SCHEMA
 from ichjax.ops import metrics
 from ichjax.scan.nifti import write_nifti
 
@@ -165,7 +166,7 @@ def results(
 def write(path: pathlib.Path, results: Mapping, *, unreadable: Iterable[int], rows: Sequence[Mapping]) -> None:
     """Writes results.json; 'left_out_unreadable' holds the subjects that could not be read and have no row."""
     left_out = sorted(set(unreadable) - {row["subject"] for row in rows})
-    write_json(path, {**results, "left_out_unreadable": left_out})
+    write_json(path, {"schema": SCHEMA, **results, "left_out_unreadable": left_out})
 
 
 def _counts(row: Mapping) -> protocol.SubjectCounts:

@@ -1,5 +1,7 @@
 """A scan's counts, mask and 8-bit probability of one program, against the operations one at a time."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -40,3 +42,9 @@ def test_a_full_slice_of_the_largest_matrix_is_counted():
     assert predicted_px.tolist() == both_px.tolist() == [[4096 * 8] * 4]
     counts = metrics.score(full.astype(np.float32), full > 0, THRESHOLDS, closing=0, opening=0)
     np.testing.assert_array_equal(counts[1], np.asarray(predicted_px).T)
+
+
+def test_results_begin_with_their_schema_and_end_with_the_unreadable_subjects(tmp_path):
+    scoring.write(tmp_path / "results.json", {"method": "unet"}, unreadable=[7, 3, 5], rows=[{"subject": 5}])
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert list(record.items()) == [("schema", 2), ("method", "unet"), ("left_out_unreadable", [3, 7])]
