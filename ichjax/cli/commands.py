@@ -12,11 +12,12 @@ from absl import flags
 from ml_collections import config_flags
 
 from ichjax import config as configs
+from ichjax.cli.config_files import find_config
 from ichjax.errors import InputError
 
 
 def read_config(words: list[str], *, need_file: bool = True) -> ml_collections.ConfigDict:
-    """Reads --config=FILE and the --config.FIELD=VALUE that override it.
+    """Reads --config=FILE (or NAME, of configs/) and the --config.FIELD=VALUE that override it.
 
     Args:
       words: the flags.
@@ -28,10 +29,7 @@ def read_config(words: list[str], *, need_file: bool = True) -> ml_collections.C
     named = [word for word in words if word.startswith("--config=")]
     if not named and need_file:
         raise InputError("no configuration named; expected --config=configs/NAME.py")
-    path = named[-1].removeprefix("--config=") if named else None
-    if path is not None and not pathlib.Path(path).is_file():
-        raise InputError(f"{path}: no such configuration; expected a file such as configs/demo.py")
-    config = configs.default() if path is None else _load(path)
+    config = _load(find_config(named[-1].removeprefix("--config="))) if named else configs.default()
     known = configs.flatten(config)
     overrides = [word for word in words if word not in named]
     for word in overrides:
@@ -63,7 +61,7 @@ def read_predict_fields(words: list[str]) -> dict:
     return {name: config.predict[name] for name in (word.removeprefix(prefix).split("=")[0] for word in words)}
 
 
-def _load(path: str) -> ml_collections.ConfigDict:
+def _load(path: pathlib.Path) -> ml_collections.ConfigDict:
     """What get_config() of a file returns; the file is a user's code, so anything can go wrong in it."""
     try:
         spec = importlib.util.spec_from_file_location("configuration", path)
