@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test gates experiments faults fuzz peers benchmarks lint clean
+.PHONY: demo test wheel gates experiments faults fuzz peers benchmarks lint clean
 
 demo: $(VENV)/.run
 	$(BIN)/python launch.py crossval --config=configs/demo.py --workdir=runs/demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+# The wheel: built, installed into a fresh environment and used from an empty folder.
+wheel: $(VENV)/.dev
+	$(BIN)/python -m pytest -m wheel
 
 # The slow gates: is the phantom neither trivial nor hopeless for a small U-Net? Minutes, not seconds.
 gates: $(VENV)/.dev
@@ -37,8 +41,11 @@ peers: $(VENV)/.dev $(VENV)/.peers
 benchmarks: $(VENV)/.peers
 	$(BIN)/python -m benchmarks.all
 
+# Linter, format and types.
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "ichjax needs Python 3.11 or later; found " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12")'
@@ -48,7 +55,7 @@ $(VENV)/.run: requirements.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-$(VENV)/.dev: requirements-dev.txt requirements.txt | $(VENV)/bin/python
+$(VENV)/.dev: requirements-dev.txt requirements-dicom.txt requirements.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@ $(VENV)/.run
 
@@ -57,4 +64,4 @@ $(VENV)/.peers: benchmarks/requirements.txt requirements.txt | $(VENV)/bin/pytho
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist *.egg-info

@@ -50,3 +50,16 @@ def test_tests_that_leave_files_behind_fail(repository, tmp_path, tests, status,
     assert done.returncode == status, done.stderr
     assert done.stderr.endswith(said)
     assert bool(done.stderr) == bool(said)
+
+
+def test_lint_tests_and_wheel_run_in_this_order_and_the_first_failure_ends_the_run(repository, tmp_path):
+    make, made = tmp_path / "bin" / "make", tmp_path / "made"
+    make.parent.mkdir()
+    make.write_text(f'#!/bin/sh\necho "$1" >> "{made}"\n[ "$1" != "$FAIL" ]\n')
+    make.chmod(0o700)
+    environ = ENVIRON | {"PATH": f"{make.parent}{os.pathsep}{os.environ['PATH']}"}
+    for fail, targets in (("", ["lint", "test", "wheel"]), ("wheel", ["lint", "test", "wheel"]), ("lint", ["lint"])):
+        made.unlink(missing_ok=True)
+        done = subprocess.run([".ci/run"], cwd=repository, env=environ | {"FAIL": fail}, capture_output=True)
+        assert (done.returncode != 0) == bool(fail)
+        assert made.read_text().split() == targets

@@ -6,14 +6,14 @@ import pathlib
 import pytest
 
 from ichjax import config
-from ichjax.cli import commands
+from ichjax.cli import config_flags
 from ichjax.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
 
 
 def read(path, *overrides):
-    return commands.read_config([f"--config={path}", *overrides])
+    return config_flags.read_config([f"--config={path}", *overrides])
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.stem)
@@ -33,7 +33,7 @@ def test_overrides_of_every_type_count_wherever_they_stand(tmp_path, config_file
         "--config.predict.thresholds=(0.5,)",
         "--config.compare_with=()",
     ]
-    made = commands.read_config(words)
+    made = config_flags.read_config(words)
     assert made.train.batch_size == 64
     assert made.train.learning_rate == 1e-3
     assert made.data.root == "a=b"
@@ -121,7 +121,7 @@ def test_the_papers_patches_cover_its_slices_evenly(name):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("--config.train.batchsize=3", "config.train.batchsize is no field; did you mean config.train.batch_size?"),
+        ("--config.train.batchsize=3", "no field config.train.batchsize; did you mean config.train.batch_size?"),
         ("--config.batch_size=3", "did you mean config.train.batch_size?"),
         ("--config.train=3", "config.train is a group of fields"),
         ("--config.train.epochs=three", "config.train.epochs=three"),
@@ -161,6 +161,6 @@ def test_files_that_are_no_configuration(tmp_path, text, said):
 
 def test_no_configuration_or_one_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match="--config=configs/NAME"):
-        commands.read_config(["--config.seed=1"])
+        config_flags.read_config(["--config.seed=1"])
     with pytest.raises(InputError, match=r"nothing\.py: no such configuration"):
         read(tmp_path / "nothing.py")

@@ -24,7 +24,7 @@ import pytest
 from PIL import Image
 
 from ichjax import config
-from ichjax.cli import commands
+from ichjax.cli import config_flags
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.data.splits import PARTS
 from ichjax.ops.patches import grid_shape
@@ -141,7 +141,7 @@ def check_every_promised_file_is_there(run):
 
 
 def check_only_the_settings_that_shorten_the_run_differ_from_the_experiments(run):
-    theirs = config.to_dict(commands.read_config([f"--config={ROOT / 'configs' / run.name}.py"]))
+    theirs = config.to_dict(config_flags.read_config([f"--config={ROOT / 'configs' / run.name}.py"]))
     ours = json.loads((run.path / "config.json").read_text())
     assert ours["data"].pop("synthetic") is True
     assert ours["data"].pop("root") == str(run.root)

@@ -1,100 +1,10 @@
-"""What each command of launch.py does: the arguments as parsed, and the configuration where it takes one."""
+"""One function per command: takes the parsed arguments and the configuration, and returns the exit status."""
 
 import argparse
-import difflib
-import importlib.util
-import pathlib
-import re
-from collections.abc import Iterable
-
-import ml_collections
-from absl import flags
-from ml_collections import config_flags
 
 from ichjax import config as configs
 from ichjax.config import Config
 from ichjax.errors import InputError
-
-
-def read_config(words: list[str], *, need_file: bool = True) -> Config:
-    """Reads --config=FILE and the --config.FIELD=VALUE that override it.
-
-    Args:
-      words: the flags.
-      need_file: whether a file must be named; else the defaults stand in for it.
-
-    Raises:
-      InputError: no file is named, it is not there or not a configuration, a field is unknown or of another type.
-    """
-    named = [word for word in words if word.startswith("--config=")]
-    if not named and need_file:
-        raise InputError("no configuration named; expected --config=configs/NAME.py")
-    path = named[-1].removeprefix("--config=") if named else None
-    if path is not None and not pathlib.Path(path).is_file():
-        raise InputError(f"{path}: no such configuration; expected a file such as configs/demo.py")
-    config = configs.default() if path is None else _load(path)
-    known = configs.flatten(config)
-    overrides = [word for word in words if word not in named]
-    for word in overrides:
-        field = word.removeprefix("--config.").split("=", 1)[0]
-        inside = [name for name in known if name.startswith(f"{field}.")]
-        if inside:
-            raise InputError(f"config.{field} is a group of fields; expected one of them, such as config.{inside[0]}")
-        if field not in known:
-            raise InputError(f"config.{field} is no field; did you mean config.{_nearest(field, known)}?")
-    values = flags.FlagValues()
-    try:
-        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["launch.py", *overrides])
-        values(["launch.py", *overrides])
-    except (flags.Error, TypeError, ValueError) as error:
-        raise InputError(f"the command line cannot be used: {_said(error)[:400]}") from error
-    return values.config
-
-
-def read_predict_fields(words: list[str]) -> dict:
-    """{field of config.predict: value} of the --config.predict.FIELD=VALUE that `predict` takes.
-
-    Raises:
-      InputError: another field is named, or `read_config` refuses one.
-    """
-    prefix = "--config.predict."
-    if other := [word for word in words if not word.startswith(prefix)]:
-        raise InputError(f"{other[0].split('=')[0]}: predict takes the run's own; expected {prefix}FIELD=VALUE")
-    config = read_config(words, need_file=False)
-    return {name: config.predict[name] for name in (word.removeprefix(prefix).split("=")[0] for word in words)}
-
-
-def _load(path: str) -> Config:
-    """What get_config() of a file returns; the file is a user's code, so anything can go wrong in it."""
-    try:
-        spec = importlib.util.spec_from_file_location("configuration", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        config = module.get_config()
-    except Exception as error:
-        said = _said(error)
-        unknown = re.search(r"Did you mean \W*(\w+)\W* instead of \W*(\w+)", said)
-        if unknown:
-            said = f"{unknown[2]!r} is no field; did you mean {unknown[1]!r}?"
-        raise InputError(f"{path}: is not a usable configuration ({type(error).__name__}: {said[:400]})") from error
-    if not isinstance(config, ml_collections.ConfigDict):
-        raise InputError(f"{path}: get_config() returns a {type(config).__name__}; expected a ConfigDict")
-    return config
-
-
-def _said(error: Exception) -> str:
-    """An exception's words on one line."""
-    return " ".join(str(error.args[0] if error.args else error).replace("\\n", " ").split())
-
-
-def _nearest(field: str, known: Iterable[str]) -> str:
-    """The known field whose name, in full or its last part, is most like the one given."""
-
-    def likeness(other: str) -> float:
-        pairs = ((field, other), (field.split(".")[-1], other.split(".")[-1]))
-        return sum(difflib.SequenceMatcher(None, a, b).ratio() for a, b in pairs)
-
-    return max(sorted(known), key=likeness)
 
 
 def crossval(arguments: argparse.Namespace, config: Config) -> int:

@@ -83,13 +83,13 @@ class _QuietHook:
             self._hook(unraisable)
 
 
-def run(arguments: argparse.Namespace, config_flags: list[str]) -> int:
+def run(arguments: argparse.Namespace, overrides: list[str]) -> int:
     """Runs a parsed command."""
-    from ichjax.cli import commands
+    from ichjax.cli import commands, config_flags
 
     config = None
     if arguments.command in WITH_CONFIG:
-        config = commands.read_config(config_flags, need_file=arguments.command not in WITHOUT_FILE)
+        config = config_flags.read_config(overrides, need_file=arguments.command not in WITHOUT_FILE)
     if arguments.command == "predict":
-        arguments.fields = commands.read_predict_fields(config_flags)
+        arguments.fields = config_flags.read_predict_fields(overrides)
     return getattr(commands, arguments.command)(arguments, config)

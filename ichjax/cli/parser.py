@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import pathlib
+import sys
 from typing import Any
 
 COMMANDS = {
@@ -35,6 +36,7 @@ EXIT = """\
 Exit status: 0 done; 1 an internal error; 2 wrong input or command (everything
 else is done); 130 interrupted. Research use only: not for diagnosis."""
 CONFIG_HELP = """\
+A configuration of configs/ can be given by its name: --config=demo.
 To set one field: --config.train.batch_size=64; ichjax/config.py lists all fields.
 The data set: --config.data.root=DIR; without it, a synthetic one is made once.
 
@@ -83,6 +85,11 @@ COMMAND_HELP = {
 }
 
 
+def program() -> str:
+    """How the program was started, for usage lines: 'ichjax', the console command, or 'python launch.py'."""
+    return "ichjax" if pathlib.Path(sys.argv[0]).name == "ichjax" else "python launch.py"
+
+
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Splits a command line into its options and its --config flags; exits with status 2 where it is wrong."""
     parser, parts = make_parser()
@@ -104,7 +111,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     for name in [word.partition("=")[0] for word in rest[1:] if known and word.startswith("--")]:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            guess = f"did you mean {near[0]}?" if near else f"see: python launch.py {command} --help"
+            guess = f"did you mean {near[0]}?" if near else f"see: {program()} {command} --help"
             parser.exit(2, f"usage: {parts[command].usage}\nichjax: {command} has no option {name}; {guess}\n")
     arguments = parser.parse_args(rest)
     if config_flags and arguments.command not in (*WITH_CONFIG, "predict"):
@@ -120,9 +127,9 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
         "prog": "ichjax",
     }
     parser = argparse.ArgumentParser(
-        usage="python launch.py COMMAND [--config=configs/NAME.py] [--config.FIELD=VALUE ...] [options]",
+        usage=f"{program()} COMMAND [--config=configs/NAME.py] [--config.FIELD=VALUE ...] [options]",
         description="Intracranial hemorrhage segmentation in head CT, in JAX.",
-        epilog="Options of a command: python launch.py COMMAND --help\n\n" + CONFIG_HELP + EXIT,
+        epilog=f"Options of a command: {program()} COMMAND --help\n\n{CONFIG_HELP}{EXIT}",
         **layout,
     )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
@@ -132,7 +139,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
         about = COMMAND_HELP.get(name, "") + (CONFIG_HELP if name in WITH_CONFIG else "")
         parts[name] = commands.add_parser(
             name,
-            usage=f"python launch.py {name} {rest}",
+            usage=f"{program()} {name} {rest}",
             help=text,
             description=f"{text[0].upper()}{text[1:]}.",
             epilog=about + EXIT,

@@ -36,7 +36,7 @@ def decode(path: pathlib.Path) -> np.ndarray:
             raise InputError(f"{path.name}: the pixel data is damaged or truncated{reason}") from error
     raise InputError(
         f"{path.name}: its pixels are compressed ({syntax.name}) and no installed decoder reads that; "
-        f"install pylibjpeg and pylibjpeg-libjpeg, or decompress the series first"
+        "install ichjax with its extra 'dicom' (pip install '.[dicom]' in its folder), or decompress the series first"
     )
 
 

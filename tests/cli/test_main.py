@@ -62,7 +62,7 @@ def test_configurations_and_commands_that_do_not_fit(capsys):
     )
     for flag in ("--config=configs/demo.py", "--config.train.epochs=3"):
         said = refused(capsys, "predict", flag, "--workdir=w", "--input=i", "--output=o")
-        assert "predict takes the run's own; expected --config.predict.FIELD=VALUE" in said
+        assert "predict uses the run's own configuration; expected --config.predict.FIELD=VALUE" in said
     for flag, said in (
         ("--config.predict.stich=flat", "did you mean config.predict.stitch?"),
         ("--config.predict.threshold=x", "the command line cannot be used"),
