@@ -155,7 +155,7 @@ def _test(method, params, post: base.PostProcess, scan: CachedScan, fold: int, p
         post,
         thresholds=tuning.counted_thresholds(method.post, config),
         fold=fold,
-        place=place,
+        folder=place,
         config=config,
         seams=method.seams,
     )

@@ -63,7 +63,7 @@ def _evaluate(predictions, config, place: pathlib.Path, name: str, *, published:
     post = PostProcess(config.predict.threshold, config.predict.thresholds, 0, 0, "fixed beforehand")
     rows, notes, kinds = [], list(dataset.notes), set()
     subjects = [subject for subject in dataset.subjects if subject.number in files]
-    where = {"fold": None, "place": place if published else None, "config": config}
+    where = {"fold": None, "folder": place if published else None, "config": config}
     reads = one_ahead(lambda subject: _read(subject, files[subject.number]), subjects)
     for read in tqdm(reads, desc="scoring", total=len(subjects), disable=None):
         try:
