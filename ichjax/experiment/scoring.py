@@ -4,6 +4,7 @@ import functools
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +13,13 @@ import numpy as np
 
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
-from ichjax.files import write_json
+from ichjax.files import read_json, write_json
 from ichjax.methods.base import PostProcess, Prediction
 from ichjax.methods.slices import pad_depth
 from ichjax.metrics import protocol, roc
 from ichjax.metrics.aggregate import secondary_metrics
 from ichjax.metrics.per_scan import measure_scan
-from ichjax.metrics.records import SCHEMA, Results, ScoreRow, Scores
+from ichjax.metrics.records import SCHEMA, FoldScores, Results, ScoreRow, Scores
 from ichjax.ops import metrics
 from ichjax.scan.nifti import write_nifti
 
@@ -168,6 +169,11 @@ def write(path: pathlib.Path, results: Results, *, unreadable: Iterable[int], ro
     """Writes results.json; 'left_out_unreadable' lists the subjects that could not be read and have no row."""
     left_out = sorted(set(unreadable) - {row["subject"] for row in rows})
     write_json(path, {"schema": SCHEMA, **results, "left_out_unreadable": left_out})
+
+
+def read_fold(folder: pathlib.Path) -> FoldScores:
+    """Reads fold_K/scores.json; InputError where it cannot be read as a JSON object."""
+    return cast(FoldScores, read_json(folder / SCORES_FILE))
 
 
 def _counts(row: ScoreRow) -> protocol.SubjectCounts:
