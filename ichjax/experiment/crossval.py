@@ -17,6 +17,7 @@ from ichjax.experiment.leaky_crossval import LeakyCrossValidation
 from ichjax.files import RESULTS_FILE, claim, read_json, write_json
 from ichjax.methods import registry
 from ichjax.methods.base import Method, PostProcess
+from ichjax.metrics.records import FoldScores, Results, ScoreRow
 from ichjax.report.publish import publish
 
 
@@ -108,7 +109,7 @@ def _run_fold(method: Method, experiment: setup.Experiment, fold: Fold, method_d
     In a finished fold, only test subjects whose scan was unreadable before are predicted.
     """
     config, path = experiment.config, method_dir / f"fold_{fold.index}" / scoring.SCORES_FILE
-    done = read_json(path)["subjects"] if path.is_file() else []
+    done = scoring.read_fold(path.parent)["subjects"] if path.is_file() else []
     scans = [scan for scan in experiment.part(fold.test) if scan.number not in {row["subject"] for row in done}]
     if done and not scans:
         say(f"fold {fold.index}: already done")
@@ -123,10 +124,16 @@ def _run_fold(method: Method, experiment: setup.Experiment, fold: Fold, method_d
     chosen = method.chosen(params)
     if post != method.post:
         chosen |= {name: getattr(post, name) for name in ("threshold", "closing_px", "opening_px")}
-    write_json(path, {**setup.provenance(config), "chosen": chosen, "chosen_on": post.chosen_on, "subjects": rows})
+    record: FoldScores = {
+        **setup.provenance(config),
+        "chosen": chosen,
+        "chosen_on": post.chosen_on,
+        "subjects": rows,
+    }
+    write_json(path, record)
 
 
-def _gathered(rows: list[dict], folder: pathlib.Path) -> list[dict]:
+def _gathered(rows: list[ScoreRow], folder: pathlib.Path) -> list[ScoreRow]:
     """The rows of all processes, by subject, exchanged through files in the fold's folder."""
     if hosts.count() == 1:
         return rows
@@ -165,7 +172,7 @@ def _test(
     fold: int,
     method_dir: pathlib.Path,
     config: Config,
-) -> dict:
+) -> ScoreRow:
     """Predicts one scan, writes its mask and probability, and returns its row of counts and details."""
     return scoring.score_scan(
         scan,
@@ -173,7 +180,7 @@ def _test(
         post,
         thresholds=tuning.counted_thresholds(method.post, config),
         fold=fold,
-        place=method_dir,
+        folder=method_dir,
         config=config,
         seams=method.seams,
     )
@@ -189,21 +196,28 @@ def write_results(
     Raises:
       InputError: no fold has been tested yet.
     """
-    records = [read_json(path / scoring.SCORES_FILE) for path in setup.fold_folders(folder, scoring.SCORES_FILE)]
+    records = [scoring.read_fold(path) for path in setup.fold_folders(folder, scoring.SCORES_FILE)]
     rows = [row for record in records for row in record["subjects"]]
     if not rows:
         raise InputError(f"{folder}: no fold has been tested; expected fold_K/scores.json from `crossval`")
     chosen = [record["chosen"] for record in records]
-    results = scoring.results(
+    scores = scoring.results(
         config,
         rows,
         thresholds=tuning.counted_thresholds(method.post, config),
         chosen_on=records[-1].get("chosen_on", ""),
         chosen=[c["thresholds"] for c in chosen] if all("thresholds" in c for c in chosen) else None,
     )
-    origin = {key: records[-1][key] for key in ("config_digest", "versions", "devices")}
-    results = {"method": name, **method.record(), **origin, **results, "chosen_by_fold": chosen}
-    results |= leaky_split.invalid_mark(config.data.splits)
+    results: Results = {
+        "method": name,
+        **method.record(),
+        "config_digest": records[-1]["config_digest"],
+        "versions": records[-1]["versions"],
+        "devices": records[-1]["devices"],
+        **scores,
+        "chosen_by_fold": chosen,
+        **leaky_split.invalid_mark(config.data.splits),
+    }
     scoring.write(folder / RESULTS_FILE, results, unreadable=unreadable, rows=rows)
 
 

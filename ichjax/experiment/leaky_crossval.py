@@ -15,6 +15,7 @@ from ichjax.errors import InputError
 from ichjax.experiment import scoring, setup
 from ichjax.files import write_json
 from ichjax.methods.base import Method, Prediction
+from ichjax.metrics.records import FoldScores
 
 
 class LeakyCrossValidation:
@@ -63,15 +64,19 @@ class LeakyCrossValidation:
                 method.post,
                 thresholds=method.post.all_thresholds,
                 fold=None,
-                place=folder,
+                folder=folder,
                 config=self.config,
             )
             for scan in self.scans
         ]
         for fold, path in zip(folds, folders, strict=True):
-            record = {"chosen": method.chosen(params[fold.index]), "chosen_on": method.post.chosen_on}
-            record["subjects"] = rows if fold is folds[-1] else []
-            write_json(path / scoring.SCORES_FILE, {**setup.provenance(self.config), **record})
+            record: FoldScores = {
+                **setup.provenance(self.config),
+                "chosen": method.chosen(params[fold.index]),
+                "chosen_on": method.post.chosen_on,
+                "subjects": rows if fold is folds[-1] else [],
+            }
+            write_json(path / scoring.SCORES_FILE, record)
 
     def _fit(self, method: Method, fold: SliceFold, folder: pathlib.Path) -> Any:
         folder.mkdir(parents=True, exist_ok=True)

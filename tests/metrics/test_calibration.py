@@ -133,11 +133,11 @@ def test_distance_to_bone_by_hand():
     prediction[1, 0, 0] = True  # 1 mm
     prediction[0, 0, 0] = True  # outside
     prediction[0, 5, 20] = truth[0, 5, 20] = True  # true
-    got = calibration.to_bone(truth, prediction, inside, (2.0, 1.0))
+    got = calibration.distance_to_bone(truth, prediction, inside, (2.0, 1.0))
     assert got["edges_mm"] == [0, 2, 4, 8, 16, 32, 64]
     assert got["predicted_px"] == [1, 2, 0, 1, 0, 0]
     assert sum(got["intracranial_px"]) == inside.sum() - 1
-    nothing = calibration.to_bone(truth, prediction, np.zeros_like(inside), (2.0, 1.0))
+    nothing = calibration.distance_to_bone(truth, prediction, np.zeros_like(inside), (2.0, 1.0))
     assert nothing["predicted_px"] == nothing["intracranial_px"] == [0] * 6
 
 
@@ -149,7 +149,7 @@ def test_distance_to_bone_agrees_with_opencv():
         inside = np.stack([inside, np.roll(inside, 7, axis=1)])
         inside[:, [0, -1]], inside[:, :, [0, -1]] = False, False
         truth, prediction = rng.random((2, *inside.shape)) < 0.3
-        got = calibration.to_bone(truth, prediction, inside, (1.7, 1.7))
+        got = calibration.distance_to_bone(truth, prediction, inside, (1.7, 1.7))
         precise = (cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         distance = np.stack([cv2.distanceTransform(mask.astype(np.uint8), *precise) for mask in inside])
         for key, chosen in (("predicted_px", prediction & ~truth & inside), ("intracranial_px", inside & ~truth)):
@@ -166,7 +166,7 @@ def test_distance_to_bone_agrees_with_scipy(pixel_mm):
         inside = scipy.ndimage.gaussian_filter(rng.normal(size=shape), (0, 4, 4)) > rng.choice([-0.06, 0.0, 0.05])
         inside[rng.integers(3)] = rng.choice([False, True])
         truth, prediction = rng.random((2, *shape)) < 0.3
-        got = calibration.to_bone(truth, prediction, inside, pixel_mm)
+        got = calibration.distance_to_bone(truth, prediction, inside, pixel_mm)
         around = np.pad(inside, ((0, 0), (1, 1), (1, 1)))
         distance_mm = np.stack([scipy.ndimage.distance_transform_edt(m, sampling=pixel_mm) for m in around])
         distance_mm = distance_mm[:, 1:-1, 1:-1]

@@ -52,7 +52,7 @@ def test_each_score_is_defined_once(name):
 @pytest.mark.parametrize("score", [overlap.dice, overlap.jaccard])
 def test_slices_without_a_hemorrhage_are_left_out(score):
     counts = np.array([0, 0, 5, 4]), np.array([0, 5, 0, 4]), np.array([0, 0, 0, 4])
-    np.testing.assert_array_equal(overlap.with_hemorrhage(score, *counts), [NAN, NAN, 0, 1])
+    np.testing.assert_array_equal(overlap.score_positive(score, *counts), [NAN, NAN, 0, 1])
     np.testing.assert_array_equal(score(*counts, empty=1.0), [1, 0, 0, 1])
 
 

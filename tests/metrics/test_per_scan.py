@@ -9,7 +9,7 @@ from scipy.spatial import distance
 
 from ichjax.errors import InputError
 from ichjax.metrics import slice_detection
-from ichjax.metrics.per_scan import scan_details, seam_steps
+from ichjax.metrics.per_scan import measure_scan, measure_seams
 from ichjax.scan import volume
 from tests.expected import SLICE_RULE_MM2
 
@@ -39,7 +39,7 @@ def test_by_hand(head):
     prediction[3, 20, 20] = True  # one pixel of 4 mm2, x 10 mm: 0.04 mL, no lesion
     probability[prediction] = 204
     probability[2, 32, 35] = 255
-    got = scan_details(truth.astype(np.uint8), prediction, probability, head, rule_mm2=SLICE_RULE_MM2, seams=(32, 16))
+    got = measure_scan(truth.astype(np.uint8), prediction, probability, head, rule_mm2=SLICE_RULE_MM2, seams=(32, 16))
     assert got["volume"] == {"truth_ml": pytest.approx(0.72), "predicted_ml": pytest.approx(0.76)}
     assert got["slices"][2] == {
         "truth_px": 24,
@@ -72,13 +72,13 @@ def test_by_hand(head):
 def test_empty_masks(head):
     none, some, probability = masks(head)
     some[1, 30:34, 30:34] = True
-    both = scan_details(none, none, probability, head, rule_mm2=SLICE_RULE_MM2)
+    both = measure_scan(none, none, probability, head, rule_mm2=SLICE_RULE_MM2)
     assert both["surface"] == {"dice": None, "hd95_mm": None, "infinite": False, "tolerance_mm": 2.0}
     assert both["volume"] == {"truth_ml": 0.0, "predicted_ml": 0.0}
     assert both["lesions"] == {"truth": [], "predicted": []}
     assert (both["scan_score"], sum(both["calibration"]["n"]), both["seams"]) == (0.0, 0, None)
-    missed = scan_details(some, none, probability, head, rule_mm2=SLICE_RULE_MM2)
-    invented = scan_details(none, some, probability, head, rule_mm2=SLICE_RULE_MM2)
+    missed = measure_scan(some, none, probability, head, rule_mm2=SLICE_RULE_MM2)
+    invented = measure_scan(none, some, probability, head, rule_mm2=SLICE_RULE_MM2)
     assert missed["surface"] == invented["surface"] == {**both["surface"], "dice": 0.0, "infinite": True}
     assert [row["dice"] for row in missed["slices"]] == [None, 0.0, None, None]
     assert [row["dice"] for row in invented["slices"]] == [None] * 4
@@ -89,7 +89,7 @@ def test_empty_masks(head):
 def test_without_probabilities(head):
     truth, prediction, _ = masks(head)
     truth[0, 30, 30] = prediction[0, 30:36, 30:36] = True
-    got = scan_details(truth, prediction, None, head, rule_mm2=SLICE_RULE_MM2, seams=(32, 16))
+    got = measure_scan(truth, prediction, None, head, rule_mm2=SLICE_RULE_MM2, seams=(32, 16))
     assert (got["scan_score"], got["calibration"], got["seams"]) == (None, None, None)
     assert [row["score"] for row in got["slices"]] == [None] * 4
     assert [row["called"] for row in got["slices"]] == [True, False, False, False]
@@ -104,7 +104,7 @@ def test_volumes_and_dice_of_slices_agree_with_scipy(head):
         truth, prediction, _ = masks(head)
         for mask in (truth, prediction):
             mask[:, : 5 + i, :9] = rng.random((4, 5 + i, 9)) < rng.choice([0.0, 0.1, 0.9], (4, 1, 1))  # at the corner
-        got = scan_details(truth, prediction, None, head, rule_mm2=SLICE_RULE_MM2)
+        got = measure_scan(truth, prediction, None, head, rule_mm2=SLICE_RULE_MM2)
         for name, mask in (("truth_ml", truth), ("predicted_ml", prediction)):
             by_slice = mask.reshape(4, -1).sum(axis=1) * 4.0 * [5.0, 5.0, 7.5, 10.0] / 1000
             assert got["volume"][name] == pytest.approx(by_slice.sum())
@@ -119,10 +119,10 @@ def test_scores_follow_the_area_rule(head, rule_mm2):
     rng = np.random.default_rng(0)
     truth, prediction, _ = masks(head)
     probability = (rng.random(head.shape) ** [[[400]], [[100]], [[40]], [[3]]] * 255).astype(np.uint8)
-    got = scan_details(truth, prediction, probability, head, rule_mm2=rule_mm2)
+    got = measure_scan(truth, prediction, probability, head, rule_mm2=rule_mm2)
     for level in (0, 10, 100, 200, 254):
         above = (probability > level).sum(axis=(1, 2))
-        expected = slice_detection.called_positive(above, np.full(4, 4.0), rule_mm2=rule_mm2)
+        expected = slice_detection.exceeds_rule(above, 4.0, rule_mm2=rule_mm2)
         assert [row["score"] > level / 255 for row in got["slices"]] == expected.tolist()
 
 
@@ -130,12 +130,12 @@ def test_seams_by_hand():
     """Patches of 4 at stride 2 on 1 x 8 x 8: edges lie before 2, 4 and 6 on both axes."""
     probability = np.zeros((1, 8, 8), np.uint8)
     probability[0, :, 4:] = 51  # one step of 0.2, just at an edge
-    got = seam_steps(probability, 4, 2)
+    got = measure_seams(probability, 4, 2)
     # Columns: 8 pairs across at 4 and 8 at 6, 16 elsewhere; rows: 4 pairs at each of 7 borders, 3 of them edges.
     assert (got["n_across"], got["n_elsewhere"]) == (16 + 12, 16 + 16)
     assert got["across"] == pytest.approx(8 * 0.2 / 28)
     assert got["elsewhere"] == 0.0
-    assert seam_steps(np.zeros((1, 8, 8), np.uint8), 4, 2) == {
+    assert measure_seams(np.zeros((1, 8, 8), np.uint8), 4, 2) == {
         "across": None,
         "elsewhere": None,
         "n_across": 0,
@@ -155,7 +155,7 @@ def test_seams_agree_with_visiting_every_pair(seed, side, stride):
             before = tuple(i - (a == axis) for a, i in enumerate(place))
             if place[axis] and max(probability[place], probability[before]) > 2.55:
                 steps[place[axis] in edges].append(abs(int(probability[place]) - int(probability[before])) / 255)
-    got = seam_steps(probability, side, stride)
+    got = measure_seams(probability, side, stride)
     assert (got["n_across"], got["n_elsewhere"]) == (len(steps[True]), len(steps[False]))
     for name, values in (("across", steps[True]), ("elsewhere", steps[False])):
         assert got[name] == (pytest.approx(np.mean(values)) if values else None)
@@ -178,7 +178,7 @@ def test_bad_input(head, change, message):
     truth, prediction, probability = masks(head)
     given = {"truth": truth, "prediction": prediction, "probability": probability, "volume": head}
     with pytest.raises(InputError, match=message):
-        scan_details(**{**given, "rule_mm2": SLICE_RULE_MM2, **change})
+        measure_scan(**{**given, "rule_mm2": SLICE_RULE_MM2, **change})
 
 
 def test_full_size_scan_takes_seconds():
@@ -194,6 +194,6 @@ def test_full_size_scan_takes_seconds():
     truth = np.zeros(scan.shape, bool)
     truth[10:25, 200:260, 150:260] = True
     start = time.process_time()
-    got = scan_details(truth, probability > 127, probability, scan, rule_mm2=SLICE_RULE_MM2, seams=(128, 64))
+    got = measure_scan(truth, probability > 127, probability, scan, rule_mm2=SLICE_RULE_MM2, seams=(128, 64))
     assert time.process_time() - start < 8
     assert got["lesions"]["truth"][0]["diameter_mm"] == pytest.approx(0.42 * np.hypot(60, 110))

@@ -38,8 +38,8 @@ def test_score_is_the_area_rule_at_every_threshold(rule_mm2, side_mm, threshold,
     probability = rng.integers(0, 256, (3, 20, 25)).astype(np.uint8)
     pixel_mm2 = side_mm * side_mm
     above_px = (probability / 255.0 > threshold / 255.0).sum(axis=(1, 2))
-    called = slice_detection.called_positive(above_px, np.full(3, pixel_mm2), rule_mm2=rule_mm2)
-    scores = roc.slice_scores(probability, roc.pixels_above(rule_mm2, pixel_mm2))
+    called = slice_detection.exceeds_rule(above_px, pixel_mm2, rule_mm2=rule_mm2)
+    scores = roc.slice_scores(probability, roc.min_pixels_above(rule_mm2, pixel_mm2))
     np.testing.assert_array_equal(scores > threshold / 255.0, called)
 
 

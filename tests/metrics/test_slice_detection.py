@@ -32,8 +32,8 @@ def test_agrees_with_scikit_learn_on_random_slices():
 
 
 def test_the_rule_is_exceeded_not_reached():
-    called = slice_detection.called_positive(np.array([0, 1, 10, 11]), np.full(4, 4.0), rule_mm2=40.0)
+    called = slice_detection.exceeds_rule(np.array([0, 1, 10, 11]), 4.0, rule_mm2=40.0)
     assert called.tolist() == [False, False, False, True]
-    assert slice_detection.called_positive(np.array([0, 1]), np.full(2, 4.0), rule_mm2=0.0).tolist() == [False, True]
-    literal = slice_detection.called_positive(np.array([400, 401]), np.full(2, 9.0), rule_mm2=40.0, rule_px=400)
+    assert slice_detection.exceeds_rule(np.array([0, 1]), 4.0, rule_mm2=0.0).tolist() == [False, True]
+    literal = slice_detection.exceeds_rule(np.array([400, 401]), 9.0, rule_mm2=40.0, rule_px=400)
     assert literal.tolist() == [False, True]

@@ -264,8 +264,7 @@ def test_age_groups_too_small():
     assert got["difference"] == pytest.approx(0.2 - 11 / 15)
     empty = statistics.age_difference(np.ones(9), np.full(9, 30.0))
     assert (empty["difference"], empty["under_18"]["n"], empty["18_and_over"]["n"]) == (None, 0, 9)
-    limit = statistics.age_difference(np.arange(4.0), np.array([1.0, 2, 60, 70]), limit_years=60)
-    assert limit["under_60"]["mean"] == 0.5
-    assert limit["60_and_over"]["mean"] == 2.5
-    with pytest.raises(ValueError, match="one each a subject"):
+    few = statistics.age_difference(np.arange(4.0), np.array([1.0, 17.9, 18, 70]))
+    assert (few["under_18"]["mean"], few["18_and_over"]["mean"], few["difference"]) == (0.5, 2.5, -2.0)
+    with pytest.raises(ValueError, match="one of each per subject"):
         statistics.age_difference(np.ones(3), np.ones(2))

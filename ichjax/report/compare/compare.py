@@ -155,7 +155,7 @@ def _words(notes: Sequence[str]) -> list[str]:
         "A, B: means over the n subjects that have the score in both. B - A: the mean of their differences; above 0 "
         "B is better in Dice and Jaccard, and worse in volume error and false positives.",
         "95 % interval: percentiles of a bootstrap over subjects, pairs drawn together; none below "
-        f"{statistics.LEAST_SUBJECTS} subjects. p: Wilcoxon's signed-rank test, two-sided. Holm p: corrected for "
+        f"{statistics.MIN_SUBJECTS} subjects. p: Wilcoxon's signed-rank test, two-sided. Holm p: corrected for "
         "all the scores tested here.",
         *notes,
     ]

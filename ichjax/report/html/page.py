@@ -57,7 +57,7 @@ def render(run: Run) -> str:
         by_subtype=rows.group_rows(run.methods, "by_subtype"),
         by_age=rows.group_rows(run.methods, "by_age"),
         age_names=summary_tables.AGE_NAMES,
-        least_subjects=statistics.LEAST_SUBJECTS,
+        least_subjects=statistics.MIN_SUBJECTS,
         folds=rows.fold_rows(run),
         subjects=rows.subject_rows(run.methods),
         units=units.units_of(*run.methods.values()),
