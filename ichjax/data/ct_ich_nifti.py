@@ -104,7 +104,7 @@ def _numbered_files(folder: pathlib.Path) -> tuple[dict[int, pathlib.Path], list
     found: dict[int, list[pathlib.Path]] = {}
     odd = 0
     for path in sorted(folder.iterdir()):
-        stem = nifti.without_ending(path.name)
+        stem = nifti.strip_extension(path.name)
         if nifti.is_nifti_name(path.name) and re.fullmatch(r"\d{1,9}", stem, re.ASCII) and path.is_file():
             found.setdefault(int(stem), []).append(path)
         elif not path.name.startswith("."):

@@ -73,7 +73,7 @@ def _files_by_id(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[st
     found: dict[str, pathlib.Path] = {}
     odd = doubled = 0
     for path in sorted(folder.iterdir(), key=lambda path: (path.name.lower(), path.name)):  # .nii before .NII.GZ
-        name = nifti.without_ending(path.name)
+        name = nifti.strip_extension(path.name)
         if path.name.startswith("."):
             continue
         if nifti.is_nifti_name(path.name) and path.is_file():
@@ -120,7 +120,7 @@ def _bleeding_slices(subject: Subject) -> np.ndarray:
     """bool [D], whether the mask has anything on a slice, by SliceNumber of the scan's file."""
     labels, _ = _load_labels(subject)
     bleeding = labels.any(axis=(1, 2))
-    return bleeding[::-1] if nifti.runs_to_feet(subject.scan_path) else bleeding
+    return bleeding[::-1] if nifti.is_craniocaudal(subject.scan_path) else bleeding
 
 
 def load_scan(subject: Subject) -> Scan:

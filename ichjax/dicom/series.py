@@ -111,7 +111,7 @@ def read_series(folder: pathlib.Path, series: Series) -> Volume:
     Slices are sorted along their normal, towards the head. The volume's `slice_origins_mm` are the files' own
     positions, so tilt and uneven gaps are kept. Its affine has three axes at right angles, as ITK demands, along the
     normal the even gap (the median where gaps are uneven), and the slices' middle in common with them: where slices
-    are tilted or unevenly spaced no such grid is exact (`scan.world_grid.is_exact`). Its file grid is [columns, rows,
+    are tilted or unevenly spaced no such grid is exact. Its file grid is [columns, rows,
     slices].
 
     Raises:
@@ -138,7 +138,7 @@ def read_series(folder: pathlib.Path, series: Series) -> Volume:
     affine[:3, 2] = LPS_TO_RAS @ step
     affine[:3, 3] = LPS_TO_RAS @ (positions.mean(axis=0) - (len(frames) - 1) / 2 * step)
     volume = volumes.from_file_grid(hu, affine, name=folder.resolve().name, slice_origins_mm=positions @ LPS_TO_RAS)
-    return volumes.check_hu(volumes.check_lengths(volume))
+    return volumes.check_hu(volumes.check_geometry(volume))
 
 
 def slices_of(series: Series) -> list[Frame]:

@@ -140,7 +140,7 @@ def find_files(folder: pathlib.Path, subjects: Sequence[Subject]) -> tuple[dict[
     claims: dict[int, list[pathlib.Path]] = {}
     surplus = []
     for path in files:
-        stem = nifti.without_ending(path.name)
+        stem = nifti.strip_extension(path.name)
         found = {int(digits) for digits in re.findall(r"[0-9]+", stem) if len(digits) < 10} & numbers
         owner = names.get(stem) or (found.pop() if len(found) == 1 else None)
         surplus += [path.name] if owner is None else []

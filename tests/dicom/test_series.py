@@ -181,7 +181,7 @@ def test_an_even_series_whose_positions_are_rounded_is_exact(ct_series, tmp_path
     places = np.round(np.arange(200) * step_mm, digits)
     hu = np.random.default_rng(0).integers(-1000, 1000, (200, 8, 8)).astype(np.int16)
     volume = read(ct_series(tmp_path / "a", hu, tuple(map(float, places)), tilt_degrees=0))
-    assert world_grid.in_words(volume) == "exact"
+    assert world_grid.describe_geometry(volume) == "exact"
     grid = volume.affine[2, 3] + np.arange(200) * volume.affine[2, 0]
     assert np.abs(grid - places).max() < 0.061
 
@@ -396,7 +396,7 @@ def test_no_pixel_spacing_at_all(tmp_path):
     ("keyword", "value", "message"),
     [
         ("Rows", 40000, r"00\.dcm: 6 slices of 40000 x 18 pixels; expected at most"),
-        ("PixelSpacing", [1e30, 1e30], "beyond reason; expected millimetres"),
+        ("PixelSpacing", [1e30, 1e30], "too large; expected millimeters"),
         ("PixelSpacing", [1e5, 1e5], "pixels of 1e\\+05 to 1e\\+05 mm; expected 0.05 to 20 mm"),
         ("RescaleIntercept", "0\\0", "RescaleIntercept is .*; expected 1 finite"),
     ],
