@@ -118,7 +118,7 @@ def describe(volume: Volume, source: Source) -> dict:
         "second_axis": np.round(directions[:, 1], 6).tolist(),
         "kernel": traits.kernel,
         "contrast": traits.contrast,
-        "remarks": traits.remarks(),
+        "remarks": traits.drawbacks(),
         "warnings": scan_warnings.warnings(volume),
         "lowest_hu": int(volume.hu.min()),
         "highest_hu": int(volume.hu.max()),

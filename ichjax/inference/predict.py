@@ -147,7 +147,7 @@ def _write(
     with only_input_errors(str(source.path), "described"):
         row = trained_runs.describe(trained, volume, found)
     if source.series is not None:
-        row["warnings"] = [f"series: {remark}" for remark in source.series.traits.remarks()] + row["warnings"]
+        row["warnings"] = [f"series: {drawback}" for drawback in source.series.traits.drawbacks()] + row["warnings"]
     with only_input_errors(str(source.path), "written", but=(OSError,)):  # a full disk is full for all
         outputs.write(folder, source, volume, found, row, options, lambda: time.perf_counter() - started)
     noted = "".join(f"; {warning}" for warning in row["warnings"])
