@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from ichjax.console import say
-from ichjax.data.leaky_split import take_slices
+from ichjax.data.leaky_split import select_slices
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
 from ichjax.experiment import scoring, setup
@@ -50,7 +50,7 @@ def run_folds(method: base.Method, experiment: setup.Experiment, place: pathlib.
 
 
 def _part(experiment: setup.Experiment, part: dict[int, np.ndarray]) -> list[CachedScan]:
-    return [take_slices(experiment.scans[number], slices) for number, slices in part.items() if len(slices)]
+    return [select_slices(experiment.scans[number], slices) for number, slices in part.items() if len(slices)]
 
 
 def _combined(method: base.Method, params: list, folds, scan: CachedScan) -> base.Prediction:

@@ -85,7 +85,7 @@ def open_experiment(config: ml_collections.ConfigDict, workdir: pathlib.Path) ->
     workdir.mkdir(parents=True, exist_ok=True)
     if leaking:
         depths = {scan.number: len(scan.mask) for scan in scans}
-        folds = leaky_split.leaking_slices(depths, folds=config.data.folds, seed=config.seed)
+        folds = leaky_split.split_slices(depths, folds=config.data.folds, seed=config.seed)
     notes = gather([*dataset.notes, *(note for scan in scans for note in scan.notes), *folds.notes])
     if hosts.is_first():
         _put_on_record(config, workdir, dataset, folds, notes)
@@ -115,7 +115,7 @@ def gather(notes: Iterable[str]) -> list[str]:
         one = re.fullmatch(r"(subject|fold) (\d+): (.*)", note, re.DOTALL)
         said.setdefault((one[1], one[3]) if one else ("", note), set()).update([int(one[2])] if one else [])
     return [
-        f"{kind}{'s' * (len(numbers) > 1)} {label_tables.ranges(numbers)}: {text}" if kind else text
+        f"{kind}{'s' * (len(numbers) > 1)} {label_tables.format_ranges(numbers)}: {text}" if kind else text
         for (kind, text), numbers in said.items()
     ]
 
