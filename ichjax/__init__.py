@@ -17,7 +17,7 @@ _PLACES = {
     "predict": ("inference.model", "predict"),
     "describe": ("inference.model", "describe"),
     "read": ("inference.discover", "read_one"),
-    "write": ("scan.nifti", "write"),
+    "write": ("scan.nifti", "write_nifti"),
 }
 
 

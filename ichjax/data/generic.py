@@ -1,4 +1,4 @@
-"""A plain layout for one's own scans and for other public sets: images/ID.nii.gz, masks/ID.nii.gz, labels.csv."""
+"""Read a data set in the plain layout: images/ID.nii.gz, masks/ID.nii.gz and, optionally, labels.csv."""
 
 import dataclasses
 import pathlib
@@ -8,7 +8,15 @@ import numpy as np
 
 from ichjax.data import generic_labels
 from ichjax.data.label_tables import SUBTYPES
-from ichjax.data.subject import Dataset, Scan, Subject, file_name, file_order, labels_on_slices, with_disagreements
+from ichjax.data.subject import (
+    Dataset,
+    Scan,
+    Subject,
+    add_disagreement_note,
+    align_slice_labels,
+    name_in_messages,
+    slice_numbers,
+)
 from ichjax.errors import InputError
 from ichjax.scan import nifti
 from ichjax.scan import volume as volumes
@@ -17,17 +25,17 @@ from ichjax.scan.volume import Volume
 OWN_IMAGES, OWN_MASKS, LABEL_TABLE = "images", "masks", "labels.csv"
 OWN_LAYOUT = (
     f"{OWN_IMAGES}/ and {OWN_MASKS}/ with files of the same name such as ID.nii.gz or ID.nii, "
-    f"and, if wanted, {LABEL_TABLE}"
+    f"and, optionally, {LABEL_TABLE}"
 )
-HIGHEST_LABEL = 255
+MAX_LABEL = 255
 
 
 def read_dataset(root: pathlib.Path) -> Dataset:
-    """Finds the subjects of a folder in the plain layout: every images/ID.nii.gz (or .nii) is one.
+    """Finds the subjects of a folder in the plain layout, one per images/ID.nii.gz (or .nii).
 
-    Subjects are numbered by their IDs where these are distinct whole numbers from 1, else from 1 in the order of the
-    IDs. labels.csv gives age, sex and sub-types, see `generic_labels`. Where no slice has a sub-type there, the mask is
-    read: it says whether there is a hemorrhage, and which slices carry the sub-types that the subject as a whole has.
+    Subjects are numbered by their IDs if these are distinct whole numbers from 1, else from 1 in the order of the IDs.
+    labels.csv gives age, sex and sub-types, see `generic_labels`. If it labels no slice of a subject, the mask is read:
+    it decides whether there is a hemorrhage, and the subject's sub-types are assigned to all slices with a mask.
 
     Raises:
       InputError: a folder is missing, there is no scan, or labels.csv cannot be read.
@@ -40,15 +48,16 @@ def read_dataset(root: pathlib.Path) -> Dataset:
     masks, mask_notes = _files_by_id(root / OWN_MASKS)
     if not scans:
         raise InputError(f"{root}: no scan in {OWN_IMAGES}/; expected files such as ID.nii.gz or ID.nii")
-    people, table_notes = {}, [f"no {LABEL_TABLE}: age, sex and sub-types are unknown"]
+    people: dict[str, generic_labels.Person] = {}
+    table_notes = [f"no {LABEL_TABLE}: age, sex and sub-types are unknown"]
     if (root / LABEL_TABLE).is_file():
         people, table_notes = generic_labels.read(root / LABEL_TABLE)
     notes = [*scan_notes, *mask_notes, *table_notes]
     numbers = _numbers(sorted(scans))
-    if not all(_is_number(name) for name in scans) or len(set(map(int, scans))) < len(scans):
+    if not _are_numbers(list(scans)):
         notes.append("the IDs are not distinct whole numbers: subjects are numbered from 1 in the order of their IDs")
-    for what, there in ((f"rows in {LABEL_TABLE}", people), ("a mask", masks)):
-        if lost := len(set(there) - set(scans)):
+    for what, ids in ((f"rows in {LABEL_TABLE}", set(people)), ("a mask", set(masks))):
+        if lost := len(ids - set(scans)):
             notes.append(f"IDs that have {what} but no scan: {lost}")
     subjects = []
     for name, number in sorted(numbers.items(), key=lambda item: item[1]):
@@ -57,40 +66,42 @@ def read_dataset(root: pathlib.Path) -> Dataset:
     return Dataset(root, tuple(subjects), tuple(notes))
 
 
-def _is_number(name: str) -> bool:
-    return bool(re.fullmatch(r"0*[1-9]\d{0,8}", name, re.ASCII))
+def _are_numbers(names: list[str]) -> bool:
+    """Whether the IDs are distinct whole numbers from 1."""
+    numeric = all(re.fullmatch(r"0*[1-9]\d{0,8}", name, re.ASCII) for name in names)
+    return numeric and len(set(map(int, names))) == len(names)
 
 
 def _numbers(names: list[str]) -> dict[str, int]:
     """{ID: subject number}."""
-    if all(map(_is_number, names)) and len(set(map(int, names))) == len(names):
+    if _are_numbers(names):
         return {name: int(name) for name in names}
     return {name: number for number, name in enumerate(names, start=1)}
 
 
 def _files_by_id(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[str]]:
-    """NIfTI files by their ID, and notes on the others."""
-    found: dict[str, pathlib.Path] = {}
-    odd = doubled = 0
+    """(NIfTI files by ID, notes on other entries)."""
+    files: dict[str, pathlib.Path] = {}
+    others = duplicates = 0
     for path in sorted(folder.iterdir(), key=lambda path: (path.name.lower(), path.name)):  # .nii before .NII.GZ
-        name = nifti.without_ending(path.name)
+        name = nifti.strip_extension(path.name)
         if path.name.startswith("."):
             continue
         if nifti.is_nifti_name(path.name) and path.is_file():
-            doubled += name in found
-            found.setdefault(name, path)
+            duplicates += name in files
+            files.setdefault(name, path)
         else:
-            odd += 1
-    notes = [f"{folder.name}/: entries left out that are no ID.nii.gz or ID.nii: {odd}"] if odd else []
-    if doubled:
-        notes.append(f"{folder.name}/: IDs with a .nii and a .nii.gz, of which the .nii is taken: {doubled}")
-    return found, notes
+            others += 1
+    notes = [f"{folder.name}/: entries skipped that are not ID.nii.gz or ID.nii: {others}"] if others else []
+    if duplicates:
+        notes.append(f"{folder.name}/: IDs with both a .nii and a .nii.gz, the .nii is used: {duplicates}")
+    return files, notes
 
 
 def _subject(
     name: str, number: int, scan_path: pathlib.Path, mask_path: pathlib.Path | None, person: generic_labels.Person
 ) -> Subject:
-    """A subject; its mask is read where the table names no slice with a sub-type."""
+    """A subject; its mask is read if the table has no slice with a sub-type."""
     subject = Subject(
         number=number,
         scan_path=scan_path,
@@ -106,8 +117,8 @@ def _subject(
     if person.slice_labels.any() or mask_path is None:
         return subject
     try:
-        bleeding = _bleeding_slices(subject)
-    except InputError:  # told when the scan is loaded
+        bleeding = _bleeding_slices(subject, mask_path)
+    except InputError:  # reported when the scan is loaded
         return subject
     subject = dataclasses.replace(subject, hemorrhage=bool(bleeding.any()))
     if not any(person.subtypes):
@@ -116,46 +127,46 @@ def _subject(
     return dataclasses.replace(subject, slice_labels=labels, slice_fracture=np.zeros(len(labels), bool))
 
 
-def _bleeding_slices(subject: Subject) -> np.ndarray:
-    """bool [D], whether the mask has anything on a slice, by SliceNumber of the scan's file."""
-    labels, _ = _load_labels(subject)
-    bleeding = labels.any(axis=(1, 2))
-    return bleeding[::-1] if nifti.runs_to_feet(subject.scan_path) else bleeding
+def _bleeding_slices(subject: Subject, mask_path: pathlib.Path) -> np.ndarray:
+    """bool [D], whether the mask has a hemorrhage on each slice, by SliceNumber of the scan's file."""
+    labels, _ = _load_labels(subject, mask_path)
+    bleeding = np.any(labels, axis=(1, 2))
+    return bleeding[::-1] if nifti.is_craniocaudal(subject.scan_path) else bleeding
 
 
 def load_scan(subject: Subject) -> Scan:
-    """Reads a subject's scan and mask; masks with several labels are merged, and kept in `Scan.labels`.
+    """Reads a subject's scan and mask; multi-label masks are merged to 0 and 1, and kept in `Scan.labels`.
 
     Raises:
-      InputError: a file is missing, damaged, not 3-D or not in HU; there is no mask (nothing else could say that
-        there is no hemorrhage); or the mask holds other values than whole labels from 0 to 255, or lies on another
-        grid than the scan.
+      InputError: a file is missing, damaged, not 3-D or not in HU; there is no mask (nothing else could rule out a
+        hemorrhage); or the mask holds other values than whole labels from 0 to 255, or lies on another grid than the
+        scan.
     """
-    volume = nifti.read_nifti(subject.scan_path, name=file_name(subject.scan_path, subject))
+    volume = nifti.read_nifti(subject.scan_path, name=name_in_messages(subject.scan_path, subject))
     if subject.mask_path is None:
         name = subject.scan_path.name
         raise InputError(f"{OWN_MASKS}/{name} (subject {subject.number}): no such file; expected a mask for every scan")
-    labels, lies = _load_labels(subject)
-    volumes.check_same_grid(lies, volume)
-    notes = []
+    labels, mask = _load_labels(subject, subject.mask_path)
+    volumes.check_same_grid(mask, volume)
+    notes: list[str] = []
     slice_labels = np.zeros((len(volume.hu), len(SUBTYPES)), bool)
     if len(subject.slice_labels):
-        slice_labels, notes = labels_on_slices(subject, file_order(volume))
+        slice_labels, notes = align_slice_labels(subject, slice_numbers(volume))
     scan = Scan(
         subject, volume, (labels > 0).astype(np.uint8), slice_labels, tuple(notes), labels if labels.max() > 1 else None
     )
-    return with_disagreements(scan) if len(subject.slice_labels) else scan
+    return add_disagreement_note(scan) if len(subject.slice_labels) else scan
 
 
-def _load_labels(subject: Subject) -> tuple[np.ndarray, Volume]:
-    """(uint8 [D, H, W], the same as a `Volume` that says where it lies) of a subject's mask."""
-    name = file_name(subject.mask_path, subject)
-    array, affine = nifti.load_array(subject.mask_path, name=name)
+def _load_labels(subject: Subject, mask_path: pathlib.Path) -> tuple[np.ndarray, Volume]:
+    """(uint8 [D, H, W], the labels of a subject's mask; the same as a `Volume` with its geometry)."""
+    name = name_in_messages(mask_path, subject)
+    array, affine = nifti.load_array(mask_path, name=name)
     whole = array if array.dtype.kind in "iu" else np.rint(array)
-    if whole.min() < 0 or whole.max() > HIGHEST_LABEL or (whole is not array and np.abs(array - whole).max() > 1e-3):
+    if whole.min() < 0 or whole.max() > MAX_LABEL or (whole is not array and np.abs(array - whole).max() > 1e-3):
         raise InputError(
             f"{name}: the mask holds values from {array.min():g} to {array.max():g}; expected whole labels "
-            f"from 0 to {HIGHEST_LABEL}"
+            f"from 0 to {MAX_LABEL}"
         )
     volume = volumes.from_file_grid(whole.astype(np.uint8), affine, name=name)
     return volume.hu.astype(np.uint8), volume

@@ -1,31 +1,33 @@
-"""The two label tables of the PhysioNet ct-ich data set, as real copies have them (byte-order marks, CRLF, two-row
-headers, quoted line breaks, blank rows, footers)."""
+"""Read the slice and subject tables of the PhysioNet ct-ich data set (CSV), and parse CSV cells.
+
+Real copies have byte-order marks, CRLF, two-row headers, quoted line breaks, blank rows and footers.
+"""
 
 import csv
 import dataclasses
 import io
 import pathlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from ichjax.errors import InputError
 
 SUBTYPES = ("IVH", "IPH", "SAH", "EDH", "SDH")  # the order of columns in every [.., 5] label array
-COLUMN_OF = {
+SUBTYPE_COLUMN = {  # by sub-type
     "IVH": "Intraventricular",
     "IPH": "Intraparenchymal",
     "SAH": "Subarachnoid",
     "EDH": "Epidural",
     "SDH": "Subdural",
 }
-SUBTYPE_COLUMNS = tuple(COLUMN_OF[name] for name in SUBTYPES)
+SUBTYPE_COLUMNS = tuple(SUBTYPE_COLUMN[name] for name in SUBTYPES)
 NIFTI_SLICE_TABLE, NIFTI_SUBJECT_TABLE = "hemorrhage_diagnosis_raw_ct.csv", "Patient_demographics.csv"
 JPEG_SLICE_TABLE, JPEG_SUBJECT_TABLE = "hemorrhage_diagnosis.csv", "patient_demographics.csv"
-FIRST_NUMBER = 49  # the subjects are numbered from it
-LARGEST_SLICE_NUMBER = 4096  # more slices than this is no head CT but a damaged table
-OLDEST_YEARS = 130.0
+FIRST_NUMBER = 49  # of the subjects
+MAX_SLICE_NUMBER = 4096  # a larger one means a damaged table
+MAX_AGE_YEARS = 130.0
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
 
 
@@ -54,7 +56,7 @@ class SubjectRow:
 
 @dataclasses.dataclass(frozen=True)
 class _Row:
-    """A row below the header: its line in the file, its subject, and its cells by the names asked for."""
+    """A row below the header: its line in the file, its subject number, and its cells by column name."""
 
     line: int
     subject: int
@@ -62,22 +64,20 @@ class _Row:
 
 
 def read_slice_table(path: pathlib.Path) -> tuple[dict[int, SliceRows], tuple[str, ...]]:
-    """Reads the table with one row per slice: (rows by subject number, notes on what was odd).
+    """Reads the slice table, one row per slice: (rows by subject number, notes on irregularities).
 
-    Sub-types are trusted where `No_Hemorrhage` contradicts them; a SliceNumber that is left out gets no sub-type.
+    If `No_Hemorrhage` contradicts the sub-types, the sub-types are used; a SliceNumber without a row gets no sub-type.
 
     Raises:
-      InputError: the file cannot be read, lacks a column, or has a cell that is not what its column holds.
+      InputError: the file cannot be read, lacks a column, or has an invalid cell.
     """
-    wanted = {name: (COLUMN_OF[name],) for name in SUBTYPES}
-    wanted |= {name: (name,) for name in ("SliceNumber", "No_Hemorrhage", "Fracture")}
-    rows, notes = _read_rows(path, wanted)
+    rows, notes = _read_rows(path, {name: (name,) for name in ("SliceNumber", "No_Hemorrhage", "Fracture")})
     by_subject: dict[int, dict[int, tuple[list[bool], bool]]] = {}
-    contradicted = []
+    contradictory = []
     for row in rows:
         cell = row.cells["SliceNumber"]
-        number = whole_number(cell)
-        if number is None or not 1 <= number <= LARGEST_SLICE_NUMBER:
+        number = parse_whole_number(cell)
+        if number is None or not 1 <= number <= MAX_SLICE_NUMBER:
             raise InputError(
                 f"{path.name}, line {row.line}: subject {row.subject} has the SliceNumber '{cell}'; "
                 f"expected a whole number from 1"
@@ -85,58 +85,57 @@ def read_slice_table(path: pathlib.Path) -> tuple[dict[int, SliceRows], tuple[st
         slices = by_subject.setdefault(row.subject, {})
         if number in slices:
             raise InputError(f"{path.name}, line {row.line}: subject {row.subject} has slice {number} twice")
-        labels = [_flag(row, name, path) for name in SUBTYPES]
-        slices[number] = (labels, _flag(row, "Fracture", path))
-        if any(labels) == _flag(row, "No_Hemorrhage", path):
-            contradicted.append(row.subject)
-    if contradicted:
+        labels = [_parse_flag(row, name, path) for name in SUBTYPES]
+        slices[number] = (labels, _parse_flag(row, "Fracture", path))
+        if any(labels) == _parse_flag(row, "No_Hemorrhage", path):
+            contradictory.append(row.subject)
+    if contradictory:
         notes.append(
-            f"{path.name}: No_Hemorrhage contradicts the sub-types on {len(contradicted)} slices "
-            f"(subjects {ranges(contradicted)}); the sub-types are trusted"
+            f"{path.name}: No_Hemorrhage contradicts the sub-types on {len(contradictory)} slices "
+            f"(subjects {format_ranges(contradictory)}); the sub-types are used"
         )
-    found = {subject: _by_slice(slices, subject, path, notes) for subject, slices in sorted(by_subject.items())}
-    return found, tuple(notes)
+    by_number = {subject: _to_arrays(slices, subject, path, notes) for subject, slices in sorted(by_subject.items())}
+    return by_number, tuple(notes)
 
 
-def _by_slice(slices: dict[int, tuple[list[bool], bool]], subject: int, path: pathlib.Path, notes: list) -> SliceRows:
-    """One subject's rows as arrays; adds a note where a SliceNumber is left out."""
+def _to_arrays(
+    slices: dict[int, tuple[list[bool], bool]], subject: int, path: pathlib.Path, notes: list[str]
+) -> SliceRows:
+    """One subject's rows as arrays; appends to `notes` if a SliceNumber has no row."""
     count = max(slices)
     labels, fracture = np.zeros((count, len(SUBTYPES)), bool), np.zeros(count, bool)
     for number, (subtypes, fractured) in slices.items():
         labels[number - 1], fracture[number - 1] = subtypes, fractured
     absent = sorted(set(range(1, count + 1)) - set(slices))
     if absent:
-        notes.append(f"{path.name}: subject {subject} has no rows for slices {ranges(absent)}: no sub-type there")
+        notes.append(f"{path.name}: subject {subject} has no rows for slices {format_ranges(absent)}, so no sub-type")
     return SliceRows(labels, fracture)
 
 
 def read_subject_table(path: pathlib.Path) -> tuple[dict[int, SubjectRow], tuple[str, ...]]:
-    """Reads the table with one row per subject: (rows by subject number, notes on what was odd).
+    """Reads the subject table, one row per subject: (rows by subject number, notes on irregularities).
 
-    An age or sex that cannot be read is taken as unknown, with a note. 'Condition on file' is not looked at: it
-    can contradict the flags.
+    An invalid age or sex is unknown, with a note. 'Condition on file' is ignored: it can contradict the flags.
 
     Raises:
-      InputError: as for `read_slice_table`, or a subject stands in it twice.
+      InputError: see `read_slice_table`, or a subject is listed twice.
     """
-    wanted = {name: (COLUMN_OF[name],) for name in SUBTYPES}
-    wanted |= {"Age": ("Age",), "Gender": ("Gender", "Sex"), "Fracture": ("Fracture",)}
-    rows, notes = _read_rows(path, wanted)
-    found: dict[int, SubjectRow] = {}
+    rows, notes = _read_rows(path, {"Age": ("Age",), "Gender": ("Gender", "Sex"), "Fracture": ("Fracture",)})
+    by_number: dict[int, SubjectRow] = {}
     for row in rows:
-        if row.subject in found:
-            raise InputError(f"{path.name}, line {row.line}: subject {row.subject} stands in the table twice")
-        age, sex = age_years(row.cells["Age"]), SEXES.get(row.cells["Gender"].lower())
+        if row.subject in by_number:
+            raise InputError(f"{path.name}, line {row.line}: subject {row.subject} is listed twice")
+        age, sex = parse_age(row.cells["Age"]), SEXES.get(row.cells["Gender"].lower())
         for what, value, cell in (("age", age, "Age"), ("sex", sex, "Gender")):
             if value is None and row.cells[cell]:
-                notes.append(f"{path.name}: the {what} of subject {row.subject} cannot be read; taken as unknown")
-        labels = tuple(_flag(row, name, path) for name in SUBTYPES)
-        found[row.subject] = SubjectRow(age, sex, labels, _flag(row, "Fracture", path))
-    return found, tuple(notes)
+                notes.append(f"{path.name}: the {what} of subject {row.subject} cannot be read; it is unknown")
+        labels = tuple(_parse_flag(row, name, path) for name in SUBTYPES)
+        by_number[row.subject] = SubjectRow(age, sex, labels, _parse_flag(row, "Fracture", path))
+    return by_number, tuple(notes)
 
 
-def ranges(numbers: Iterable[int]) -> str:
-    """Whole numbers for a sentence: [59, 60, 61, 65] -> '59 to 61, 65'."""
+def format_ranges(numbers: Iterable[int]) -> str:
+    """Formats whole numbers for a message: [59, 60, 61, 65] -> '59 to 61, 65'."""
     runs: list[list[int]] = []
     for number in sorted(set(numbers)):
         if runs and number == runs[-1][1] + 1:
@@ -146,31 +145,31 @@ def ranges(numbers: Iterable[int]) -> str:
     return ", ".join(f"{a}" if a == b else f"{a} to {b}" if b > a + 1 else f"{a}, {b}" for a, b in runs)
 
 
-def _read_rows(path: pathlib.Path, wanted: dict[str, Sequence[str]]) -> tuple[list[_Row], list[str]]:
-    """The rows of subjects, with the cells named in `wanted` (name -> headers that mean it), and notes."""
+def _read_rows(path: pathlib.Path, columns: Mapping[str, Sequence[str]]) -> tuple[list[_Row], list[str]]:
+    """(the rows of subjects, with the sub-types and `columns` (name -> accepted headers) as cells; notes)."""
     table = read_cells(path)
-    columns, first = _header(table, {"subject": ("Patient Number",), **wanted}, path)
-    body = [(line, [cells[i] if i < len(cells) else "" for i in columns.values()]) for line, cells in table[first:]]
-    rows = [(line, dict(zip(columns, cells, strict=True))) for line, cells in body]
-    numbers = [whole_number(cells["subject"]) for _, cells in rows]
+    names = {"subject": ("Patient Number",), **{name: (SUBTYPE_COLUMN[name],) for name in SUBTYPES}, **columns}
+    index, first = _find_columns(table, names, path)
+    rows = [(line, {name: row[i] if i < len(row) else "" for name, i in index.items()}) for line, row in table[first:]]
+    numbers = [parse_whole_number(cells["subject"]) for _, cells in rows]
     last = max((i for i, number in enumerate(numbers) if number is not None), default=-1)
-    for (line, cells), number in zip(rows, numbers, strict=True):
-        # Below the last subject stand totals and remarks, with no number; anywhere else, that is a damaged row.
-        footer = last >= 0 and line > rows[last][0] and not cells["subject"][:1].isdigit()
-        if number is None and not footer:
+    for i, (line, cells) in enumerate(rows):
+        # Below the last subject there are totals and remarks without a number; elsewhere that is a damaged row.
+        is_footer = 0 <= last < i and not cells["subject"][:1].isdigit()
+        if numbers[i] is None and not is_footer:
             raise InputError(
                 f"{path.name}, line {line}: the subject is '{cells['subject']}'; expected a number such as 49"
             )
     if last < 0:
         raise InputError(f"{path.name}: holds no rows below its header; expected one per subject or slice")
     footers = len(rows) - last - 1
-    notes = [f"{path.name}: footer rows below the last subject left out: {footers}"] if footers else []
-    kept = zip(rows[: last + 1], numbers, strict=False)
-    return [_Row(line, number, cells) for (line, cells), number in kept], notes
+    notes = [f"{path.name}: footer rows below the last subject ignored: {footers}"] if footers else []
+    kept = zip(rows, numbers, strict=True)
+    return [_Row(line, number, cells) for (line, cells), number in kept if number is not None], notes
 
 
 def read_cells(path: pathlib.Path) -> list[tuple[int, list[str]]]:
-    """(line in the file, stripped cells) of every row that is not blank."""
+    """(line in the file, stripped cells) of every row of a CSV file that is not blank."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -178,7 +177,7 @@ def read_cells(path: pathlib.Path) -> list[tuple[int, list[str]]]:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = raw.decode("latin-1")  # a spreadsheet's export; only remarks hold anything beyond ASCII
+        text = raw.decode("latin-1")  # exported by a spreadsheet; only remarks have characters beyond ASCII
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
         rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
@@ -187,64 +186,64 @@ def read_cells(path: pathlib.Path) -> list[tuple[int, list[str]]]:
     return [(line, cells) for line, cells in rows if any(cells)]
 
 
-def _header(
-    table: list[tuple[int, list[str]]], wanted: dict[str, Sequence[str]], path: pathlib.Path
+def _find_columns(
+    table: list[tuple[int, list[str]]], names: Mapping[str, Sequence[str]], path: pathlib.Path
 ) -> tuple[dict[str, int], int]:
-    """(column of each wanted name, index of the first row below the header).
+    """(column index by name, for names -> accepted headers; index of the first row below the header).
 
-    The header is the row that holds 'Patient Number', and the next one too where that has no number but names
-    sub-types (a merged cell of a spreadsheet above them).
+    The header is the row with 'Patient Number', and also the next row if that has no number but names sub-types (below
+    a merged cell of a spreadsheet).
     """
-    start = next((i for i, (_, cells) in enumerate(table) if "patientnumber" in map(_plain, cells)), None)
+    start = next((i for i, (_, cells) in enumerate(table) if "patientnumber" in map(_normalize, cells)), None)
     if start is None:
         raise InputError(f"{path.name}: has no column 'Patient Number' or 'PatientNumber'; expected a label table")
     header = [table[start][1]]
-    subject = list(map(_plain, header[0])).index("patientnumber")
+    subject = list(map(_normalize, header[0])).index("patientnumber")
     if start + 1 < len(table):
         below = table[start + 1][1]
-        named = {_plain(name) for name in COLUMN_OF.values()} & set(map(_plain, below))
-        if named and not (subject < len(below) and below[subject]):
+        subtypes = {_normalize(name) for name in SUBTYPE_COLUMNS} & set(map(_normalize, below))
+        if subtypes and not (subject < len(below) and below[subject]):
             header.append(below)
-    columns = {name: _column(header, headers) for name, headers in wanted.items()}
-    missing = [wanted[name][0] for name, column in columns.items() if column is None]
+    columns = {name: _find_column(header, headers) for name, headers in names.items()}
+    missing = [names[name][0] for name, column in columns.items() if column is None]
     if missing:
-        found = ", ".join(" ".join(cell.split()) for cells in header for cell in cells if cell)
-        raise InputError(f"{path.name}: lacks the columns {', '.join(missing)}; found {found}")
-    return columns, start + len(header)
+        present = ", ".join(" ".join(cell.split()) for cells in header for cell in cells if cell)
+        raise InputError(f"{path.name}: lacks the columns {', '.join(missing)}; found {present}")
+    return {name: column for name, column in columns.items() if column is not None}, start + len(header)
 
 
-def _column(header: list[list[str]], headers: Sequence[str]) -> int | None:
-    """The first column one of whose header cells starts with one of the words: 'Age' finds 'Age\n(years)'."""
-    words = tuple(map(_plain, headers))
-    found = [i for cells in header for i, cell in enumerate(cells) if _plain(cell).startswith(words)]
-    return min(found, default=None)
+def _find_column(header: list[list[str]], headers: Sequence[str]) -> int | None:
+    """The first column with a header cell that starts with one of `headers`: 'Age' matches 'Age\\n(years)'."""
+    starts = tuple(map(_normalize, headers))
+    columns = [i for cells in header for i, cell in enumerate(cells) if _normalize(cell).startswith(starts)]
+    return min(columns, default=None)
 
 
-def _plain(cell: str) -> str:
+def _normalize(cell: str) -> str:
     return re.sub(r"[^a-z]", "", cell.lower())
 
 
-def whole_number(cell: str) -> int | None:
-    """The whole number of a cell, None if it is none; '49.0' is one (a spreadsheet's doing)."""
+def parse_whole_number(cell: str) -> int | None:
+    """The whole number in a cell, or None; spreadsheets also write 49 as '49.0'."""
     return int(float(cell)) if re.fullmatch(r"\d{1,9}(\.0*)?", cell, re.ASCII) else None
 
 
-def _flag(row: _Row, name: str, path: pathlib.Path) -> bool:
-    """A flag is 1, or empty (some copies write 0)."""
+def _parse_flag(row: _Row, name: str, path: pathlib.Path) -> bool:
+    """Parses a flag: 1, or empty (some copies write 0)."""
     cell = row.cells[name]
-    number = whole_number(cell)
+    number = parse_whole_number(cell)
     if cell and number not in (0, 1):
         raise InputError(
             f"{path.name}, line {row.line}: subject {row.subject} has '{cell}' in the column of "
-            f"{COLUMN_OF.get(name, name)}; expected 1 or nothing"
+            f"{SUBTYPE_COLUMN.get(name, name)}; expected 1 or nothing"
         )
     return number == 1
 
 
-def age_years(cell: str) -> float | None:
-    """Age in years; can be a fraction (0.0027 is a day). None where it is no age."""
+def parse_age(cell: str) -> float | None:
+    """Age in years, can be a fraction (0.0027 is a day); None if it is not an age."""
     try:
         age = float(cell)
     except ValueError:
         return None
-    return age if 0 <= age <= OLDEST_YEARS else None
+    return age if 0 <= age <= MAX_AGE_YEARS else None

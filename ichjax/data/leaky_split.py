@@ -1,7 +1,7 @@
-"""An INVALID split, for demonstration alone: over slices, so that every subject is trained, validated and tested on.
+"""An INVALID split, only for demonstration: folds of slices, so every subject is in train, validation and test at once.
 
-Neighbouring slices of one head are nearly the same image. A score of such a split says how well a network remembers a
-head it has seen, not how well it reads one it has not; some published figures of this data set follow from one.
+Neighboring slices of a head are nearly the same image. Scores of such a split measure how well a network remembers a
+head, not how well it generalizes to new ones; some published results on this data set come from one.
 """
 
 import dataclasses
@@ -14,14 +14,14 @@ from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
 
 INVALID = (
-    "INVALID split 'slice_split', for demonstration alone: slices of each subject are in train, validation and test "
-    "at once, so its scores leak and stand for no unseen patient"
+    "INVALID split 'slice_split', only for demonstration: slices of each subject are in train, validation and test "
+    "at once, so its scores leak and do not hold for unseen patients"
 )
 
 
-def invalid_mark(splits: str) -> dict[str, str]:
-    """{'invalid': one sentence} for the results of a configuration whose `data.splits` leak, else {}."""
-    return {"invalid": INVALID} if splits == "slice_split" else {}
+def invalid_reason(splits: str) -> str | None:
+    """Why results with this `config.data.splits` are invalid; None if they are not."""
+    return INVALID if splits == "slice_split" else None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class SliceFold:
 
     Attributes:
       index: from 0.
-      train, validation, test: {subject number: int64 [n], its slices in this part, ascending}; a subject of few
+      train, validation, test: {subject number: int64 [n], its slices in this part, ascending}; a subject with few
         slices may have none in a part.
     """
 
@@ -46,8 +46,8 @@ class LeakingSplits:
 
     Attributes:
       seed: of the order of slices.
-      folds: in order of their index.
-      notes: that the split is invalid, in one sentence.
+      folds: sorted by index.
+      notes: one sentence, that the split is invalid.
     """
 
     seed: int
@@ -55,14 +55,14 @@ class LeakingSplits:
     notes: tuple[str, ...]
 
 
-def leaking_slices(depths: Mapping[int, int], *, folds: int, seed: int) -> LeakingSplits:
-    """Deals the slices of each subject out to the folds at random; INVALID as a measure of anything, see above.
+def split_slices(depths: Mapping[int, int], *, folds: int, seed: int) -> LeakingSplits:
+    """Assigns the slices of each subject to folds at random; INVALID for evaluation, see above.
 
-    A fold tests one share of each subject's slices, validates on the next fold's and trains on the rest. A subject's
-    shares depend on the seed, its number and its slices, not on the other subjects.
+    A fold tests on one share of each subject's slices, validates on the next fold's share and trains on the rest. A
+    subject's shares depend on the seed, its number and its number of slices, not on other subjects.
 
     Args:
-      depths: {subject number: slices of its scan}.
+      depths: {subject number: number of slices}.
       folds: at least 3.
       seed: 0 or more.
 
@@ -70,37 +70,36 @@ def leaking_slices(depths: Mapping[int, int], *, folds: int, seed: int) -> Leaki
       InputError: fewer than 3 folds, no subject, or a subject without a slice.
     """
     if folds < 3:
-        raise InputError(f"{folds} folds asked for; expected at least 3, to test, to validate and to train")
+        raise InputError(f"{folds} folds requested; expected at least 3, for test, validation and training")
     if not depths:
         raise InputError("no subject to split; expected at least one")
     empty = [number for number, depth in depths.items() if depth < 1]
     if empty:
         raise InputError(f"subject {empty[0]} has {depths[empty[0]]} slices; expected at least one")
-    share = {number: _shares(depth, folds, [seed, number]) for number, depth in sorted(depths.items())}
-    made = []
-    for index in range(folds):
-        following = (index + 1) % folds
-        test = {number: np.flatnonzero(of == index) for number, of in share.items()}
-        validation = {number: np.flatnonzero(of == following) for number, of in share.items()}
-        train = {number: np.flatnonzero((of != index) & (of != following)) for number, of in share.items()}
-        made.append(SliceFold(index, train=train, validation=validation, test=test))
-    return LeakingSplits(seed, tuple(made), (INVALID,))
+    fold_of = {number: _assign_folds(depth, folds, [seed, number]) for number, depth in sorted(depths.items())}
+    tested = [{number: np.flatnonzero(of == k) for number, of in fold_of.items()} for k in range(folds)]
+    slice_folds = []
+    for k in range(folds):
+        following = (k + 1) % folds
+        train = {number: np.flatnonzero((of != k) & (of != following)) for number, of in fold_of.items()}
+        slice_folds.append(SliceFold(k, train=train, validation=tested[following], test=tested[k]))
+    return LeakingSplits(seed, tuple(slice_folds), (INVALID,))
 
 
-def _shares(depth: int, folds: int, seed: list[int]) -> np.ndarray:
-    """int64 [depth]: which fold tests each slice; shares differ by at most one slice, the odd ones by chance."""
+def _assign_folds(depth: int, folds: int, seed: list[int]) -> np.ndarray:
+    """int64 [depth]: the fold that tests each slice; folds differ by at most one slice, the remainder is random."""
     rng = np.random.default_rng(seed)
     return (rng.permutation(depth) + rng.integers(folds)) % folds
 
 
-def take_slices(scan: CachedScan, slices: np.ndarray) -> CachedScan:
-    """A scan of some of its slices, to train or to validate on.
+def select_slices(scan: CachedScan, slices: np.ndarray) -> CachedScan:
+    """A scan reduced to some of its slices, for training or validation.
 
-    Nothing in mL may be taken of it: its slices stand further apart than they are thick.
+    Its volumes in mL are meaningless, since slices are missing.
 
     Args:
-      scan: of D slices.
-      slices: int [n], at least one, each of 0 to D - 1, ascending.
+      scan: D slices.
+      slices: int [n], at least one, indices from 0 to D - 1, ascending.
     """
     slices = np.asarray(slices, np.int64)
     volume = dataclasses.replace(

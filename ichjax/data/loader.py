@@ -1,4 +1,4 @@
-"""Batches of patches, read by grain from memory-mapped scans in an order that (seed, fold, step) alone decides."""
+"""Load batches of patches with grain from memory-mapped scans; the order depends only on (seed, fold, step)."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -13,10 +13,10 @@ from ichjax.scan.volume import AIR_HU
 
 
 class Batch(TypedDict):
-    """What the device gets: 2 bytes a pixel, however many windows there are.
+    """A batch for the device: 2 bytes per pixel, whatever the number of HU windows.
 
     Attributes:
-      image: int16 HU [B, P, P], or [B, P, P, S] of S neighboring slices, the example's own in the middle.
+      image: int16 HU [B, P, P], or [B, P, P, S] of S neighboring slices, the example's own slice in the middle.
       mask: uint8 [B, P, P] of 0 and 1.
       index: int32 [B], the example's row in its patch table.
       weight: float32 [B], 0 for the padding of a last batch, else 1.
@@ -29,22 +29,22 @@ class Batch(TypedDict):
 
 
 class PatchReader:
-    """Reads patches by their row in the table; random access, no state, safe to share between threads."""
+    """Reads patches by their row in the table; random access, stateless and thread-safe."""
 
     def __init__(self, scans: Sequence[CachedScan], table: PatchTable, *, neighbors: int = 0):
-        """Args: `neighbors`, slices read above and below each example's own; the scan's end slices are repeated."""
-        # Plain views of the memory maps, which are faster to cut from.
+        """`neighbors` is the number of slices read above and below each example's own; end slices are repeated."""
+        # Plain array views of the memory maps are faster to slice.
         self._hu = [np.asarray(scan.volume.hu) for scan in scans]
         self._masks = [np.asarray(scan.mask) for scan in scans]
         self._table = table
-        self._around = np.arange(-neighbors, neighbors + 1)
-        self._pixels = (table.side, table.side, *((2 * neighbors + 1,) if neighbors else ()))
+        self._offsets = np.arange(-neighbors, neighbors + 1)
+        self._image_shape = (table.side, table.side, *((2 * neighbors + 1,) if neighbors else ()))
 
-    def empty(self, *batch: int) -> Batch:
-        """A batch of these leading sizes ([B] or [K, B]) that shows air, of weight 0 and without a hemorrhage."""
+    def empty_batch(self, *batch: int) -> Batch:
+        """A batch of padding with leading sizes [B] or [K, B]: air, no hemorrhage, weight 0."""
         return {
-            "image": np.full((*batch, *self._pixels), AIR_HU, np.int16),
-            "mask": np.zeros((*batch, *self._pixels[:2]), np.uint8),
+            "image": np.full((*batch, *self._image_shape), AIR_HU, np.int16),
+            "mask": np.zeros((*batch, *self._image_shape[:2]), np.uint8),
             "index": np.zeros(batch, np.int32),
             "weight": np.zeros(batch, np.float32),
         }
@@ -54,21 +54,21 @@ class PatchReader:
 
         Args:
           rows: int [n], rows of the table.
-          size: B; the rest of the batch is padding of weight 0. None: n.
+          size: B; the rest of the batch is padding of weight 0. None means n.
         """
         table, side = self._table, self._table.side
-        batch = self.empty(len(rows) if size is None else size)
+        batch = self.empty_batch(len(rows) if size is None else size)
         batch["index"][: len(rows)], batch["weight"][: len(rows)] = rows, 1.0
-        places = (column[rows].tolist() for column in (table.scan, table.slice, table.row, table.column))
-        for place, (scan, depth, top, left) in enumerate(zip(*places, strict=True)):
-            rows_, columns = slice(top, top + side), slice(left, left + side)
+        corners = (column[rows].tolist() for column in (table.scan, table.slice, table.row, table.column))
+        for i, (scan, depth, top, left) in enumerate(zip(*corners, strict=True)):
+            patch = np.s_[top : top + side, left : left + side]
             hu = self._hu[scan]
-            if len(self._around) == 1:
-                batch["image"][place] = hu[depth, rows_, columns]
+            if len(self._offsets) == 1:
+                batch["image"][i] = hu[depth, *patch]
             else:
-                slices = np.clip(depth + self._around, 0, len(hu) - 1)
-                batch["image"][place] = np.moveaxis(hu[slices, rows_, columns], 0, -1)
-            batch["mask"][place] = self._masks[scan][depth, rows_, columns]
+                slices = np.clip(depth + self._offsets, 0, len(hu) - 1)
+                batch["image"][i] = np.moveaxis(hu[slices, *patch], 0, -1)
+            batch["mask"][i] = self._masks[scan][depth, *patch]
         return batch
 
 
@@ -84,24 +84,24 @@ def training_batches(
     group: int = 1,
     share: np.ndarray | None = None,
 ) -> Iterator[Batch]:
-    """Yields the batches of steps `start_step` to `stop_step` - 1, the same ones whenever training is resumed.
+    """Yields the batches of steps `start_step` to `stop_step` - 1; resumed training gets the same batches.
 
     Args:
-      reader: of the training scans.
+      reader: reads the training scans.
       epochs: the order of examples.
       batch_size: B, examples of a global batch.
-      start_step, stop_step: counted from the beginning of training, over all epochs.
-      threads: grain's reading threads; 0 reads in the caller's thread.
-      prefetch: batches read ahead.
-      share: int [n], which examples of each batch this process reads; None for all.
-      group: K; above 1, batches come stacked, [K, B, ...], and fewer at the end of an epoch.
+      start_step, stop_step: counted from the start of training, over all epochs.
+      threads: grain's reader threads; 0 reads in the caller's thread.
+      prefetch: batches read in advance.
+      share: int [n], positions in each batch that this process reads; None for all.
+      group: K; above 1, K batches are stacked, [K, B, ...], fewer at the end of an epoch.
     """
     steps = epochs.steps(batch_size)
     order = functools.lru_cache(maxsize=4)(epochs.order)
 
     def batch(step: int) -> Batch:
-        place = step % steps
-        rows = order(step // steps)[place * batch_size : (place + 1) * batch_size]
+        start = step % steps * batch_size
+        rows = order(step // steps)[start : start + batch_size]
         return reader.read(rows if share is None else rows[share])
 
     if group == 1:
@@ -109,14 +109,19 @@ def training_batches(
     groups = group_steps(start_step, stop_step, steps=steps, group=group)
 
     def stacked(number: int) -> Batch:
-        parts = [batch(step) for step in groups[number]]
-        return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+        batches = [batch(step) for step in groups[number]]
+        return {
+            "image": np.stack([one["image"] for one in batches]),
+            "mask": np.stack([one["mask"] for one in batches]),
+            "index": np.stack([one["index"] for one in batches]),
+            "weight": np.stack([one["weight"] for one in batches]),
+        }
 
     return _iterate(grain.MapDataset.range(len(groups)).map(stacked), threads=threads, prefetch=-(-prefetch // group))
 
 
 def group_steps(start_step: int, stop_step: int, *, steps: int, group: int) -> list[range]:
-    """The steps of each dispatch, in order: at most `group`, and none goes over the end of an epoch of `steps`."""
+    """The steps of each dispatch, in order: at most `group`, never across the end of an epoch of `steps`."""
     groups, step = [], start_step
     while step < stop_step:
         end = min(step + group, (step // steps + 1) * steps, stop_step)
@@ -130,13 +135,13 @@ def fixed_batches(
 ) -> Iterator[Batch]:
     """Yields `rows` in order, each once; the last batch is padded to `batch_size` with weight 0.
 
-    Of each batch only `share` is read, rising places in it; None for all.
+    This process reads only the positions `share` of each batch, ascending; None for all.
     """
     share = np.arange(batch_size) if share is None else share
 
     def batch(number: int) -> Batch:
-        of_batch = rows[number * batch_size : (number + 1) * batch_size]
-        return reader.read(of_batch[share[share < len(of_batch)]], size=len(share))
+        batch_rows = rows[number * batch_size : (number + 1) * batch_size]
+        return reader.read(batch_rows[share[share < len(batch_rows)]], size=len(share))
 
     return _iterate(grain.MapDataset.range(-(-len(rows) // batch_size)).map(batch), threads=threads, prefetch=4)
 

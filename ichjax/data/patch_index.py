@@ -1,4 +1,4 @@
-"""Which patches there are, and which of them an epoch visits, in which order (paper, section 4)."""
+"""Index of all patches of the scans, and the patches and order of each training epoch (paper, section 4)."""
 
 import dataclasses
 import functools
@@ -9,20 +9,20 @@ import numpy as np
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
 
-ABOVE_AIR_HU = -500  # a patch without a voxel above it shows air alone and teaches nothing
+AIR_THRESHOLD_HU = -500  # a patch without a voxel above it shows only air and is useless for training
 NEGATIVE_CHOICES = ("matched", "one_slice", "none")
 SLICE_CHOICES = ("all", "hemorrhage")
-ONE_SLICE = 1  # sets the draw of those slices apart from that of an epoch
+ONE_SLICE_SEED = 1  # separates the random draw of these slices from that of an epoch
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PatchTable:
-    """Every patch of some scans, one row a patch; a row's number is the example's index.
+    """All patches of a list of scans, one row per patch; the row number is the example's index.
 
     Attributes:
-      scan, slice, row, column: int32 [N]: which scan of the list, which slice, the patch's first pixel.
-      positive: bool [N], at least one mask pixel inside.
-      air: bool [N], nothing but air inside.
+      scan, slice, row, column: int32 [N]: the scan's index in the list, the slice, and the patch's first pixel.
+      positive: bool [N], whether the patch has at least one mask pixel.
+      air: bool [N], whether the patch shows only air.
       side: P, in pixels.
     """
 
@@ -39,59 +39,53 @@ class PatchTable:
 
     @functools.cached_property
     def slice_number(self) -> np.ndarray:
-        """int64 [N]: the patch's slice, counted through all scans."""
+        """int64 [N]: the patch's slice, numbered across all scans."""
         return np.unique(np.stack([self.scan, self.slice]), axis=1, return_inverse=True)[1].ravel()
 
     @functools.cached_property
     def bleeding_slice(self) -> np.ndarray:
-        """bool [N]: whether the patch's slice has a hemorrhage anywhere (the patches cover it whole)."""
+        """bool [N]: whether the patch's slice has a hemorrhage anywhere (the patches cover it completely)."""
         return (np.bincount(self.slice_number, self.positive) > 0)[self.slice_number]
 
 
 def patch_table(scans: Sequence[CachedScan], *, side: int, stride: int) -> PatchTable:
-    """Lists the patches of every slice of every scan (49 a slice in the paper).
+    """Lists the patches of every slice of every scan (49 per slice in the paper).
 
     Args:
-      scans: with slices that the patches cover evenly, see `ops.patches.grid_shape`.
-      side: P, in pixels, a whole number of strides.
+      scans: slices must be covered evenly by the patches, see `ops.patches.grid_shape`.
+      side: P, in pixels, a multiple of the stride.
       stride: in pixels.
     """
-    columns = []
+    parts: list[tuple[np.ndarray, ...]] = []
     for index, scan in enumerate(scans):
         positive = _any_in_patch(scan.mask > 0, side, stride)
-        tissue = _any_in_patch(scan.volume.hu > ABOVE_AIR_HU, side, stride)
-        slices, rows, cols = np.indices(positive.shape, dtype=np.int32).reshape(3, -1)
-        columns.append(
-            (
-                np.full(slices.size, index, np.int32),
-                slices,
-                rows * stride,
-                cols * stride,
-                positive.ravel(),
-                ~tissue.ravel(),
-            )
-        )
-    return PatchTable(*(np.concatenate(parts) for parts in zip(*columns, strict=True)), side=side)
+        tissue = _any_in_patch(scan.volume.hu > AIR_THRESHOLD_HU, side, stride)
+        slices, rows, columns = np.indices(positive.shape, dtype=np.int32).reshape(3, -1)
+        scan_index = np.full(slices.size, index, np.int32)
+        parts.append((scan_index, slices, rows * stride, columns * stride, positive.ravel(), ~tissue.ravel()))
+    scan_, slice_, row, column, positive, air = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return PatchTable(scan_, slice_, row, column, positive, air, side)
 
 
 def _any_in_patch(voxels: np.ndarray, side: int, stride: int) -> np.ndarray:
-    """bool [D, H, W] to bool [D, rows, columns]: whether any voxel of a patch is set."""
+    """Reduces bool [D, H, W] to bool [D, rows, columns]: whether any voxel of each patch is set."""
     depth, height, width = voxels.shape
     k = side // stride
     blocks = voxels.reshape(depth, height // stride, stride, width // stride, stride).any(axis=(2, 4))
-    return np.lib.stride_tricks.sliding_window_view(blocks, (k, k), axis=(1, 2)).any(axis=(3, 4))
+    return np.any(np.lib.stride_tricks.sliding_window_view(blocks, (k, k), axis=(1, 2)), axis=(3, 4))
 
 
 @dataclasses.dataclass(frozen=True)
 class Epochs:
-    """The order of examples, a function of (seed, fold, epoch) alone.
+    """The order of examples, a function of (seed, fold, epoch) only.
 
-    Every positive patch is visited once an epoch. With `negatives` 'matched' as many negative patches (all, where
-    there are fewer) are drawn anew each epoch, without replacement, from those that show more than air: the paper's
-    undersampling of non-hemorrhage data to the level of hemorrhage data. With 'one_slice' they are all patches, air
-    included, of one random hemorrhage-free slice of each subject that has one, the same in every epoch: the authors'
-    code for the JPEG release. With 'none' there are positive patches only, as in their code for the NIfTI release.
-    With `slices` 'hemorrhage' no negative patch is drawn from a slice without a hemorrhage (experiment 2).
+    Every positive patch is visited once per epoch. With `negatives` 'matched', the same number of negative patches (or
+    all, if there are fewer) is drawn again each epoch, without replacement, from those that show more than air: the
+    paper's undersampling of non-hemorrhage data to the level of hemorrhage data. With 'one_slice' they are all patches,
+    including air, of one random hemorrhage-free slice per subject, the same in every epoch: the authors' code for the
+    JPEG release. With 'none' there are only positive patches, as in their code for the NIfTI release. With `slices`
+    'hemorrhage', negative patches are only drawn from slices with a hemorrhage (experiment 2). `limit` is the maximum
+    number of examples per epoch, 0 for no limit.
     """
 
     table: PatchTable
@@ -101,7 +95,7 @@ class Epochs:
     limit: int = 0
     slices: str = "all"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.negatives not in NEGATIVE_CHOICES:
             raise InputError(f"negatives is {self.negatives!r}; expected one of {', '.join(NEGATIVE_CHOICES)}")
         if self.slices not in SLICE_CHOICES:
@@ -109,39 +103,39 @@ class Epochs:
         if self.negatives == "one_slice" and self.slices != "all":
             raise InputError("negatives 'one_slice' come from slices without a hemorrhage; expected slices 'all'")
         if not self.table.positive.any():
-            raise InputError(f"fold {self.fold}: no patch with a hemorrhage to learn from; expected at least one")
+            raise InputError(f"fold {self.fold}: no patch with a hemorrhage to train on; expected at least one")
 
     @property
     def examples(self) -> int:
         """Number of examples in an epoch."""
         positive = int(self.table.positive.sum())
         drawn = {"matched": min(positive, self._pool.size), "one_slice": self._pool.size, "none": 0}
-        every = positive + drawn[self.negatives]
-        return min(every, self.limit) if self.limit else every
+        total = positive + drawn[self.negatives]
+        return min(total, self.limit) if self.limit else total
 
     @functools.cached_property
     def _pool(self) -> np.ndarray:
         """Rows of the table from which negative patches are drawn."""
         table = self.table
         if self.negatives == "one_slice":
-            return self._one_slice_each()
-        wanted = ~table.positive & ~table.air
-        return np.flatnonzero(wanted & table.bleeding_slice if self.slices == "hemorrhage" else wanted)
+            return self._one_slice_per_scan()
+        negative = ~table.positive & ~table.air
+        return np.flatnonzero(negative & table.bleeding_slice if self.slices == "hemorrhage" else negative)
 
-    def _one_slice_each(self) -> np.ndarray:
-        """Rows of one random hemorrhage-free slice of each scan; a scan without such a slice has none."""
+    def _one_slice_per_scan(self) -> np.ndarray:
+        """Rows of one random hemorrhage-free slice of each scan that has such a slice."""
         table, free = self.table, ~self.table.bleeding_slice
-        rng = np.random.default_rng([self.seed, self.fold, 0, ONE_SLICE])
+        rng = np.random.default_rng([self.seed, self.fold, 0, ONE_SLICE_SEED])
         numbers, rows = np.unique(table.slice_number[free], return_index=True)
-        scan = table.scan[free][rows]  # whose each of these slices is
+        scan = table.scan[free][rows]
         chosen = [rng.choice(numbers[scan == one]) for one in np.unique(scan)]
         return np.flatnonzero(np.isin(table.slice_number, chosen))
 
     def steps(self, batch_size: int) -> int:
-        """Number of whole batches in an epoch; what does not fill one is left to another epoch's order.
+        """Number of full batches in an epoch; the remaining examples are dropped, different ones in each epoch.
 
         Raises:
-          InputError: an epoch holds less than one batch.
+          InputError: an epoch has fewer examples than a batch.
         """
         steps = self.examples // batch_size
         if not steps:
@@ -151,7 +145,7 @@ class Epochs:
         return steps
 
     def order(self, epoch: int) -> np.ndarray:
-        """int64 [examples], rows of the table in the order of one epoch."""
+        """int64 [examples], rows of the table in the order of an epoch."""
         rng = np.random.default_rng([self.seed, self.fold, epoch])
         rows = np.flatnonzero(self.table.positive)
         if self.negatives == "matched":
@@ -162,5 +156,5 @@ class Epochs:
         return rng.permutation(rows)[: self.examples]
 
     def fixed(self) -> np.ndarray:
-        """int64 [examples], the first epoch's examples in table order: one unchanging set, for validation."""
+        """int64 [examples], the first epoch's examples in table order: a fixed set, for validation."""
         return np.sort(self.order(0))

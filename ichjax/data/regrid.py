@@ -1,4 +1,4 @@
-"""Scans on the grid that a network sees, where that is not their own: resampled once, mapped from the cache."""
+"""Resample scans in plane to the common grid of a network, once, and memory-map them from the cache."""
 
 import dataclasses
 import functools
@@ -17,12 +17,12 @@ from ichjax.errors import InputError
 from ichjax.files import cache_folder
 from ichjax.scan.volume import Volume
 
-LARGEST_RATIO = 1.2  # of pixel sizes; beyond it a scan is resampled
-GRID_FORMAT = 1  # part of every name in the cache: raise it when the way of resampling changes
+MAX_PIXEL_RATIO = 1.2  # of pixel sizes; above it a scan is resampled
+GRID_FORMAT = 1  # part of every name in the cache: increment it when the resampling changes
 
 
 class Geometry(NamedTuple):
-    """A slice's matrix and pixel size: pixels, pixels, mm, mm."""
+    """Matrix and pixel size of a slice: pixels, pixels, mm, mm."""
 
     height: int
     width: int
@@ -31,17 +31,17 @@ class Geometry(NamedTuple):
 
 
 def common_grid(scans: Sequence[CachedScan], *, side: int = 0, border: int = 0) -> Geometry:
-    """The grid on which a network sees these scans.
+    """The common grid of a network for these scans.
 
     Args:
       scans: at least one.
-      side: pixels along a slice of the grid; 0 for the scans' own matrix, the commonest where they differ.
-      border: pixels that the grid leaves out at each edge of the image: 512 pixels become 640 as in the data set's
-        first release by side 640 and border 5. A scan whose matrix is `side` already has lost its border: as it is
-        read from that release.
+      side: matrix size of the grid; 0 for the scans' own, the most common one if they differ.
+      border: pixels that the grid omits at each edge of the image: side 640 and border 5 convert 512 pixels to 640, as
+        in the first release of the data set. A scan whose matrix already is `side` has no border, as read from that
+        release.
 
     Returns:
-      The grid, its pixel size the median over the scans.
+      The grid; its pixel size is the median over the scans.
 
     Raises:
       InputError: there is no scan.
@@ -51,12 +51,12 @@ def common_grid(scans: Sequence[CachedScan], *, side: int = 0, border: int = 0) 
     (height, width), _ = Counter(scan.volume.shape[1:] for scan in scans).most_common(1)[0]
     rows, columns = (side, side) if side else (height, width)
     whole = (rows + 2 * border, columns + 2 * border) if side else (height, width)
-    row_mm, column_mm = np.median([_on_matrix(scan.volume, (rows, columns), whole) for scan in scans], axis=0)
+    row_mm, column_mm = np.median([_pixel_mm_on(scan.volume, (rows, columns), whole) for scan in scans], axis=0)
     return Geometry(rows, columns, float(row_mm), float(column_mm))
 
 
-def _on_matrix(volume: Volume, inner: tuple[int, int], whole: tuple[int, int]) -> np.ndarray:
-    """float64 [2], pixel size in mm once a scan's slices have the `whole` matrix, of which `inner` is kept."""
+def _pixel_mm_on(volume: Volume, inner: tuple[int, int], whole: tuple[int, int]) -> np.ndarray:
+    """float64 [2], pixel size in mm after resampling slices to the `whole` matrix, of which `inner` is kept."""
     if volume.shape[1:] == inner:
         return np.array(volume.pixel_mm)
     return np.array(volume.pixel_mm) * volume.shape[1:] / whole
@@ -68,23 +68,22 @@ def own_grid(volume: Volume) -> Geometry:
 
 
 def same_grid(own: Geometry, grid: Geometry) -> bool:
-    """Whether a scan can go through the network on its own pixels: the same matrix, pixels of about the same size."""
+    """Whether a scan needs no resampling: the same matrix and about the same pixel size."""
     return own[:2] == grid[:2] and same_pixels(own[2:], grid[2:])
 
 
 def same_pixels(own_mm: Sequence[float], other_mm: Sequence[float]) -> bool:
-    """Whether two pixel sizes (rows, columns) differ by no more than a fifth."""
+    """Whether two pixel sizes (row mm, column mm) differ by a factor of at most `MAX_PIXEL_RATIO`."""
     ratios = np.array(own_mm) / np.array(other_mm)
-    return bool(np.all((ratios <= LARGEST_RATIO) & (ratios >= 1 / LARGEST_RATIO)))
+    return bool(np.all((ratios <= MAX_PIXEL_RATIO) & (ratios >= 1 / MAX_PIXEL_RATIO)))
 
 
-def on_grid(scan: CachedScan, grid: Geometry) -> CachedScan:
-    """A scan on another grid: HU by linear interpolation (averaged where the grid is coarser), a mask pixel set
-    where at least half of it is. Made once and mapped from the cache.
+def resample_to_grid(scan: CachedScan, grid: Geometry) -> CachedScan:
+    """A scan on another grid, created once and memory-mapped from the cache.
 
-    Its `volume.hu`, `mask` and `truth_px` are the grid's; the geometry in `volume` stays the scan's own, as nothing
-    that is measured in mm is taken from a resampled scan. A scan that is on the grid already, pixel for pixel, is
-    returned as it is, even if its pixels are a little larger or smaller: so are the heads.
+    HU are interpolated linearly (averaged on a coarser grid); a mask pixel is set if at least half of it is covered.
+    `volume.hu`, `mask` and `truth_px` are on the grid; the geometry in `volume` remains the scan's own, since nothing
+    in mm is measured on a resampled scan. A scan that needs no resampling (`same_grid`) is returned unchanged.
 
     Raises:
       InputError: the cache folder cannot be written.
@@ -92,29 +91,31 @@ def on_grid(scan: CachedScan, grid: Geometry) -> CachedScan:
     if same_grid(own_grid(scan.volume), grid):
         return scan
     recipe = json.dumps([GRID_FORMAT, scan.digest, *grid])
-    place = cache_folder() / "grids" / hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()
+    folder = cache_folder() / "grids" / hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()
     try:
-        hu, mask = (np.load(place / name, mmap_mode="r") for name in (scan_cache.HU_FILE, scan_cache.MASK_FILE))
-    except (OSError, EOFError, ValueError):  # not there, or damaged: made anew
-        scan_cache.store(place, functools.partial(_write, scan, grid))
-        hu, mask = (np.load(place / name, mmap_mode="r") for name in (scan_cache.HU_FILE, scan_cache.MASK_FILE))
-    return dataclasses.replace(
-        scan,
-        volume=dataclasses.replace(scan.volume, hu=hu),
-        mask=mask,
-        truth_px=np.asarray(mask).sum(axis=(1, 2), dtype=np.int64),
-    )
+        hu, mask = _open(folder)
+    except (OSError, EOFError, ValueError):  # missing or damaged
+        scan_cache.store(folder, functools.partial(_write, scan, grid))
+        hu, mask = _open(folder)
+    volume = dataclasses.replace(scan.volume, hu=hu)
+    truth_px = np.asarray(mask).sum(axis=(1, 2), dtype=np.int64)
+    return dataclasses.replace(scan, volume=volume, mask=mask, truth_px=truth_px)
 
 
-def _write(scan: CachedScan, grid: Geometry, into: pathlib.Path) -> None:
-    """Resamples slice by slice."""
+def _open(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    """(HU, mask), memory-mapped."""
+    return np.load(folder / scan_cache.HU_FILE, mmap_mode="r"), np.load(folder / scan_cache.MASK_FILE, mmap_mode="r")
+
+
+def _write(scan: CachedScan, grid: Geometry, folder: pathlib.Path) -> None:
+    """Resamples a scan slice by slice into the files of a cache folder."""
     depth, height, width = scan.volume.shape
     row_mm, column_mm = scan.volume.pixel_mm
     rows = line_weights(height, row_mm, grid.height, grid.row_mm)
     columns = line_weights(width, column_mm, grid.width, grid.column_mm)
     shape = (depth, grid.height, grid.width)
-    hu = np.lib.format.open_memmap(into / scan_cache.HU_FILE, mode="w+", dtype=np.int16, shape=shape)
-    mask = np.lib.format.open_memmap(into / scan_cache.MASK_FILE, mode="w+", dtype=np.uint8, shape=shape)
+    hu = np.lib.format.open_memmap(folder / scan_cache.HU_FILE, mode="w+", dtype=np.int16, shape=shape)
+    mask = np.lib.format.open_memmap(folder / scan_cache.MASK_FILE, mode="w+", dtype=np.uint8, shape=shape)
     for d in range(depth):
         hu[d] = np.rint(rows @ scan.volume.hu[d].astype(np.float32) @ columns.T)
         if scan.mask[d].any():
@@ -122,16 +123,16 @@ def _write(scan: CachedScan, grid: Geometry, into: pathlib.Path) -> None:
 
 
 def line_weights(size: int, spacing: float, to_size: int, to_spacing: float) -> np.ndarray:
-    """Linear interpolation along one axis between grids centred on each other; the edge is repeated beyond it.
+    """Linear interpolation along one axis between grids with a common center; the edge is repeated beyond it.
 
-    Where the target is coarser, the hat is as wide as the target's spacing. The host's twin of
-    `ops.resample.line_weights`, which a test holds equal.
+    On a coarser target grid, the triangular kernel is as wide as the target's spacing. NumPy counterpart of
+    `ops.resample.line_weights`; a test compares them.
 
     Returns:
-      float32 [to_size, size], rows summing to 1.
+      float32 [to_size, size], rows sum to 1.
     """
     target_mm = (np.arange(to_size) - (to_size - 1) / 2) * to_spacing
-    place = np.clip(target_mm / spacing + (size - 1) / 2, 0, size - 1)
+    index = np.clip(target_mm / spacing + (size - 1) / 2, 0, size - 1)
     reach = max(1.0, to_spacing / spacing)
-    hat = np.maximum(0.0, 1.0 - np.abs(place[:, None] - np.arange(size)[None, :]) / reach)
-    return (hat / hat.sum(axis=1, keepdims=True)).astype(np.float32)
+    kernel = np.maximum(0.0, 1.0 - np.abs(index[:, None] - np.arange(size)[None, :]) / reach)
+    return (kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32)

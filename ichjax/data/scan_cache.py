@@ -1,4 +1,4 @@
-"""A memory-mapped copy of the scans, so that any slice is read in microseconds and no scan is unpacked twice."""
+"""Cache scans as memory-mapped arrays: any slice is read in microseconds, and every scan is decompressed once."""
 
 import dataclasses
 import functools
@@ -21,21 +21,21 @@ from ichjax.scan import volume as volumes
 from ichjax.scan.volume import Volume
 
 HU_FILE, MASK_FILE, META_FILE = "hu.npy", "mask.npy", "meta.json"  # of a scan
-CACHE_FORMAT = 3  # part of every digest: raise it when what is stored, or how a scan is read, changes
+CACHE_FORMAT = 3  # part of every digest: increment it when the stored data, or how a scan is read, changes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CachedScan:
-    """A subject's scan, mapped from disk.
+    """A subject's scan, memory-mapped from disk.
 
     Attributes:
-      subject: whose scan it is.
+      subject: the subject.
       volume: its `hu` is a read-only memory map, int16 [D, H, W].
       mask: read-only memory map, uint8 [D, H, W] of 0 and 1.
       slice_labels: bool [D, 5].
       truth_px: int64 [D], mask pixels of each slice.
-      notes: what was odd about it, one sentence each.
-      digest: of the files and labels that it was made from.
+      notes: irregularities, one sentence each.
+      digest: of the source files and labels.
       hu_digest: of its HU (`volume.hu_digest`).
     """
 
@@ -55,13 +55,13 @@ class CachedScan:
 
 
 def open_scans(subjects: Sequence[Subject]) -> tuple[list[CachedScan], dict[int, str]]:
-    """Opens every subject's scan, unpacking those that are not cached yet.
+    """Opens every subject's scan, and caches those that are not cached yet.
 
     Args:
-      subjects: of `datasets.read_dataset`.
+      subjects: from `datasets.read_dataset`.
 
     Returns:
-      (the scans that could be read, in the order given; {subject number: one sentence} for those that could not).
+      (the scans that can be read, in the given order; {subject number: error} for the others).
     """
     scans, problems = [], {}
     for subject in tqdm(subjects, "reading scans", unit="scan", leave=False, disable=None):
@@ -76,18 +76,18 @@ def open_scan(subject: Subject) -> CachedScan:
     """Opens one subject's scan; see `open_scans`.
 
     Raises:
-      InputError: as `datasets.load_scan` does, or the cache folder cannot be written.
+      InputError: see `datasets.load_scan`, or the cache folder cannot be written.
     """
-    place = cache_folder() / "scans" / _digest(subject)
+    folder = cache_folder() / "scans" / _digest(subject)
     try:
-        return _open(subject, place)
-    except (OSError, EOFError, ValueError, KeyError):  # not there, or damaged: made anew
-        store(place, functools.partial(_write, datasets.load_scan(subject)))
-    return _open(subject, place)
+        return _open(subject, folder)
+    except (OSError, EOFError, ValueError, KeyError):  # missing or damaged
+        store(folder, functools.partial(_write, datasets.load_scan(subject)))
+    return _open(subject, folder)
 
 
 def _digest(subject: Subject) -> str:
-    """A digest of all that a stored scan is made of: how and what is read, the files by name, the labels."""
+    """A digest of everything that determines a cached scan: its layout, its files with their names, its labels."""
     digest = hashlib.blake2b(f"{CACHE_FORMAT} {subject.layout} {subject.number}".encode(), digest_size=16)
     digest.update(np.packbits(subject.slice_labels).tobytes() + str(subject.slice_labels.shape).encode())
     for path in datasets.files(subject):
@@ -101,32 +101,32 @@ def _digest(subject: Subject) -> str:
     return digest.hexdigest()
 
 
-def store(place: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
-    """Makes a folder of the cache aside and renames it, so that another process sees it whole or not at all.
+def store(folder: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
+    """Creates a cache folder atomically: other processes see it complete or not at all.
 
     Args:
-      place: the folder; a damaged one is replaced, and what is mapped from it stays readable.
-      write: writes the files into the folder that it is given.
+      folder: the folder; a damaged one is replaced, and arrays mapped from it stay readable.
+      write: writes the files into the given temporary folder.
 
     Raises:
       InputError: the cache cannot be written.
     """
-    aside = None
+    temporary = None
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        aside = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=place.parent))
-        write(aside)
-        shutil.rmtree(place, ignore_errors=True)
-        aside.rename(place)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
+        write(temporary)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
     except OSError as error:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
-        if not place.is_dir():  # else another process was first
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if not folder.is_dir():  # otherwise another process was first
             reason = error.strerror or str(error)
-            raise InputError(f"{place.parent}: the cache of scans cannot be written ({reason})") from error
+            raise InputError(f"{folder.parent}: the cache of scans cannot be written ({reason})") from error
 
 
-def _write(scan: Scan, into: pathlib.Path) -> None:
+def _write(scan: Scan, folder: pathlib.Path) -> None:
     volume = scan.volume
     meta = {
         "affine": volume.affine.tolist(),
@@ -142,16 +142,16 @@ def _write(scan: Scan, into: pathlib.Path) -> None:
         "notes": list(scan.notes),
         "hu_digest": volumes.hu_digest(volume),
     }
-    np.save(into / HU_FILE, np.ascontiguousarray(volume.hu))
-    np.save(into / MASK_FILE, np.ascontiguousarray(scan.mask))
-    (into / META_FILE).write_text(json.dumps(meta))
+    np.save(folder / HU_FILE, np.ascontiguousarray(volume.hu))
+    np.save(folder / MASK_FILE, np.ascontiguousarray(scan.mask))
+    (folder / META_FILE).write_text(json.dumps(meta))
 
 
-def _open(subject: Subject, place: pathlib.Path) -> CachedScan:
-    """Maps a stored scan; OSError, EOFError, ValueError or KeyError where it is missing or not whole."""
-    meta = json.loads((place / META_FILE).read_text())
+def _open(subject: Subject, folder: pathlib.Path) -> CachedScan:
+    """Maps a cached scan; OSError, EOFError, ValueError or KeyError if it is missing or incomplete."""
+    meta = json.loads((folder / META_FILE).read_text())
     volume = Volume(
-        hu=np.load(place / HU_FILE, mmap_mode="r"),
+        hu=np.load(folder / HU_FILE, mmap_mode="r"),
         affine=np.array(meta["affine"]),
         slice_origins_mm=np.array(meta["slice_origins_mm"]),
         file_shape=tuple(meta["file_shape"]),
@@ -161,7 +161,7 @@ def _open(subject: Subject, place: pathlib.Path) -> CachedScan:
         hu_range=tuple(meta["hu_range"]),
         nominal_spacing=meta["nominal_spacing"],
     )
-    mask = np.load(place / MASK_FILE, mmap_mode="r")
+    mask = np.load(folder / MASK_FILE, mmap_mode="r")
     if mask.shape != volume.shape:
         raise ValueError(f"mask {mask.shape}, scan {volume.shape}")
     return CachedScan(
@@ -171,6 +171,6 @@ def _open(subject: Subject, place: pathlib.Path) -> CachedScan:
         slice_labels=np.array(meta["slice_labels"], bool).reshape(-1, len(SUBTYPES)),
         truth_px=np.array(meta["truth_px"], np.int64),
         notes=tuple(meta["notes"]),
-        digest=place.name,
+        digest=folder.name,
         hu_digest=meta["hu_digest"],
     )

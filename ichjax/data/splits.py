@@ -1,9 +1,9 @@
-"""Folds by subject: the authors' fixed order or a stratified one; a leak is refused when made and when read."""
+"""Cross-validation folds by subject: the authors' fixed order or stratified; checked for leaks when made and read."""
 
 import dataclasses
 import itertools
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -23,7 +23,7 @@ PARTS = ("train", "validation", "test")
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """One fold: its index from 0, and the subject numbers of its three parts."""
+    """One fold: its index from 0 and the subject numbers of its three parts."""
 
     index: int
     train: tuple[int, ...]
@@ -37,9 +37,9 @@ class Splits:
 
     Attributes:
       order: 'paper' or 'stratified'.
-      seed: of the stratified order; None for the paper's.
-      folds: in order of their index.
-      notes: what a reader of the results should know, one sentence each.
+      seed: of the stratified order; None for the paper's order.
+      folds: sorted by index.
+      notes: remarks for readers of the results, one sentence each.
     """
 
     order: str
@@ -51,21 +51,21 @@ class Splits:
 def paper_splits(numbers: Iterable[int], *, folds: int = 5) -> Splits:
     """The folds of the authors' code: consecutive blocks of their fixed order of subjects.
 
-    A test block holds n // folds subjects and the last one the remainder too; validation is the first n // folds
-    of what remains, so all folds but the first share one validation block. Not stratified.
+    A test block has n // folds subjects, the last one also the remainder; validation is the first n // folds of the
+    other subjects, so all folds but the first share one validation block. Not stratified.
 
     Raises:
-      InputError: fewer than 3 folds, fewer subjects than folds, or a subject that the order doesn't hold.
+      InputError: fewer than 3 folds, fewer subjects than folds, or a subject that is not in the order.
     """
     numbers = _checked_numbers(numbers, folds)
-    place = {FIRST_NUMBER + index: position for position, index in enumerate(PAPER_ORDER)}
-    unknown = [number for number in numbers if number not in place]
+    position = {FIRST_NUMBER + index: k for k, index in enumerate(PAPER_ORDER)}
+    unknown = [number for number in numbers if number not in position]
     if unknown:
         raise InputError(
-            f"subjects {_listed(unknown)} are not in the paper's order, which holds {FIRST_NUMBER} to "
+            f"subjects {_first_eight(unknown)} are not in the paper's order, which holds {FIRST_NUMBER} to "
             f"{FIRST_NUMBER + len(PAPER_ORDER) - 1}; use the stratified order for other data"
         )
-    order = sorted(numbers, key=place.__getitem__)
+    order = sorted(numbers, key=position.__getitem__)
     size = len(order) // folds
     made = []
     for index in range(folds):
@@ -81,10 +81,10 @@ def paper_splits(numbers: Iterable[int], *, folds: int = 5) -> Splits:
 def stratified_splits(subjects: Sequence[Subject], *, folds: int, seed: int) -> Splits:
     """Folds of a seeded order, balanced by hemorrhage and, as far as the counts allow, by sub-type.
 
-    Test blocks differ by at most one in size and in the number of subjects with a hemorrhage. Sub-types are spread
-    by iterative stratification (Sechidis et al., 2011): the rarest first, each subject to the fold that has fewest
-    of it. A fold's validation subjects are the next fold's test subjects, so each is in validation once. Depends
-    on the subjects' labels and the seed, not on their sequence.
+    Test blocks differ by at most one in size and in the number of subjects with a hemorrhage. Sub-types are distributed
+    by iterative stratification (Sechidis et al., 2011): the rarest first, each subject to the fold with the fewest of
+    it. A fold's validation subjects are the next fold's test subjects, so each is in validation once. The folds depend
+    on the subjects' labels and the seed, not on their order.
 
     Raises:
       InputError: fewer than 3 folds, fewer subjects than folds, or a part of a fold without a hemorrhage.
@@ -94,12 +94,12 @@ def stratified_splits(subjects: Sequence[Subject], *, folds: int, seed: int) -> 
     rng = np.random.default_rng(seed)
     positive = [subject for subject in subjects if subject.labelled_hemorrhage]
     negative = [subject for subject in subjects if not subject.labelled_hemorrhage]
-    turn = rng.permutation(folds)  # which folds get the odd ones; chance, or fold 0 would always be the largest
-    tests = _spread_subtypes(positive, _quotas(len(positive), turn), rng)
-    # The hemorrhage-free ones go on where the others stopped, so that whole blocks differ by at most one, too.
-    left = iter(rng.permutation([subject.number for subject in negative]).tolist())
+    turn = rng.permutation(folds)  # which folds get the remainder; otherwise fold 0 would always be the largest
+    tests = _distribute_subtypes(positive, _quotas(len(positive), turn), rng)
+    # The negative subjects continue where the positive ones ended, so that whole blocks also differ by at most one.
+    remaining = iter(rng.permutation([subject.number for subject in negative]).tolist())
     for test, quota in zip(tests, _quotas(len(negative), np.roll(turn, -len(positive))), strict=True):
-        test.extend(next(left) for _ in range(quota))
+        test.extend(next(remaining) for _ in range(quota))
     made = []
     for index in range(folds):
         test, validation = tests[index], tests[(index + 1) % folds]
@@ -112,43 +112,43 @@ def stratified_splits(subjects: Sequence[Subject], *, folds: int, seed: int) -> 
 
 
 def _quotas(count: int, turn: np.ndarray) -> list[int]:
-    """How many of `count` subjects each fold gets: equal shares, the odd ones to the first folds in `turn`."""
+    """How many of `count` subjects each fold gets: equal shares, the remainder to the first folds in `turn`."""
     quotas = np.full(len(turn), count // len(turn))
     quotas[turn[: count % len(turn)]] += 1
     return quotas.tolist()
 
 
-def _spread_subtypes(positive: list[Subject], quotas: list[int], rng: np.random.Generator) -> list[list[int]]:
-    """Iterative stratification of the subjects with a hemorrhage; returns the subject numbers of each fold."""
-    left = [positive[i] for i in rng.permutation(len(positive))]
+def _distribute_subtypes(positive: list[Subject], quotas: list[int], rng: np.random.Generator) -> list[list[int]]:
+    """Iterative stratification of the subjects with a hemorrhage: the subject numbers of each fold."""
+    remaining = [positive[i] for i in rng.permutation(len(positive))]
     tie = rng.permutation(len(quotas))
     tests: list[list[Subject]] = [[] for _ in quotas]
-    while left:
-        counts = {name: sum(name in subject.subtypes for subject in left) for name in SUBTYPES}
+    while remaining:
+        counts = {name: sum(name in subject.subtypes for subject in remaining) for name in SUBTYPES}
         rarest = min((name for name in SUBTYPES if counts[name]), key=counts.__getitem__, default=None)
-        for subject in [s for s in left if rarest is None or rarest in s.subtypes]:  # None: no label tells
-            tests[_neediest(tests, quotas, rarest, tie)].append(subject)
-            left.remove(subject)
+        for subject in [s for s in remaining if rarest is None or rarest in s.subtypes]:  # None: no labels
+            tests[_next_fold(tests, quotas, rarest, tie)].append(subject)
+            remaining.remove(subject)
     return [[subject.number for subject in test] for test in tests]
 
 
-def _neediest(tests: list[list[Subject]], quotas: list[int], subtype: str, tie: np.ndarray) -> int:
-    """The fold with room that has fewest subjects of a sub-type; then the one with most room; then by `tie`."""
+def _next_fold(tests: list[list[Subject]], quotas: list[int], subtype: str | None, tie: np.ndarray) -> int:
+    """The fold below its quota with the fewest subjects of a sub-type; then with the most room; then by `tie`."""
     room = [quota - len(test) for test, quota in zip(tests, quotas, strict=True)]
-    have = [sum(subtype in subject.subtypes for subject in test) for test in tests]
+    counts = [sum(subtype in subject.subtypes for subject in test) for test in tests]
     open_folds = [fold for fold in range(len(tests)) if room[fold]]
-    return min(open_folds, key=lambda fold: (have[fold], -room[fold], tie[fold]))
+    return min(open_folds, key=lambda fold: (counts[fold], -room[fold], tie[fold]))
 
 
 def require_hemorrhage(splits: Splits, subjects: Sequence[Subject]) -> None:
-    """Raises InputError if a part of a fold has no subject whose labels say hemorrhage: nothing could be learned
-    from it, chosen by it or scored on it."""
+    """Raises InputError if a part of a fold has no subject with a hemorrhage: it would be useless for training, model
+    selection or scoring."""
     positive = {subject.number for subject in subjects if subject.labelled_hemorrhage}
     total, folds = len(positive), len(splits.folds)
     for fold in splits.folds:
         for part in PARTS:
             if positive.isdisjoint(getattr(fold, part)):
-                # With as many blocks as hemorrhage subjects, the stratified order gives one to each.
+                # With as many hemorrhage subjects as folds, the stratified order gives one to each.
                 fewer = min(total, folds - 1)
                 advice = f"use at most {fewer} folds" if fewer >= 3 else "at least 3 of them are needed"
                 if total >= folds:
@@ -160,13 +160,13 @@ def require_hemorrhage(splits: Splits, subjects: Sequence[Subject]) -> None:
 
 
 def subtype_notes(splits: Splits, subjects: Sequence[Subject]) -> tuple[str, ...]:
-    """Says which sub-types no subject has, and which are missing from a part of a fold; one sentence each."""
-    of = {subject.number: set(subject.subtypes) for subject in subjects}
-    known = set().union(*of.values())
+    """Notes on sub-types that no subject has or that are missing from a part of a fold, one sentence each."""
+    subtypes_of = {subject.number: set(subject.subtypes) for subject in subjects}
+    known = set().union(*subtypes_of.values())
     notes = [f"no subject has {name}" for name in SUBTYPES if name not in known]
     for fold in splits.folds:
         for part in PARTS:
-            missing = known.difference(*(of[number] for number in getattr(fold, part)))
+            missing = known.difference(*(subtypes_of[number] for number in getattr(fold, part)))
             if missing:
                 names = ", ".join(name for name in SUBTYPES if name in missing)
                 notes.append(f"fold {fold.index}: no {part} subject has {names}")
@@ -174,21 +174,21 @@ def subtype_notes(splits: Splits, subjects: Sequence[Subject]) -> tuple[str, ...
 
 
 def _checked_numbers(numbers: Iterable[int], folds: int) -> list[int]:
-    """The sorted subject numbers; InputError for repeated ones, too few of them, or too few folds."""
+    """The sorted subject numbers; InputError for duplicates, too few of them, or too few folds."""
     numbers = sorted(int(number) for number in numbers)
     if folds < 3:
-        raise InputError(f"{folds} folds asked for; expected at least 3, to test, to validate and to train")
+        raise InputError(f"{folds} folds requested; expected at least 3, for test, validation and training")
     if len(numbers) < folds:
-        raise InputError(f"{len(numbers)} subjects found for {folds} folds; expected at least one subject a fold")
+        raise InputError(f"{len(numbers)} subjects found for {folds} folds; expected at least one subject per fold")
     repeated = sorted({a for a, b in itertools.pairwise(numbers) if a == b})
     if repeated:
-        raise InputError(f"subjects {_listed(repeated)} occur more than once; expected each subject once")
+        raise InputError(f"subjects {_first_eight(repeated)} occur more than once; expected each subject once")
     return numbers
 
 
 def check(splits: Splits, numbers: Iterable[int]) -> None:
-    """Raises InputError unless every fold's parts are disjoint, not empty, and hold all of `numbers` and no other,
-    and every subject is tested in exactly one fold."""
+    """Raises InputError unless the parts of every fold are a partition of `numbers` without empty parts, and every
+    subject is tested in exactly one fold."""
     expected = set(numbers)
     tested: dict[int, int] = {}
     if [fold.index for fold in splits.folds] != list(range(len(splits.folds))) or not splits.folds:
@@ -203,7 +203,7 @@ def check(splits: Splits, numbers: Iterable[int]) -> None:
             tested[number] = fold.index
     untested = sorted(expected - set(tested))
     if untested:
-        raise InputError(f"subjects {_listed(untested)} are tested in no fold; expected each in one")
+        raise InputError(f"subjects {_first_eight(untested)} are tested in no fold; expected each in one")
 
 
 def _check_fold(fold: Fold, expected: set[int]) -> None:
@@ -218,10 +218,10 @@ def _check_fold(fold: Fold, expected: set[int]) -> None:
                     "part, once: this is a leak"
                 )
             seen[number] = part
-    for what, numbers in (("lacks", expected - set(seen)), ("holds unknown", set(seen) - expected)):
+    for problem, numbers in (("lacks", expected - set(seen)), ("holds unknown", set(seen) - expected)):
         if numbers:
             raise InputError(
-                f"fold {fold.index} {what} subjects {_listed(sorted(numbers))}; expected exactly the data set's"
+                f"fold {fold.index} {problem} subjects {_first_eight(sorted(numbers))}; expected exactly the data set's"
             )
 
 
@@ -233,10 +233,10 @@ def write(splits: Splits, path: pathlib.Path) -> None:
 
 
 def read(path: pathlib.Path, numbers: Iterable[int]) -> Splits:
-    """Reads splits.json and checks it again against the data set's subject numbers.
+    """Reads splits.json and checks it against the data set's subject numbers.
 
     Raises:
-      InputError: the file is missing or malformed, leaks a subject, or is of other subjects.
+      InputError: the file is missing or malformed, leaks a subject, or has other subjects than the data set.
     """
     record = read_json(path)
     try:
@@ -247,24 +247,23 @@ def read(path: pathlib.Path, numbers: Iterable[int]) -> Splits:
     return splits
 
 
-def _from_record(record: object) -> Splits:
-    record = _field(record, "order", lambda value: value in ("paper", "stratified"), "'paper' or 'stratified'")
-    _field(record, "seed", lambda value: value is None or _is_integer(value), "an integer or null")
-    _field(record, "folds", lambda value: isinstance(value, list), "a list of folds")
-    _field(record, "notes", lambda value: _is_list_of(value, lambda note: isinstance(note, str)), "sentences")
+def _from_record(record: dict) -> Splits:
+    _check_field(record, "order", lambda value: value in ("paper", "stratified"), "'paper' or 'stratified'")
+    _check_field(record, "seed", lambda value: value is None or _is_integer(value), "an integer or null")
+    _check_field(record, "folds", lambda value: isinstance(value, list), "a list of folds")
+    _check_field(record, "notes", lambda value: _is_list_of(value, lambda note: isinstance(note, str)), "sentences")
     folds = []
     for entry in record["folds"]:
-        _field(entry, "fold", _is_integer, "an integer")
+        _check_field(entry, "fold", _is_integer, "an integer")
         for part in PARTS:
-            _field(entry, part, lambda value: _is_list_of(value, _is_integer), "a list of subject numbers")
+            _check_field(entry, part, lambda value: _is_list_of(value, _is_integer), "a list of subject numbers")
         folds.append(Fold(entry["fold"], **{part: tuple(entry[part]) for part in PARTS}))
     return Splits(record["order"], record["seed"], tuple(folds), tuple(record["notes"]))
 
 
-def _field(record: object, name: str, accepts: Callable[[object], bool], expected: str) -> Mapping:
+def _check_field(record: object, name: str, accepts: Callable[[object], bool], expected: str) -> None:
     if not isinstance(record, dict) or name not in record or not accepts(record[name]):
         raise InputError(f"field '{name}' is missing or malformed; expected {expected}")
-    return record
 
 
 def _is_integer(value: object) -> bool:
@@ -275,6 +274,7 @@ def _is_list_of(value: object, accepts: Callable[[object], bool]) -> bool:
     return isinstance(value, list) and all(accepts(item) for item in value)
 
 
-def _listed(numbers: Sequence[int]) -> str:
+def _first_eight(numbers: Sequence[int]) -> str:
+    """Formats the first eight numbers for a message."""
     shown = ", ".join(str(number) for number in numbers[:8])
     return shown + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")

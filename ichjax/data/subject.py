@@ -1,31 +1,31 @@
-"""What a data set is made of, whatever its layout on disk: subjects, scans, and labels on slices."""
+"""Subjects, scans and slice labels of a data set, independent of its layout on disk."""
 
 import dataclasses
 import pathlib
 
 import numpy as np
 
-from ichjax.data.label_tables import SUBTYPES, ranges
+from ichjax.data.label_tables import SUBTYPES, format_ranges
 from ichjax.errors import InputError
 from ichjax.scan.volume import Volume
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
-    """One subject as the tables and file names have it.
+    """One subject, from the tables and file names.
 
     Attributes:
       number: the subject's number in the data set.
-      scan_path: its scan, a file, or in the jpeg release its folder.
-      mask_path: its mask; None where there is no file. In the jpeg release the folder that holds its masks.
-      age_years: None where it is not known; can be a fraction.
+      scan_path: the scan file; in the jpeg release the subject's folder.
+      mask_path: the mask file; in the jpeg release the folder with its masks. None if there is none.
+      age_years: can be a fraction; None if unknown.
       sex: 'M', 'F' or None.
-      slice_labels: bool [N, 5], sub-types (SUBTYPES) by SliceNumber; N = 0 where the slice table has no rows.
+      slice_labels: bool [N, 5], sub-types (SUBTYPES) by SliceNumber - 1; N = 0 without rows in the slice table.
       slice_fracture: bool [N].
-      fracture: whether the subject table (or, without it, a slice) says there is a skull fracture; None: unknown.
-      name: what its files are called; by default its number with three digits.
+      fracture: whether the subject table (or, without it, any slice) records a skull fracture; None: unknown.
+      name: the name of its files; by default its number with three digits.
       layout: 'nifti', 'jpeg' or 'own': how its files are read.
-      hemorrhage: whether its mask has any, where no label could say so; None where the labels decide.
+      hemorrhage: whether its mask has any, if there are no labels; None if the labels decide.
     """
 
     number: int
@@ -40,25 +40,24 @@ class Subject:
     layout: str = "nifti"
     hemorrhage: bool | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.name:
             object.__setattr__(self, "name", f"{self.number:03d}")
 
     @property
     def subtypes(self) -> tuple[str, ...]:
         """The sub-types on any slice, in the order of SUBTYPES."""
-        present = self.slice_labels.any(axis=0)
-        return tuple(name for name, on in zip(SUBTYPES, present, strict=True) if on)
+        return tuple(name for k, name in enumerate(SUBTYPES) if self.slice_labels[:, k].any())
 
     @property
     def labelled_hemorrhage(self) -> bool:
-        """Whether any slice has a sub-type, or, where none is labelled, whether the mask holds anything."""
+        """Whether any slice has a sub-type, or, without labels, whether the mask has any hemorrhage."""
         return bool(self.slice_labels.any()) if self.hemorrhage is None else self.hemorrhage
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set on disk: its folder, its subjects by number, and what was odd, one sentence each."""
+    """A data set on disk: its folder, its subjects sorted by number, and notes on irregularities, one sentence each."""
 
     root: pathlib.Path
     subjects: tuple[Subject, ...]
@@ -70,12 +69,12 @@ class Scan:
     """One subject's voxels.
 
     Attributes:
-      subject: whose scan it is.
+      subject: the subject.
       volume: the HU, [D, H, W].
-      mask: uint8 [D, H, W] of 0 and 1, where the hemorrhage is.
+      mask: uint8 [D, H, W] of 0 and 1, the hemorrhage.
       slice_labels: bool [D, 5], sub-types in the order of the volume's slices.
-      notes: what was odd, one sentence each.
-      labels: uint8 [D, H, W], the mask file's own labels where it has more than one beside 0, else None.
+      notes: irregularities, one sentence each.
+      labels: uint8 [D, H, W], the labels of a multi-label mask file; None for a binary one.
     """
 
     subject: Subject
@@ -86,10 +85,9 @@ class Scan:
     labels: np.ndarray | None = None
 
 
-def with_disagreements(scan: Scan) -> Scan:
-    """The scan, with a note where mask and labels disagree (slices that the table does not reach count as without a
-    sub-type)."""
-    masked, labelled = scan.mask.any(axis=(1, 2)), scan.slice_labels.any(axis=1)
+def add_disagreement_note(scan: Scan) -> Scan:
+    """Adds a note to the scan if mask and slice labels disagree; slices without a row count as without a sub-type."""
+    masked, labelled = np.any(scan.mask, axis=(1, 2)), np.any(scan.slice_labels, axis=1)
     unlabelled, unmasked = int((masked & ~labelled).sum()), int((labelled & ~masked).sum())
     if not unlabelled and not unmasked:
         return scan
@@ -100,53 +98,53 @@ def with_disagreements(scan: Scan) -> Scan:
     return dataclasses.replace(scan, notes=(*scan.notes, note))
 
 
-def file_order(volume: Volume) -> np.ndarray:
-    """int [D], the SliceNumber of each slice: 1 is index 0 of the file's slice axis, which may run to the feet."""
+def slice_numbers(volume: Volume) -> np.ndarray:
+    """int [D], the SliceNumber of each slice: 1 is index 0 of the file's slice axis, head to feet or feet to head."""
     numbers = np.arange(1, len(volume.hu) + 1)
-    to_head = volume.file_orientation[volume.file_orientation[:, 0] == 2, 1]  # 2: along the body
-    return numbers[::-1] if to_head[0] < 0 else numbers
+    direction = volume.file_orientation[volume.file_orientation[:, 0] == 2, 1]  # axis 2 of RAS+: feet to head
+    return numbers[::-1] if direction[0] < 0 else numbers
 
 
-def labels_on_slices(subject: Subject, slice_numbers: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Puts a subject's labels on the slices of its scan.
+def align_slice_labels(subject: Subject, numbers: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Assigns a subject's slice labels to the slices of its scan.
 
     Args:
-      slice_numbers: int [D], the SliceNumber of each slice of the volume, without repetition.
+      numbers: int [D], the SliceNumber of each slice of the volume, without repetition.
 
     Returns:
-      (sub-types bool [D, 5]; a note where not every row has its slice and every slice its row).
+      (sub-types bool [D, 5]; a note unless rows and slices correspond one to one).
     """
-    rows, slices = len(subject.slice_labels), len(slice_numbers)
-    told = slice_numbers <= rows
+    rows, slices = len(subject.slice_labels), len(numbers)
+    has_row = numbers <= rows
     labels = np.zeros((slices, len(SUBTYPES)), bool)
-    labels[told] = subject.slice_labels[slice_numbers[told] - 1]
-    unused = np.setdiff1d(np.arange(1, rows + 1), slice_numbers)
-    odd = []
+    labels[has_row] = subject.slice_labels[numbers[has_row] - 1]
+    unused = np.setdiff1d(np.arange(1, rows + 1), numbers)
+    problems = []
     if len(unused):
         lost = int(subject.slice_labels[unused - 1].any(axis=1).sum())
-        odd.append(f"the rows without a slice are left out, {lost} with a sub-type")
-    if not told.all():
-        odd.append(f"slices {ranges(slice_numbers[~told].tolist())} have no row and get no sub-type")
-    head = f"subject {subject.number}: the slice table has {rows} rows, the scan {slices} slices"
-    return labels, [f"{head}; {' and '.join(odd)}"] if odd else []
+        problems.append(f"the rows without a slice are ignored, {lost} with a sub-type")
+    if not has_row.all():
+        problems.append(f"slices {format_ranges(numbers[~has_row].tolist())} have no row and get no sub-type")
+    counts = f"subject {subject.number}: the slice table has {rows} rows, the scan {slices} slices"
+    return labels, [f"{counts}; {' and '.join(problems)}"] if problems else []
 
 
-def empty_mask_note(subject: Subject, where: str) -> str:
-    """Says that a missing mask is taken as empty; InputError unless the labels say there is no hemorrhage."""
+def missing_mask_note(subject: Subject, where: str) -> str:
+    """A note that a missing mask is assumed to be empty; InputError unless the labels rule out a hemorrhage."""
     missing = f"subject {subject.number}: no mask in {where}"
     if not len(subject.slice_labels):
         raise InputError(f"{missing} and no row in the slice table; expected a mask, or labels without hemorrhage")
     if subject.labelled_hemorrhage:
         raise InputError(f"{missing}, but its labels say {', '.join(subject.subtypes)}; expected a mask")
-    return f"{missing}; its labels say no hemorrhage, so the mask is taken as empty"
+    return f"{missing}; its labels say no hemorrhage, so an empty mask is assumed"
 
 
-def file_name(path: pathlib.Path, subject: Subject) -> str:
-    """A file's name for messages, relative to the data set: what lies above it may identify somebody."""
+def name_in_messages(path: pathlib.Path, subject: Subject) -> str:
+    """A file's name in its folder, and its subject, for messages: the folders above may identify a patient."""
     return f"{path.parent.name}/{path.name} (subject {subject.number})"
 
 
-def entries(folder: pathlib.Path) -> str:
-    """What lies in a folder, for a message: the first eight names; '' where it is empty."""
+def list_entries(folder: pathlib.Path) -> str:
+    """The first eight names in a folder, for messages; '' if it is empty."""
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -1,4 +1,4 @@
-"""DICOM files one by one: which CT slices a file holds, their tags, and their pixels in HU."""
+"""Read the header of a DICOM file: the CT slices (frames) that it holds and their tags, without patient data."""
 
 import contextlib
 import dataclasses
@@ -9,12 +9,14 @@ import secrets
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pydicom
 from pydicom.filereader import read_file_meta_info, read_partial
 from pydicom.multival import MultiValue
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
@@ -24,15 +26,15 @@ from pydicom.uid import (
 
 from ichjax.errors import InputError
 
-_ONE_AT_A_TIME = threading.RLock()
-_NOWHERE = logging.NullHandler()
+_QUIET_LOCK = threading.RLock()
+_NULL_HANDLER = logging.NullHandler()
 CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 PIXEL_DATA = 0x7FE00010
-LARGEST_FRAME_COUNT = 16384
-LARGEST_FILE = 2**31  # bytes
-NEAR_AXIAL = np.cos(np.radians(45))  # of the slice normal to the body axis; gantries tilt by up to 30 degrees
-# Where an enhanced (multi-frame) file keeps a frame's values; in a classic one they lie in the file itself.
-GROUP_OF = {
+MAX_FRAMES = 16384
+MAX_FILE_BYTES = 2**31
+MIN_AXIAL_COSINE = np.cos(np.radians(45))  # between slice normal and body axis; gantries tilt by up to 30 degrees
+# The functional group of each tag in an enhanced (multi-frame) file; classic files have the tags at the top level.
+FUNCTIONAL_GROUPS = {
     "ImagePositionPatient": "PlanePositionSequence",
     "ImageOrientationPatient": "PlaneOrientationSequence",
     "PixelSpacing": "PixelMeasuresSequence",
@@ -43,9 +45,9 @@ GROUP_OF = {
     "WindowWidth": "FrameVOILUTSequence",
     "ConvolutionKernel": "CTReconstructionSequence",
 }
-# All that is kept of a header: nothing that names a patient.
+# All that is kept of a header: nothing that identifies a patient.
 TAGS = [
-    *GROUP_OF,
+    *FUNCTIONAL_GROUPS,
     "SOPClassUID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
@@ -55,14 +57,14 @@ TAGS = [
     "NumberOfFrames",
     "Rows",
     "Columns",
-    "PixelRepresentation",  # by which pydicom knows the sign of padding values
+    "PixelRepresentation",  # from which pydicom derives the sign of padding values
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
     "PerFrameFunctionalGroupsSequence",
     "SharedFunctionalGroupsSequence",
 ]
-# What tells patients apart: hashed at once, with a salt that ends with the process.
-PATIENT = ["PatientID", "PatientName", "PatientBirthDate"]
+# Distinguish patients: hashed immediately, with a salt that is lost when the process ends.
+PATIENT_TAGS = ["PatientID", "PatientName", "PatientBirthDate"]
 _SALT = secrets.token_bytes(16)
 _MALFORMED = object()
 
@@ -72,148 +74,153 @@ class Frame:
     """One slice.
 
     Attributes:
-      path, index: which frame (from 0) of which file.
-      patient: the same for slices of one patient; '' where the header names none. It says nothing of the patient.
-      has_pixels: whether the file holds any.
+      path: the file.
+      index: the frame in the file, from 0.
+      patient: equal for slices of the same patient; '' if the header names none. It does not identify the patient.
+      has_pixels: whether the file has pixel data.
     """
 
     path: pathlib.Path
     index: int
     patient: str
     has_pixels: bool
-    _header: dict[str, object] = dataclasses.field(repr=False)  # of the file
+    _header: dict[str, Any] = dataclasses.field(repr=False)  # of the file
 
-    def get(self, keyword: str) -> object:
-        """A value of this frame, from where its kind of file keeps it; None where there is none.
+    def get(self, keyword: str) -> Any:
+        """The value of a tag for this frame, in a classic or an enhanced file; None if it is missing.
 
         Raises:
-          InputError: it is no value of its kind.
+          InputError: the value is malformed.
         """
         try:
-            with quiet():  # pydicom parses a value when it is first looked at
+            with quiet():  # pydicom parses a value on first access
                 return self._find(keyword)
-        except Exception as error:  # ValueError, OverflowError and more, by the kind of value
-            raise InputError(f"{self.path.name}: {keyword} is malformed; expected a value of its kind") from error
+        except Exception as error:  # ValueError, OverflowError and more, depending on the value
+            raise InputError(f"{self.path.name}: {keyword} is malformed; expected a valid value") from error
 
-    def _find(self, keyword: str) -> object:
-        if keyword in GROUP_OF:
-            for place, sequence in (
-                (self.index, self._of_file("PerFrameFunctionalGroupsSequence") or []),
-                (0, self._of_file("SharedFunctionalGroupsSequence") or []),
+    def _find(self, keyword: str) -> Any:
+        if keyword in FUNCTIONAL_GROUPS:
+            for index, sequence in (
+                (self.index, self._top_level("PerFrameFunctionalGroupsSequence") or []),
+                (0, self._top_level("SharedFunctionalGroupsSequence") or []),
             ):
-                groups = sequence[place].get(GROUP_OF[keyword]) if place < len(sequence) else None
+                groups = sequence[index].get(FUNCTIONAL_GROUPS[keyword]) if index < len(sequence) else None
                 if groups and groups[0].get(keyword) is not None:
                     return groups[0].get(keyword)
-        return self._of_file(keyword)
+        return self._top_level(keyword)
 
-    def _of_file(self, keyword: str) -> object:
+    def _top_level(self, keyword: str) -> Any:
         if (value := self._header.get(keyword)) is _MALFORMED:
             raise ValueError(keyword)
         return value
 
     def numbers(self, keyword: str, count: int) -> np.ndarray:
-        """float64 [count]; InputError where the tag is missing or malformed."""
+        """float64 [count]; InputError if the tag is missing or malformed."""
         value = self.get(keyword)
         try:
-            found = np.atleast_1d(np.array([] if value is None or value == "" else value, dtype=np.float64))
+            numbers = np.atleast_1d(np.array([] if value is None or value == "" else value, dtype=np.float64))
         except (ValueError, TypeError, OverflowError) as error:
             raise InputError(f"{self.path.name}: {keyword} is malformed; expected {count} numbers") from error
-        if not len(found):
+        if not len(numbers):
             raise InputError(f"{self.path.name}: lacks {keyword}; expected it in every image of a CT series")
-        if len(found) != count or not np.isfinite(found).all():
-            raise InputError(f"{self.path.name}: {keyword} is {found.tolist()}; expected {count} finite numbers")
-        return found
+        if len(numbers) != count or not np.isfinite(numbers).all():
+            raise InputError(f"{self.path.name}: {keyword} is {numbers.tolist()}; expected {count} finite numbers")
+        return numbers
 
     def uid(self, keyword: str) -> str:
-        """A UID; '' where it is missing or malformed."""
+        """A UID; '' if it is missing or malformed."""
         try:
-            found = self.get(keyword)
+            value = self.get(keyword)
         except InputError:
             return ""
-        return str(found) if isinstance(found, str) else ""
+        return value if isinstance(value, str) else ""
 
     def orientation(self) -> np.ndarray:
-        """float64 [2, 3], unit directions (LPS) of growing column and row index."""
+        """float64 [2, 3], unit vectors (LPS) of increasing column and row index."""
         axes = self.numbers("ImageOrientationPatient", 6).reshape(2, 3)
         lengths = np.linalg.norm(axes, axis=1)
         if np.abs(lengths - 1).max() > 0.01 or abs(axes[0] @ axes[1]) > 0.01:
-            raise InputError(f"{self.path.name}: ImageOrientationPatient {axes.ravel().tolist()} is no pair of axes")
+            raise InputError(
+                f"{self.path.name}: ImageOrientationPatient is {axes.ravel().tolist()}; expected two unit vectors at "
+                "right angles"
+            )
         return axes / lengths[:, None]
 
     def is_axial(self) -> bool | None:
-        """Whether it is a near-axial slice and no localizer; None where the orientation cannot be read."""
+        """Whether the slice is near-axial and not a localizer; None if the orientation cannot be read."""
         for tag in ("ImageType", "FrameType"):
-            with contextlib.suppress(InputError):  # where it is malformed the orientation alone decides
+            with contextlib.suppress(InputError):  # if it is malformed, only the orientation decides
                 if "LOCALIZER" in np.ravel(self.get(tag) or ""):
                     return False
         try:
-            return bool(abs(np.cross(*self.orientation())[2]) > NEAR_AXIAL)
+            return bool(abs(np.cross(*self.orientation())[2]) > MIN_AXIAL_COSINE)
         except InputError:
             return None
 
 
 def _check_size(path: pathlib.Path) -> None:
-    """Raises InputError for a file that is too large to be looked at, or that would unpack to any size."""
-    if path.stat().st_size > LARGEST_FILE:
-        raise InputError(
-            f"{path.name}: has {path.stat().st_size} bytes; expected a DICOM file of at most {LARGEST_FILE}"
-        )
+    """Raises InputError for a file that is too large to read, or deflated, so that it could expand to any size."""
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise InputError(f"{path.name}: has {size} bytes; expected a DICOM file of at most {MAX_FILE_BYTES}")
     with quiet():
         try:
             syntax = read_file_meta_info(path).get("TransferSyntaxUID")
-        except Exception:  # without a preamble, or damaged, which is told when it is read
+        except Exception:  # without a preamble, or damaged, which is reported when the file is read
             return
     if syntax == DeflatedExplicitVRLittleEndian:
-        raise InputError(f"{path.name}: is stored deflated as a whole; expected it unpacked (dcmconv +te, or gdcmconv)")
+        raise InputError(
+            f"{path.name}: is compressed as a whole (deflated); expected it uncompressed (dcmconv +te, or gdcmconv)"
+        )
 
 
-def frames_of(path: pathlib.Path) -> tuple[list[Frame], str]:
-    """The near-axial CT slices that a file holds, and why it was left out ('' if it was not).
+def read_frames(path: pathlib.Path) -> tuple[list[Frame], str]:
+    """The near-axial CT slices of a file, and the reason why it is skipped ('' if it is not).
 
-    A slice whose orientation cannot be read is kept, to be told of when its series is read: left out, it would
-    leave a hole there.
+    A slice whose orientation cannot be read is kept, to be reported when its series is read: skipping it would leave a
+    gap in the series.
 
     Raises:
-      InputError: the file is DICOM by its first bytes or its name, but damaged.
+      InputError: the file is DICOM by its first bytes or its extension, but damaged.
     """
     damaged = InputError(f"{path.name}: is damaged or truncated; expected a readable DICOM file")
     with path.open("rb") as file:
         part10 = file.read(132)[128:] == b"DICM"
     if part10:
         _check_size(path)
+    is_dicom = part10 or path.suffix.lower() == ".dcm"
     try:
         with quiet():
             header, sop_class, has_pixels = _read_header(path, force=not part10)
             count = int(header.get("NumberOfFrames") or 1)
-    except Exception as error:  # pydicom raises many kinds on damaged files, and more on what is no DICOM
-        header, sop_class, cause = None, None, error
-    else:
-        cause = None
-    if sop_class is None:
-        if part10 or path.suffix.lower() == ".dcm":
-            raise damaged from cause
+    except Exception as error:  # pydicom raises many types on damaged files, and more on other files
+        if is_dicom:
+            raise damaged from error
+        return [], "not DICOM"
+    if sop_class is None and not is_dicom:
         return [], "not DICOM"
     if not isinstance(sop_class, str):
         raise damaged
     if sop_class not in CT_CLASSES:
         if any(known.startswith(sop_class) for known in CT_CLASSES):
-            raise damaged  # it ends within its class
+            raise damaged  # truncated within its SOP class
         return [], "not CT images"
-    if (not has_pixels and "Rows" not in header) or not 1 <= count <= LARGEST_FRAME_COUNT:
-        raise damaged  # it ends within its header: a slice of who knows which series
+    if (not has_pixels and "Rows" not in header) or not 1 <= count <= MAX_FRAMES:
+        raise damaged  # truncated within its header: a slice of an unknown series
     with quiet():
-        patient, plain = _patient(header), _plain(header)
-    frames = [Frame(path, index, patient, has_pixels, plain) for index in range(count)]
+        patient, tags = _patient(header), _compact_tags(header)
+    frames = [Frame(path, index, patient, has_pixels, tags) for index in range(count)]
     frames = [frame for frame in frames if frame.is_axial() is not False]
     return frames, "" if frames else "localizers or not axial"
 
 
-def _read_header(path: pathlib.Path, *, force: bool) -> tuple[pydicom.Dataset, str | None, bool]:
-    """The tags in TAGS, the SOP class, and whether there is pixel data (not read).
+def _read_header(path: pathlib.Path, *, force: bool) -> tuple[pydicom.Dataset, Any, bool]:
+    """(the tags in TAGS and PATIENT_TAGS, the SOP class or None, whether there is pixel data, which is not read).
 
-    Files without a preamble, older than the rule, are read with `force`, if they turn out to have a SOP class.
+    Files without a preamble, which predate part 10 of the standard, need `force`; they may turn out to have no SOP
+    class.
     """
-    reached = []
+    reached: list[int] = []  # tags from PIXEL_DATA on; the first one ends the header
 
     def at_pixels(tag: int, vr: str | None, length: int) -> bool:
         if tag >= PIXEL_DATA:
@@ -221,18 +228,19 @@ def _read_header(path: pathlib.Path, *, force: bool) -> tuple[pydicom.Dataset, s
         return bool(reached)
 
     with path.open("rb") as file:
-        header = read_partial(file, at_pixels, force=force, specific_tags=[Tag(name) for name in TAGS + PATIENT])
+        tags: list[BaseTag | int] = [Tag(name) for name in TAGS + PATIENT_TAGS]
+        header = read_partial(file, at_pixels, force=force, specific_tags=tags)
         sop_class = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
     return header, sop_class or None, PIXEL_DATA in reached
 
 
-def _plain(header: pydicom.Dataset) -> dict[str, object]:
-    """The values of the tags in TAGS, as small as can be: there may be a million slices below a folder."""
-    found = {}
+def _compact_tags(header: pydicom.Dataset) -> dict[str, Any]:
+    """The values of TAGS, in little memory: a folder may hold a million slices."""
+    tags = {}
     for keyword in TAGS:
         try:
             value = header.get(keyword)
-        except Exception:  # told when it is asked for
+        except Exception:  # reported when the value is used
             value = _MALFORMED
         if isinstance(value, str):
             value = sys.intern(str(value))
@@ -241,13 +249,13 @@ def _plain(header: pydicom.Dataset) -> dict[str, object]:
         elif isinstance(value, (int, float)):
             value = float(value)
         if value is not None:
-            found[keyword] = value
-    return found
+            tags[keyword] = value
+    return tags
 
 
 def _patient(header: pydicom.Dataset) -> str:
-    """As `Frame.patient`: of the values as they are stored."""
-    values = [getattr(header.get_item(keyword), "value", None) or b"" for keyword in PATIENT]
+    """A salted hash of the stored values of PATIENT_TAGS; '' if all are missing or empty."""
+    values = [getattr(header.get_item(keyword), "value", None) or b"" for keyword in PATIENT_TAGS]
     stored = [value.strip(b" \0") if isinstance(value, bytes) else str(value).encode() for value in values]
     if not any(stored):
         return ""
@@ -255,19 +263,19 @@ def _patient(header: pydicom.Dataset) -> str:
 
 
 @contextlib.contextmanager
-def quiet():
-    """Silences what pydicom and highdicom say of values that bend the standard: it quotes them, and they may identify.
+def quiet() -> Iterator[None]:
+    """Suppresses warnings and log messages of pydicom and highdicom: they quote values, which may identify a patient.
 
-    One thread at a time, since Python keeps one list of what is silenced for all.
+    A lock admits one thread at a time, since Python's warning filters are global.
     """
     loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
-    with _ONE_AT_A_TIME, warnings.catch_warnings(action="ignore"):
-        passed_on = [logger.propagate for logger in loggers]
+    with _QUIET_LOCK, warnings.catch_warnings(action="ignore"):
+        propagate = [logger.propagate for logger in loggers]
         try:
             for logger in loggers:
-                logger.addHandler(_NOWHERE)
+                logger.addHandler(_NULL_HANDLER)
                 logger.propagate = False
             yield
         finally:
-            for logger, before in zip(loggers, passed_on, strict=True):
+            for logger, before in zip(loggers, propagate, strict=True):
                 logger.propagate = before

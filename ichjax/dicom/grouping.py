@@ -1,18 +1,18 @@
-"""Which of many DICOM files belong together: by patient, study and series."""
+"""Group DICOM files by patient, study and series."""
 
 import collections
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from ichjax.dicom.frame import Frame, frames_of
+from ichjax.dicom.frame import Frame, read_frames
 from ichjax.errors import InputError, only_input_errors
 
 
-class Series(NamedTuple):
-    """The slices of a series, and what tells its study from others."""
+class SeriesFrames(NamedTuple):
+    """The slices of a series, and the key of its study."""
 
     study: tuple[str, ...]
     frames: list[Frame]
@@ -20,89 +20,87 @@ class Series(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Groups:
-    """What files hold.
+    """The content of a set of files.
 
     Attributes:
-      series: of axial CT slices.
-      left_out: {why: the number of files}.
-      damaged: {folder: the first sentence about a file in it that cannot be read, or not be told where it belongs}.
+      series: the axial CT series.
+      skipped: {reason: number of files}.
+      damaged: {folder: the error of the first file in it that cannot be read or assigned to a series}.
     """
 
-    series: list[Series]
-    left_out: dict[str, int]
+    series: list[SeriesFrames]
+    skipped: dict[str, int]
     damaged: dict[pathlib.Path, str]
 
 
-def group(paths: Iterable[pathlib.Path]) -> Groups:
-    """Looks into files of any kind and sorts their slices by patient, study and series.
+def group_files(paths: Iterable[pathlib.Path]) -> Groups:
+    """Reads files of any kind and groups their slices by patient, study and series.
 
-    UIDs tell these apart, and since some programs give all patients the same ones, so do the patient's tags
-    (`Frame.patient`), and where numbers of images (InstanceNumber) come twice under a UID, folders. Where no file of a
-    folder has a SeriesInstanceUID they are one series; where some have, those without are damaged: taken for a series
-    of their own they would leave a hole in another.
+    The key is the UIDs, and, since some software writes the same UIDs for all patients, also the patient tags
+    (`Frame.patient`), and the folder if an InstanceNumber occurs twice under a UID. If no file of a folder has a
+    SeriesInstanceUID, the folder is one series; if only some lack it, those are damaged: treated as a series of their
+    own they would leave a gap in another one.
     """
-    frames, left_out, damaged = [], collections.Counter(), {}
+    frames: list[Frame] = []
+    skipped: collections.Counter[str] = collections.Counter()
+    damaged: dict[pathlib.Path, str] = {}
     for path in paths:
         try:
             with only_input_errors(path.name):
-                found, why = frames_of(path)
+                frames_of_file, reason = read_frames(path)
         except InputError as error:
             damaged.setdefault(path.parent, str(error))
             continue
-        frames += found
-        if why:
-            left_out[why] += 1
+        frames += frames_of_file
+        if reason:
+            skipped[reason] += 1
     usable = []
-    for series in _by_series(frames):
+    for series in _group_by_series(frames):
         if any(frame.has_pixels and frame.is_axial() for frame in series.frames):
             usable.append(series)
         else:
-            left_out["without pixel data or orientation"] += len({frame.path for frame in series.frames})
-    for frame in _astray(usable):
-        text = (
-            f"{frame.path.name}: lacks a SeriesInstanceUID, which files beside it have; expected it in all or in none"
-        )
-        damaged.setdefault(frame.path.parent, text)
-    return Groups(usable, dict(left_out), damaged)
+            skipped["without pixel data or orientation"] += len({frame.path for frame in series.frames})
+    for frame in _frames_without_uid(usable):
+        error_text = f"{frame.path.name}: lacks a SeriesInstanceUID, unlike other files of its folder; expected one"
+        damaged.setdefault(frame.path.parent, error_text)
+    return Groups(usable, dict(skipped), damaged)
 
 
-def _by_series(frames: Sequence[Frame]) -> Iterator[Series]:
-    for series in _sorted_by(frames, lambda frame: (frame.patient, frame.uid("SeriesInstanceUID") or _folder(frame))):
-        studies = {frame.uid("StudyInstanceUID") for frame in series} - {""}
-        if len(studies) > 1:
-            parts = _sorted_by(series, lambda frame: frame.uid("StudyInstanceUID") or _folder(frame))
-        else:
-            parts = [series]
+def _group_by_series(frames: Sequence[Frame]) -> Iterator[SeriesFrames]:
+    for series in _group_by(frames, lambda frame: (frame.patient, frame.uid("SeriesInstanceUID") or _folder(frame))):
+        parts = [series]
+        if len({frame.uid("StudyInstanceUID") for frame in series} - {""}) > 1:
+            parts = _group_by(series, lambda frame: frame.uid("StudyInstanceUID") or _folder(frame))
         for part in parts:
             study = (part[0].patient, next((uid for f in part if (uid := f.uid("StudyInstanceUID"))), _folder(part[0])))
-            if _numbers_come_twice(part):
-                yield from (Series((*study, _folder(one[0])), one) for one in _sorted_by(part, _folder))
+            if _has_repeated_numbers(part):
+                yield from (SeriesFrames((*study, _folder(one[0])), one) for one in _group_by(part, _folder))
             else:
-                yield Series(study, part)
+                yield SeriesFrames(study, part)
 
 
-def _numbers_come_twice(frames: Sequence[Frame]) -> bool:
-    """Whether two folders have images of one number: then they hold two series, or one twice."""
-    folders: dict[object, set] = {}
+def _has_repeated_numbers(frames: Sequence[Frame]) -> bool:
+    """Whether an InstanceNumber occurs in several folders, which then hold two series, or the same one twice."""
+    folders: dict[Hashable, set[pathlib.Path]] = {}
     for frame in frames:
         with contextlib.suppress(InputError):
             if (number := frame.get("InstanceNumber")) is not None:
                 folders.setdefault(number, set()).add(frame.path.parent)
-    return any(len(found) > 1 for found in folders.values())
+    return any(len(paths) > 1 for paths in folders.values())
 
 
-def _astray(usable: Sequence[Series]) -> Iterator[Frame]:
-    """Of every folder that holds series with a UID, the slices without one."""
+def _frames_without_uid(usable: Sequence[SeriesFrames]) -> Iterator[Frame]:
+    """The slices without a SeriesInstanceUID in folders that also hold series with one."""
     frames = [(frame, bool(frame.uid("SeriesInstanceUID"))) for series in usable for frame in series.frames]
-    known = {frame.path.parent for frame, has_uid in frames if has_uid}
-    yield from (frame for frame, has_uid in frames if not has_uid and frame.path.parent in known)
+    folders_with_uid = {frame.path.parent for frame, has_uid in frames if has_uid}
+    yield from (frame for frame, has_uid in frames if not has_uid and frame.path.parent in folders_with_uid)
 
 
-def _sorted_by(frames: Sequence[Frame], key: Callable[[Frame], object]) -> Iterator[list[Frame]]:
-    groups: dict[object, list[Frame]] = {}
+def _group_by(frames: Sequence[Frame], key: Callable[[Frame], Hashable]) -> list[list[Frame]]:
+    groups: dict[Hashable, list[Frame]] = {}
     for frame in frames:
         groups.setdefault(key(frame), []).append(frame)
-    yield from groups.values()
+    return list(groups.values())
 
 
 def _folder(frame: Frame) -> str:

@@ -1,7 +1,7 @@
-"""Which of a folder's CT series one reads for a bleed: no contrast, a soft kernel, slices of about 5 mm.
+"""Rank the CT series of a study for hemorrhage detection: no contrast, a soft kernel, slices of about 5 mm.
 
-Scanners reconstruct one scan several times (thin, thick, for the bones) and repeat it with contrast. Nothing that
-identifies a patient is looked at: free text such as SeriesDescription is not read.
+Scanners reconstruct one acquisition several times (thin, thick, with a bone kernel) and repeat it with contrast. Only
+tags that do not identify a patient are used: free text such as SeriesDescription is not read.
 """
 
 import dataclasses
@@ -13,25 +13,25 @@ import numpy as np
 from ichjax.dicom.frame import Frame
 from ichjax.errors import InputError
 
-GAP_MM = (2.5, 6.0)  # between slices of a head CT that is read for a bleed
-WHOLE_SHARE = 0.5  # of the longest series' extent: a shorter one shows a part of the head
+SLICE_SPACING_RANGE_MM = (2.5, 6.0)  # of series that are read for hemorrhage
+MIN_COVERAGE = 0.5  # of the longest series' extent: a shorter one shows only part of the head
 SHARP_NAMES = {"BONE", "BONEPLUS", "EDGE", "LUNG", "ULTRA"}  # GE
 SHARP_LETTERS = {"D", "E", "F", "L", "YA", "YB", "YC", "YD"}  # Philips
-SHARP_FROM = 50  # Siemens, whose names hold a sharpness: H31s, Hr59, J30s, Br64
+MIN_SHARPNESS = 50  # Siemens, whose kernel names contain a sharpness: H31s, Hr59, J30s, Br64
 SHARP_FC = ((30, 39), (50, 59), (80, 89))  # Canon and Toshiba, FC30 and so on
 
 
 @dataclasses.dataclass(frozen=True)
 class Traits:
-    """What decides about a series.
+    """Properties of a series that decide its rank.
 
     Attributes:
       contrast: whether its header names a contrast agent.
-      sharp: whether it was reconstructed with a kernel for bones or lungs, by the kernel's name.
-      kernel: that name; '' where there is none.
-      gap_mm: median distance of neighbouring slices along their normal; nan where positions cannot be read.
+      sharp: whether its kernel is a bone or lung kernel.
+      kernel: the kernel's name; '' if there is none.
+      slice_spacing_mm: median distance between neighboring slices along their normal; nan if positions are unreadable.
       extent_mm: from the first to the last slice.
-      window: its WindowWidth, which is narrow for soft tissue; inf where there is none.
+      window_width: narrow for soft tissue; inf if there is none.
     """
 
     contrast: bool
@@ -39,70 +39,66 @@ class Traits:
     kernel: str
     slice_spacing_mm: float
     extent_mm: float
-    window: float
+    window_width: float
 
-    def remarks(self) -> list[str]:
-        """What speaks against it, in words."""
-        found = ["contrast"] if self.contrast else []
-        found += [f"sharp kernel {self.kernel}"] if self.sharp else []
-        low, high = GAP_MM
-        if not low <= self.slice_spacing_mm <= high:
-            gap = "of unknown distance" if np.isnan(self.slice_spacing_mm) else f"every {self.slice_spacing_mm:.1f} mm"
-            found.append(f"slices {gap}")
-        return found
+    @property
+    def has_usual_spacing(self) -> bool:
+        """Whether the slice spacing is in `SLICE_SPACING_RANGE_MM`."""
+        return SLICE_SPACING_RANGE_MM[0] <= self.slice_spacing_mm <= SLICE_SPACING_RANGE_MM[1]
+
+    def drawbacks(self) -> list[str]:
+        """Reasons not to prefer the series, for messages."""
+        reasons = ["contrast"] if self.contrast else []
+        reasons += [f"sharp kernel {self.kernel}"] if self.sharp else []
+        if np.isnan(self.slice_spacing_mm):
+            reasons.append("slices of unknown distance")
+        elif not self.has_usual_spacing:
+            reasons.append(f"slices every {self.slice_spacing_mm:.1f} mm")
+        return reasons
+
+    def sort_key(self, slices: int, longest_mm: float) -> tuple[bool | float, ...]:
+        """Sorts the preferred series first: complete, no contrast, soft kernel, usual slice spacing; then the most
+        slices, then the narrowest window.
+
+        Args:
+          slices: the number of slices of the series.
+          longest_mm: the largest extent among the series of the study.
+        """
+        incomplete = self.extent_mm < MIN_COVERAGE * longest_mm
+        return incomplete, self.contrast, self.sharp, not self.has_usual_spacing, -slices, self.window_width
 
 
-def traits(frames: Sequence[Frame]) -> Traits:
-    """Reads what decides about a series from its headers; what is missing speaks neither for nor against it."""
+def read_traits(frames: Sequence[Frame]) -> Traits:
+    """Reads the traits of a series from its headers; a missing tag counts neither for nor against it."""
     positions = np.sort(_positions(frames))
-    gaps = np.diff(positions)
-    gaps = gaps[gaps > 0.01]  # a slice that is there twice is told when the series is read
-    kernel = _text(frames[0], "ConvolutionKernel", malformed="")
-    agents = {_text(frame, "ContrastBolusAgent", malformed="malformed").upper() for frame in frames}
+    spacings = np.diff(positions)
+    spacings = spacings[spacings > 0.01]  # duplicate slices are reported when the series is read
+    kernel = _first_text(frames[0], "ConvolutionKernel", malformed="")
+    agents = {_first_text(frame, "ContrastBolusAgent", malformed="malformed").upper() for frame in frames}
     return Traits(
         contrast=bool(agents - {"", "NONE", "NO"}),
         sharp=is_sharp(kernel),
         kernel=kernel,
-        slice_spacing_mm=float(np.median(gaps)) if len(gaps) else np.nan,
+        slice_spacing_mm=float(np.median(spacings)) if len(spacings) else np.nan,
         extent_mm=float(np.ptp(positions)) if len(positions) else 0.0,
-        window=_window(frames[0]),
-    )
-
-
-def preference(series: Traits, slices: int, longest_mm: float) -> tuple:
-    """Sorts series, the one to take first: whole, no contrast, soft, slices in `GAP_MM`; then the most slices, then
-    the narrowest window.
-
-    Args:
-      series: of one series.
-      slices: its number of slices.
-      longest_mm: the largest extent among those to choose from.
-    """
-    low, high = GAP_MM
-    return (
-        series.extent_mm < WHOLE_SHARE * longest_mm,
-        series.contrast,
-        series.sharp,
-        not low <= series.slice_spacing_mm <= high,
-        -slices,
-        series.window,
+        window_width=_window_width(frames[0]),
     )
 
 
 def is_sharp(kernel: str) -> bool:
-    """Whether a ConvolutionKernel is one for bones or lungs, by the naming of GE, Siemens, Philips and Canon; False
-    where the name is not known."""
+    """Whether a ConvolutionKernel is a bone or lung kernel, by the names of GE, Siemens, Philips and Canon; False for
+    unknown names."""
     name = kernel.strip().upper()
     if name in SHARP_NAMES or name in SHARP_LETTERS:
         return True
     if canon := re.fullmatch(r"FC(\d{2})\w*", name):
         return any(low <= int(canon[1]) <= high for low, high in SHARP_FC)
     siemens = re.match(r"[A-Z]{1,2}(\d{2})", name)
-    return bool(siemens) and int(siemens[1]) >= SHARP_FROM
+    return siemens is not None and int(siemens[1]) >= MIN_SHARPNESS
 
 
 def _positions(frames: Sequence[Frame]) -> np.ndarray:
-    """float64 [N], along the normal of the first slice; empty where positions or orientation cannot be read."""
+    """float64 [N], along the normal of the first slice; empty if positions or orientation cannot be read."""
     try:
         normal = np.cross(*frames[0].orientation())
         return np.array([frame.numbers("ImagePositionPatient", 3) @ normal for frame in frames])
@@ -110,8 +106,8 @@ def _positions(frames: Sequence[Frame]) -> np.ndarray:
         return np.zeros(0)
 
 
-def _text(frame: Frame, keyword: str, *, malformed: str) -> str:
-    """A value as one line; of several the first; '' where there is none."""
+def _first_text(frame: Frame, keyword: str, *, malformed: str) -> str:
+    """The (first) value of a tag as one line of text; '' if it is missing."""
     try:
         value = frame.get(keyword)
     except InputError:
@@ -122,7 +118,7 @@ def _text(frame: Frame, keyword: str, *, malformed: str) -> str:
     return re.sub(r"[^\w.+-]+", " ", str(first)).strip()[:32]
 
 
-def _window(frame: Frame) -> float:
+def _window_width(frame: Frame) -> float:
     try:
         return float(np.ravel(np.array(frame.get("WindowWidth"), dtype=np.float64))[0])
     except (TypeError, ValueError, IndexError):

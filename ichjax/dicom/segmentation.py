@@ -1,7 +1,7 @@
-"""A mask of a DICOM series as a DICOM Segmentation, which refers to its source images frame by frame.
+"""Write a mask as a DICOM Segmentation that references the source series frame by frame.
 
-For tilted and unevenly spaced series it is the exact form of a mask: each frame has the position of its own image. It
-holds what the source says of the patient, as the standard demands: it is no de-identified file.
+It is exact for tilted and unevenly spaced series too: each frame has the position of its source image. As the standard
+requires, it contains the patient data of the source: it is not de-identified.
 """
 
 import hashlib
@@ -20,61 +20,62 @@ from ichjax.dicom import series as dicom_series
 from ichjax.dicom.frame import Frame, quiet
 from ichjax.errors import InputError
 
-SERIES_NUMBER = 9700  # high, so that it stands behind the scanner's own series
-NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
-# A source must have them, if only empty (DICOM type 2); where they are missing an empty one is taken.
-MAY_BE_EMPTY = (
+SERIES_NUMBER = 9700  # high, so that it sorts after the scanner's own series
+REQUIRED_TAGS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
+# DICOM type 2: they must exist but may be empty; an empty one is added if the source lacks it.
+TYPE_2_TAGS = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate"),
     *("StudyTime", "ReferringPhysicianName"),
 )
 
 
-def sources(series: dicom_series.Series) -> list[pydicom.Dataset]:
-    """The headers of the images that a segmentation of a series refers to, one a slice, or one for a multi-frame file.
+def source_images(series: dicom_series.Series) -> list[pydicom.Dataset]:
+    """The headers of the source images of a segmentation: one per slice, or one for a multi-frame file.
 
     Raises:
-      InputError: one lacks what a reference needs, or the series lies in several multi-frame files, or in one together
-        with frames of another orientation.
+      InputError: a tag that the segmentation must copy is missing, or the series consists of several multi-frame files,
+        or shares one with frames of another orientation.
     """
-    paths = list(dict.fromkeys(frame.path for frame in dicom_series.slices_of(series)))
-    found = []
+    paths = list(dict.fromkeys(frame.path for frame in dicom_series.sorted_frames(series)))
+    headers = []
     for path in paths:
         try:
             with quiet():
-                found.append(_referable(path))
+                headers.append(_read_source(path))
         except InputError:
             raise
-        except Exception as error:  # pydicom raises many kinds on malformed values, when they are first looked at
-            raise InputError(f"{path.name}: is malformed; no DICOM Segmentation can refer to it") from error
-    if len(found) > 1 and any("NumberOfFrames" in header for header in found):
+        except Exception as error:  # pydicom raises many types on first access of malformed values
+            raise InputError(
+                f"{path.name}: is malformed; expected a source that a DICOM Segmentation can refer to"
+            ) from error
+    if len(headers) > 1 and any("NumberOfFrames" in header for header in headers):
         raise InputError(
-            f"{paths[0].name}: one of {len(found)} multi-frame files of a series; expected one file, or one a slice, "
-            "for a DICOM Segmentation"
+            f"{paths[0].name}: one of {len(headers)} multi-frame files of a series; expected one file, or one per "
+            "slice, for a DICOM Segmentation"
         )
-    return found
+    return headers
 
 
-def _referable(path: pathlib.Path) -> pydicom.Dataset:
-    """A file's header with all that a reference needs."""
+def _read_source(path: pathlib.Path) -> pydicom.Dataset:
+    """A file's header with all tags that a segmentation copies."""
     header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-    for name in NEEDED:
+    for name in REQUIRED_TAGS:
         if not header.get(name):
             raise InputError(f"{path.name}: lacks {name}, which a DICOM Segmentation must refer to")
-    for name in MAY_BE_EMPTY:
+    for name in TYPE_2_TAGS:
         if name not in header:
             setattr(header, name, "")
     if "NumberOfFrames" in header:
-        _share(header)
+        _copy_to_shared_groups(header)
         if "PlaneOrientationSequence" not in header.SharedFunctionalGroupsSequence[0]:
             raise InputError(
-                f"{path.name}: its frames are not all of one orientation; expected that for a DICOM Segmentation"
+                f"{path.name}: its frames have several orientations; expected one orientation for a DICOM Segmentation"
             )
     return header
 
 
-def _share(header: pydicom.Dataset) -> None:
-    """Puts what all frames of a multi-frame header have in common where highdicom looks for it; a file may say it for
-    each frame as well."""
+def _copy_to_shared_groups(header: pydicom.Dataset) -> None:
+    """Copies functional groups that are equal in all frames to the shared groups, where highdicom looks for them."""
     shared = header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
     frames = header.get("PerFrameFunctionalGroupsSequence") or []
     for name in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
@@ -84,25 +85,25 @@ def _share(header: pydicom.Dataset) -> None:
 
 
 def write(path: pathlib.Path, series: dicom_series.Series, mask: np.ndarray, *, made_from: str) -> None:
-    """Writes a mask of a series.
+    """Writes the mask of a series.
 
     Args:
-      path: of the file; its folder is there.
-      series: whose mask it is.
-      mask: uint8 of 0 and 1 [columns, rows, slices], as `Volume.to_file_grid` turns it.
-      made_from: what the mask was made from; the same gives the same UIDs.
+      path: the file; its folder must exist.
+      series: the source series.
+      mask: uint8 of 0 and 1 [columns, rows, slices], from `Volume.to_file_grid`.
+      made_from: identifies the mask's origin; equal ones give equal UIDs.
 
     Raises:
-      InputError: the series cannot be referred to.
+      InputError: a segmentation cannot refer to the series.
     """
-    images, frames = sources(series), dicom_series.slices_of(series)
+    images, frames = source_images(series), dicom_series.sorted_frames(series)
     stored = np.ascontiguousarray(mask.transpose(2, 1, 0))
     entropy = [made_from, images[0].SeriesInstanceUID, hashlib.blake2b(stored.tobytes()).hexdigest()]
     try:
         with quiet():
             segmentation = Segmentation(
                 source_images=images,
-                pixel_array=_by_source(stored, images, frames),
+                pixel_array=_in_source_order(stored, images, frames),
                 segmentation_type="BINARY",
                 segment_descriptions=[_description(entropy)],
                 series_instance_uid=generate_uid(entropy_srcs=["series", *entropy]),
@@ -119,19 +120,19 @@ def write(path: pathlib.Path, series: dicom_series.Series, mask: np.ndarray, *, 
             )
             segmentation.SeriesDescription = "ichjax: hemorrhage (research use only)"
             segmentation.save_as(path)
-    except Exception as error:  # of many kinds, by what is wrong with the sources
-        # Only what is missing is quoted: other messages quote values, and those may identify.
+    except Exception as error:  # of many types, depending on the source
+        # Only messages about missing attributes are quoted: others quote values, which may identify a patient.
         reason = str(error).splitlines()[0][:120] if isinstance(error, AttributeError) else type(error).__name__
         raise InputError(f"{frames[0].path.name}: no DICOM Segmentation can refer to its series ({reason})") from error
 
 
-def _by_source(stored: np.ndarray, images: Sequence[pydicom.Dataset], frames: Sequence[Frame]) -> np.ndarray:
-    """The slices in the order of the source's frames; in a multi-frame file those that are no slice stay empty."""
+def _in_source_order(stored: np.ndarray, images: Sequence[pydicom.Dataset], frames: Sequence[Frame]) -> np.ndarray:
+    """The slices in the order of the source's frames; other frames of a multi-frame file stay empty."""
     if len(images) > 1 or "NumberOfFrames" not in images[0]:
         return stored
-    found = np.zeros((int(images[0].NumberOfFrames), *stored.shape[1:]), stored.dtype)
-    found[[frame.index for frame in frames]] = stored
-    return found
+    ordered = np.zeros((int(images[0].NumberOfFrames), *stored.shape[1:]), stored.dtype)
+    ordered[[frame.index for frame in frames]] = stored
+    return ordered
 
 
 def _description(entropy: list[str]) -> SegmentDescription:

@@ -1,4 +1,4 @@
-"""A folder of DICOM files -> its axial CT series -> `Volume`, with the true position of every slice."""
+"""Find the axial CT series in a folder of DICOM files, and read one as a `Volume` with true slice positions."""
 
 import dataclasses
 import os
@@ -19,20 +19,19 @@ from ichjax.scan.volume import Volume
 from ichjax.walk import files_below
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
-SAME_DIRECTION = 1e-3  # of direction cosines: 0.25 mm across a head
-SAME_PLACE_MM = 0.01
-ROUNDING_MM = 0.06  # positions may be written to 0.1 mm
-LARGEST_SIDE = 2048  # pixels
+DIRECTION_TOLERANCE = 1e-3  # of direction cosines: 0.25 mm across a head
+MIN_SLICE_DISTANCE_MM = 0.01  # closer slices are duplicates
+ROUNDING_MM = 0.06  # positions may be rounded to 0.1 mm
+MAX_SIDE_PX = 2048
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Series:
-    """An axial CT series of a folder.
+    """An axial CT series of a study.
 
     Attributes:
-      label: what to call it: its rank, its slices, its pixels and what speaks against it; nothing that identifies a
-        patient.
-      traits: what its rank was decided by.
+      label: its rank, number of slices, pixel size and drawbacks, for messages; does not identify a patient.
+      traits: the properties that decide its rank.
     """
 
     label: str
@@ -41,12 +40,12 @@ class Series:
 
     @property
     def first_file(self) -> str:
-        """By which series are put in a fixed order."""
+        """The first path of its files: sorts series in a fixed order."""
         return str(min(frame.path for frame in self._frames))
 
 
 def is_dicom(path: pathlib.Path) -> bool:
-    """Whether a file says of itself that it is DICOM (part 10); False where it cannot be read."""
+    """Whether a file has the DICOM preamble (part 10); False if it cannot be read."""
     try:
         return pydicom.misc.is_dicom(path)
     except OSError:
@@ -58,9 +57,9 @@ class Study:
     """The axial CT series of one study of one patient.
 
     Attributes:
-      folder: the deepest one that holds all of its files.
-      series: the one that is read for a bleed first (`ranking.preference`).
-      problem: what is wrong with a file beside its own, one sentence, or ''.
+      folder: the deepest folder that contains all of its files.
+      series: the preferred one for hemorrhage detection first (`Traits.sort_key`).
+      problem: the error of a damaged file in one of its folders, one sentence, or ''.
     """
 
     folder: pathlib.Path
@@ -69,114 +68,109 @@ class Study:
 
 
 def find_studies(folder: pathlib.Path) -> tuple[list[Study], list[str]]:
-    """Finds the CT studies in a folder and in those below it, however its files are named and mixed.
+    """Finds the CT studies in a folder and its subfolders, however their files are named and mixed.
 
-    Studies are told apart as `grouping.group` says. A damaged file may be a slice of any series that
-    has files in its folder: the studies of these get a `problem`, others do not.
+    Studies are distinguished by `grouping.group_files`. A damaged file could be a slice of any series with files in its
+    folder: all studies of these series get a `problem`.
 
     Returns:
-      (studies by folder, [a line for each kind of file that was skipped, and for damaged ones that lie alone]).
+      (studies sorted by folder, a line for each kind of skipped file and for damaged files in folders without a study).
     """
-    found = grouping.group(path for path in files_below(folder) if path.is_file())
+    groups = grouping.group_files(path for path in files_below(folder) if path.is_file())
     by_study: dict[tuple[str, ...], list[list[Frame]]] = {}
-    for series in found.series:
+    for series in groups.series:
         by_study.setdefault(series.study, []).append(series.frames)
-    studies, told = [], set()
-    for groups in by_study.values():
-        places = {frame.path.parent for frames in groups for frame in frames}
-        damaged = [place for place in found.damaged if place in places]
-        told.update(damaged)
-        common = pathlib.Path(os.path.commonpath(places))
-        studies.append(Study(common, tuple(_ranked(groups)), found.damaged[damaged[0]] if damaged else ""))
+    studies: list[Study] = []
+    reported: set[pathlib.Path] = set()
+    for all_frames in by_study.values():
+        folders = {frame.path.parent for frames in all_frames for frame in frames}
+        damaged = [path for path in groups.damaged if path in folders]
+        reported.update(damaged)
+        common = pathlib.Path(os.path.commonpath(folders))
+        studies.append(Study(common, _ranked(all_frames), groups.damaged[damaged[0]] if damaged else ""))
     studies.sort(key=lambda study: (str(study.folder), study.series[0].first_file))
-    skipped = [f"{count} {'file' if count == 1 else 'files'} {why}" for why, count in found.left_out.items()]
-    return studies, skipped + [text for place, text in found.damaged.items() if place not in told]
+    skipped = [f"{count} {'file' if count == 1 else 'files'} {reason}" for reason, count in groups.skipped.items()]
+    return studies, skipped + [error for path, error in groups.damaged.items() if path not in reported]
 
 
-def _ranked(groups: Sequence[Sequence[Frame]]) -> list[Series]:
-    """The series of a study, the one to take first."""
-    known = [(ranking.traits(frames), frames) for frames in groups]
-    longest_mm = max(traits.extent_mm for traits, _ in known)
-
-    def rank(one: tuple[Traits, Sequence[Frame]]) -> tuple:
-        traits, frames = one
-        return (*ranking.preference(traits, len(frames), longest_mm), min(frame.path for frame in frames))
-
-    return [_series(number, *one) for number, one in enumerate(sorted(known, key=rank), start=1)]
+def _ranked(all_frames: Sequence[Sequence[Frame]]) -> tuple[Series, ...]:
+    """The series of a study, the preferred one first."""
+    with_traits = [(ranking.read_traits(frames), frames) for frames in all_frames]
+    longest_mm = max(traits.extent_mm for traits, _ in with_traits)
+    with_traits.sort(key=lambda one: (*one[0].sort_key(len(one[1]), longest_mm), min(frame.path for frame in one[1])))
+    return tuple(_series(rank, traits, frames) for rank, (traits, frames) in enumerate(with_traits, start=1))
 
 
 def read_series(folder: pathlib.Path, series: Series) -> Volume:
     """Reads a series of a study in HU, named after the study's folder.
 
     Slices are sorted along their normal, towards the head. The volume's `slice_origins_mm` are the files' own
-    positions, so tilt and uneven gaps are kept. Its affine has three axes at right angles, as ITK demands, along the
-    normal the even gap (the median where gaps are uneven), and the slices' middle in common with them: where slices
-    are tilted or unevenly spaced no such grid is exact (`scan.world_grid.is_exact`). Its file grid is [columns, rows,
-    slices].
+    positions, so tilt and uneven gaps are preserved. Its affine has three axes at right angles, as ITK requires, and
+    the center of the slices; its slice spacing is the even gap along the normal (the median if gaps are uneven). For
+    tilted or unevenly spaced slices no such affine is exact. Its file grid is [columns, rows, slices].
 
     Raises:
-      InputError: as `check_hu` says, or the slices do not make one scan: a missing tag, mixed sizes, orientations or
-        pixel spacings, two slices at one position, pixel data that is missing, truncated or compressed in a way that
-        needs a decoder that is not installed.
+      InputError: see `check_hu` and `check_geometry`, or the slices do not form one scan: a missing tag, mixed sizes,
+        orientations or pixel spacings, two slices at one position, or pixel data that is missing, truncated or
+        compressed without an installed decoder.
     """
-    frames = series._frames
-    for frame in frames:
+    first = series._frames[0]
+    for frame in series._frames:
         if not frame.has_pixels:
             raise InputError(f"{frame.path.name}: has no pixel data (truncated?); expected an image in every file")
-    size = _one_for_all(frames, _size, "the size", 0)
-    _check_size(frames, size)
-    axes = _one_for_all(frames, Frame.orientation, "the orientation", SAME_DIRECTION)
-    spacing = _one_for_all(frames, lambda frame: frame.numbers("PixelSpacing", 2), "the PixelSpacing", 1e-4)
+    rows, columns = _common_value(series._frames, _size, "the size", 0)
+    _check_size(series._frames, rows, columns)
+    axes = _common_value(series._frames, Frame.orientation, "the orientation", DIRECTION_TOLERANCE)
+    spacing = _common_value(series._frames, lambda frame: frame.numbers("PixelSpacing", 2), "the PixelSpacing", 1e-4)
     if spacing.min() <= 0:
-        raise InputError(f"{frames[0].path.name}: PixelSpacing is {spacing.tolist()}; expected two lengths in mm")
-    frames, positions = _sorted_by_position(frames, axes)
-    hu = _read_hu(frames, rows=int(size[0]), columns=int(size[1]))
+        raise InputError(f"{first.path.name}: PixelSpacing is {spacing.tolist()}; expected two lengths in mm")
+    frames, positions = _sort_by_position(series._frames, axes)
+    hu = _read_hu(frames, rows=int(rows), columns=int(columns))
+    step = _slice_step(frames, positions, axes)
     affine = np.eye(4)
     affine[:3, 0] = LPS_TO_RAS @ axes[0] * spacing[1]  # PixelSpacing is (between rows, between columns)
     affine[:3, 1] = LPS_TO_RAS @ axes[1] * spacing[0]
-    step = _slice_step(frames, positions, axes)
     affine[:3, 2] = LPS_TO_RAS @ step
     affine[:3, 3] = LPS_TO_RAS @ (positions.mean(axis=0) - (len(frames) - 1) / 2 * step)
     volume = volumes.from_file_grid(hu, affine, name=folder.resolve().name, slice_origins_mm=positions @ LPS_TO_RAS)
-    return volumes.check_hu(volumes.check_lengths(volume))
+    return volumes.check_hu(volumes.check_geometry(volume))
 
 
-def slices_of(series: Series) -> list[Frame]:
-    """The files and frames of a series in the order of the slices of its `Volume`, from the feet to the head."""
-    axes = series._frames[0].orientation()
-    return _sorted_by_position(series._frames, axes)[0]
+def sorted_frames(series: Series) -> list[Frame]:
+    """The frames of a series in the order of the slices of its `Volume`, from feet to head."""
+    return _sort_by_position(series._frames, series._frames[0].orientation())[0]
 
 
 def _series(rank: int, traits: Traits, frames: Sequence[Frame]) -> Series:
     try:
         pixel_mm = float(frames[0].numbers("PixelSpacing", 2)[1])
     except InputError:
-        pixel_mm = np.nan  # told when it is read
-    said = ", ".join([f"{len(frames)} slices", f"{pixel_mm:.3f} mm", *traits.remarks()])
-    return Series(f"series {rank} ({said})", traits, tuple(frames))
+        pixel_mm = np.nan  # reported when the series is read
+    details = ", ".join([f"{len(frames)} slices", f"{pixel_mm:.3f} mm", *traits.drawbacks()])
+    return Series(f"series {rank} ({details})", traits, tuple(frames))
 
 
 def _size(frame: Frame) -> np.ndarray:
     return np.concatenate([frame.numbers(tag, 1) for tag in ("Rows", "Columns")])
 
 
-def _check_size(frames: Sequence[Frame], size: np.ndarray) -> None:
-    """Raises InputError where a series, or a whole multi-frame file of it, is too large to be a head CT's."""
-    most = max(len(frames), *(int(frame.get("NumberOfFrames") or 1) for frame in frames))
-    if size.min() < 1 or size.max() > LARGEST_SIDE or size.prod() * most > MAX_FILE_VOXELS:
+def _check_size(frames: Sequence[Frame], rows: float, columns: float) -> None:
+    """Raises InputError if a series, or one of its multi-frame files, is too large for a head CT."""
+    count = max(len(frames), *(int(frame.get("NumberOfFrames") or 1) for frame in frames))
+    if min(rows, columns) < 1 or max(rows, columns) > MAX_SIDE_PX or rows * columns * count > MAX_FILE_VOXELS:
         raise InputError(
-            f"{frames[0].path.name}: {most} slices of {size[0]:g} x {size[1]:g} pixels; expected at most "
-            f"{LARGEST_SIDE} along a side and {MAX_FILE_VOXELS} in all"
+            f"{frames[0].path.name}: {count} slices of {rows:g} x {columns:g} pixels; expected at most "
+            f"{MAX_SIDE_PX} along a side and {MAX_FILE_VOXELS} in all"
         )
 
 
-def _one_for_all(
-    frames: Sequence[Frame], value: Callable[[Frame], Sequence[float]], what: str, tolerance: float
+def _common_value(
+    frames: Sequence[Frame], value: Callable[[Frame], np.ndarray], what: str, tolerance: float
 ) -> np.ndarray:
-    """The value that all frames share, within `tolerance`; InputError where one differs."""
-    first = np.asarray(value(frames[0]))
+    """The value that all frames share, within `tolerance`; InputError if one differs."""
+    first = value(frames[0])
     for frame in frames[1:]:
-        other = np.asarray(value(frame))
+        other = value(frame)
         if np.abs(other - first).max() > tolerance:
             raise InputError(
                 f"{frame.path.name}: {what} is {other.ravel().tolist()}, but {first.ravel().tolist()} in "
@@ -185,27 +179,31 @@ def _one_for_all(
     return first
 
 
-def _sorted_by_position(frames: Sequence[Frame], axes: np.ndarray) -> tuple[list[Frame], np.ndarray]:
-    """Frames from the feet to the head, and their positions (LPS) float64 [N, 3]."""
-    positions = np.stack([frame.numbers("ImagePositionPatient", 3) for frame in frames])
+def _normal(axes: np.ndarray) -> np.ndarray:
+    """float64 [3] (LPS), normal of the slices towards the head, of about unit length."""
     normal = np.cross(*axes)
-    along = positions @ (normal if normal[2] > 0 else -normal)
+    return normal if normal[2] > 0 else -normal
+
+
+def _sort_by_position(frames: Sequence[Frame], axes: np.ndarray) -> tuple[list[Frame], np.ndarray]:
+    """(frames from feet to head; their positions (LPS), float64 [N, 3])."""
+    positions = np.stack([frame.numbers("ImagePositionPatient", 3) for frame in frames])
+    along = positions @ _normal(axes)
     order = np.argsort(along, kind="stable")
-    for i in np.flatnonzero(np.diff(along[order]) < SAME_PLACE_MM):
+    for i in np.flatnonzero(np.diff(along[order]) < MIN_SLICE_DISTANCE_MM):
         one, other = (frames[order[k]].path.name for k in (i, i + 1))
         raise InputError(f"{one} and {other} lie at the same position along the slice normal; expected each slice once")
     return [frames[i] for i in order], positions[order]
 
 
 def _slice_step(frames: Sequence[Frame], positions: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """float64 [3] (LPS), the step from slice to slice along the normal, to the head.
+    """float64 [3] (LPS), the step from slice to slice along the normal, towards the head.
 
-    Where the slices are even but for rounding it is their best line's, which keeps the last slice as near as the
-    first; else the median gap. A single slice stands for its thickness.
+    If the slices are evenly spaced up to rounding, it is the slope of a line fit, so that errors do not add up over the
+    slices; otherwise the median gap. For a single slice it is the slice thickness.
     """
-    normal = np.cross(*axes)
-    normal /= np.linalg.norm(normal)
-    normal = normal if normal[2] > 0 else -normal
+    normal = _normal(axes)
+    normal = normal / np.linalg.norm(normal)
     if len(frames) > 1:
         along, index = positions @ normal, np.arange(len(frames))
         slope, start = np.polyfit(index, along, 1)
@@ -220,14 +218,14 @@ def _slice_step(frames: Sequence[Frame], positions: np.ndarray, axes: np.ndarray
 def _read_hu(frames: Sequence[Frame], *, rows: int, columns: int) -> np.ndarray:
     """int16 [columns, rows, slices], HU."""
     hu = np.empty((columns, rows, len(frames)), np.int16)
-    of_file: dict[pathlib.Path, list[int]] = {}
-    for place, frame in enumerate(frames):
-        of_file.setdefault(frame.path, []).append(place)
-    for path, places in of_file.items():
+    slices_of_file: dict[pathlib.Path, list[int]] = {}
+    for k, frame in enumerate(frames):
+        slices_of_file.setdefault(frame.path, []).append(k)
+    for path, slices in slices_of_file.items():
         pixels = decode(path)
         pixels = pixels[None] if pixels.ndim == 2 else pixels
-        if pixels.shape[1:] != (rows, columns) or len(pixels) <= max(frames[place].index for place in places):
+        if pixels.shape[1:] != (rows, columns) or len(pixels) <= max(frames[k].index for k in slices):
             raise InputError(f"{path.name}: the pixel data has the shape {pixels.shape}; expected {rows} x {columns}")
-        for place in places:
-            hu[:, :, place] = to_hu(pixels[frames[place].index], frames[place]).T
+        for k in slices:
+            hu[:, :, k] = to_hu(pixels[frames[k].index], frames[k]).T
     return hu

@@ -216,8 +216,9 @@ def write_results(
         "devices": records[-1]["devices"],
         **scores,
         "chosen_by_fold": chosen,
-        **leaky_split.invalid_mark(config.data.splits),
     }
+    if reason := leaky_split.invalid_reason(config.data.splits):
+        results["invalid"] = reason
     scoring.write(folder / RESULTS_FILE, results, unreadable=unreadable, rows=rows)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ichjax import hosts
 from ichjax.config import Config
 from ichjax.console import say
-from ichjax.data.leaky_split import SliceFold, leaking_slices, take_slices
+from ichjax.data.leaky_split import SliceFold, select_slices, split_slices
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
 from ichjax.experiment import scoring, setup
@@ -33,7 +33,7 @@ class LeakyCrossValidation:
         dataset = setup.open_dataset(config)
         self.scans, self.problems = setup.open_scans(dataset)
         depths = {scan.number: len(scan.mask) for scan in self.scans}
-        self.config, self._splits = config, leaking_slices(depths, folds=config.data.folds, seed=config.seed)
+        self.config, self._splits = config, split_slices(depths, folds=config.data.folds, seed=config.seed)
         setup.record_run(config, workdir, dataset, self.scans, self._write_splits, self._splits.notes)
 
     def _write_splits(self, path: pathlib.Path) -> None:
@@ -81,7 +81,7 @@ class LeakyCrossValidation:
     def _fit(self, method: Method, fold: SliceFold, folder: pathlib.Path) -> Any:
         folder.mkdir(parents=True, exist_ok=True)
         train, valid = (
-            [take_slices(scan, part[scan.number]) for scan in self.scans if len(part[scan.number])]
+            [select_slices(scan, part[scan.number]) for scan in self.scans if len(part[scan.number])]
             for part in (fold.train, fold.validation)
         )
         return method.fit(train, valid, workdir=folder, fold=fold.index)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ichjax.config import Config
 from ichjax.console import say
 from ichjax.data import scan_cache
-from ichjax.data.label_tables import ranges
+from ichjax.data.label_tables import format_ranges
 from ichjax.data.subject import Subject
 from ichjax.errors import InputError
 from ichjax.experiment import scoring, setup
@@ -153,7 +153,7 @@ def find_files(folder: pathlib.Path, subjects: Sequence[Subject]) -> tuple[dict[
     claims: dict[int, list[pathlib.Path]] = {}
     surplus = []
     for path in files:
-        stem = nifti.without_ending(path.name)
+        stem = nifti.strip_extension(path.name)
         found = {int(digits) for digits in re.findall(r"[0-9]+", stem) if len(digits) < 10} & numbers
         owner = names.get(stem) or (found.pop() if len(found) == 1 else None)
         surplus += [path.name] if owner is None else []
@@ -162,14 +162,14 @@ def find_files(folder: pathlib.Path, subjects: Sequence[Subject]) -> tuple[dict[
     if not claims:
         raise InputError(
             f"{folder}: none of its {len(files)} files belongs to a subject of the data set ({files[0].name}); "
-            f"expected a subject's number in each name: {ranges(numbers)}"
+            f"expected a subject's number in each name: {format_ranges(numbers)}"
         )
     problems = []
     for number, paths in sorted(claims.items()):
         if len(paths) > 1:
             problems.append(f"subject {number}: {len(paths)} files ({', '.join(p.name for p in paths)}); expected one")
     if missing := numbers - set(claims):
-        problems.append(f"subjects {ranges(missing)}: no file among the predictions")
+        problems.append(f"subjects {format_ranges(missing)}: no file among the predictions")
     if surplus:
         shown = ", ".join(surplus[:5]) + (f" and {len(surplus) - 5} more" if len(surplus) > 5 else "")
         problems.append(f"files that do not belong to exactly one subject of the data set: {shown}")

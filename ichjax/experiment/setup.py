@@ -136,7 +136,7 @@ def gather(notes: Iterable[str]) -> list[str]:
         if parts:
             numbers.add(int(parts[2]))
     return [
-        f"{kind}{'s' * (len(numbers) > 1)} {label_tables.ranges(numbers)}: {text}" if kind else text
+        f"{kind}{'s' * (len(numbers) > 1)} {label_tables.format_ranges(numbers)}: {text}" if kind else text
         for (kind, text), numbers in merged.items()
     ]
 

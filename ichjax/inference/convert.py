@@ -69,7 +69,7 @@ def _convert_one(source: Source, output: pathlib.Path, *, overwrite: bool) -> bo
     scan, world = (output / f"{source.name}{twin}.nii.gz" for twin in ("", WORLD))
     if scan.exists() and not overwrite and not _holds(scan, volume):  # no JSON: interrupted, or none of ours
         raise InputError(f"{scan}: is another scan; expected another --output, or --overwrite")
-    geometry = world_grid.in_words(volume)
+    geometry = world_grid.describe_geometry(volume)
     about.unlink(missing_ok=True)
     if geometry == "exact":
         world.unlink(missing_ok=True)
@@ -107,7 +107,7 @@ def describe(volume: Volume, source: Source) -> dict:
     traits = source.series.traits
     directions = volume.file_affine[:3, :2] / np.linalg.norm(volume.file_affine[:3, :2], axis=0)
     return {
-        "geometry": world_grid.in_words(volume),
+        "geometry": world_grid.describe_geometry(volume),
         "tilt_degrees": round(tilt_degrees(volume), 2),
         "slices": len(volume.hu),
         "pixel_mm": volume.pixel_mm,
@@ -118,7 +118,7 @@ def describe(volume: Volume, source: Source) -> dict:
         "second_axis": np.round(directions[:, 1], 6).tolist(),
         "kernel": traits.kernel,
         "contrast": traits.contrast,
-        "remarks": traits.remarks(),
+        "remarks": traits.drawbacks(),
         "warnings": scan_warnings.warnings(volume),
         "lowest_hu": int(volume.hu.min()),
         "highest_hu": int(volume.hu.max()),

@@ -152,7 +152,7 @@ def _nifti_files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def _first_form(file: pathlib.Path) -> pathlib.Path | None:
     """The scan of which a NIfTI file is by its name the second form, on a straight grid; None where it is no such."""
-    stem = nifti.without_ending(file.name)
+    stem = nifti.strip_extension(file.name)
     return file.with_name(stem.removesuffix(WORLD) + file.name[len(stem) :]) if stem.endswith(WORLD) else None
 
 
@@ -201,7 +201,7 @@ def _named(sources: Sequence[Source], taken: Sequence[str], twin: str) -> list[S
 def _plain(parts: Sequence[str]) -> str:
     """Parts of a path as one name of letters, digits, points, dashes and underscores. What looks like a DICOM UID is no
     name."""
-    text = "_".join(UID.sub("scan", part) for part in (*parts[:-1], nifti.without_ending(parts[-1])))
+    text = "_".join(UID.sub("scan", part) for part in (*parts[:-1], nifti.strip_extension(parts[-1])))
     return re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", text)).lstrip(".-").rstrip(".") or "scan"
 
 

@@ -164,7 +164,7 @@ def _post(tuned: list[base.PostProcess], own: base.PostProcess, fields: dict) ->
 def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> PredictedScan:
     """Predicts a scan by the mean of a run's networks; those that have seen it in training are left out.
 
-    Slices closer than `slabs.THIN_MM` are averaged to slabs as thick as the training's slices first, and the
+    Slices closer than `slabs.THIN_SLICE_MM` are averaged to slabs as thick as the training's slices first, and the
     probability brought back to each slice.
 
     Args:
@@ -180,11 +180,11 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> Predicted
         raise InputError(f"the scan is of type {type(scan).__name__}; expected a Volume (ichjax.read) or a path")
     volume = scan if isinstance(scan, Volume) else discover.read_one(scan)
     chosen, own_scan = _select_folds(trained, volume)
-    thick, many = slabs.averaged(volume, trained.slice_spacing_mm)
+    thick, many = slabs.average_to_slabs(volume, trained.slice_spacing_mm)
     predictions = [trained.method.predict(trained.params[k], thick) for k in chosen]
     total = sum(prediction.probability for prediction in predictions)
     probability = pad_depth(total / len(chosen), 0.0)  # so that few programs are compiled
-    spread = slabs.weights(volume, thick) if many > 1 else None
+    spread = slabs.interpolation_weights(volume, thick) if many > 1 else None
     if spread is not None:
         wide = ((0, -len(spread) % 8), (0, len(probability) - spread.shape[1]))
         probability = _between_slabs(np.pad(spread, wide), probability)
@@ -262,7 +262,7 @@ def describe(trained: TrainedRun, volume: Volume, found: PredictedScan) -> dict:
             *volume.notes,
             *scan_warnings.warnings(volume, trained_pixel_mm=trained.pixel_mm),
         ],
-        "geometry": world_grid.in_words(volume),
+        "geometry": world_grid.describe_geometry(volume),
         "positions_mm": np.round(volume.positions_mm, 3).tolist(),
         "slice_origins_mm": np.round(volume.file_origins_mm(), 3).tolist(),
         "down_direction": np.round(down, 6).tolist(),
@@ -293,6 +293,6 @@ def _own(found: PredictedScan) -> list[str]:
 
 def _geometry(volume: Volume) -> list[str]:
     """What whoever opens the mask should know."""
-    if world_grid.is_exact(volume):
+    if world_grid.has_exact_affine(volume):
         return []
     return ["tilted or unevenly spaced: mask.nii.gz lies only about right in space, mask_world.nii.gz does"]

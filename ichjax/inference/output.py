@@ -129,7 +129,7 @@ def write(
             nifti.write_nifti(aside / PROBABILITY, np.rint(found.probability * 255).astype(np.uint8), volume)
         if source.series is not None:
             nifti.write_nifti(aside / SCAN, volume.hu, volume)
-        if world_grid.in_words(volume) != "exact":
+        if world_grid.describe_geometry(volume) != "exact":
             _write_world(aside, volume, found.mask)
         name = folder.name.encode("latin-1", "replace").decode("latin-1")  # the figure's font holds no more for certain
         run_figures.overlay_sheet(

@@ -129,7 +129,7 @@ def _announce(trained: TrainedRun, first: Volume, scans: int) -> None:
     folds = ", ".join(map(str, trained.folds))
     which = f"mean of folds {folds}" if len(trained.folds) > 1 else f"fold {folds}"
     many = f"{scans} scans, if all are like the first" if scans > 1 else "1 scan"
-    seen, _ = slabs.averaged(first, trained.slice_spacing_mm)
+    seen, _ = slabs.average_to_slabs(first, trained.slice_spacing_mm)
     what = f"{many}, prediction alone, {trained.method.mode}, {which}"
     trained.method.announce(trained.params[0], [seen] * (scans * len(trained.params)), what)
 
@@ -147,7 +147,7 @@ def _write(
     with only_input_errors(str(source.path), "described"):
         row = trained_runs.describe(trained, volume, found)
     if source.series is not None:
-        row["warnings"] = [f"series: {remark}" for remark in source.series.traits.remarks()] + row["warnings"]
+        row["warnings"] = [f"series: {drawback}" for drawback in source.series.traits.drawbacks()] + row["warnings"]
     with only_input_errors(str(source.path), "written", but=(OSError,)):  # a full disk is full for all
         outputs.write(folder, source, volume, found, row, options, lambda: time.perf_counter() - started)
     noted = "".join(f"; {warning}" for warning in row["warnings"])

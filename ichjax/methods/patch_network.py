@@ -88,7 +88,7 @@ class PatchNetworkMethod(Method):
         wanted = self.config.grid
         grid = regrid.common_grid([*train, *valid], side=wanted.side, border=wanted.border)
         grid_shape(grid.height, grid.width, side=self.config.patch.side, stride=self.config.patch.stride)
-        seen = [[regrid.on_grid(scan, grid) for scan in scans] for scans in (train, valid)]
+        seen = [[regrid.resample_to_grid(scan, grid) for scan in scans] for scans in (train, valid)]
         fitted = train_fold(self.config, self.network, *seen, folder=workdir, fold=fold)
         spacing_mm, row_mm, column_mm = np.median([scan.volume.spacing_mm for scan in train], axis=0).tolist()
         trained_on = TrainedOn((row_mm, column_mm), spacing_mm)

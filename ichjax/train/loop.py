@@ -191,7 +191,7 @@ def _measure_step(train_step, state: TrainState, reader: loader.PatchReader, con
     """Seconds of one update after compiling, on a copy of the state and an empty batch that leave no trace."""
     group = config.train.steps_per_dispatch
     here = len(parallel.rows_here(mesh, config.train.batch_size))
-    empty = reader.empty(*((group, here) if group > 1 else (here,)))
+    empty = reader.empty_batch(*((group, here) if group > 1 else (here,)))
     copy = jax.tree.map(lambda x: x.copy(), state)
     times = []
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""The ct-ich reader against copies of the data set with every quirk that real copies have."""
+"""Reading the nifti release, with all irregularities of real copies."""
 
 import dataclasses
 import itertools
@@ -43,7 +43,7 @@ def hu_of(number, shape=SHAPE):
 
 
 def mask_of(slices, shape=SHAPE):
-    """A 2 x 3 block on each slice of a hemorrhage (SliceNumber from 1)."""
+    """A 2 x 3 block on each given slice (SliceNumber from 1)."""
     mask = np.zeros(shape, bool)
     for number in slices:
         mask[3:5, 2:5, number - 1] = True
@@ -69,7 +69,7 @@ def lines(header, rows):
 
 @pytest.fixture
 def copy(tmp_path):
-    """A small copy of the data set in the plain form of the layout."""
+    """A small regular copy of the data set."""
     write_copy(tmp_path / "ct-ich")
     return tmp_path / "ct-ich"
 
@@ -89,7 +89,7 @@ def save(path, array, affine=AFFINE):
 
 
 def save_extremes(path, mask, affine=AFFINE, high=255.0):
-    """int16 extremes on disk whose scaling gives about 0 and `high`: -32768 a + b = 0, 32767 a + b = high."""
+    """int16 extremes on disk, scaled to about 0 and `high`: -32768 a + b = 0, 32767 a + b = high."""
     stored = np.where(mask, 32767, -32768).astype(np.int16) if mask.any() else np.zeros(mask.shape, np.int16)
     save(path, stored, affine)
     if mask.any():
@@ -102,7 +102,7 @@ def by_number(root):
     return {subject.number: subject for subject in ct_ich_nifti.read_dataset(root).subjects}
 
 
-def test_endings_in_upper_case(copy):
+def test_extensions_may_be_in_upper_case(copy):
     for folder in ("ct_scans", "masks"):
         (copy / folder / "049.nii").rename(copy / folder / "049.NII")
     data = ct_ich_nifti.read_dataset(copy)
@@ -111,7 +111,7 @@ def test_endings_in_upper_case(copy):
     assert (first.subject.scan_path.name, first.mask.any(axis=(1, 2)).sum()) == ("049.NII", 2)
 
 
-def test_a_plain_copy(copy):
+def test_subjects_of_a_regular_copy(copy):
     data = ct_ich_nifti.read_dataset(copy)
     assert [subject.number for subject in data.subjects] == [49, 50, 66]
     assert data.root == copy
@@ -127,10 +127,10 @@ def test_a_plain_copy(copy):
     assert first.slice_labels.dtype == bool
 
 
-def test_the_voxels_of_a_plain_copy(copy):
+def test_voxels_of_a_regular_copy(copy):
     for subject in ct_ich_nifti.read_dataset(copy).subjects:
         scan = ct_ich_nifti.load_scan(subject)
-        # The file's axes run to the left, the back and the head, as ours do, in the opposite order.
+        # The file's axes point left, back and to the head, the reverse order of the volume's.
         np.testing.assert_array_equal(scan.volume.hu, hu_of(subject.number).transpose(2, 1, 0))
         labels = {number: people for number, _, _, people, _ in PEOPLE}[subject.number]
         np.testing.assert_array_equal(scan.mask, mask_of(labels).transpose(2, 1, 0))
@@ -142,7 +142,7 @@ def test_the_voxels_of_a_plain_copy(copy):
 
 @settings(max_examples=40)
 @given(data=st.data())
-def test_every_form_of_the_tables_says_the_same(tmp_path_factory, data):
+def test_all_variants_of_the_tables_are_equivalent(tmp_path_factory, data):
     """Names, headers, byte-order marks, line ends, blank rows, footers, quotes, zeros and whole floats."""
     root = tmp_path_factory.mktemp("forms") / "ct-ich"
     write_copy(root)
@@ -173,24 +173,24 @@ def test_every_form_of_the_tables_says_the_same(tmp_path_factory, data):
         tables[names[int(flip("second name"))]] = raw
     for name, raw in tables.items():
         (root / name).write_bytes(raw)
-    found = by_number(root)
-    assert list(found) == list(expected)
-    for number, subject in found.items():
+    subjects = by_number(root)
+    assert list(subjects) == list(expected)
+    for number, subject in subjects.items():
         for field in dataclasses.fields(subject):
-            ours, theirs = getattr(subject, field.name), getattr(expected[number], field.name)
-            np.testing.assert_array_equal(ours, theirs, err_msg=field.name)
+            values = getattr(subject, field.name), getattr(expected[number], field.name)
+            np.testing.assert_array_equal(*values, err_msg=field.name)
 
 
-def test_footers_are_told_and_remarks_need_no_utf8(copy):
+def test_footers_are_reported_and_remarks_may_be_latin_1(copy):
     path = copy / "Patient_demographics.csv"
     text = lines(TWO_ROWS, subject_rows(note="Ponçon, 1½ weeks")) + ",,,1,,1,1,,1,\nNote: see the paper\n"
     path.write_bytes(text.encode("latin-1"))
     data = ct_ich_nifti.read_dataset(copy)
-    assert data.notes == ("Patient_demographics.csv: footer rows below the last subject left out: 2",)
+    assert data.notes == ("Patient_demographics.csv: footer rows below the last subject ignored: 2",)
     assert [subject.age_years for subject in data.subjects] == [28, 0.0027, 71.5]
 
 
-def test_condition_on_file_is_not_believed(copy):
+def test_condition_on_file_is_ignored(copy):
     rows = [[*row[:-1], "no hemorrhage"] for row in subject_rows()]
     (copy / "Patient_demographics.csv").write_text(lines(ONE_ROW, rows))
     assert by_number(copy)[49].subtypes == ("SAH", "EDH")
@@ -206,29 +206,29 @@ def test_an_age_or_sex_that_cannot_be_read_is_unknown_and_not_quoted(copy):
     (copy / "Patient_demographics.csv").write_text(lines(TWO_ROWS, subject_rows(people)))
     data = ct_ich_nifti.read_dataset(copy)
     assert [(s.age_years, s.sex) for s in data.subjects] == [(None, "M"), (None, None), (None, None)]
-    assert len(data.notes) == 3  # an empty cell is no oddity
+    assert len(data.notes) == 3  # an empty cell gives no note
     assert not any("Smith" in note or "other" in note for note in data.notes)
 
 
-def test_contradictions_between_the_tables_are_told(copy):
+def test_contradictions_between_the_tables_are_reported(copy):
     people = [(49, "28", "Male", {2: ("SDH",)}, ()), *PEOPLE[1:]]
     (copy / "Patient_demographics.csv").write_text(lines(TWO_ROWS, subject_rows(people)))
     data = ct_ich_nifti.read_dataset(copy)
     assert data.notes == (
-        "subject 49: the subject table says SDH, the slice table SAH, EDH; the slice table is trusted",
-        "subject 49: the tables disagree about a fracture; the subject table is trusted",
+        "subject 49: the subject table says SDH, the slice table SAH, EDH; the slice table is used",
+        "subject 49: the tables disagree about a fracture; the subject table is used",
     )
     assert not data.subjects[0].fracture
 
 
-def test_no_hemorrhage_that_contradicts_the_flags_is_told(copy):
+def test_no_hemorrhage_that_contradicts_the_flags_is_reported(copy):
     rows = list(slice_rows())
     rows[1][7] = "1"  # subject 49, slice 2: EDH and No_Hemorrhage
     rows[5][7] = ""  # subject 50, slice 1: neither
     (copy / "hemorrhage_diagnosis_raw_ct.csv").write_text(lines(SLICE_HEADER, rows))
     data = ct_ich_nifti.read_dataset(copy)
     assert len(data.notes) == 1
-    assert "on 2 slices (subjects 49, 50); the sub-types are trusted" in data.notes[0]
+    assert "on 2 slices (subjects 49, 50); the sub-types are used" in data.notes[0]
     assert data.subjects[0].slice_labels[1].any()
 
 
@@ -239,7 +239,7 @@ def test_without_a_subject_table_age_and_sex_are_unknown(copy):
     assert [(s.age_years, s.sex, s.fracture) for s in data.subjects] == [(None, None, f) for f in (True, False, False)]
 
 
-def test_what_lacks_its_counterpart_is_told_and_harms_nobody(copy):
+def test_unmatched_rows_scans_and_masks_are_reported(copy):
     ghosts = [(number, "30", "Male", {}, ()) for number in range(59, 66)]
     (copy / "hemorrhage_diagnosis_raw_ct.csv").write_text(lines(SLICE_HEADER, slice_rows([*PEOPLE, *ghosts])))
     (copy / "Patient_demographics.csv").write_text(lines(TWO_ROWS, subject_rows([*PEOPLE, *ghosts])))
@@ -251,8 +251,8 @@ def test_what_lacks_its_counterpart_is_told_and_harms_nobody(copy):
     data = ct_ich_nifti.read_dataset(copy)
     assert [s.number for s in data.subjects] == [49, 50, 66, 70]
     assert data.notes == (
-        "ct_scans/: entries left out that are no NNN.nii or NNN.nii.gz: 1",
-        "subjects 59 to 65 stand in a table but have no scan",
+        "ct_scans/: entries skipped that are not NNN.nii or NNN.nii.gz: 1",
+        "subjects 59 to 65 are listed in a table but have no scan",
         "subjects 99 have a mask but no scan",
         "subjects 70 have no row in the slice table, so no sub-types",
         "subjects 70 have no row in the subject table, so no age and sex",
@@ -261,17 +261,17 @@ def test_what_lacks_its_counterpart_is_told_and_harms_nobody(copy):
     assert data.subjects[1].mask_path is None
 
 
-def test_packed_files_and_two_files_of_one_subject(copy):
+def test_compressed_files_and_two_files_of_one_subject(copy):
     save(copy / "ct_scans/067.nii.gz", hu_of(67))
     save(copy / "ct_scans/049.nii.gz", hu_of(1))
     data = ct_ich_nifti.read_dataset(copy)
     assert {s.number: s.scan_path.name for s in data.subjects} == {
         49: "049.nii", 50: "050.nii", 66: "066.nii", 67: "067.nii.gz",
     }  # fmt: skip
-    assert "ct_scans/: subject 49 has 2 files (049.nii, 049.nii.gz); the first is taken" in data.notes
+    assert "ct_scans/: subject 49 has 2 files (049.nii, 049.nii.gz); the first is used" in data.notes
 
 
-def test_a_missing_mask_is_empty_where_the_labels_say_no_hemorrhage(copy):
+def test_a_missing_mask_is_empty_if_the_labels_say_no_hemorrhage(copy):
     for path in (copy / "masks").iterdir():
         path.unlink()
     save(copy / "ct_scans/070.nii", hu_of(70))
@@ -279,7 +279,7 @@ def test_a_missing_mask_is_empty_where_the_labels_say_no_hemorrhage(copy):
     scan = ct_ich_nifti.load_scan(subjects[50])
     assert scan.mask.shape == scan.volume.shape
     assert not scan.mask.any()
-    assert scan.notes == ("subject 50: no mask in masks/; its labels say no hemorrhage, so the mask is taken as empty",)
+    assert scan.notes == ("subject 50: no mask in masks/; its labels say no hemorrhage, so an empty mask is assumed",)
     with pytest.raises(InputError, match="subject 49: no mask in masks/, but its labels say SAH, EDH"):
         ct_ich_nifti.load_scan(subjects[49])
     with pytest.raises(InputError, match="subject 70: no mask in masks/ and no row in the slice table"):
@@ -287,12 +287,12 @@ def test_a_missing_mask_is_empty_where_the_labels_say_no_hemorrhage(copy):
 
 
 @pytest.mark.parametrize("high", [255.0, 1.0])
-@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
-def test_masks_of_int16_extremes(copy, high, ending):
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
+def test_masks_of_int16_extremes(copy, high, extension):
     (copy / "masks/049.nii").unlink()
     path = copy / "masks/049.nii"
     save_extremes(path, mask_of([2, 3]), high=high)
-    if ending == ".nii.gz":
+    if extension == ".nii.gz":
         image = nib.load(path)
         stored = np.asarray(image.dataobj)
         path.unlink()
@@ -308,7 +308,7 @@ def test_masks_of_int16_extremes(copy, high, ending):
         mask_of([2, 3]).astype(np.float32) * 254.99,
         mask_of([2, 3]).astype(np.float64),
         mask_of([2, 3]) * 1.00002,
-        np.where(mask_of([2, 3]), 32767, -32768).astype(np.int16),  # the scaling lost on the way
+        np.where(mask_of([2, 3]), 32767, -32768).astype(np.int16),  # the scaling is lost
         np.where(mask_of([2, 3]), 131, 120).astype(np.int16),  # ringing of a JPEG
         np.where(mask_of([2, 3]), 128, 127.4).astype(np.float32),
     ],
@@ -331,13 +331,13 @@ def test_an_empty_mask_stays_empty(copy):
     assert scan.notes == ("subject 49: 0 slices with a mask have no sub-type, 2 with a sub-type have no mask",)
 
 
-def test_a_mask_of_other_numbers_is_refused(copy):
+def test_a_mask_with_other_values_is_rejected(copy):
     save(copy / "masks/049.nii", mask_of([2]).astype(np.uint8) * 5)
     with pytest.raises(InputError, match=r"masks/049\.nii \(subject 49\): the mask's highest value is 5"):
         ct_ich_nifti.load_scan(by_number(copy)[49])
 
 
-def test_disagreements_are_counted_and_told(copy):
+def test_disagreements_of_masks_and_labels_are_counted(copy):
     save(copy / "masks/049.nii", mask_of([1, 3, 5]).astype(np.uint8))
     scan = ct_ich_nifti.load_scan(by_number(copy)[49])
     note = "subject 49: 2 slices with a mask have no sub-type, 1 with a sub-type have no mask"
@@ -362,16 +362,16 @@ def test_more_rows_than_slices(copy):
     scan = ct_ich_nifti.load_scan(by_number(copy)[49])
     assert scan.slice_labels.shape == (5, 5)
     assert scan.notes == (
-        "subject 49: the slice table has 7 rows, the scan 5 slices; the rows without a slice are left out, "
+        "subject 49: the slice table has 7 rows, the scan 5 slices; the rows without a slice are ignored, "
         "1 with a sub-type",
     )
 
 
-def test_rows_left_out_in_between(copy):
+def test_missing_rows_are_reported(copy):
     rows = [row for row in slice_rows() if row[:2] != ["49", "2"]]
     (copy / "hemorrhage_diagnosis_raw_ct.csv").write_text(lines(SLICE_HEADER, rows))
     data = ct_ich_nifti.read_dataset(copy)
-    assert "hemorrhage_diagnosis_raw_ct.csv: subject 49 has no rows for slices 2: no sub-type there" in data.notes
+    assert "hemorrhage_diagnosis_raw_ct.csv: subject 49 has no rows for slices 2, so no sub-type" in data.notes
     assert data.subjects[0].slice_labels.any(axis=1).tolist() == [False, False, True, False, False]
 
 
@@ -379,8 +379,8 @@ orders = st.permutations(range(3)).map(tuple)
 directions = st.tuples(*[st.booleans()] * 3)
 
 
-def turned(array, affine, order, flips):
-    """The same voxels of the world, stored with other axes: written with transpose and indexing alone."""
+def reordered(array, affine, order, flips):
+    """The same voxels stored in another axis order, by transpose and indexing only."""
     steps = tuple(slice(None, None, -1 if flip else 1) for flip in flips)
     stored = array[steps].transpose(order)
     turn = np.eye(4)
@@ -392,14 +392,14 @@ def turned(array, affine, order, flips):
 
 @given(order=orders, flips=directions, mask_order=orders, mask_flips=directions)
 def test_any_axis_order_of_scan_and_mask(tmp_path_factory, order, flips, mask_order, mask_flips):
-    """The world stays the same, so HU and mask do; SliceNumber counts along the file's own slice axis."""
+    """HU and mask do not depend on the axis order; SliceNumber counts along the file's own slice axis."""
     root = tmp_path_factory.mktemp("turned") / "ct-ich"
     write_copy(root)
     plain = ct_ich_nifti.load_scan(by_number(root)[49])
     mask = mask_of([2, 3])
     mask[0, 1, 4] = True  # nothing symmetric
-    save(root / "ct_scans/049.nii", *turned(hu_of(49), AFFINE, order, flips))
-    save(root / "masks/049.nii", *turned(mask.astype(np.uint8), AFFINE, mask_order, mask_flips))
+    save(root / "ct_scans/049.nii", *reordered(hu_of(49), AFFINE, order, flips))
+    save(root / "masks/049.nii", *reordered(mask.astype(np.uint8), AFFINE, mask_order, mask_flips))
     scan = ct_ich_nifti.load_scan(by_number(root)[49])
     np.testing.assert_array_equal(scan.volume.hu, plain.volume.hu)
     np.testing.assert_allclose(scan.volume.affine, plain.volume.affine, atol=1e-4)
@@ -408,8 +408,8 @@ def test_any_axis_order_of_scan_and_mask(tmp_path_factory, order, flips, mask_or
     np.testing.assert_array_equal(scan.slice_labels, labels[::-1] if flips[2] else labels)
 
 
-def test_the_labels_turn_with_slices_that_run_to_the_feet(copy):
-    """SliceNumber 1 is index 0 on disk: where that is the top of the head, it is our last slice."""
+def test_labels_are_reversed_with_slices_stored_from_head_to_feet(copy):
+    """SliceNumber 1 is index 0 on disk: if that is the top of the head, it is the volume's last slice."""
     to_feet = AFFINE.copy()
     to_feet[2, 2] = -5
     save(copy / "ct_scans/049.nii", hu_of(49), to_feet)
@@ -431,26 +431,26 @@ def test_slope_and_intercept_of_a_scan(copy):
 
 
 @pytest.mark.parametrize("shape", [(10, 8, 4), (9, 8, 5)])
-def test_a_mask_of_another_shape_is_refused(copy, shape):
+def test_a_mask_of_another_shape_is_rejected(copy, shape):
     save(copy / "masks/049.nii", np.zeros(shape, np.uint8))
     with pytest.raises(InputError, match=r"masks/049\.nii \(subject 49\): the mask's shape is .* expected the same"):
         ct_ich_nifti.load_scan(by_number(copy)[49])
 
 
-@pytest.mark.parametrize(("shift_mm", "lies"), [(0.05, True), (0.15, False), (5, False)])
-def test_a_mask_that_lies_elsewhere_is_refused(copy, shift_mm, lies):
-    """The smallest voxel side is 0.4 mm, and a quarter of it is allowed: headers round."""
+@pytest.mark.parametrize(("shift_mm", "accepted"), [(0.05, True), (0.15, False), (5, False)])
+def test_a_shifted_mask_is_rejected(copy, shift_mm, accepted):
+    """A quarter of the smallest voxel side, 0.4 mm, is allowed, since headers round."""
     affine = AFFINE.copy()
     affine[0, 3] += shift_mm
     save(copy / "masks/049.nii", mask_of([2, 3]).astype(np.uint8), affine)
-    if lies:
+    if accepted:
         assert_mask_is(copy, [2, 3])
         return
     with pytest.raises(InputError, match=rf"masks/049\.nii \(subject 49\): lies up to {shift_mm:.2f} mm away"):
         ct_ich_nifti.load_scan(by_number(copy)[49])
 
 
-def test_a_mask_of_another_pixel_size_is_refused(copy):
+def test_a_mask_of_another_pixel_size_is_rejected(copy):
     affine = AFFINE.copy()
     affine[0, 0] *= 1.1
     save(copy / "masks/049.nii", mask_of([2, 3]).astype(np.uint8), affine)
@@ -474,7 +474,7 @@ def _truncate(path):
         ("ct_scans/049.nii", lambda path: save(path, np.full(SHAPE, np.inf, np.float32)), "not finite"),
     ],
 )
-def test_one_subject_s_broken_file_harms_no_other(copy, file, spoil, message):
+def test_a_broken_file_affects_only_its_subject(copy, file, spoil, message):
     spoil(copy / file)
     data = ct_ich_nifti.read_dataset(copy)
     with pytest.raises(InputError, match=message) as caught:
@@ -484,7 +484,7 @@ def test_one_subject_s_broken_file_harms_no_other(copy, file, spoil, message):
     assert [ct_ich_nifti.load_scan(subject).subject.number for subject in data.subjects[1:]] == [50, 66]
 
 
-def test_a_file_that_goes_away_is_named(copy):
+def test_a_deleted_file_is_named(copy):
     data = ct_ich_nifti.read_dataset(copy)
     (copy / "ct_scans/049.nii").unlink()
     with pytest.raises(InputError, match=r"^ct_scans/049\.nii \(subject 49\): no such file"):
@@ -503,7 +503,7 @@ def test_a_file_that_goes_away_is_named(copy):
         (lambda root: (_remove(root / "ct_scans"), (root / "ct_scans").mkdir()), ["no scan in ct_scans/"]),
     ],
 )
-def test_a_folder_in_another_layout_is_answered_with_what_was_looked_for(copy, spoil, words):
+def test_a_folder_in_another_layout_is_rejected_with_the_expected_layout(copy, spoil, words):
     spoil(copy)
     with pytest.raises(InputError) as caught:
         ct_ich_nifti.read_dataset(copy)
@@ -516,7 +516,7 @@ def test_a_folder_in_another_layout_is_answered_with_what_was_looked_for(copy, s
 
 
 def _remove(path):
-    """A folder of files and folders of files."""
+    """Deletes a folder with its files and subfolders."""
     for entry in path.iterdir():
         if entry.is_dir():
             _remove(entry)
@@ -534,7 +534,7 @@ SLICES, SUBJECTS = "hemorrhage_diagnosis_raw_ct.csv", "Patient_demographics.csv"
         (SLICES, "49,3,", "4x9,3,", r"line 4: the subject is '4x9'; expected a number"),
         (SLICES, "49,3,", "49.5,3,", r"line 4: the subject is '49\.5'"),
         (SLICES, "49,3,", ",3,", r"line 4: the subject is ''"),
-        (SLICES, "66,5,", "6-6,5,", r"line 16: the subject is '6-6'"),  # the last row is no footer
+        (SLICES, "66,5,", "6-6,5,", r"line 16: the subject is '6-6'"),  # the last row is not a footer
         (SLICES, "49,3,", "49,x,", r"line 4: subject 49 has the SliceNumber 'x'"),
         (SLICES, "49,3,", "49,0,", r"line 4: subject 49 has the SliceNumber '0'"),
         (SLICES, "49,3,", "49,99999999,", r"line 4: subject 49 has the SliceNumber"),
@@ -550,12 +550,12 @@ SLICES, SUBJECTS = "hemorrhage_diagnosis_raw_ct.csv", "Patient_demographics.csv"
         (SLICES, "PatientNumber", "Patient", r"has no column 'Patient Number' or 'PatientNumber'"),
         (SLICES, "Fracture_Yes_No", "", r"lacks the columns Fracture"),
         (SUBJECTS, "49,28", "4q,28", r"line 4: the subject is '4q'"),
-        (SUBJECTS, "50,0.0027", "49,0.0027", r"line 5: subject 49 stands in the table twice"),
+        (SUBJECTS, "50,0.0027", "49,0.0027", r"line 5: subject 49 is listed twice"),
         (SUBJECTS, "Gender", "Region", r"lacks the columns Gender; found Patient Number, Age \(years\), Region"),
         (SUBJECTS, "Age", "Years", r"lacks the columns Age"),
     ],
 )
-def test_a_table_that_is_none_is_answered_with_the_place(copy, table, old, new, message):
+def test_errors_in_tables_name_file_and_line(copy, table, old, new, message):
     text = (copy / table).read_text()
     assert old in text
     (copy / table).write_text(text.replace(old, new, 1))
@@ -565,19 +565,19 @@ def test_a_table_that_is_none_is_answered_with_the_place(copy, table, old, new, 
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\x00\x01\x02" * 50, b'"' + b"x" * 200_000])
-def test_a_file_that_is_no_table_is_refused(copy, content):
+def test_a_file_that_is_not_a_table_is_rejected(copy, content):
     (copy / SLICES).write_bytes(content)
     with pytest.raises(InputError, match=SLICES):
         ct_ich_nifti.read_dataset(copy)
 
 
-def test_a_table_without_rows_is_refused(copy):
+def test_a_table_without_rows_is_rejected(copy):
     (copy / SLICES).write_text(SLICE_HEADER + "\n")
     with pytest.raises(InputError, match="holds no rows below its header"):
         ct_ich_nifti.read_dataset(copy)
 
 
-def test_notes_never_hold_the_path_of_the_data(copy):
+def test_notes_never_contain_the_path_of_the_data(copy):
     (copy / "masks/050.nii").unlink()
     save(copy / "masks/049.nii", mask_of([1]).astype(np.uint8))
     data = ct_ich_nifti.read_dataset(copy)

@@ -1,4 +1,4 @@
-"""A data set is recognised by what lies in its folder, and is the same whatever its layout."""
+"""Detecting the layout of a data set; all layouts give the same data."""
 
 import shutil
 
@@ -13,7 +13,7 @@ from ichjax.phantom import dataset as phantoms
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
-    """The same two phantoms, with and without a hemorrhage, in each layout; made once, as that takes longest."""
+    """The same two phantoms, with and without a hemorrhage, in each layout."""
     base = tmp_path_factory.mktemp("sets")
     made = [phantoms.make_subject(number, seed=3) for number in (50, 51)]
     for layout, writer in phantoms.WRITERS.items():
@@ -25,18 +25,18 @@ def sets(tmp_path_factory):
     return {layout: datasets.read_dataset(base / layout) for layout in phantoms.WRITERS}
 
 
-def test_each_layout_is_recognised_and_holds_the_same_subjects(sets):
-    told = {
+def test_each_layout_is_detected_and_has_the_same_subjects(sets):
+    summaries = {
         layout: [(s.number, s.name, s.age_years, s.sex, s.subtypes, s.labelled_hemorrhage) for s in data.subjects]
         for layout, data in sets.items()
     }
-    assert told["nifti"] == told["jpeg"] == told["own"]
+    assert summaries["nifti"] == summaries["jpeg"] == summaries["own"]
     assert {subject.labelled_hemorrhage for subject in sets["nifti"].subjects} == {True, False}
     for layout, data in sets.items():
         assert {subject.layout for subject in data.subjects} == {layout}
 
 
-def test_scans_are_the_same_but_for_what_a_layout_loses(sets):
+def test_scans_are_equal_up_to_the_losses_of_a_layout(sets):
     for nifti, jpeg, own in zip(*(sets[layout].subjects for layout in ("nifti", "jpeg", "own")), strict=True):
         a, b, c = (datasets.load_scan(subject) for subject in (nifti, jpeg, own))
         np.testing.assert_array_equal(a.volume.hu, c.volume.hu, strict=True)
@@ -44,29 +44,29 @@ def test_scans_are_the_same_but_for_what_a_layout_loses(sets):
         np.testing.assert_allclose(a.volume.affine, c.volume.affine, atol=1e-4)
         for other in (b, c):
             np.testing.assert_array_equal(a.slice_labels, other.slice_labels, strict=True)
-        # 214.5 mm over 650 pixels: the nominal pixels are the phantom's true ones here, unlike the slice distance.
+        # 214.5 mm over 650 pixels: the nominal pixel size is the phantom's true one here, unlike the slice spacing.
         area_mm2 = [scan.mask.sum() * np.prod(scan.volume.pixel_mm) for scan in (a, b)]
         assert area_mm2[1] == pytest.approx(area_mm2[0], rel=0.02)
         assert [scan.volume.nominal_spacing for scan in (a, b, c)] == [False, True, False]
 
 
-def test_files_are_all_that_is_read(sets):
+def test_files_lists_all_files_of_a_subject(sets):
     for layout, data in sets.items():
         bleeding = next(subject for subject in data.subjects if subject.labelled_hemorrhage)
-        found = datasets.files(bleeding)
-        assert all(path.is_file() for path in found)
+        paths = datasets.files(bleeding)
+        assert all(path.is_file() for path in paths)
         slices = len(datasets.load_scan(bleeding).volume.hu)
         masks = int(datasets.load_scan(bleeding).mask.any(axis=(1, 2)).sum())
-        assert len(set(found)) == len(found) == (2 * slices + masks if layout == "jpeg" else 2)
+        assert len(set(paths)) == len(paths) == (2 * slices + masks if layout == "jpeg" else 2)
 
 
-def test_the_nifti_reader_alone_still_reads_its_layout(tiny_root):
-    ours, theirs = datasets.read_dataset(tiny_root), ct_ich_nifti.read_dataset(tiny_root)
-    assert ours.notes == theirs.notes
-    assert [s.number for s in ours.subjects] == [s.number for s in theirs.subjects]
+def test_the_nifti_reader_gives_the_same_result(tiny_root):
+    detected, direct = datasets.read_dataset(tiny_root), ct_ich_nifti.read_dataset(tiny_root)
+    assert detected.notes == direct.notes
+    assert [s.number for s in detected.subjects] == [s.number for s in direct.subjects]
 
 
-def test_a_folder_that_holds_two_releases_says_which_is_read(tiny_root, tmp_path):
+def test_of_two_releases_in_a_folder_the_note_names_the_one_that_is_read(tiny_root, tmp_path):
     root = tmp_path / "both"
     shutil.copytree(tiny_root, root)
     (root / "Patients_CT/049/brain").mkdir(parents=True)
@@ -89,7 +89,7 @@ def test_a_folder_that_holds_two_releases_says_which_is_read(tiny_root, tmp_path
         (lambda root: (root / "deep/images").mkdir(parents=True), ["one folder down, in deep/"]),
     ],
 )
-def test_an_unknown_root_is_answered_with_what_was_looked_for(tmp_path, make, words):
+def test_an_unknown_layout_is_rejected_with_the_supported_ones(tmp_path, make, words):
     root = tmp_path / "data"
     make(root)
     with pytest.raises(InputError) as caught:
@@ -101,13 +101,13 @@ def test_an_unknown_root_is_answered_with_what_was_looked_for(tmp_path, make, wo
 
 
 @pytest.mark.parametrize(("folder", "message"), [("ct_scans", "lacks masks/"), ("Patients_CT", "lacks hemorrhage_d")])
-def test_a_data_set_that_is_not_whole_is_answered_by_its_own_layout(tmp_path, folder, message):
+def test_an_incomplete_data_set_is_rejected_by_its_layout(tmp_path, folder, message):
     (tmp_path / folder).mkdir()
     with pytest.raises(InputError, match=message):
         datasets.read_dataset(tmp_path)
 
 
-def test_an_unknown_layout_of_phantoms_is_refused(tmp_path):
+def test_an_unknown_layout_of_phantoms_is_rejected(tmp_path):
     with pytest.raises(InputError, match="no layout of a data set is called 'png'; expected one of nifti, jpeg, own"):
         phantoms.write_dataset(tmp_path / "x", subjects=1, layout="png")
     assert not (tmp_path / "x").exists()

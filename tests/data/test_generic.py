@@ -1,4 +1,4 @@
-"""The plain layout: IDs of any kind, masks of several labels, and a table that may say little or much."""
+"""Reading the plain layout: IDs of any kind, multi-label masks, and labels.csv with any of its columns."""
 
 import nibabel as nib
 import numpy as np
@@ -28,7 +28,7 @@ def hu():
 
 
 def labelled(slices, values=(1, 1)):
-    """A block of two halves, labelled `values`, on each slice (from 1)."""
+    """A block of two halves, with labels `values`, on each given slice (from 1)."""
     mask = np.zeros(SHAPE, np.uint8)
     for number in slices:
         mask[3, 2:5, number - 1], mask[4, 2:5, number - 1] = values
@@ -37,7 +37,7 @@ def labelled(slices, values=(1, 1)):
 
 @pytest.fixture
 def root(tmp_path):
-    """Three subjects: 'b' bleeds on slices 2 and 3 with the labels 2 and 5, 'a.1' not, 'ç c' on slice 4."""
+    """Three subjects: 'b' has a hemorrhage on slices 2 and 3, labels 2 and 5, 'ç c' on slice 4, 'a.1' none."""
     for name in ("b", "a.1", "ç c"):
         save(tmp_path / f"images/{name}.nii.gz", hu())
     save(tmp_path / "masks/b.nii.gz", labelled([2, 3], (2, 5)))
@@ -50,7 +50,7 @@ def subjects(root):
     return {subject.name: subject for subject in datasets.read_dataset(root).subjects}
 
 
-def test_ids_are_numbered_in_their_order_and_kept_as_names(root):
+def test_ids_are_numbered_in_order_and_kept_as_names(root):
     data = datasets.read_dataset(root)
     assert [(s.number, s.name, s.layout) for s in data.subjects] == [
         (1, "a.1", "own"),
@@ -65,7 +65,7 @@ def test_ids_are_numbered_in_their_order_and_kept_as_names(root):
     assert all(s.subtypes == () and s.age_years is None for s in data.subjects)
 
 
-def test_endings_in_upper_case(tmp_path):
+def test_extensions_may_be_in_upper_case(tmp_path):
     save(tmp_path / "images/1.nii", hu())
     save(tmp_path / "images/2.nii.gz", hu())
     save(tmp_path / "masks/1.nii", labelled([1]))
@@ -75,11 +75,11 @@ def test_endings_in_upper_case(tmp_path):
     (tmp_path / "masks/1.nii.gz").rename(tmp_path / "masks/1.NII.GZ")
     (tmp_path / "masks/2.nii.gz").rename(tmp_path / "masks/2.Nii.Gz")
     notes = datasets.read_dataset(tmp_path).notes
-    assert "masks/: IDs with a .nii and a .nii.gz, of which the .nii is taken: 1" in notes
-    found = subjects(tmp_path)
-    assert found["1"].mask_path == tmp_path / "masks/1.nii"
+    assert "masks/: IDs with both a .nii and a .nii.gz, the .nii is used: 1" in notes
+    by_id = subjects(tmp_path)
+    assert by_id["1"].mask_path == tmp_path / "masks/1.nii"
     for name, number in (("1", 1), ("2", 2)):
-        np.testing.assert_array_equal(datasets.load_scan(found[name]).mask, labelled([number]).transpose(2, 1, 0))
+        np.testing.assert_array_equal(datasets.load_scan(by_id[name]).mask, labelled([number]).transpose(2, 1, 0))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_endings_in_upper_case(tmp_path):
         (["1", "x"], {"1": 1, "x": 2}),
     ],
 )
-def test_numbers_of_ids(tmp_path, names, numbers):
+def test_subject_numbers_from_ids(tmp_path, names, numbers):
     for name in names:
         save(tmp_path / f"images/{name}.nii", hu())
         save(tmp_path / f"masks/{name}.nii", labelled([1]))
@@ -107,22 +107,22 @@ def test_labels_are_merged_and_kept(root):
     np.testing.assert_array_equal(scan.volume.hu, hu().transpose(2, 1, 0))
     assert not scan.volume.nominal_spacing
     assert scan.slice_labels.shape == (5, 5)
-    assert scan.notes == ()  # no table, so nothing to disagree with
+    assert scan.notes == ()  # without a table there is no disagreement
     binary = datasets.load_scan(subjects(root)["ç c"])
     assert binary.labels is None
     np.testing.assert_array_equal(binary.mask, labelled([4]).transpose(2, 1, 0), strict=True)
 
 
-def test_labels_of_slices(root):
+def test_slice_labels_from_the_table(root):
     (root / "labels.csv").write_bytes(
         b"\xef\xbb\xbfSlice,ID,SDH,EDH,age_years,sex,remark\r\n2,b,1,,70.5,male,x\r\n\r\n3,b,1,1,,,\r\n1,a.1,0,0,3,F,\r\n"
     )
-    found = subjects(root)
-    assert (found["b"].age_years, found["b"].sex, found["b"].subtypes) == (70.5, "M", ("EDH", "SDH"))
-    assert (found["a.1"].age_years, found["a.1"].sex, found["a.1"].subtypes) == (3, "F", ())
-    labels = datasets.load_scan(found["b"]).slice_labels
+    by_id = subjects(root)
+    assert (by_id["b"].age_years, by_id["b"].sex, by_id["b"].subtypes) == (70.5, "M", ("EDH", "SDH"))
+    assert (by_id["a.1"].age_years, by_id["a.1"].sex, by_id["a.1"].subtypes) == (3, "F", ())
+    labels = datasets.load_scan(by_id["b"]).slice_labels
     assert np.argwhere(labels).tolist() == [[1, 4], [2, 3], [2, 4]]
-    notes = datasets.load_scan(found["b"]).notes
+    notes = datasets.load_scan(by_id["b"]).notes
     assert notes == (
         "subject 2: the slice table has 3 rows, the scan 5 slices; slices 4, 5 have no row and get no sub-type",
     )
@@ -130,8 +130,8 @@ def test_labels_of_slices(root):
 
 @pytest.mark.parametrize("scan_affine", [AFFINE, TO_FEET])
 @pytest.mark.parametrize("mask_affine", [AFFINE, TO_FEET])
-def test_sub_types_of_a_subject_lie_where_its_mask_does(root, scan_affine, mask_affine):
-    """Whichever way scan and mask are stored, the same slices of the body bleed: the lowest two of five."""
+def test_sub_types_of_a_subject_are_assigned_to_the_slices_of_its_mask(root, scan_affine, mask_affine):
+    """The lowest two of five slices get the sub-types, whatever the slice order of scan and mask."""
     lowest = {True: [1, 2], False: [4, 5]}
     save(root / "images/b.nii.gz", hu(), scan_affine)
     save(root / "masks/b.nii.gz", labelled(lowest[mask_affine is AFFINE], (2, 5)), mask_affine)
@@ -148,7 +148,7 @@ def test_sub_types_of_a_subject_lie_where_its_mask_does(root, scan_affine, mask_
 
 @given(order=st.permutations(range(3)), flips=st.tuples(*[st.booleans()] * 3))
 def test_a_mask_in_another_axis_order_lies_on_its_scan(tmp_path_factory, order, flips):
-    root = tmp_path_factory.mktemp("turned")
+    root = tmp_path_factory.mktemp("reordered")
     save(root / "images/1.nii", hu())
     stored = labelled([2, 3], (2, 5))
     turn = np.eye(4)
@@ -161,12 +161,12 @@ def test_a_mask_in_another_axis_order_lies_on_its_scan(tmp_path_factory, order, 
     np.testing.assert_array_equal(scan.labels, stored.transpose(2, 1, 0))
 
 
-def test_a_scan_without_a_mask_is_named_and_harms_no_other(root):
+def test_a_scan_without_a_mask_is_rejected(root):
     (root / "masks/b.nii.gz").unlink()
-    found = subjects(root)
+    by_id = subjects(root)
     with pytest.raises(InputError, match=r"^masks/b\.nii\.gz \(subject 2\): no such file; expected a mask"):
-        datasets.load_scan(found["b"])
-    assert datasets.load_scan(found["ç c"]).mask.any()
+        datasets.load_scan(by_id["b"])
+    assert datasets.load_scan(by_id["ç c"]).mask.any()
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_scan_without_a_mask_is_named_and_harms_no_other(root):
         (labelled([2])[:, :, :4], "the mask's shape is"),
     ],
 )
-def test_a_mask_that_is_none_is_refused(root, array, message):
+def test_an_invalid_mask_is_rejected(root, array, message):
     save(root / "masks/b.nii.gz", array)
     subject = subjects(root)["b"]
     with pytest.raises(InputError, match=message) as caught:
@@ -186,7 +186,7 @@ def test_a_mask_that_is_none_is_refused(root, array, message):
     assert str(caught.value).startswith("masks/b.nii.gz (subject 2): ")
 
 
-def test_a_broken_mask_is_told_when_the_scan_is_loaded(root):
+def test_a_broken_mask_is_reported_when_the_scan_is_loaded(root):
     (root / "masks/b.nii.gz").write_bytes(b"no image")
     subject = subjects(root)["b"]
     assert not subject.labelled_hemorrhage
@@ -194,14 +194,14 @@ def test_a_broken_mask_is_told_when_the_scan_is_loaded(root):
         datasets.load_scan(subject)
 
 
-def test_what_lacks_its_counterpart_is_counted_not_named(root):
+def test_unmatched_ids_are_counted_not_named(root):
     save(root / "masks/Smith.nii", labelled([]))
     save(root / "images/b.nii", hu())
     (root / "images/notes.txt").write_text("x")
     (root / "labels.csv").write_text("id,sex,age_years\nb,F,\nb,M,\nJones,,\na.1,?,\n")
     assert datasets.read_dataset(root).notes == (
-        "images/: entries left out that are no ID.nii.gz or ID.nii: 1",
-        "images/: IDs with a .nii and a .nii.gz, of which the .nii is taken: 1",
+        "images/: entries skipped that are not ID.nii.gz or ID.nii: 1",
+        "images/: IDs with both a .nii and a .nii.gz, the .nii is used: 1",
         "labels.csv, line 2: the sex cannot be read or differs between rows; unknown",
         "labels.csv, line 5: the sex cannot be read or differs between rows; unknown",
         "the IDs are not distinct whole numbers: subjects are numbered from 1 in the order of their IDs",
@@ -218,17 +218,17 @@ def test_what_lacks_its_counterpart_is_counted_not_named(root):
         ("id,IVH\n,1\n", "labels.csv, line 2: the id is empty"),
         ("id,IVH\nb,yes\n", "labels.csv, line 2: 'yes' in the column IVH; expected 1, 0 or nothing"),
         ("id,slice\nb,0\n", "labels.csv, line 2: the slice is '0'; expected a whole number from 1"),
-        ("id,slice\nb,2\nb,2\n", "labels.csv, line 3: slice 2 of one id stands in the table twice"),
+        ("id,slice\nb,2\nb,2\n", "labels.csv, line 3: slice 2 of one id is listed twice"),
     ],
 )
-def test_a_table_that_is_none_is_answered_with_the_place(tmp_path, text, message):
+def test_errors_in_the_table_name_the_line(tmp_path, text, message):
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(InputError) as caught:
         generic_labels.read(tmp_path / "labels.csv")
     assert str(caught.value).startswith(message)
 
 
-def test_what_the_data_set_must_have(root):
+def test_a_data_set_without_scans_or_masks_is_rejected(root):
     for path in (root / "images").iterdir():
         path.unlink()
     with pytest.raises(InputError, match=r"no scan in images/; expected files such as ID\.nii\.gz"):

@@ -1,4 +1,4 @@
-"""Batches: the same ones with any number of threads and from any step on, and their pixels against the scans."""
+"""Batches are the same for any number of threads and any start step, and hold the pixels of the scans."""
 
 import itertools
 
@@ -29,27 +29,27 @@ def run(data, start, stop, *, threads, seed=1, fold=0):
     )
 
 
-def check_same(ours, theirs):
-    assert len(ours) == len(theirs)
-    for a, b in zip(ours, theirs, strict=True):
+def check_same(batches, expected):
+    assert len(batches) == len(expected)
+    for a, b in zip(batches, expected, strict=True):
         assert a.keys() == b.keys()
         for name in a:
             np.testing.assert_array_equal(a[name], b[name], strict=True)
 
 
 def check_pixels(data, batch):
-    """A batch's pixels against the scans, by the index it carries."""
+    """Compares a batch's pixels with the scans, by its index."""
     scans, table, _ = data
-    for place in np.flatnonzero(batch["weight"]):
-        row = batch["index"][place]
+    for i in np.flatnonzero(batch["weight"]):
+        row = batch["index"][i]
         scan, top, left = scans[table.scan[row]], table.row[row], table.column[row]
         at = np.s_[table.slice[row], top : top + 16, left : left + 16]
-        np.testing.assert_array_equal(batch["image"][place], scan.volume.hu[at])
-        np.testing.assert_array_equal(batch["mask"][place], scan.mask[at])
-        assert batch["mask"][place].any() == table.positive[row]
+        np.testing.assert_array_equal(batch["image"][i], scan.volume.hu[at])
+        np.testing.assert_array_equal(batch["mask"][i], scan.mask[at])
+        assert batch["mask"][i].any() == table.positive[row]
 
 
-def test_a_batch_holds_the_pixels_it_names(data):
+def test_a_batch_holds_the_pixels_of_its_index(data):
     batch = run(data, 0, 1, threads=0)[0]
     assert {name: (array.shape, str(array.dtype)) for name, array in batch.items()} == {
         "image": ((BATCH, 16, 16), "int16"),
@@ -62,21 +62,21 @@ def test_a_batch_holds_the_pixels_it_names(data):
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_threads_change_nothing(data, threads):
+def test_batches_do_not_depend_on_the_number_of_threads(data, threads):
     steps = Epochs(data[1], "matched", 1, 0).steps(BATCH)
     check_same(run(data, 0, 2 * steps + 3, threads=threads), run(data, 0, 2 * steps + 3, threads=0))
 
 
 @settings(max_examples=8)
 @given(st.data())
-def test_resumed_at_any_step_the_same_batches_follow(data, drawn):
+def test_batches_do_not_depend_on_the_start_step(data, drawn):
     stop = 2 * Epochs(data[1], "matched", 1, 0).steps(BATCH) + 2
     start = drawn.draw(st.integers(0, stop))
     whole = run(data, 0, stop, threads=0)
     check_same(run(data, start, stop, threads=drawn.draw(st.sampled_from([0, 2]))), whole[start:])
 
 
-def test_batches_are_the_order_of_their_epoch_cut_in_whole_ones(data):
+def test_batches_follow_the_order_of_their_epoch(data):
     epochs = Epochs(data[1], "matched", 1, 0)
     steps = epochs.steps(BATCH)
     batches = run(data, 0, 3 * steps, threads=2)
@@ -85,7 +85,7 @@ def test_batches_are_the_order_of_their_epoch_cut_in_whole_ones(data):
         np.testing.assert_array_equal(seen, epochs.order(epoch)[: steps * BATCH])
 
 
-def test_seeds_and_folds_have_orders_of_their_own(data):
+def test_seeds_and_folds_have_different_orders(data):
     runs = [run(data, 0, 3, threads=0, seed=seed, fold=fold) for seed, fold in ((1, 0), (2, 0), (1, 1))]
     seen = [np.concatenate([batch["index"] for batch in batches]).tolist() for batches in runs]
     assert all(a != b for a, b in itertools.combinations(seen, 2))
@@ -93,7 +93,7 @@ def test_seeds_and_folds_have_orders_of_their_own(data):
 
 @pytest.mark.parametrize("threads", [0, 1, 4, 9])
 @pytest.mark.parametrize("count", [1, BATCH, 2 * BATCH + 3])
-def test_fixed_batches_hold_each_row_once_and_padding_weighs_nothing(data, threads, count):
+def test_fixed_batches_hold_each_row_once_and_padding_has_weight_zero(data, threads, count):
     rows = np.random.default_rng(0).permutation(len(data[1]))[:count]
     batches = list(loader.fixed_batches(data[2], rows, batch_size=BATCH, threads=threads))
     assert all(batch["image"].shape == (BATCH, 16, 16) for batch in batches)
@@ -108,7 +108,7 @@ def test_fixed_batches_hold_each_row_once_and_padding_weighs_nothing(data, threa
 
 
 def test_neighboring_slices_around_each_patch(data):
-    """The example's own slice in the middle; beyond the ends of the scan the end slice again."""
+    """The example's own slice is in the middle; the end slices of a scan are repeated."""
     scans, table, plain = data
     around = loader.PatchReader(scans, table, neighbors=1)
     rows = np.arange(0, len(table.scan), 7)
@@ -118,10 +118,10 @@ def test_neighboring_slices_around_each_patch(data):
     for name in ("mask", "index", "weight"):
         np.testing.assert_array_equal(batch[name], expected[name])
     np.testing.assert_array_equal(batch["image"][..., 1], expected["image"])
-    for place, row in enumerate(rows):
+    for i, row in enumerate(rows):
         hu, d = scans[table.scan[row]].volume.hu, table.slice[row]
         at = np.s_[table.row[row] : table.row[row] + 16, table.column[row] : table.column[row] + 16]
         for offset in (-1, 0, 1):
-            wanted = hu[min(max(d + offset, 0), len(hu) - 1)][at]
-            np.testing.assert_array_equal(batch["image"][place, ..., offset + 1], wanted)
+            expected_hu = hu[min(max(d + offset, 0), len(hu) - 1)][at]
+            np.testing.assert_array_equal(batch["image"][i, ..., offset + 1], expected_hu)
     assert (batch["image"][-2:] == AIR_HU).all()

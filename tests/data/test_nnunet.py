@@ -1,4 +1,4 @@
-"""What nnU-Net would find: its folder layout, the same voxels, the same folds, and nothing that identifies."""
+"""Export to nnU-Net: its layout, the same voxels and folds, and no patient data."""
 
 import dataclasses
 import gzip
@@ -16,7 +16,7 @@ from ichjax.errors import InputError
 
 @pytest.fixture
 def data(tiny_root, tmp_path):
-    """A copy of the tiny data set, with a name and a remark in a header, and its stratified folds."""
+    """(a copy of the tiny data set with a patient's name in a header, its stratified folds)."""
     root = tmp_path / "data"
     shutil.copytree(tiny_root, root)
     stored = nib.load(root / "ct_scans/049.nii")
@@ -28,24 +28,24 @@ def data(tiny_root, tmp_path):
 
 
 def write(data, output):
-    """(the folder that was written, the problems)."""
+    """(the written folder, the problems)."""
     problems = nnunet.write_nnunet(*data, output)
     return next(output.iterdir()), problems
 
 
-def test_the_layout(data, tmp_path):
-    place, problems = write(data, tmp_path / "raw")
-    assert (place, problems) == (tmp_path / "raw/Dataset501_ICH", {})
+def test_the_folder_layout(data, tmp_path):
+    folder, problems = write(data, tmp_path / "raw")
+    assert (folder, problems) == (tmp_path / "raw/Dataset501_ICH", {})
     cases = [f"{number:03d}" for number in range(49, 58)]
-    assert sorted(path.name for path in place.iterdir()) == [
+    assert sorted(path.name for path in folder.iterdir()) == [
         "dataset.json",
         "imagesTr",
         "labelsTr",
         "splits_final.json",
     ]
-    assert sorted(path.name for path in (place / "imagesTr").iterdir()) == [f"{case}_0000.nii.gz" for case in cases]
-    assert sorted(path.name for path in (place / "labelsTr").iterdir()) == [f"{case}.nii.gz" for case in cases]
-    assert json.loads((place / "dataset.json").read_text()) == {
+    assert sorted(path.name for path in (folder / "imagesTr").iterdir()) == [f"{case}_0000.nii.gz" for case in cases]
+    assert sorted(path.name for path in (folder / "labelsTr").iterdir()) == [f"{case}.nii.gz" for case in cases]
+    assert json.loads((folder / "dataset.json").read_text()) == {
         "channel_names": {"0": "CT"},
         "labels": {"background": 0, "hemorrhage": 1},
         "numTraining": 9,
@@ -53,12 +53,12 @@ def test_the_layout(data, tmp_path):
     }
 
 
-def test_the_voxels_lie_as_in_the_source(data, tmp_path):
-    place, _ = write(data, tmp_path / "raw")
+def test_voxels_and_affines_equal_the_source(data, tmp_path):
+    folder, _ = write(data, tmp_path / "raw")
     for subject in data[0].subjects:
         source = nib.load(subject.scan_path)
-        image = nib.load(place / f"imagesTr/{subject.number:03d}_0000.nii.gz")
-        label = nib.load(place / f"labelsTr/{subject.number:03d}.nii.gz")
+        image = nib.load(folder / f"imagesTr/{subject.number:03d}_0000.nii.gz")
+        label = nib.load(folder / f"labelsTr/{subject.number:03d}.nii.gz")
         assert (image.get_data_dtype(), label.get_data_dtype()) == (np.int16, np.uint8)
         np.testing.assert_array_equal(np.asanyarray(image.dataobj), np.asanyarray(source.dataobj))
         for written in (image, label):
@@ -69,46 +69,46 @@ def test_the_voxels_lie_as_in_the_source(data, tmp_path):
         np.testing.assert_array_equal(np.asanyarray(label.dataobj), mask)
 
 
-def test_the_splits_are_ours_with_test_as_val(data, tmp_path):
-    place, _ = write(data, tmp_path / "raw")
-    written = json.loads((place / "splits_final.json").read_text())
+def test_the_splits_use_the_test_part_as_val(data, tmp_path):
+    folder, _ = write(data, tmp_path / "raw")
+    written = json.loads((folder / "splits_final.json").read_text())
     assert len(written) == 3
     for part, fold in zip(written, data[1].folds, strict=True):
         assert sorted(map(int, part["val"])) == sorted(fold.test)
         assert sorted(map(int, part["train"])) == sorted(fold.train + fold.validation)
         assert set(part) == {"train", "val"}
-    cases = {path.name.removesuffix(".nii.gz") for path in (place / "labelsTr").iterdir()}
+    cases = {path.name.removesuffix(".nii.gz") for path in (folder / "labelsTr").iterdir()}
     assert all(set(part["train"] + part["val"]) == cases for part in written)
 
 
-def test_headers_hold_nothing_that_identifies(data, tmp_path):
-    place, _ = write(data, tmp_path / "raw")
-    for path in place.rglob("*.nii.gz"):
+def test_headers_hold_no_patient_data(data, tmp_path):
+    folder, _ = write(data, tmp_path / "raw")
+    for path in folder.rglob("*.nii.gz"):
         header = gzip.decompress(path.read_bytes())[:352]
         assert b"Smith" not in header
         for start, stop in ((14, 32), (148, 252), (328, 344)):  # db_name, descrip and aux_file, intent_name
             assert set(header[start:stop]) == {0}
 
 
-def test_what_cannot_be_read_is_left_out_of_everything(data, tmp_path, capsys):
+def test_unreadable_scans_are_skipped_everywhere(data, tmp_path, capsys):
     dataset, folds = data
     dataset.subjects[4].scan_path.write_bytes(b"no image")  # subject 53
-    place, problems = write(data, tmp_path / "raw")
+    folder, problems = write(data, tmp_path / "raw")
     assert list(problems) == [53]
     assert capsys.readouterr().out.splitlines() == [
-        f"left out: {problems[53]}",
-        f"{place}: 8 cases for nnU-Net",
+        f"skipped: {problems[53]}",
+        f"{folder}: 8 cases for nnU-Net",
         "before training, copy splits_final.json to nnUNet_preprocessed/Dataset501_ICH/",
     ]
     assert "ct_scans/053.nii (subject 53): not a readable NIfTI" in problems[53]
-    assert json.loads((place / "dataset.json").read_text())["numTraining"] == 8
-    assert not list(place.rglob("053*"))
-    for part, fold in zip(json.loads((place / "splits_final.json").read_text()), folds.folds, strict=True):
+    assert json.loads((folder / "dataset.json").read_text())["numTraining"] == 8
+    assert not list(folder.rglob("053*"))
+    for part, fold in zip(json.loads((folder / "splits_final.json").read_text()), folds.folds, strict=True):
         assert set(map(int, part["train"] + part["val"])) == {n for n in range(49, 58) if n != 53}
         assert sorted(map(int, part["val"])) == sorted(set(fold.test) - {53})
 
 
-def test_nothing_that_is_there_is_touched(data, tmp_path):
+def test_existing_files_are_never_overwritten(data, tmp_path):
     (tmp_path / "raw").mkdir()
     write(data, tmp_path / "raw")  # an empty folder will do
     before = {path: path.read_bytes() for path in (tmp_path / "raw").rglob("*") if path.is_file()}
@@ -121,7 +121,7 @@ def test_nothing_that_is_there_is_touched(data, tmp_path):
             write(data, taken)
 
 
-def test_folds_of_other_subjects_and_a_set_that_cannot_be_read_are_refused(data, tmp_path):
+def test_folds_of_other_subjects_and_an_unreadable_data_set_are_rejected(data, tmp_path):
     dataset, folds = data
     fewer = dataclasses.replace(dataset, subjects=dataset.subjects[1:])
     with pytest.raises(InputError, match="holds unknown subjects 49"):

@@ -1,4 +1,4 @@
-"""Which patches there are, against a loop; which an epoch visits, against what it promises."""
+"""The patch table against a loop over all patches; the examples and order of an epoch."""
 
 import itertools
 import types
@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ichjax.data import ct_ich_nifti, scan_cache
-from ichjax.data.patch_index import ABOVE_AIR_HU, Epochs, patch_table
+from ichjax.data.patch_index import AIR_THRESHOLD_HU, Epochs, patch_table
 from ichjax.errors import InputError
 
 
 def scan_of(hu, mask):
-    """What a table looks at of a scan."""
+    """A scan with the attributes that `patch_table` uses."""
     return types.SimpleNamespace(volume=types.SimpleNamespace(hu=hu), mask=mask)
 
 
@@ -27,14 +27,14 @@ def boards(draw):
     for _ in range(draw(st.integers(1, 3))):
         depth, rows, columns = draw(st.tuples(st.integers(1, 3), st.integers(k, k + 3), st.integers(k, k + 3)))
         shape = (depth, rows * stride, columns * stride)
-        near = rng.integers(ABOVE_AIR_HU - 1, ABOVE_AIR_HU + 3, shape)
+        near = rng.integers(AIR_THRESHOLD_HU - 1, AIR_THRESHOLD_HU + 3, shape)
         hu = np.where(rng.random(shape) < 0.03, near, -1000).astype(np.int16)
         scans.append(scan_of(hu, (rng.random(shape) < 0.03).astype(np.uint8)))
     return scans, k * stride, stride
 
 
 @given(boards())
-def test_a_table_holds_what_a_loop_over_all_patches_finds(board):
+def test_a_table_equals_a_loop_over_all_patches(board):
     scans, side, stride = board
     expected = []
     for index, scan in enumerate(scans):
@@ -44,25 +44,25 @@ def test_a_table_holds_what_a_loop_over_all_patches_finds(board):
         )
         for d, row, column in corners:
             at = np.s_[d, row : row + side, column : column + side]
-            positive, air = scan.mask[at].max() == 1, scan.volume.hu[at].max() <= ABOVE_AIR_HU
+            positive, air = scan.mask[at].max() == 1, scan.volume.hu[at].max() <= AIR_THRESHOLD_HU
             expected.append((index, d, row, column, positive, air))
     table = patch_table(scans, side=side, stride=stride)
     assert len(table) == len(expected)
-    found = zip(table.scan, table.slice, table.row, table.column, table.positive, table.air, strict=True)
-    assert list(found) == expected
+    rows = zip(table.scan, table.slice, table.row, table.column, table.positive, table.air, strict=True)
+    assert list(rows) == expected
     assert table.side == side
 
 
 @pytest.fixture(scope="module")
 def table(tiny_root):
-    """Patches of three scans of which two bleed, with more air around the heads than the data set has."""
+    """Patches of three scans, two with a hemorrhage, with additional air around the heads."""
     scans, _ = scan_cache.open_scans(ct_ich_nifti.read_dataset(tiny_root).subjects[:3])
     margin = ((0, 0), (16, 16), (16, 16))
     wide = [scan_of(np.pad(scan.volume.hu, margin, constant_values=-1000), np.pad(scan.mask, margin)) for scan in scans]
     return patch_table(wide, side=16, stride=8)
 
 
-def test_an_epoch_visits_every_positive_patch_once_and_as_many_with_tissue_and_none(table):
+def test_an_epoch_has_all_positive_patches_and_as_many_negative_ones_with_tissue(table):
     epochs = Epochs(table, "matched", seed=3, fold=1)
     positive = set(np.flatnonzero(table.positive))
     assert table.air.any()
@@ -75,17 +75,17 @@ def test_an_epoch_visits_every_positive_patch_once_and_as_many_with_tissue_and_n
         assert {row for row in order if table.positive[row]} == positive
         drawn.append({row for row in order if not table.positive[row]})
         assert not table.air[sorted(drawn[-1])].any()
-    assert len(set(map(frozenset, drawn))) == 4  # drawn anew
+    assert len(set(map(frozenset, drawn))) == 4  # drawn again each epoch
 
 
-def test_without_negatives_an_epoch_is_the_positive_patches(table):
+def test_without_negatives_an_epoch_has_only_positive_patches(table):
     epochs = Epochs(table, "none", seed=3, fold=1)
     assert sorted(epochs.order(2)) == np.flatnonzero(table.positive).tolist()
     assert epochs.fixed().tolist() == np.flatnonzero(table.positive).tolist()
 
 
 @given(st.integers(0, 2**40), st.integers(0, 9), st.integers(0, 1000))
-def test_order_depends_on_seed_fold_and_epoch_and_on_nothing_else(table, seed, fold, epoch):
+def test_order_depends_only_on_seed_fold_and_epoch(table, seed, fold, epoch):
     order = Epochs(table, "matched", seed, fold).order(epoch)
     again = Epochs(table, "matched", seed, fold)
     again.order(epoch + 3)
@@ -98,7 +98,7 @@ def slices_of(table, rows):
     return {(int(table.scan[row]), int(table.slice[row])) for row in rows}
 
 
-def test_one_hemorrhage_free_slice_of_each_subject_air_included_the_same_each_epoch(table):
+def test_one_slice_draws_a_whole_hemorrhage_free_slice_per_subject_once(table):
     bleeding = slices_of(table, np.flatnonzero(table.positive))
     positive, chosen = set(np.flatnonzero(table.positive)), set()
     for seed, fold in itertools.product(range(4), range(3)):
@@ -118,7 +118,7 @@ def test_one_hemorrhage_free_slice_of_each_subject_air_included_the_same_each_ep
     assert len(chosen) > 4  # seed and fold decide which
 
 
-def test_a_subject_that_bleeds_everywhere_gives_no_slice():
+def test_one_slice_draws_nothing_from_a_subject_with_hemorrhage_on_all_slices():
     mask = np.zeros((2, 8, 8), np.uint8)
     mask[:, 0, 0] = 1
     table = patch_table([scan_of(np.zeros((2, 8, 8), np.int16), mask)], side=4, stride=4)
@@ -128,7 +128,7 @@ def test_a_subject_that_bleeds_everywhere_gives_no_slice():
 
 
 @given(boards(), st.integers(0, 99))
-def test_slices_with_a_hemorrhage_alone(board, seed):
+def test_negatives_only_from_slices_with_a_hemorrhage(board, seed):
     scans, side, stride = board
     table = patch_table(scans, side=side, stride=stride)
     inside = [bool(scans[s].mask[d].any()) for s, d in zip(table.scan, table.slice, strict=True)]
@@ -151,7 +151,7 @@ def test_fewer_negatives_than_positives_are_all_drawn():
     assert sorted(epochs.order(0)) == [0, 1, 2]
 
 
-def test_an_epoch_is_whole_batches_and_not_less_than_one(table):
+def test_an_epoch_has_at_least_one_full_batch(table):
     epochs = Epochs(table, "matched", 0, 2)
     assert epochs.steps(8) == epochs.examples // 8
     assert epochs.steps(epochs.examples) == 1
@@ -159,7 +159,7 @@ def test_an_epoch_is_whole_batches_and_not_less_than_one(table):
         epochs.steps(epochs.examples + 1)
 
 
-def test_what_cannot_be_trained_on_is_said():
+def test_invalid_options_and_scans_without_hemorrhage_are_rejected():
     empty = patch_table([scan_of(np.zeros((1, 8, 8), np.int16), np.zeros((1, 8, 8), np.uint8))], side=4, stride=4)
     with pytest.raises(InputError, match="fold 1: no patch with a hemorrhage"):
         Epochs(empty, "matched", 0, 1)

@@ -1,4 +1,4 @@
-"""The cache of scans: what comes out is what the reader gives, read once, and never a damaged copy."""
+"""The scan cache returns what the reader returns, reads each scan once, and replaces damaged entries."""
 
 import dataclasses
 import os
@@ -26,7 +26,7 @@ def subjects(tiny_root, tmp_path, monkeypatch):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """The numbers of the subjects whose files are unpacked."""
+    """The numbers of the subjects whose files are read."""
     numbers, load = [], ct_ich_nifti.load_scan
     monkeypatch.setattr(ct_ich_nifti, "load_scan", lambda subject: numbers.append(subject.number) or load(subject))
     return numbers
@@ -37,20 +37,20 @@ def check_equal(cached, scan):
     assert cached.number == scan.subject.number
     assert cached.notes == scan.notes
     for field in dataclasses.fields(scan.volume):
-        ours, theirs = getattr(cached.volume, field.name), getattr(scan.volume, field.name)
-        np.testing.assert_array_equal(ours, theirs, err_msg=field.name, strict=isinstance(theirs, np.ndarray))
+        value, expected = getattr(cached.volume, field.name), getattr(scan.volume, field.name)
+        np.testing.assert_array_equal(value, expected, err_msg=field.name, strict=isinstance(expected, np.ndarray))
     np.testing.assert_array_equal(cached.mask, scan.mask, strict=True)
     np.testing.assert_array_equal(cached.slice_labels, scan.slice_labels, strict=True)
     np.testing.assert_array_equal(cached.truth_px, [int(plane.sum()) for plane in scan.mask])
 
 
-def test_a_scan_comes_back_as_it_was_read_the_first_time_and_the_second(subjects, reads):
+def test_cached_scans_equal_the_reader_s(subjects, reads):
     for _ in range(2):
         scans, problems = scan_cache.open_scans(subjects)
         assert problems == {}
         for subject, cached in zip(subjects, scans, strict=True):
             check_equal(cached, ct_ich_nifti.load_scan(subject))
-    # Each round unpacks all three here, to compare with; the cache itself did so in the first round alone.
+    # Each round reads all three for comparison; the cache read them in the first round only.
     assert len(reads) == 3 + 3 + 3
 
 
@@ -62,8 +62,8 @@ def phantom_subject(request, tmp_path, monkeypatch):
     return datasets.read_dataset(tmp_path / "data").subjects[0]
 
 
-def test_any_layout_is_cached_and_every_file_of_it_counts(phantom_subject):
-    """What is nominal stays so; one other byte in any file (brain, bone, mask) is another entry."""
+def test_any_layout_is_cached_and_every_file_is_part_of_the_digest(phantom_subject):
+    """`nominal_spacing` is kept; a changed byte in any file (brain, bone, mask) gives another entry."""
     for _ in range(2):
         check_equal(scan_cache.open_scan(phantom_subject), datasets.load_scan(phantom_subject))
     assert scan_cache.open_scan(phantom_subject).volume.nominal_spacing == (phantom_subject.layout == "jpeg")
@@ -80,7 +80,7 @@ def test_any_layout_is_cached_and_every_file_of_it_counts(phantom_subject):
         assert scan_cache._digest(phantom_subject) not in digests
 
 
-def test_voxels_are_mapped_and_cannot_be_written(subjects):
+def test_voxels_are_memory_mapped_and_read_only(subjects):
     scan = scan_cache.open_scan(subjects[0])
     for array in (scan.volume.hu, scan.mask):
         assert isinstance(array, np.memmap)
@@ -88,7 +88,7 @@ def test_voxels_are_mapped_and_cannot_be_written(subjects):
             array[0, 0, 0] = 1
 
 
-def test_a_changed_scan_mask_or_label_is_another_entry(subjects, reads):
+def test_a_changed_scan_mask_or_label_gives_another_entry(subjects, reads):
     subject = subjects[0]
     digests = {scan_cache.open_scan(subject).digest}
     labels = subject.slice_labels.copy()
@@ -106,24 +106,24 @@ def test_a_changed_scan_mask_or_label_is_another_entry(subjects, reads):
 
 
 @pytest.mark.parametrize("damage", ["meta.json gone", "meta.json torn", "hu.npy cut", "mask.npy empty", "other mask"])
-def test_a_damaged_entry_is_made_anew(subjects, reads, damage):
-    place = cache_folder() / "scans" / scan_cache.open_scan(subjects[0]).digest
+def test_a_damaged_entry_is_recreated(subjects, reads, damage):
+    folder = cache_folder() / "scans" / scan_cache.open_scan(subjects[0]).digest
     name = damage.split()[0] if damage != "other mask" else "mask.npy"
     if damage.endswith("gone"):
-        (place / name).unlink()
+        (folder / name).unlink()
     elif damage == "other mask":
-        np.save(place / name, np.zeros((4, 32, 31), np.uint8))
+        np.save(folder / name, np.zeros((4, 32, 31), np.uint8))
     else:
-        size = (place / name).stat().st_size
-        os.truncate(place / name, 0 if damage.endswith("empty") else size // 2)
+        size = (folder / name).stat().st_size
+        os.truncate(folder / name, 0 if damage.endswith("empty") else size // 2)
     check_equal(scan_cache.open_scan(subjects[0]), ct_ich_nifti.load_scan(subjects[0]))
     assert len(reads) == 3
     scan_cache.open_scan(subjects[0])
     assert len(reads) == 3
-    assert sorted(path.name for path in place.parent.iterdir()) == [place.name]
+    assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]
 
 
-def test_a_broken_scan_costs_no_other_its_place(subjects):
+def test_a_broken_scan_does_not_affect_the_others(subjects):
     subjects[1].scan_path.write_bytes(subjects[1].scan_path.read_bytes()[:2000])
     missing = dataclasses.replace(subjects[2], mask_path=subjects[2].mask_path.with_name("absent.nii"))
     scans, problems = scan_cache.open_scans([subjects[0], subjects[1], missing])
@@ -133,14 +133,14 @@ def test_a_broken_scan_costs_no_other_its_place(subjects):
     assert "absent.nii" in problems[subjects[2].number]
 
 
-def test_a_cache_that_cannot_be_written_is_said(subjects, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_reported(subjects, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ICHJAX_CACHE", str(tmp_path / "file"))
     with pytest.raises(InputError, match=r"cache of scans cannot be written \(.+\)"):
         scan_cache.open_scan(subjects[0])
 
 
-def test_the_cache_folder_is_the_named_one_or_the_users(monkeypatch, tmp_path):
+def test_the_cache_folder_is_from_the_environment_or_the_user_s(monkeypatch, tmp_path):
     monkeypatch.setenv("ICHJAX_CACHE", str(tmp_path / "here"))
     assert cache_folder() == tmp_path / "here"
     monkeypatch.delenv("ICHJAX_CACHE")

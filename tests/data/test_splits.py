@@ -1,4 +1,4 @@
-"""Folds: the authors' blocks by hand, balance of the stratified order, and that a leak is refused."""
+"""Folds: the authors' blocks by hand, the balance of the stratified order, and rejection of leaks."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ NIFTI_75 = [number for number in ALL_82 if not 59 <= number <= 65]
 
 
 def subject(number, subtypes=()):
-    """A subject of three slices; its sub-types are all on the second one."""
+    """A subject with three slices and all sub-types on the second one."""
     labels = np.zeros((3, 5), bool)
     labels[1] = [name in subtypes for name in SUBTYPES]
     return Subject(number, pathlib.Path("x.nii"), None, None, None, labels, np.zeros(3, bool), False)
@@ -29,15 +29,14 @@ def cohort(kinds):
     return [subject(100 + i, kind) for i, kind in enumerate(kinds)]
 
 
-# The paper's Table 4, one sub-type a subject: IVH 5, IPH 16, SAH 7, EDH 21, SDH 4 do not fit in 36 subjects
-# without combinations, so some carry two.
+# The counts of the paper's Table 4: IVH 5, IPH 16, SAH 7, EDH 21, SDH 4 in 36 subjects, so some have two sub-types.
 PAPER_LIKE = (
     [("IVH", "IPH")] * 5 + [("IPH", "SAH")] * 7 + [("IPH", "EDH")] * 4 + [("EDH",)] * 16 + [("EDH", "SDH")] * 1
     + [("SDH",)] * 3 + [()] * 39
 )  # fmt: skip
 
 
-def test_the_authors_order_names_every_subject_once():
+def test_the_authors_order_has_every_subject_once():
     assert sorted(splits.PAPER_ORDER) == list(range(82))
 
 
@@ -60,7 +59,7 @@ def test_the_authors_blocks_for_82_subjects():
 def test_the_authors_blocks_for_75_subjects():
     made = splits.paper_splits(NIFTI_75)
     assert [(len(f.test), len(f.validation), len(f.train)) for f in made.folds] == [(15, 15, 45)] * 5
-    # Of the first 16 indices, 15 and 10 drop out, and 59 moves up.
+    # Of the first 16 indices, 15 and 10 are missing, and 59 follows.
     assert made.folds[0].test == tuple(49 + i for i in (31, 39, 21, 33, 34, 5, 54, 2, 67, 68, 53, 29, 44, 76, 59))
     assert [fold.validation for fold in made.folds[1:]] == [made.folds[0].test] * 4
 
@@ -79,7 +78,7 @@ def test_the_authors_order_for_any_subjects(numbers, folds):
 
 
 def assert_sound(made, numbers, folds):
-    """Written apart from splits.check: disjoint, complete, every subject tested once."""
+    """Independent of splits.check: parts are disjoint and complete, every subject is tested once."""
     assert len(made.folds) == folds
     for fold in made.folds:
         parts = [set(fold.train), set(fold.validation), set(fold.test)]
@@ -89,7 +88,7 @@ def assert_sound(made, numbers, folds):
     assert sorted(number for fold in made.folds for number in fold.test) == sorted(numbers)
 
 
-def test_subjects_outside_the_authors_order_need_the_stratified_one():
+def test_subjects_outside_the_authors_order_are_rejected():
     with pytest.raises(InputError, match=r"subjects 131, 140 .*stratified"):
         splits.paper_splits([*range(49, 60), 131, 140])
 
@@ -118,23 +117,23 @@ def test_the_stratified_order_is_sound_and_balanced(kinds, folds, seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_sub_types_are_spread_as_far_as_their_counts_allow(seed):
+def test_sub_types_are_distributed_evenly(seed):
     made = splits.stratified_splits(cohort(PAPER_LIKE), folds=5, seed=seed)
     for name in SUBTYPES:
         carriers = {100 + i for i, kind in enumerate(PAPER_LIKE) if name in kind}
         counts = [len(carriers & set(fold.test)) for fold in made.folds]
-        # The rarest (IVH 5, SDH 4, SAH 7) are dealt first and come out even; the others as room is left.
+        # The rarest (IVH 5, SDH 4, SAH 7) are distributed first, so they are even; the others depend on the room left.
         assert max(counts) - min(counts) <= (1 if len(carriers) <= 7 else 2), (name, counts)
 
 
-def test_the_stratified_order_follows_the_seed_alone():
+def test_the_stratified_order_depends_only_on_the_seed():
     subjects = cohort(PAPER_LIKE)
     made = splits.stratified_splits(subjects, folds=5, seed=3)
     assert splits.stratified_splits(subjects[::-1], folds=5, seed=3) == made
     assert splits.stratified_splits(subjects, folds=5, seed=4).folds != made.folds
 
 
-def test_chance_says_which_fold_is_the_largest():
+def test_the_largest_fold_is_random():
     largest = {
         max(made.folds, key=lambda fold: len(fold.test)).index
         for made in (splits.stratified_splits(cohort([("EDH",)] * 6 + [()] * 7), folds=3, seed=s) for s in range(20))
@@ -142,7 +141,7 @@ def test_chance_says_which_fold_is_the_largest():
     assert largest == {0, 1, 2}
 
 
-def test_a_missing_sub_type_is_stated():
+def test_missing_sub_types_are_noted():
     kinds = [("EDH",)] * 8 + [("SDH",)] + [()] * 9
     made = splits.stratified_splits(cohort(kinds), folds=3, seed=0)
     assert [note for note in made.notes if note.startswith("no subject")] == [
@@ -163,10 +162,10 @@ def test_a_missing_sub_type_is_stated():
         ([("EDH",)] * 2 + [()] * 18, 5, ["2 of 20 subjects have one", "at least 3 of them are needed"]),
         ([()] * 20, 5, ["fold 0", "0 of 20 subjects have one"]),
         ([("EDH",)] * 4, 5, ["4 subjects found for 5 folds"]),
-        ([("EDH",)] * 9, 2, ["2 folds asked for", "at least 3"]),
+        ([("EDH",)] * 9, 2, ["2 folds requested", "at least 3"]),
     ],
 )
-def test_too_few_subjects_are_answered_in_a_sentence(kinds, folds, words):
+def test_too_few_subjects_are_rejected(kinds, folds, words):
     with pytest.raises(InputError) as caught:
         splits.stratified_splits(cohort(kinds), folds=folds, seed=0)
     for word in words:
@@ -174,7 +173,7 @@ def test_too_few_subjects_are_answered_in_a_sentence(kinds, folds, words):
 
 
 @pytest.mark.parametrize("part", ["train", "validation", "test"])
-def test_a_part_without_hemorrhage_is_found_in_any_order(part):
+def test_a_part_without_hemorrhage_is_rejected_in_any_order(part):
     made = splits.paper_splits(range(49, 69), folds=5)
     splits.require_hemorrhage(made, [subject(number, ("IPH",)) for number in range(49, 69)])
     made = dataclasses.replace(made, folds=made.folds[2:3])
@@ -184,12 +183,12 @@ def test_a_part_without_hemorrhage_is_found_in_any_order(part):
         splits.require_hemorrhage(made, subjects)
 
 
-def test_twice_the_same_subject_is_refused():
+def test_duplicate_subjects_are_rejected():
     with pytest.raises(InputError, match="subjects 50 occur more than once"):
         splits.paper_splits([49, 50, 50, 51], folds=3)
 
 
-def test_what_is_written_is_read_again(tmp_path):
+def test_written_splits_are_read_back(tmp_path):
     made = splits.stratified_splits(cohort(PAPER_LIKE), folds=5, seed=np.int64(7))
     splits.write(made, tmp_path / "splits.json")
     numbers = [100 + i for i in range(len(PAPER_LIKE))]
@@ -236,7 +235,7 @@ def _test_in_two_folds(record):
         (lambda r: r.update(notes="x"), "'notes' is missing"),
     ],
 )
-def test_a_changed_file_is_refused(tmp_path, spoil, message):
+def test_an_invalid_file_is_rejected(tmp_path, spoil, message):
     path = tmp_path / "splits.json"
     splits.write(splits.paper_splits(range(49, 69)), path)
     record = json.loads(path.read_text())
@@ -250,7 +249,7 @@ def test_a_changed_file_is_refused(tmp_path, spoil, message):
 @pytest.mark.parametrize(
     ("content", "message"), [(None, "No such file"), ("{", "cannot be read as JSON"), ("[]", "holds a list")]
 )
-def test_a_file_that_is_none_of_ours_is_refused(tmp_path, content, message):
+def test_a_file_without_splits_is_rejected(tmp_path, content, message):
     path = tmp_path / "splits.json"
     if content is not None:
         path.write_text(content)
@@ -258,7 +257,7 @@ def test_a_file_that_is_none_of_ours_is_refused(tmp_path, content, message):
         splits.read(path, range(49, 69))
 
 
-def test_the_folds_of_another_data_set_are_refused(tmp_path):
+def test_folds_of_another_data_set_are_rejected(tmp_path):
     splits.write(splits.paper_splits(NIFTI_75), tmp_path / "splits.json")
     with pytest.raises(InputError, match="fold 0 lacks subjects 59, 60, 61"):
         splits.read(tmp_path / "splits.json", ALL_82)
@@ -266,7 +265,7 @@ def test_the_folds_of_another_data_set_are_refused(tmp_path):
         splits.read(tmp_path / "splits.json", NIFTI_75[1:])
 
 
-def test_check_takes_numbers_in_any_order():
+def test_check_accepts_numbers_in_any_order():
     made = splits.paper_splits(NIFTI_75)
     splits.check(made, reversed(NIFTI_75))
     leaking = dataclasses.replace(made.folds[3], train=made.folds[3].train + made.folds[3].test[:1])
@@ -274,7 +273,7 @@ def test_check_takes_numbers_in_any_order():
         splits.check(dataclasses.replace(made, folds=(*made.folds[:3], leaking, made.folds[4])), NIFTI_75)
 
 
-def test_subjects_whose_sub_types_nobody_labelled_are_spread_all_the_same():
+def test_subjects_without_sub_type_labels_are_stratified_by_hemorrhage():
     unlabelled = [dataclasses.replace(subject(100 + i), hemorrhage=i % 2 == 0) for i in range(30)]
     made = splits.stratified_splits(unlabelled, folds=5, seed=0)
     bleeding = {s.number for s in unlabelled if s.labelled_hemorrhage}

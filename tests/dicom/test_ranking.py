@@ -1,4 +1,4 @@
-"""Which series of a study is taken, and which are left out and why."""
+"""Ranking the series of a study, and grouping files by patient, study and series."""
 
 import itertools
 
@@ -15,13 +15,13 @@ EVERY_5 = tuple(5.0 * k for k in range(8))
 
 
 def hu(slices):
-    """int16 [slices, 8, 8]: air and bone."""
+    """int16 [slices, 8, 8]: half air, half bone."""
     return np.repeat(np.array([-1000, 700], np.int16), 32).reshape(8, 8)[None].repeat(slices, axis=0)
 
 
 @pytest.fixture
 def study(ct_series, tmp_path):
-    """study(name=(table_mm, tags), ...): series of one study, each in a folder of its own; returns the folder."""
+    """study(name=(table_mm, tags), ...) writes the series of one study, each in its own folder; returns the folder."""
 
     def make(**series):
         for name, (table_mm, tags) in series.items():
@@ -43,18 +43,18 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("names", [c for n in (1, 2, 5) for c in itertools.combinations(OTHERS, n)], ids="+".join)
-def test_the_soft_whole_one_without_contrast_is_taken(study, names):
-    folder = study(**{name: OTHERS[name] for name in names}, z_wanted=(EVERY_5, BRAIN))
-    (found,), skipped = dicom_series.find_studies(folder)
+def test_the_complete_soft_series_without_contrast_ranks_first(study, names):
+    folder = study(**{name: OTHERS[name] for name in names}, z_preferred=(EVERY_5, BRAIN))
+    (only,), skipped = dicom_series.find_studies(folder)
     assert skipped == []
-    assert len(found.series) == len(names) + 1
-    assert {path.path.parent.name for path in found.series[0]._frames} == {"z_wanted"}
-    assert found.series[0].label == "series 1 (8 slices, 6.000 mm)"
+    assert len(only.series) == len(names) + 1
+    assert {path.path.parent.name for path in only.series[0]._frames} == {"z_preferred"}
+    assert only.series[0].label == "series 1 (8 slices, 6.000 mm)"
 
 
-def test_what_speaks_against_the_others_is_said(study):
-    (found,), _ = dicom_series.find_studies(study(wanted=(EVERY_5, BRAIN), **OTHERS))
-    assert [series.label for series in found.series] == [
+def test_labels_name_the_drawbacks(study):
+    (only,), _ = dicom_series.find_studies(study(preferred=(EVERY_5, BRAIN), **OTHERS))
+    assert [series.label for series in only.series] == [
         "series 1 (8 slices, 6.000 mm)",
         "series 2 (36 slices, 6.000 mm, slices every 1.0 mm)",
         "series 3 (5 slices, 6.000 mm, slices every 7.5 mm)",
@@ -64,9 +64,9 @@ def test_what_speaks_against_the_others_is_said(study):
     ]
 
 
-def test_where_there_is_nothing_better_a_poor_one_is_taken(study):
-    (found,), _ = dicom_series.find_studies(study(**{name: OTHERS[name] for name in ("bone", "contrast")}))
-    assert "sharp kernel" in found.series[0].label
+def test_a_series_with_drawbacks_ranks_first_if_there_is_no_better_one(study):
+    (only,), _ = dicom_series.find_studies(study(**{name: OTHERS[name] for name in ("bone", "contrast")}))
+    assert "sharp kernel" in only.series[0].label
 
 
 @pytest.mark.parametrize(
@@ -81,14 +81,14 @@ def test_where_there_is_nothing_better_a_poor_one_is_taken(study):
         *((name, False) for name in ("A", "B", "", "something new", "FC", "1234")),
     ],
 )
-def test_kernels_by_name(kernel, sharp):
+def test_kernels_are_classified_by_name(kernel, sharp):
     assert ranking.is_sharp(kernel) == sharp
 
 
 @pytest.mark.parametrize("agent", ["", "NONE", "No"])
-def test_no_contrast_by_any_other_name(study, agent):
-    (found,), _ = dicom_series.find_studies(study(a=(EVERY_5, {"ContrastBolusAgent": agent})))
-    assert not found.series[0].traits.contrast
+def test_agents_that_mean_no_contrast(study, agent):
+    (only,), _ = dicom_series.find_studies(study(a=(EVERY_5, {"ContrastBolusAgent": agent})))
+    assert not only.series[0].traits.contrast
 
 
 def test_studies_of_several_patients_in_one_folder_never_mix(ct_series, tmp_path):
@@ -106,7 +106,7 @@ def test_studies_of_several_patients_in_one_folder_never_mix(ct_series, tmp_path
 
 
 def tagged(folder, **tags):
-    """Changes tags of each of the files of a folder, or removes them (None)."""
+    """Sets or removes (None) tags in all files of a folder."""
     for path in folder.iterdir():
         ds = pydicom.dcmread(path)
         for keyword, value in tags.items():
@@ -121,28 +121,28 @@ def tagged(folder, **tags):
 @pytest.mark.parametrize("value", [None, "", ["", ""], "1.2.3"])
 @pytest.mark.parametrize("keyword", ["SeriesInstanceUID", "StudyInstanceUID"])
 def test_patients_whose_uids_are_missing_or_the_same_never_mix(ct_series, tmp_path, keyword, value):
-    for name, start_mm in (("a", 0.0), ("b", 100.0)):  # as one series they would be a whole one
-        places = tuple(start_mm + 5 * k for k in range(4))
+    for name, start_mm in (("a", 0.0), ("b", 100.0)):  # as one series they would look complete
+        table_mm = tuple(start_mm + 5 * k for k in range(4))
         tagged(
-            ct_series(tmp_path / "in" / name, hu(4), places, StudyInstanceUID=f"1.2.{ord(name)}"), **{keyword: value}
+            ct_series(tmp_path / "in" / name, hu(4), table_mm, StudyInstanceUID=f"1.2.{ord(name)}"), **{keyword: value}
         )
     studies, skipped = dicom_series.find_studies(tmp_path / "in")
-    found = [(study.folder.name, len(study.series[0]._frames), study.problem) for study in studies]
+    summary = [(study.folder.name, len(study.series[0]._frames), study.problem) for study in studies]
     if (keyword, value) == ("StudyInstanceUID", "1.2.3"):  # one study of two series
-        assert found == [("in", 4, "")]
+        assert summary == [("in", 4, "")]
         assert len(studies[0].series) == 2
     else:
-        assert found == [("a", 4, ""), ("b", 4, "")]
+        assert summary == [("a", 4, ""), ("b", 4, "")]
     assert not skipped
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["named", "anonymous"])
 def test_patients_with_the_same_dummy_uids_never_mix(ct_series, tmp_path, named):
-    """Both UIDs the same, and slices that would interleave to one scan: told apart by the patient's tags, or where
-    these are empty by numbers of images that come twice."""
+    """Both UIDs are the same and the slices would interleave: patients are distinguished by the patient tags, or, if
+    these are empty, by repeated instance numbers."""
     for name, start_mm in (("a", 0.0), ("b", 2.5)):
-        places = tuple(start_mm + 5 * k for k in range(4))
-        folder = ct_series(tmp_path / "in" / name, hu(4), places, StudyInstanceUID="1.2", SeriesInstanceUID="1.3")
+        table_mm = tuple(start_mm + 5 * k for k in range(4))
+        folder = ct_series(tmp_path / "in" / name, hu(4), table_mm, StudyInstanceUID="1.2", SeriesInstanceUID="1.3")
         for number, path in enumerate(sorted(folder.iterdir())):
             ds = pydicom.dcmread(path)
             ds.PatientName, ds.PatientID = (f"DOE^{name}", name) if named else ("", "")
@@ -169,7 +169,7 @@ def test_a_series_split_over_folders_is_one(ct_series, tmp_path):
     assert study.series[0].label.startswith("series 1 (6 slices, ")
 
 
-def test_a_slice_without_the_uid_that_others_have_is_no_hole(ct_series, tmp_path):
+def test_a_slice_without_a_series_uid_is_reported(ct_series, tmp_path):
     for name in ("a", "b"):
         ct_series(tmp_path / "in" / name, hu(4), EVERY_5[:4], StudyInstanceUID=f"1.2.{ord(name)}")
     ds = pydicom.dcmread(tmp_path / "in" / "a" / "02.dcm")
@@ -177,24 +177,24 @@ def test_a_slice_without_the_uid_that_others_have_is_no_hole(ct_series, tmp_path
     ds.save_as(tmp_path / "in" / "a" / "02.dcm")
     studies, _ = dicom_series.find_studies(tmp_path / "in")
     assert [(study.folder.name, study.problem.partition(":")[0]) for study in studies] == [("a", "02.dcm"), ("b", "")]
-    assert studies[0].problem.startswith("02.dcm: lacks a SeriesInstanceUID, which files beside it have")
+    assert studies[0].problem.startswith("02.dcm: lacks a SeriesInstanceUID, unlike other files of its folder")
 
 
-def test_a_malformed_kernel_is_none_and_a_malformed_agent_is_one(study):
-    def spoiled(name, keyword):
+def test_a_malformed_kernel_is_unknown_and_a_malformed_agent_counts_as_contrast(study):
+    def traits_with_malformed(name, keyword):
         folder = study(**{name: (EVERY_5, {})}) / name
         for path in folder.iterdir():
             ds = pydicom.dcmread(path)
             ds.add(RawDataElement(Tag(keyword), "IS", 4, b"inf ", 0, False, True))
             ds.save_as(path)
-        ((found,),) = (one.series for one in dicom_series.find_studies(folder)[0])
-        return found.traits
+        ((only,),) = (study.series for study in dicom_series.find_studies(folder)[0])
+        return only.traits
 
-    assert spoiled("a", "ConvolutionKernel").kernel == ""
-    assert spoiled("b", "ContrastBolusAgent").contrast
+    assert traits_with_malformed("a", "ConvolutionKernel").kernel == ""
+    assert traits_with_malformed("b", "ContrastBolusAgent").contrast
 
 
-def test_a_damaged_file_spoils_the_studies_beside_it_and_no_other(ct_series, tmp_path):
+def test_a_damaged_file_affects_only_the_studies_of_its_folder(ct_series, tmp_path):
     for name in ("a", "b"):
         ct_series(tmp_path / "in" / name, hu(4), EVERY_5[:4], StudyInstanceUID=f"1.2.{ord(name)}")
     damaged = tmp_path / "in" / "a" / "zz.dcm"

@@ -1,4 +1,4 @@
-"""Volume: orientation, the place of every slice, volumes in mL, and NIfTI files that are no scan."""
+"""Volume: orientation, slice positions, volumes in mL; and NIfTI files: reading, writing, rejecting bad ones."""
 
 import gzip
 import itertools
@@ -13,11 +13,11 @@ from ichjax.errors import InputError
 from ichjax.scan import nifti, volume
 
 PERMUTATIONS = list(itertools.permutations(range(3)))
-OUR_DIRECTIONS = np.array([[0, 0, 1], [0, -1, 0], [-1, 0, 0]])  # S, P, L in RAS
+DIRECTIONS = np.array([[0, 0, 1], [0, -1, 0], [-1, 0, 0]])  # S, P, L in RAS
 
 
 def rotation(degrees, axis):
-    """A rotation matrix, written out by hand."""
+    """A rotation matrix about one axis."""
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     x, y = [a for a in range(3) if a != axis]
     matrix = np.eye(3)
@@ -26,7 +26,7 @@ def rotation(degrees, axis):
 
 
 def head_hu(shape=(4, 6, 5), dtype=np.int16):
-    """Values that pass for HU: air, bone and something else everywhere different."""
+    """Plausible HU: air, bone, and a different value in every other voxel."""
     hu = np.arange(np.prod(shape)).reshape(shape)
     hu[0, 0, 0], hu[-1, -1, -1] = -1000, 1000
     return hu.astype(dtype)
@@ -34,7 +34,7 @@ def head_hu(shape=(4, 6, 5), dtype=np.int16):
 
 @st.composite
 def affines(draw):
-    """Any axis order and direction, voxel size, obliquity of up to 25 degrees, and a shear (a tilted gantry)."""
+    """Affines of any axis order, direction and voxel size, up to 25 degrees oblique, with shear (a tilted gantry)."""
     order = draw(st.sampled_from(PERMUTATIONS))
     signs = draw(st.tuples(*[st.sampled_from((-1, 1))] * 3))
     spacing = draw(st.tuples(*[st.floats(0.3, 8)] * 3))
@@ -54,7 +54,7 @@ def affines(draw):
     return affine
 
 
-def places(shape, affine):
+def voxel_positions(shape, affine):
     """World position of every voxel, float [*shape, 3]."""
     grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
     return grid @ affine[:3, :3].T + affine[:3, 3]
@@ -62,20 +62,20 @@ def places(shape, affine):
 
 @settings(max_examples=60)
 @given(affine=affines())
-def test_every_voxel_keeps_its_place_in_the_world(affine):
+def test_every_voxel_keeps_its_world_position(affine):
     array = np.arange(3 * 4 * 5, dtype=np.int16).reshape(3, 4, 5)
     scan = volume.from_file_grid(array, affine, name="x")
-    where = dict(zip(array.ravel().tolist(), places(array.shape, affine).reshape(-1, 3), strict=True))
-    ours = places(scan.shape, scan.affine).reshape(-1, 3)
-    np.testing.assert_allclose(ours, [where[v] for v in scan.hu.ravel().tolist()], atol=1e-9)
-    np.testing.assert_allclose(scan.slice_origins_mm, places(scan.shape, scan.affine)[:, 0, 0], atol=1e-9)
+    expected = dict(zip(array.ravel().tolist(), voxel_positions(array.shape, affine).reshape(-1, 3), strict=True))
+    ours = voxel_positions(scan.shape, scan.affine).reshape(-1, 3)
+    np.testing.assert_allclose(ours, [expected[v] for v in scan.hu.ravel().tolist()], atol=1e-9)
+    np.testing.assert_allclose(scan.slice_origins_mm, voxel_positions(scan.shape, scan.affine)[:, 0, 0], atol=1e-9)
 
 
 @settings(max_examples=60)
 @given(affine=affines())
-def test_axes_run_to_the_head_the_back_and_the_left(affine):
+def test_axes_point_to_the_head_the_back_and_the_left(affine):
     scan = volume.from_file_grid(np.zeros((3, 4, 5), np.int16), affine, name="x")
-    for axis, direction in enumerate(OUR_DIRECTIONS):
+    for axis, direction in enumerate(DIRECTIONS):
         assert scan.affine[:3, axis] @ direction > 0
     assert scan.normal @ [0, 0, 1] > 0
     assert np.linalg.norm(scan.normal) == pytest.approx(1)
@@ -84,7 +84,7 @@ def test_axes_run_to_the_head_the_back_and_the_left(affine):
 
 @settings(max_examples=60)
 @given(affine=affines())
-def test_results_go_back_to_the_file_s_own_grid(affine):
+def test_to_file_grid_restores_the_file_order(affine):
     array = np.arange(3 * 4 * 5, dtype=np.int16).reshape(3, 4, 5)
     scan = volume.from_file_grid(array, affine, name="x")
     np.testing.assert_array_equal(scan.to_file_grid(scan.hu), array)
@@ -94,8 +94,8 @@ def test_results_go_back_to_the_file_s_own_grid(affine):
 
 @settings(max_examples=60)
 @given(affine=affines(), seed=st.integers(0, 99))
-def test_slices_with_places_of_their_own_keep_them(affine, seed):
-    """Uneven gaps: each slice carries its own origin; ours is that of its pixel (0, 0) after any flip."""
+def test_explicit_slice_origins_are_kept(affine, seed):
+    """Uneven gaps: each slice has its own origin, that of its pixel (0, 0) after any flip."""
     array = np.arange(3 * 4 * 5, dtype=np.int16).reshape(3, 4, 5)
     slice_axis = np.argmax(np.abs(affine[2, :3]) / np.linalg.norm(affine[:3, :3], axis=0))
     rng = np.random.default_rng(seed)
@@ -109,9 +109,9 @@ def test_slices_with_places_of_their_own_keep_them(affine, seed):
         np.testing.assert_allclose(origin, origins[index[slice_axis]] + affine[:3, :3] @ in_plane, atol=1e-9)
 
 
-def test_what_a_radiologist_sees():
-    """The file's axes run to the right, the front and the head; ours show the nose up, the right on the left."""
-    array = np.zeros((10, 12, 4), np.int16)  # x to the right, y to the front, z to the head
+def test_slices_are_in_radiological_view():
+    """The file's axes point right, anterior and to the head; the volume shows the nose up, the right on the left."""
+    array = np.zeros((10, 12, 4), np.int16)  # x to the right, y anterior, z to the head
     array[9, 6, 0] = 11  # the patient's right, lowest slice
     array[5, 11, 3] = 22  # the nose, highest slice
     scan = volume.from_file_grid(array, np.diag([0.5, 0.5, 5, 1]), name="x")
@@ -120,7 +120,7 @@ def test_what_a_radiologist_sees():
     assert np.argwhere(scan.hu == 22).tolist() == [[3, 0, 4]]
 
 
-def test_ml_by_hand_for_uneven_gaps():
+def test_extents_and_ml_of_uneven_gaps():
     origins = np.array([[0, 0, z] for z in (0.0, 4.0, 5.0, 12.0)])
     scan = volume.from_file_grid(
         np.zeros((6, 7, 4), np.int16), np.diag([-0.5, -0.25, 4, 1]), name="x", slice_origins_mm=origins
@@ -142,7 +142,7 @@ def test_a_tilted_gantry_is_measured_along_the_normal():
     np.testing.assert_allclose(scan.pixel_ml, 5 * np.cos(np.radians(20)) * 0.25 / 1000)
 
 
-def test_a_single_slice_stands_for_its_own_thickness():
+def test_a_single_slice_has_its_thickness_as_extent():
     scan = volume.from_file_grid(np.zeros((4, 4, 1), np.int16), np.diag([-1, -1, 5, 1.0]), name="x")
     assert scan.extent_mm.tolist() == [5]
     assert scan.spacing_mm == (5, 1, 1)
@@ -166,11 +166,11 @@ def test_hu_are_rounded_and_padding_becomes_air(dtype):
         (0, 4095, volume.HU_RANGE, "air below -200"),  # stored values without their intercept
         (-1024, 100, volume.HU_RANGE, "bone above 200"),
         (7, 7, volume.HU_RANGE, "every voxel is 7"),
-        (-20, 101, (-20, 100), "this source holds"),
-        (-21, 100, (-20, 100), "this source holds"),
+        (-20, 101, (-20, 100), r"expected \(-20, 100\) HU of this source"),
+        (-21, 100, (-20, 100), r"expected \(-20, 100\) HU of this source"),
     ],
 )
-def test_values_that_cannot_be_hu_are_refused(low, high, hu_range, message):
+def test_implausible_hu_are_rejected(low, high, hu_range, message):
     scan = _with_range(low, high, hu_range)
     with pytest.raises(InputError, match=message) as caught:
         volume.check_hu(scan)
@@ -178,7 +178,7 @@ def test_values_that_cannot_be_hu_are_refused(low, high, hu_range, message):
 
 
 @pytest.mark.parametrize(("low", "high", "hu_range"), [(-1024, 1700, volume.HU_RANGE), (-20, 100, (-20, 100))])
-def test_values_that_can_be_hu_pass(low, high, hu_range):
+def test_plausible_hu_are_accepted(low, high, hu_range):
     scan = _with_range(low, high, hu_range)
     assert volume.check_hu(scan) is scan
 
@@ -190,16 +190,16 @@ def _with_range(low, high, hu_range):
 
 
 @pytest.mark.parametrize("bad", ["nan", "zero", "parallel"])
-def test_an_affine_without_three_axes_is_refused(bad):
+def test_an_affine_without_three_independent_axes_is_rejected(bad):
     affine = np.diag([-1, -1, 5, 1.0])
     affine[:3, 1] = {"nan": np.nan, "zero": 0.0, "parallel": affine[:3, 0] * 2}[bad]
     with pytest.raises(InputError, match=r"thing\.nii: the affine"):
         volume.from_file_grid(head_hu(), affine, name="thing.nii")
 
 
-@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
-def test_a_file_is_read_with_its_scaling(tmp_path, ending):
-    path = tmp_path / f"scan{ending}"
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
+def test_the_scaling_of_a_file_is_applied(tmp_path, extension):
+    path = tmp_path / f"scan{extension}"
     image = nib.Nifti1Image(head_hu(), np.diag([-1, -1, 5, 1.0]))
     image.header.set_slope_inter(2.0, -10.0)
     nib.save(image, path)
@@ -228,19 +228,19 @@ def _save(path, array, affine=None):
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.parametrize("name", ["a.NII.GZ", "a.Nii", "a.nII.gZ", "a.nii.GZ", "a.NII", "a.nii.nii"])
-def test_an_ending_in_upper_case_is_an_ending(tmp_path, name, kind):
+def test_extensions_may_be_in_upper_case(tmp_path, name, kind):
     raw = kind(head_hu(), np.diag([-1, -1, 5, 1.0])).to_bytes()
     (tmp_path / name).write_bytes(gzip.compress(raw) if name.lower().endswith("gz") else raw)
     read = nifti.read_nifti(tmp_path / name)
     np.testing.assert_array_equal(read.to_file_grid(read.hu), head_hu())
-    assert not nifti.runs_to_feet(tmp_path / name)
-    nifti.write(tmp_path / f"new_{name}", read.hu, read)
+    assert not nifti.is_craniocaudal(tmp_path / name)
+    nifti.write_nifti(tmp_path / f"new_{name}", read.hu, read)
     assert {path.name for path in tmp_path.iterdir()} == {name, f"new_{name}"}
     np.testing.assert_array_equal(nifti.read_nifti(tmp_path / f"new_{name}").hu, read.hu)
-    assert nifti.without_ending(name) == ("a.nii" if name == "a.nii.nii" else "a")
+    assert nifti.strip_extension(name) == ("a.nii" if name == "a.nii.nii" else "a")
 
 
-def test_names_that_are_no_niftis():
+def test_names_of_other_files():
     assert not any(map(nifti.is_nifti_name, ("a", "a.nii.gz.txt", "a.niigz", "a.gz", "nii", "a.nii\n", "a.hdr")))
 
 
@@ -277,7 +277,7 @@ def _huge(path):
         ("a.nii", lambda path: _save(path, np.zeros((4, 4, 4), np.complex64)), "complex64"),
     ],
 )
-def test_a_file_that_is_no_scan_is_answered_with_its_name(tmp_path, name, make, message):
+def test_errors_about_bad_files_begin_with_the_name(tmp_path, name, make, message):
     make(tmp_path / name)
     with pytest.raises(InputError, match=message) as caught:
         nifti.load_array(tmp_path / name)
@@ -286,12 +286,12 @@ def test_a_file_that_is_no_scan_is_answered_with_its_name(tmp_path, name, make, 
         nifti.load_array(tmp_path / name, name="neutral")
 
 
-def test_a_fourth_axis_of_one_is_let_pass(tmp_path):
+def test_a_fourth_dimension_of_one_is_accepted(tmp_path):
     array, _ = nifti.load_array(_save(tmp_path / "a.nii", head_hu()[..., None]))
     np.testing.assert_array_equal(array, head_hu())
 
 
-def test_read_nifti_refuses_what_is_no_hu(tmp_path):
+def test_read_nifti_rejects_values_that_are_not_hu(tmp_path):
     path = _save(tmp_path / "a.nii", np.arange(60, dtype=np.uint8).reshape(3, 4, 5))
     with pytest.raises(InputError, match="8-bit"):
         nifti.read_nifti(path)
@@ -299,7 +299,7 @@ def test_read_nifti_refuses_what_is_no_hu(tmp_path):
 
 @settings(max_examples=15)
 @given(affine=affines())
-def test_what_is_written_lies_on_the_scan(tmp_path_factory, affine):
+def test_written_masks_lie_on_the_scan(tmp_path_factory, affine):
     folder = tmp_path_factory.mktemp("written")
     scan = nifti.read_nifti(_save(folder / "scan.nii", head_hu((3, 4, 5)), affine))
     mask = (scan.hu > 30).astype(np.uint8)
@@ -309,14 +309,14 @@ def test_what_is_written_lies_on_the_scan(tmp_path_factory, affine):
     assert written.get_data_dtype() == np.uint8
     assert (written.header["sform_code"], written.header["qform_code"]) == (1, 1)  # scanner coordinates
     np.testing.assert_allclose(written.affine, affine, rtol=1e-5, atol=1e-4)  # the header holds float32
-    # A reader that goes by the qform sees the same voxel sizes and nearly the same directions.
+    # A reader that uses the qform gets the same voxel sizes and nearly the same directions.
     np.testing.assert_allclose(
         np.linalg.norm(written.get_qform()[:3, :3], axis=0), written.header.get_zooms(), rtol=1e-4
     )
     assert [path.name for path in sorted(folder.iterdir())] == ["mask.nii.gz", "scan.nii"]
 
 
-def test_what_is_written_says_nothing_but_the_geometry(tmp_path):
+def test_written_headers_hold_only_the_geometry(tmp_path):
     image = nib.Nifti1Image(head_hu(), np.diag([-1, -1, 5, 1.0]))
     for field in ("descrip", "aux_file", "intent_name", "db_name"):
         image.header[field] = b"DOE JOHN"
@@ -330,14 +330,14 @@ def test_what_is_written_says_nothing_but_the_geometry(tmp_path):
         assert b"DOE" not in raw
 
 
-def test_an_array_of_another_shape_is_refused():
+def test_an_array_of_another_shape_is_rejected():
     scan = volume.from_file_grid(head_hu(), np.diag([-1, -1, 5, 1.0]), name="thing.nii")
     with pytest.raises(ValueError, match=r"thing\.nii"):
         scan.to_file_grid(np.zeros((4, 6, 5), np.uint8))
 
 
-def test_a_nominal_spacing_is_told(tmp_path):
-    """True only where the source says so; a NIfTI's spacing is its own."""
+def test_nominal_spacing_is_recorded():
+    """It is False by default: the spacing of a NIfTI is its own."""
     array = np.zeros((4, 5, 6), np.int16)
     affine = np.diag([-0.33, -0.33, 5, 1.0])
     assert volume.from_file_grid(array, affine, name="x", nominal_spacing=True).nominal_spacing
@@ -345,9 +345,9 @@ def test_a_nominal_spacing_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(("order", "slice_mm"), [((0, 1, 2), 5), ((2, 0, 1), 5), ((0, 1, 2), -5), ((2, 0, 1), -5)])
-def test_slices_stored_from_the_head_down(tmp_path, order, slice_mm):
+def test_slices_stored_from_head_to_feet(tmp_path, order, slice_mm):
     affine = np.diag([-0.5, 0.5, slice_mm, 1.0])[:, [*order, 3]]
     nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), affine), tmp_path / "x.nii")
-    assert nifti.runs_to_feet(tmp_path / "x.nii") == (slice_mm < 0)
+    assert nifti.is_craniocaudal(tmp_path / "x.nii") == (slice_mm < 0)
     (tmp_path / "y.nii").write_bytes(b"no image")
-    assert not nifti.runs_to_feet(tmp_path / "y.nii")
+    assert not nifti.is_craniocaudal(tmp_path / "y.nii")

@@ -1,4 +1,4 @@
-"""Tilted and unevenly spaced scans on a straight grid: a known field is found where it was, and volumes stay."""
+"""Resampling tilted and unevenly spaced scans to an axis-aligned grid: HU, positions and volumes are preserved."""
 
 import nibabel as nib
 import numpy as np
@@ -14,7 +14,7 @@ PIXEL_MM = (1.5, 1.25)
 
 
 def scan(tilt_degrees=20.0, table_mm=(0.0, 4.0, 8.0, 12.0, 13.0, 20.0, 27.0), turn_degrees=0.0, size=(40, 48)):
-    """A scan whose HU are a linear field of the patient's coordinates, which interpolation gives back exactly."""
+    """A scan whose HU are a linear function of the patient's coordinates, which interpolation reproduces exactly."""
     tilt, turn = np.radians([tilt_degrees, turn_degrees])
     turned = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
     across, down = turned @ [-1, 0, 0], turned @ [0, -np.cos(tilt), -np.sin(tilt)]
@@ -37,7 +37,7 @@ def field(points):
 
 @pytest.mark.parametrize("turn_degrees", [0.0, 7.0], ids=["aligned", "turned"])
 @pytest.mark.parametrize("tilt_degrees", [20.0, -18.5, 0.0])
-def test_a_known_field_is_found_where_it_was(tilt_degrees, turn_degrees):
+def test_a_linear_field_is_reproduced(tilt_degrees, turn_degrees):
     volume = scan(tilt_degrees, turn_degrees=turn_degrees)
     grid = world_grid.world_grid(volume)
     assert world_grid._columns_aligned(volume, grid) == (turn_degrees == 0)
@@ -45,12 +45,9 @@ def test_a_known_field_is_found_where_it_was(tilt_degrees, turn_degrees):
     i, j, k = np.nonzero(mask)
     points = np.stack([i, j, k], axis=1) @ grid.affine[:3, :3].T + grid.affine[:3, 3]
     expected = points @ [3.0, -2.0, 4.0] + 100
-    found = hu[i, j, k]
-    # Between pixels exactly, to the rounding of both; at the outermost half pixel the edge's value is repeated.
-    inner = mask.copy()
-    inner[:] = 0
-    inner[2:-2, 2:-2, 5:-5] = mask[2:-2, 2:-2, 5:-5]
-    outer = np.abs(found - expected) > 1.01
+    values = hu[i, j, k]
+    # Exact between pixel centers, to the rounding of both; the outermost half pixel repeats the edge value.
+    outer = np.abs(values - expected) > 1.01
     assert outer.mean() < 0.25
     index = (points - volume.slice_origins_mm[0]) @ volume.normal
     along = (index > 0.01) & (index < volume.positions_mm[-1] - volume.positions_mm[0] - 0.01)
@@ -61,23 +58,22 @@ def test_a_known_field_is_found_where_it_was(tilt_degrees, turn_degrees):
     row, column = (points - stretch.T) @ down, (points - stretch.T) @ across
     inside = along & (row >= 0) & (row <= 39) & (column >= 0) & (column <= 47)
     assert inside.mean() > 0.7
-    assert np.abs(found - expected)[inside].max() <= 1.01
+    assert np.abs(values - expected)[inside].max() <= 1.01
     assert (hu[mask == 0] == volumes.AIR_HU).all()
 
 
-def test_volumes_stay():
-    """A block across all gaps: as many mL as by half the gap to each neighbour, to what sampling an edge at
-    1.5 mm costs."""
+def test_volumes_are_preserved():
+    """A block across all gaps has the volume of `Volume.pixel_ml`, up to the error of sampling its edges at 1.5 mm."""
     volume = scan(size=(80, 90))
     mask = np.zeros(volume.shape, np.uint8)
     mask[1:6, 20:60, 25:65] = 1
     truth = mask.sum(axis=(1, 2)) @ volume.pixel_ml
     grid = world_grid.world_grid(volume)
-    _, found = world_grid.resample(volume, mask, grid)
-    assert found.sum() * np.linalg.det(np.abs(grid.affine[:3, :3])) / 1000 == pytest.approx(truth, rel=0.02)
+    _, resampled = world_grid.resample(volume, mask, grid)
+    assert resampled.sum() * np.linalg.det(np.abs(grid.affine[:3, :3])) / 1000 == pytest.approx(truth, rel=0.02)
 
 
-def test_both_ways_of_resampling_agree(monkeypatch):
+def test_both_implementations_of_resampling_agree(monkeypatch):
     volume = scan(tilt_degrees=12.0)
     mask = (volume.hu > 150).astype(np.uint8)
     grid = world_grid.world_grid(volume)
@@ -88,9 +84,9 @@ def test_both_ways_of_resampling_agree(monkeypatch):
     np.testing.assert_array_equal(fast[1], slow[1])
 
 
-def test_an_even_straight_scan_agrees_with_scipy():
+def test_an_even_untilted_scan_agrees_with_scipy():
     volume = scan(tilt_degrees=0.0, table_mm=(0.0, 4.0, 8.0, 12.0))
-    assert world_grid.in_words(volume) == "exact"
+    assert world_grid.describe_geometry(volume) == "exact"
     grid = world_grid.world_grid(volume)
     hu, _ = world_grid.resample(volume, None, grid)
     inside = RegularGridInterpolator(
@@ -106,26 +102,26 @@ def test_an_even_straight_scan_agrees_with_scipy():
     assert np.abs(hu[known] - expected[known]).max() <= 0.51
 
 
-def test_a_single_slice_and_what_is_exact():
-    assert world_grid.is_exact(scan(table_mm=(0.0,)))
-    assert world_grid.is_exact(scan(tilt_degrees=0.0, table_mm=(0.0, 5.0, 10.0)))
-    assert not world_grid.is_exact(scan(tilt_degrees=0.0, table_mm=(0.0, 5.0, 12.0)))
-    assert not world_grid.is_exact(scan(table_mm=(0.0, 5.0, 10.0)))
+def test_exact_affines_and_a_single_slice():
+    assert world_grid.has_exact_affine(scan(table_mm=(0.0,)))
+    assert world_grid.has_exact_affine(scan(tilt_degrees=0.0, table_mm=(0.0, 5.0, 10.0)))
+    assert not world_grid.has_exact_affine(scan(tilt_degrees=0.0, table_mm=(0.0, 5.0, 12.0)))
+    assert not world_grid.has_exact_affine(scan(table_mm=(0.0, 5.0, 10.0)))
     hu, _ = world_grid.resample(scan(table_mm=(0.0,)), None, world_grid.world_grid(scan(table_mm=(0.0,))))
     assert (hu > volumes.AIR_HU).any()
 
 
-def test_a_grid_of_any_size_is_not_made(monkeypatch):
+def test_a_grid_that_is_too_large_is_rejected(monkeypatch):
     volume = scan(tilt_degrees=45.0, table_mm=tuple(100.0 * k for k in range(30)), size=(40, 48))
     monkeypatch.setattr(world_grid, "MAX_GRID_VOXELS", 10**5)
-    with pytest.raises(InputError, match=r"scan: a straight grid of it would have \d+ voxels; expected at most"):
+    with pytest.raises(InputError, match=r"scan: an axis-aligned grid of it would have \d+ voxels; expected at most"):
         world_grid.world_grid(volume)
 
 
-def test_a_sheared_nifti_is_said_and_its_straight_form_opens_in_itk(tmp_path):
+def test_a_sheared_nifti_is_reported_and_its_resampled_form_opens_in_itk(tmp_path):
     affine = np.array([[-1.0, 0, 0, 20], [0, -1, 1.5, 20], [0, 0, 4, 0], [0, 0, 0, 1]])
     volume = volumes.from_file_grid(np.arange(1000, dtype=np.int16).reshape(10, 10, 10), affine, name="sheared")
-    assert world_grid.in_words(volume) == "exact, but sheared, which ITK cannot hold"
+    assert world_grid.describe_geometry(volume) == "exact, but sheared, which ITK cannot hold"
     image = nib.Nifti1Image(volume.to_file_grid(volume.hu), None)
     image.set_sform(affine, code=1)
     nib.save(image, tmp_path / "own.nii")

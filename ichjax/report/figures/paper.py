@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ichjax.data.label_tables import SUBTYPES
-from ichjax.data.subject import Dataset, file_order, labels_on_slices
+from ichjax.data.subject import Dataset, align_slice_labels, slice_numbers
 from ichjax.errors import InputError
 from ichjax.metrics import overlap
 from ichjax.report.figures import case as cases
@@ -84,7 +84,7 @@ def survey(run: Run, dataset: Dataset) -> list[Slice]:
         except InputError as error:
             logging.warning("the figures of the paper leave out subject %d: %s", number, error)
             continue
-        labels, _ = labels_on_slices(subjects[number], file_order(case.volume))
+        labels, _ = align_slice_labels(subjects[number], slice_numbers(case.volume))
         truth, predicted = (mask.sum(axis=(1, 2)) for mask in (case.truth, case.prediction))
         both = (case.truth & case.prediction).sum(axis=(1, 2))
         dice = overlap.dice(truth, predicted, both, empty=np.nan)
