@@ -8,6 +8,7 @@ import pytest
 
 import launch
 from ichjax.inference import convert as convert_command
+from ichjax.inference.records import ScanRecord
 
 POSITIONS_MM = (0.0, 5.0, 10.0, 15.0)
 pytestmark = pytest.mark.xdist_group("predict")  # one trained run for all
@@ -46,6 +47,7 @@ def test_an_exact_series_is_not_resampled(command, ct_series, tmp_path):
     record = json.loads((output / "scan.json").read_text())
     assert (record["geometry"], record["slices"], record["kernel"], record["contrast"]) == ("exact", 4, "H31s", False)
     assert record["pixel_mm"] == [6.0, 6.0]
+    assert set(record) == set(ScanRecord.__annotations__)
     assert "840" not in (output / "scan.json").read_text()
 
 

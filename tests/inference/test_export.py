@@ -13,6 +13,7 @@ import launch
 from ichjax.errors import InputError
 from ichjax.inference import export
 from ichjax.inference import model as trained_runs
+from ichjax.inference.records import ProgramRecord
 from ichjax.scan import nifti
 from ichjax.scan import volume as volumes
 
@@ -77,6 +78,7 @@ def test_a_process_without_ichjax_predicts_the_same_masks(exported, trained, tin
 
 def test_model_json_and_card_describe_inputs_and_outputs(exported):
     record = json.loads((exported / "model.json").read_text())
+    assert set(record) == set(ProgramRecord.__annotations__)
     assert record["takes"].startswith("int16 [D, 32, 32], HU; slices to the head")
     assert record["pixel_mm"] == pytest.approx([6, 6])
     assert (record["folds"], record["platforms"]) == ([0, 2], ["cpu", "cuda", "tpu"])

@@ -14,6 +14,7 @@ import ichjax
 import launch
 from ichjax.errors import InputError
 from ichjax.methods import registry
+from ichjax.metrics import calibration
 from ichjax.ops import patches
 from ichjax.scan import nifti
 from ichjax.scan import volume as volumes
@@ -80,6 +81,14 @@ def test_wrong_arguments_raise_one_sentence(tiny_network_run, scan):
     assert ichjax.load_run(tiny_network_run, threshold=np.float32(0.25)).post.threshold == 0.25
     with pytest.raises(InputError, match="nowhere: no such folder"):
         ichjax.load_run("nowhere")
+
+
+def test_the_inside_of_the_skull_is_computed_once(tiny_network_run, scan, monkeypatch):
+    computed, intracranial = [], calibration.intracranial
+    monkeypatch.setattr(calibration, "intracranial", lambda volume: computed.append(volume) or intracranial(volume))
+    run = ichjax.load_run(tiny_network_run, threshold=0.001, closing_px=0, opening_px=0)
+    assert ichjax.describe(run, scan, ichjax.predict(scan, run))["lesions"]
+    assert computed == [scan]
 
 
 def test_all_folds_are_averaged_or_one_is_used(tiny_network_run, scan):

@@ -15,6 +15,7 @@ import launch
 from ichjax.files import claim
 from ichjax.inference import output as outputs
 from ichjax.inference import worklist as worklists
+from ichjax.inference.records import PredictionRecord
 from tests.expected import PREDICTION_FILES
 
 pytestmark = pytest.mark.xdist_group("predict")  # one trained run for all
@@ -122,6 +123,35 @@ def test_existing_predictions_are_kept_and_listed(command, tiny_root):
     assert status == 0
     assert set(after) == PREDICTION_FILES
     assert all(after[name] != before[name] for name in PREDICTION_FILES)  # written to a new folder, never in place
+
+
+def test_a_prediction_without_a_schema_is_kept_and_listed(command, tiny_root):
+    """So are those of versions before the field."""
+    scans = [tiny_root / "ct_scans" / f"{number:03d}.nii" for number in (49, 50)]
+    _, _, output = command(scans[0])
+    path = output / "049" / "prediction.json"
+    record = json.loads(path.read_text())
+    assert set(record) == PredictionRecord.__required_keys__ | {"seconds"}
+    assert record.pop("schema") == 2
+    path.write_text(json.dumps(record))
+    before = worklist(output)
+    assert "049: already done, kept" in command(scans[0])[1]
+    assert worklist(output) == before
+    command(scans[1])
+    assert {row["scan"] for row in worklist(output)} == {"049", "050"}
+    assert json.loads(path.read_text()) == record
+
+
+def test_a_prediction_with_a_newer_schema_is_refused(command, tiny_root):
+    scan = tiny_root / "ct_scans" / "049.nii"
+    _, _, output = command(scan)
+    path = output / "049" / "prediction.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 3}))
+    before = inodes(output / "049")
+    status, text, _ = command(scan)
+    assert status == 2
+    assert "049/prediction.json: has schema 3; expected at most 2" in text
+    assert inodes(output / "049") == before
 
 
 def test_another_scans_prediction_is_refused(command, tiny_root, tmp_path):
