@@ -25,9 +25,8 @@ from ichjax.scan.volume import Volume
 
 FieldValue = bool | int | float | str
 POST_FIELDS = ("threshold", "closing_px", "opening_px")
-PREDICT_FIELDS = (  # of config.predict, that can be changed for a prediction
-    *(*POST_FIELDS, "stitch", "mirror", "whole_slices", "batch_size", "min_max_stretch", "quantize_8bit"),
-)
+# Fields of config.predict that can be changed for a prediction:
+PREDICT_FIELDS = (*POST_FIELDS, "stitch", "mirror", "whole_slices", "batch_size", "min_max_stretch", "quantize_8bit")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,7 +43,7 @@ class TrainedRun:
     """
 
     method: base.Method
-    params: tuple[Any, ...]  # each method has a type of its own
+    params: tuple[Any, ...]  # their type depends on the method
     folds: tuple[int, ...]
     post: base.PostProcess
     config: ml_collections.ConfigDict
@@ -166,7 +165,7 @@ def _check_fields(fields: dict[str, FieldValue | np.generic | None]) -> dict[str
 
 
 def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> PredictedScan:
-    """Predicts a scan by the mean of a run's networks, of one of its own scans those that had not seen it.
+    """Predicts a scan with the mean of a run's folds; one of the run's own scans with those that had not seen it.
 
     Slices thinner than `slabs.THIN_MM` are first averaged to slabs as thick as the training slices, and the
     probability is interpolated back to each slice.

@@ -24,10 +24,10 @@ from ichjax.scan import volume as volumes
 from ichjax.scan.volume import Volume
 
 SEGMENTATION_FOLDER = "dicom_seg"  # a folder of its own in the output: its files name the patient
-MASK_FILE, SCAN_FILE, PROBABILITY_FILE, OVERLAY_FILE = "mask.nii.gz", "scan.nii.gz", "probability.nii.gz", "overlay.png"
-SCAN_WORLD_FILE, MASK_WORLD_FILE = "scan_world.nii.gz", "mask_world.nii.gz"
-REQUIRED_FILES = {MASK_FILE, OVERLAY_FILE, PREDICTION_FILE}
-OUTPUT_FILES = REQUIRED_FILES | {SCAN_FILE, PROBABILITY_FILE, SCAN_WORLD_FILE, MASK_WORLD_FILE}
+MASK, SCAN, PROBABILITY, OVERLAY = "mask.nii.gz", "scan.nii.gz", "probability.nii.gz", "overlay.png"
+SCAN_WORLD, MASK_WORLD = "scan_world.nii.gz", "mask_world.nii.gz"
+REQUIRED_FILES = {MASK, OVERLAY, PREDICTION_FILE}
+OUTPUT_FILES = REQUIRED_FILES | {SCAN, PROBABILITY, SCAN_WORLD, MASK_WORLD}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ def read_existing(
     if record.get("run_digest") != trained.identity:
         content = "a prediction by another run or with other settings"
         raise InputError(f"{folder}: holds {content}; expected another --output, or --overwrite")
-    complete = names >= REQUIRED_FILES | ({PROBABILITY_FILE} if options.probability else set())
+    complete = names >= REQUIRED_FILES | ({PROBABILITY} if options.probability else set())
     if options.dicom_seg and source.series is not None:
         complete &= record.get("dicom_seg") == _file_digest(segmentation_path(folder))
     return record if complete else None
@@ -127,20 +127,20 @@ def write(
         if options.dicom_seg and source.series is not None:
             _write_segmentation(segmentation_path(folder), source.series, volume, prediction, record)
             record["dicom_seg"] = _file_digest(segmentation_path(folder))
-        nifti.write_nifti(new / MASK_FILE, prediction.mask, volume)
+        nifti.write_nifti(new / MASK, prediction.mask, volume)
         if options.probability:
-            nifti.write_nifti(new / PROBABILITY_FILE, np.rint(prediction.probability * 255).astype(np.uint8), volume)
+            nifti.write_nifti(new / PROBABILITY, np.rint(prediction.probability * 255).astype(np.uint8), volume)
         if source.series is not None:
-            nifti.write_nifti(new / SCAN_FILE, volume.hu, volume)
+            nifti.write_nifti(new / SCAN, volume.hu, volume)
         if world_grid.in_words(volume) != "exact":
             grid = world_grid.world_grid(volume)
             hu, mask = world_grid.resample(volume, prediction.mask, grid)
             assert mask is not None  # as one was given
-            nifti.write_grid(new / SCAN_WORLD_FILE, hu, grid.affine)
-            nifti.write_grid(new / MASK_WORLD_FILE, mask, grid.affine)
+            nifti.write_grid(new / SCAN_WORLD, hu, grid.affine)
+            nifti.write_grid(new / MASK_WORLD, mask, grid.affine)
         name = folder.name.encode("latin-1", "replace").decode("latin-1")  # all that the figure's font is sure to have
         title = f"{name}: {record['volume_ml']:.2f} mL predicted"
-        run_figures.overlay_sheet(new / OVERLAY_FILE, volume, prediction.mask, title=title)
+        run_figures.overlay_sheet(new / OVERLAY, volume, prediction.mask, title=title)
         record["seconds"] = round(time.perf_counter() - started, 2)
         write_json(new / PREDICTION_FILE, record)
         if "dicom_seg" not in record:
