@@ -2,31 +2,32 @@
 
 run = ichjax.load_run("runs/demo")
 volume = ichjax.read("scan.nii.gz")      # or a folder with a DICOM series
-found = ichjax.predict(volume, run)      # found.mask, found.probability [slices, rows, columns], as on a screen
-ichjax.write("mask.nii.gz", found.mask, volume)  # on the scan's own grid
-numbers = ichjax.describe(run, volume, found)    # what prediction.json holds
+prediction = ichjax.predict(volume, run)  # .mask and .probability [slices, rows, columns], oriented as on a screen
+ichjax.write("mask.nii.gz", prediction.mask, volume)  # on the scan's own grid
+record = ichjax.describe(run, volume, prediction)     # what prediction.json holds: volume in mL, lesions, warnings
 """
 
 import importlib
+from collections.abc import Callable
 
 __version__ = "0.1.0"
 
-# Where each function is; looked up when it is first used, so that `import ichjax` is quick.
-_PLACES = {
+# Module and name of each function; imported on first use, so that `import ichjax` is quick.
+_FUNCTIONS = {
     "load_run": ("inference.model", "load_run"),
     "predict": ("inference.model", "predict"),
-    "describe": ("inference.model", "describe"),
+    "describe": ("inference.describe", "describe"),
     "read": ("inference.discover", "read_one"),
     "write": ("scan.nifti", "write_nifti"),
 }
 
 
-def __getattr__(name: str) -> object:
-    if name not in _PLACES:
+def __getattr__(name: str) -> Callable:
+    if name not in _FUNCTIONS:
         raise AttributeError(f"module 'ichjax' has no attribute {name!r}")
-    module, function = _PLACES[name]
+    module, function = _FUNCTIONS[name]
     return getattr(importlib.import_module(f"ichjax.{module}"), function)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_PLACES])
+    return sorted([*globals(), *_FUNCTIONS])

@@ -21,7 +21,7 @@ FILE_NAME = re.compile(r"[\w-]+\.(json|jsonl|csv|txt|npy|html)")
 # Equal by chance or for a reason: what they are, and why there are two.
 MAY_BE_EQUAL = {
     ("NIFTI_MASKS", "OWN_MASKS"): "folders of two layouts",
-    ("ABOUT", "MODEL_FILE"): "model.json of an exported program, and of a trained fold",
+    ("MODEL_FILE", "RECORD_FILE"): "model.json of an exported program, and of a trained fold",
 }
 MAY_REPEAT = {"model.json": "of a trained fold, and of an exported program"}
 

@@ -1,4 +1,4 @@
-"""Nothing that is written or said identifies a patient: every byte of every output is searched."""
+"""No output identifies a patient: every byte that is written or printed is searched."""
 
 import gzip
 import logging
@@ -18,44 +18,44 @@ SECRETS = ("DOEJANE", "PID-90210", "19501231", "Saint Elsewhere", "1.2.3.4.5.6.7
 
 
 @pytest.fixture
-def spied(monkeypatch):
-    """Titles that were drawn: text in pixels cannot be searched."""
-    titles, draw = [], run_figures.overlay_sheet
+def titles(monkeypatch):
+    """Collects the titles of the figures, since text in pixels cannot be searched."""
+    drawn, draw = [], run_figures.overlay_sheet
 
     def spy(*args, **kwargs):
-        titles.append(kwargs["title"])
+        drawn.append(kwargs["title"])
         draw(*args, **kwargs)
 
     monkeypatch.setattr(run_figures, "overlay_sheet", spy)
-    return titles
+    return drawn
 
 
 def png_chunks(data):
-    """[(type, contents)] of a PNG, compressed text unpacked."""
-    chunks, at = [], 8
-    while at < len(data):
-        (length,), kind = struct.unpack(">I", data[at : at + 4]), data[at + 4 : at + 8]
-        content = data[at + 8 : at + 8 + length]
+    """[(type, contents)] of a PNG, compressed text decompressed."""
+    chunks, start = [], 8
+    while start < len(data):
+        (length,), kind = struct.unpack(">I", data[start : start + 4]), data[start + 4 : start + 8]
+        content = data[start + 8 : start + 8 + length]
         if kind == b"zTXt":
             content = zlib.decompress(content[content.index(b"\0") + 2 :])
         chunks.append((kind.decode(), content))
-        at += length + 12
+        start += length + 12
     return chunks
 
 
-def everything(folder):
-    """{path: all bytes it holds, packed and unpacked}, the names of the files included."""
-    found = {}
+def all_bytes(folder):
+    """{path: its name and bytes, compressed and decompressed}."""
+    contents = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder)).encode()
         if path.is_file():
             data = path.read_bytes()
-            inside = gzip.decompress(data) if path.suffix == ".gz" else b""
+            decompressed = gzip.decompress(data) if path.suffix == ".gz" else b""
             texts = [content for _, content in png_chunks(data)] if path.suffix == ".png" else []
-            found[path] = b"|".join([name, data, inside, *texts])
+            contents[path] = b"|".join([name, data, decompressed, *texts])
         else:
-            found[path] = name
-    return found
+            contents[path] = name
+    return contents
 
 
 def holds(haystack, secret):
@@ -63,15 +63,15 @@ def holds(haystack, secret):
     return any(form.lower() in haystack.lower() for form in (secret.encode(), secret.encode("utf-16-le")))
 
 
-def test_the_search_finds_what_it_should(tmp_path):
+def test_the_search_finds_compressed_text(tmp_path):
     with gzip.open(tmp_path / "a.gz", "wb") as file:
         file.write(b"...doejane...")
     chunk = b"zTXt" + b"Title\0\0" + zlib.compress(b"DOEJANE")
     (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(chunk) - 4) + chunk + b"\0\0\0\0")
-    assert [holds(data, "DOEJANE") for data in everything(tmp_path).values()] == [True, True]
+    assert [holds(data, "DOEJANE") for data in all_bytes(tmp_path).values()] == [True, True]
 
 
-def test_predictions_of_named_patients_name_nobody(tiny_threshold_run, tiny_root, ct_series, tmp_path, spied, capsys):
+def test_outputs_of_predict_name_no_patient(tiny_threshold_run, tiny_root, ct_series, tmp_path, titles, capsys):
     image = nib.load(tiny_root / "ct_scans" / "049.nii")
     array = np.asarray(image.dataobj)
     image.header["descrip"] = b"DOEJANE 19501231"
@@ -99,16 +99,16 @@ def test_predictions_of_named_patients_name_nobody(tiny_threshold_run, tiny_root
     )
     words = [f"--workdir={tiny_threshold_run}", "--input", str(named / "a.nii"), str(named / SECRETS[4])]
     assert launch.main(["predict", *words, f"--output={tmp_path / 'out'}"]) == 0
-    said = capsys.readouterr()
-    found = everything(tmp_path / "out")
-    assert {path.name for path in found} == {
+    printed = capsys.readouterr()
+    contents = all_bytes(tmp_path / "out")
+    assert {path.name for path in contents} == {
         *("a", "scan", "mask.nii.gz", "scan.nii.gz", "overlay.png", "prediction.json"),
         *("worklist.csv", ".claim"),
     }
-    found["terminal"] = (said.out + said.err).encode()
-    found["titles"] = " ".join(spied).encode()
-    assert len(spied) == 2
-    for path, data in found.items():
+    contents["terminal"] = (printed.out + printed.err).encode()
+    contents["titles"] = " ".join(titles).encode()
+    assert len(titles) == 2
+    for path, data in contents.items():
         for secret in SECRETS:
             assert not holds(data, secret), f"{path} holds {secret}"
         if path != "terminal":
@@ -121,7 +121,7 @@ def test_predictions_of_named_patients_name_nobody(tiny_threshold_run, tiny_root
             assert header[field].tobytes().strip(b"\0") == b""
 
 
-def test_messages_about_broken_files_name_nobody(tiny_threshold_run, tiny_root, ct_series, tmp_path, capsys):
+def test_messages_about_damaged_files_name_no_patient(tiny_threshold_run, tiny_root, ct_series, tmp_path, capsys):
     array = np.asarray(nib.load(tiny_root / "ct_scans" / "049.nii").dataobj).transpose(2, 1, 0)
     tags = {"PatientName": "DOEJANE", "PatientID": "PID-90210", "InstitutionName": "Saint Elsewhere"}
     cut = ct_series(tmp_path / "cut", array, (0.0, 5.0, 10.0, 15.0), **tags)
@@ -130,17 +130,17 @@ def test_messages_about_broken_files_name_nobody(tiny_threshold_run, tiny_root, 
     no_head = ct_series(tmp_path / "no_head", np.zeros_like(array), (0.0, 5.0, 10.0, 15.0), **tags)
     words = [f"--workdir={tiny_threshold_run}", "--input", str(cut), str(twice), str(no_head)]
     assert launch.main(["predict", *words, f"--output={tmp_path / 'out'}"]) == 2
-    said = capsys.readouterr()
-    assert said.out.count("left out: ") == 3
+    printed = capsys.readouterr()
+    assert printed.out.count("skipped: ") == 3
     for secret in SECRETS:
-        assert secret not in said.out + said.err
+        assert secret not in printed.out + printed.err
 
 
-@pytest.mark.filterwarnings("ignore:Invalid value for VR")  # of writing them
-def test_values_that_bend_the_standard_are_not_quoted(
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")  # raised by the writing
+def test_values_that_violate_the_standard_are_not_printed(
     tiny_threshold_run, tiny_root, ct_series, tmp_path, capsys, caplog, recwarn
 ):
-    """pydicom warns of them, and logs the warning: the value with it."""
+    """pydicom warns of such values and logs the warnings, which quote them."""
     array = np.asarray(nib.load(tiny_root / "ct_scans" / "049.nii").dataobj).transpose(2, 1, 0)
     tags = {
         "StudyInstanceUID": "DOEJANE.19501231",
@@ -154,17 +154,17 @@ def test_values_that_bend_the_standard_are_not_quoted(
     caplog.clear(), recwarn.clear(), caplog.set_level(logging.DEBUG)
     words = ["predict", f"--workdir={tiny_threshold_run}", f"--input={folder}", f"--output={tmp_path / 'out'}"]
     launch.main([*words, "--dicom_seg"])
-    said = capsys.readouterr()
-    texts = [said.out, said.err, caplog.text, *(str(warning.message) for warning in recwarn)]
+    printed = capsys.readouterr()
+    texts = [printed.out, printed.err, caplog.text, *(str(warning.message) for warning in recwarn)]
     for secret in SECRETS:
         assert secret not in " ".join(texts)
-    logging.getLogger("pydicom").warning("DOEJANE")  # else the log would be deaf
+    logging.getLogger("pydicom").warning("DOEJANE")  # shows that the log would have caught it
     assert "DOEJANE" in caplog.text
 
 
-def test_a_run_holds_no_path_but_that_of_its_data(tiny_threshold_run, tiny_root):
-    """config.json says where the data lie, so that `report` finds them; nothing else does."""
-    for path, data in everything(tiny_threshold_run).items():
+def test_a_run_holds_no_path_except_that_of_its_data(tiny_threshold_run, tiny_root):
+    """Only config.json holds the path of the data set, which `report` needs."""
+    for path, data in all_bytes(tiny_threshold_run).items():
         if path.name != "config.json":
             assert not holds(data, str(tiny_root)), path
             assert not holds(data, str(tiny_threshold_run)), path

@@ -1,1 +1,1 @@
-"""A trained run applied to any scans: finding them, masks, warnings, outputs, export."""
+"""Prediction of new scans with a trained run: input discovery, masks, warnings, output files, export."""

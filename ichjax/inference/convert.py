@@ -1,4 +1,4 @@
-"""The `convert` command: DICOM series to NIfTI without anything of their headers but the geometry."""
+"""The `convert` command: DICOM series to NIfTI, keeping nothing of their headers but the geometry."""
 
 import contextlib
 import pathlib
@@ -8,10 +8,13 @@ import numpy as np
 
 from ichjax import __version__
 from ichjax.console import say
+from ichjax.dicom.series import Series
 from ichjax.errors import InputError, only_input_errors
 from ichjax.files import claim, read_json, write_json
 from ichjax.inference import scan_warnings
-from ichjax.inference.discover import WORLD, Source, find_sources
+from ichjax.inference.discover import WORLD_SUFFIX, Source, find_sources
+from ichjax.inference.records import ScanRecord
+from ichjax.metrics import calibration
 from ichjax.scan import nifti, world_grid
 from ichjax.scan import volume as volumes
 from ichjax.scan.volume import Volume
@@ -20,73 +23,74 @@ from ichjax.scan.volume import Volume
 def convert(
     inputs: Sequence[pathlib.Path], output: pathlib.Path, *, series: int | None = None, overwrite: bool = False
 ) -> list[str]:
-    """Writes OUTPUT/NAME.nii.gz and NAME.json for every DICOM study that the inputs name.
+    """Writes OUTPUT/NAME.nii.gz and NAME.json for every DICOM study in the inputs.
 
-    The NIfTI holds HU on the files' own pixels and slices. Where these are tilted or unevenly spaced no affine is
-    exact: NAME_world.nii.gz is then the same scan on a straight, even grid along the patient's axes, by linear
-    interpolation. The JSON holds the geometry, every slice's place and what decided about the series: no name, no
-    date, no UID. The face is still in the pixels.
+    The NIfTI holds HU on the series' own pixels and slices. Where these are tilted or unevenly spaced no affine is
+    exact, so NAME_world.nii.gz holds the scan on an even grid along the patient's axes, by linear interpolation. The
+    JSON holds the geometry, the position of every slice and what the series was selected by: no name, date or UID. The
+    face is still in the pixels.
 
     Args:
-      inputs: as `find_sources` takes them; NIfTI files in folders are left alone.
-      output: made where it is missing.
+      inputs: as for `find_sources`; NIfTI files in folders are ignored.
+      output: created if missing.
       series: as for `find_sources`.
-      overwrite: write again what is there already.
+      overwrite: convert again what is already done.
 
     Returns:
-      one sentence for each study that could not be converted; the others are done all the same.
+      One sentence for each study that could not be converted; the others are done.
 
     Raises:
       InputError: another process is writing to the output.
     """
-    sources, problems = find_sources(inputs, series=series, twin=WORLD, only_dicom=True)
+    sources, problems = find_sources(inputs, series=series, suffix=WORLD_SUFFIX, only_dicom=True)
     for problem in problems:
-        say(f"left out: {problem}")
-    written = 0
+        say(f"skipped: {problem}")
+    converted = 0
     with claim(output) if sources else contextlib.nullcontext():
         for source in sources:
             try:
                 with only_input_errors(str(source.path), "converted", but=(OSError,)):
-                    written += _convert_one(source, output, overwrite=overwrite)
+                    converted += _convert_one(source, output, overwrite=overwrite)
             except InputError as error:
                 problems.append(str(error))
-                say(f"left out: {error}")
-    if written:
-        say("names, dates and UIDs of the headers are gone; the face is still in the pixels, and files are named after")
-        say("their folders: share them as you would a photograph with a name on it")
+                say(f"skipped: {error}")
+    if converted:
+        say("names, dates and UIDs of the headers are removed, but the face is still in the pixels and files are named")
+        say("after their folders: share them as you would a photograph with a name on it")
     return problems
 
 
 def _convert_one(source: Source, output: pathlib.Path, *, overwrite: bool) -> bool:
-    """Whether one study was written; its JSON is written last, so with it the study is whole."""
-    about = output / f"{source.name}.json"
+    """Converts a study unless that is already done; the JSON is written last, so it marks a complete conversion."""
+    json_path = output / f"{source.name}.json"
     volume = source.read()
-    if about.exists() and not overwrite:
-        if read_json(about).get("scan_digest") != volumes.scan_digest(volume):
-            raise InputError(f"{about}: is of another scan; expected another --output, or --overwrite")
-        say(f"{source.name}: is there already")
+    assert source.series is not None  # of DICOM sources only those with a `problem` lack one, and `read` raises it
+    if json_path.exists() and not overwrite:
+        if read_json(json_path).get("scan_digest") != volumes.scan_digest(volume):
+            raise InputError(f"{json_path}: is of another scan; expected another --output, or --overwrite")
+        say(f"{source.name}: already done, kept")
         return False
-    scan, world = (output / f"{source.name}{twin}.nii.gz" for twin in ("", WORLD))
-    if scan.exists() and not overwrite and not _holds(scan, volume):  # no JSON: interrupted, or none of ours
-        raise InputError(f"{scan}: is another scan; expected another --output, or --overwrite")
+    scan_path, world_path = (output / f"{source.name}{suffix}.nii.gz" for suffix in ("", WORLD_SUFFIX))
+    if scan_path.exists() and not overwrite and not _has_same_hu(scan_path, volume):  # no JSON: interrupted, or foreign
+        raise InputError(f"{scan_path}: is another scan; expected another --output, or --overwrite")
     geometry = world_grid.describe_geometry(volume)
-    about.unlink(missing_ok=True)
+    json_path.unlink(missing_ok=True)
     if geometry == "exact":
-        world.unlink(missing_ok=True)
+        world_path.unlink(missing_ok=True)
     else:
         grid = world_grid.world_grid(volume)
-        nifti.write_grid(world, world_grid.resample(volume, None, grid)[0], grid.affine)
-    nifti.write_nifti(scan, volume.hu, volume)
-    description = describe(volume, source)
-    write_json(about, description)
+        nifti.write_grid(world_path, world_grid.resample(volume, None, grid)[0], grid.affine)
+    nifti.write_nifti(scan_path, volume.hu, volume)
+    record = describe(volume, source.series)
+    write_json(json_path, record)
     tilt = f", tilted by {tilt_degrees(volume):.1f} degrees" if tilt_degrees(volume) >= 0.1 else ""
-    noted = "".join(f"; {warning}" for warning in description["warnings"])
-    beside = f"; {world.name}: on a straight grid" if geometry != "exact" else ""
-    say(f"{source.name}: {len(volume.hu)} slices{tilt}, geometry {geometry}{beside}{noted} -> {scan}")
+    resampled = f"; resampled to an even grid: {world_path.name}" if geometry != "exact" else ""
+    warnings = "".join(f"; {warning}" for warning in record["warnings"])
+    say(f"{source.name}: {len(volume.hu)} slices{tilt}, geometry {geometry}{resampled}{warnings} -> {scan_path}")
     return True
 
 
-def _holds(path: pathlib.Path, volume: Volume) -> bool:
+def _has_same_hu(path: pathlib.Path, volume: Volume) -> bool:
     try:
         return volumes.hu_digest(nifti.read_nifti(path)) == volumes.hu_digest(volume)
     except InputError:
@@ -94,17 +98,15 @@ def _holds(path: pathlib.Path, volume: Volume) -> bool:
 
 
 def tilt_degrees(volume: Volume) -> float:
-    """Between the slices' normal and the body's axis."""
+    """The angle between the slices' normal and the patient's head-foot axis."""
     return float(np.degrees(np.arccos(np.clip(abs(volume.normal[2]), 0.0, 1.0))))
 
 
-def describe(volume: Volume, source: Source) -> dict:
-    """A scan's geometry, ready for JSON; places in RAS mm.
+def describe(volume: Volume, series: Series) -> ScanRecord:
+    """A scan's geometry, ready for JSON; positions in RAS mm.
 
-    'slice_origins_mm' are the centres of the pixels that the NIfTI's index (0, 0) of each slice means, in the order
-    of its third axis.
+    'slice_origins_mm' are the centers of the pixels with index (0, 0) in each slice of the NIfTI, along its third axis.
     """
-    traits = source.series.traits
     directions = volume.file_affine[:3, :2] / np.linalg.norm(volume.file_affine[:3, :2], axis=0)
     return {
         "geometry": world_grid.describe_geometry(volume),
@@ -116,10 +118,10 @@ def describe(volume: Volume, source: Source) -> dict:
         "slice_origins_mm": np.round(volume.file_origins_mm(), 3).tolist(),
         "first_axis": np.round(directions[:, 0], 6).tolist(),
         "second_axis": np.round(directions[:, 1], 6).tolist(),
-        "kernel": traits.kernel,
-        "contrast": traits.contrast,
-        "remarks": traits.drawbacks(),
-        "warnings": scan_warnings.warnings(volume),
+        "kernel": series.traits.kernel,
+        "contrast": series.traits.contrast,
+        "remarks": series.traits.drawbacks(),
+        "warnings": scan_warnings.find_warnings(volume, calibration.intracranial(volume)),
         "lowest_hu": int(volume.hu.min()),
         "highest_hu": int(volume.hu.max()),
         "scan_digest": volumes.scan_digest(volume),

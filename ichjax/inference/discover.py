@@ -1,4 +1,4 @@
-"""What a user names as input -> the scans in it: NIfTI files, DICOM studies, data sets, in folders of any depth."""
+"""Resolve input paths to scans: NIfTI files, DICOM studies and data sets, in folders of any depth."""
 
 import collections
 import dataclasses
@@ -19,21 +19,21 @@ from ichjax.scan.volume import Volume
 from ichjax.walk import files_below
 
 UID = re.compile(r"\d+(\.\d+){4,}")
-WORLD = "_world"  # ends the name of a scan's second form, on a straight grid
-MOST_PARTS = 4  # of a path, in a name
-PREDICTION_FILE = "prediction.json"  # a folder with it is our own output, and holds no input
+WORLD_SUFFIX = "_world"  # of the name of a scan that was resampled to a grid along the patient's axes
+MAX_NAME_PARTS = 4  # parts of a path in a name
+PREDICTION_FILE = "prediction.json"  # marks a folder as an output of `predict`, which holds no input
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """Where a scan is: a NIfTI file, one series of a DICOM study, or a subject of a data set.
+    """The location of a scan: a NIfTI file, one series of a DICOM study, or a subject of a data set.
 
     Attributes:
-      name: of its folder in the output: of the path, never anything of a header.
+      name: of its folder in the output; made from the path, never from a header.
       path: the file or folder.
       series: of a DICOM study, else None.
       subject: of a data set, else None.
-      problem: why it is not to be read, or ''.
+      problem: why it cannot be read, or ''.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Source:
                 return nifti.read_nifti(self.path)
             try:
                 return dicom_series.read_series(self.path, self.series)
-            except InputError as error:  # it names a file, but not in which of the folders
+            except InputError as error:  # it names a file, but not its folder
                 raise InputError(f"{self.path}: {error}") from error
 
 
@@ -61,48 +61,48 @@ def find_sources(
     paths: Sequence[pathlib.Path],
     *,
     series: int | None = None,
-    taken: Sequence[str] = (),
-    twin: str = "",
+    reserved: Sequence[str] = (),
+    suffix: str = "",
     only_dicom: bool = False,
 ) -> tuple[list[Source], list[str]]:
-    """Finds the scans that paths name.
+    """Finds the scans at the given paths.
 
-    A path is a NIfTI file, a pattern with * or ?, or a folder: a data set's, or one that holds NIfTI files and DICOM
-    studies at any depth. Of each study one series is taken, and a line names the others.
+    A path is a NIfTI file, a pattern with * or ?, or a folder: of a data set, or with NIfTI files and DICOM studies at
+    any depth. One series of each study is used; the others are printed.
 
     Args:
-      paths: as the user gave them.
-      series: take the series of this rank, from 1, of every study, not the one that suits best.
-      taken: names that no source gets.
-      only_dicom: leave NIfTI files out.
-      twin: what the command writes behind a source's name; no other source gets that name.
+      paths: as given by the user.
+      series: use the series of this rank, from 1, of every study instead of the best one.
+      reserved: names that no source may get.
+      suffix: the command also writes files named after a source with this suffix, so no other source gets that name.
+      only_dicom: ignore NIfTI files in folders, and report those given as a path.
 
     Returns:
-      (the sources, [one sentence for each path at which there is none]).
+      (the sources, one sentence for each path without a scan).
     """
     sources, problems = [], []
-    for path in _expanded(paths):
+    for path in _expand_patterns(paths):
         try:
             with only_input_errors(str(path)):
-                found = _sources_at(path, series)
+                at_path = _sources_at(path, series)
         except InputError as error:
             problems.append(str(error))
             continue
-        sources += [source for source in found if source.series is not None or source.problem or not only_dicom]
+        sources += [source for source in at_path if source.series is not None or source.problem or not only_dicom]
         if only_dicom and path.is_file():
             problems.append(f"{path}: is no DICOM; expected a folder with a DICOM series")
-    once = {}  # a file may be named twice
+    unique: dict[tuple[str, str | None, str], Source] = {}  # paths may overlap
     for source in sources:
-        first = source.series and source.series.first_file
-        once.setdefault((os.path.abspath(source.path), first, source.problem), source)
-    return _named(list(once.values()), taken, twin), problems
+        first_file = source.series.first_file if source.series is not None else None
+        unique.setdefault((os.path.abspath(source.path), first_file, source.problem), source)
+    return _assign_names(list(unique.values()), reserved, suffix), problems
 
 
 def read_one(path: str | pathlib.Path) -> Volume:
     """Reads the one scan at a path: a NIfTI file, or a folder with one DICOM study.
 
     Raises:
-      InputError: there is none, or more than one, or it cannot be read.
+      InputError: there is none or more than one, or it cannot be read.
     """
     sources, problems = find_sources([pathlib.Path(path)])
     if problems:
@@ -112,103 +112,104 @@ def read_one(path: str | pathlib.Path) -> Volume:
     return sources[0].read()
 
 
-def _expanded(paths: Sequence[pathlib.Path]) -> Iterator[pathlib.Path]:
-    """Patterns replaced by what they match; one that matches nothing stays, to be told of."""
+def _expand_patterns(paths: Sequence[pathlib.Path]) -> Iterator[pathlib.Path]:
+    """Replaces patterns by the paths that match; one without a match stays, so that it is reported."""
     for path in paths:
-        matched = [] if path.exists() else sorted(glob.glob(str(path.expanduser()), recursive=True))
-        yield from map(pathlib.Path, matched) if matched else [path]
+        matches = [] if path.exists() else sorted(glob.glob(str(path.expanduser()), recursive=True))
+        yield from map(pathlib.Path, matches) if matches else [path]
 
 
 def _sources_at(path: pathlib.Path, series: int | None) -> list[Source]:
     if path.is_file():
         if not nifti.is_nifti_name(path.name) and dicom_series.is_dicom(path):
-            raise InputError(f"{path}: one DICOM file, which holds one slice or part of a series; give its folder")
+            raise InputError(f"{path}: is a single DICOM file; expected the folder that holds its series")
         return [Source(_last_part(path), path)]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder; expected a NIfTI file, or a folder of NIfTI or DICOM files")
     if datasets.is_dataset(path):
-        return [
-            Source(subject.name, subject.scan_path, None, subject) for subject in datasets.read_dataset(path).subjects
-        ]
+        subjects = datasets.read_dataset(path).subjects
+        return [Source(subject.name, subject.scan_path, None, subject) for subject in subjects]
     files = [Source(file.name, file) for file in _nifti_files(path)]
     studies, skipped = dicom_series.find_studies(path)
     name = _last_part(path)
     if not files and not studies:
-        found = "; ".join(skipped) or "no files"
-        raise InputError(f"{name}: holds no NIfTI file and no axial CT series (DICOM); found {found}")
+        content = "; ".join(skipped) or "no files"
+        raise InputError(f"{name}: holds {content}; expected a NIfTI file or an axial CT series (DICOM)")
     if studies:
         for line in skipped:
             say(f"{name}: skipped {line}")
-    return files + [_of_study(study, series) for study in studies]
+    return files + [_select_series(study, series) for study in studies]
 
 
 def _nifti_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """NIfTI files at any depth, but hidden ones, those that `predict` wrote, and second forms that `convert` wrote."""
-    everything = list(files_below(folder))
-    ours = {file.parent for file in everything if file.name == PREDICTION_FILE}
-    files = {file for file in everything if nifti.is_nifti_name(file.name) and file.is_file()}
-    return sorted(file for file in files if _first_form(file) not in files and file.parent not in ours)
+    """NIfTI files at any depth, except hidden ones, outputs of `predict`, and `convert`'s resampled copies."""
+    paths = list(files_below(folder))
+    outputs = {path.parent for path in paths if path.name == PREDICTION_FILE}
+    files = {path for path in paths if nifti.is_nifti_name(path.name) and path.is_file()}
+    return sorted(path for path in files if _original_of(path) not in files and path.parent not in outputs)
 
 
-def _first_form(file: pathlib.Path) -> pathlib.Path | None:
-    """The scan of which a NIfTI file is by its name the second form, on a straight grid; None where it is no such."""
-    stem = nifti.strip_extension(file.name)
-    return file.with_name(stem.removesuffix(WORLD) + file.name[len(stem) :]) if stem.endswith(WORLD) else None
+def _original_of(path: pathlib.Path) -> pathlib.Path | None:
+    """NAME.nii for NAME_world.nii, which would be a resampled copy of it; None for other names."""
+    stem = nifti.strip_extension(path.name)
+    if not stem.endswith(WORLD_SUFFIX):
+        return None
+    return path.with_name(stem.removesuffix(WORLD_SUFFIX) + path.name[len(stem) :])
 
 
-def _of_study(study: dicom_series.Study, wanted: int | None) -> Source:
-    """The series to take of a study; the others are named."""
-    name, number = _last_part(study.folder), 1 if wanted is None else wanted
+def _select_series(study: dicom_series.Study, rank: int | None) -> Source:
+    """The series of a rank, by default the best one; prints the others."""
+    name, number = _last_part(study.folder), 1 if rank is None else rank
     if study.problem:
         return Source(name, study.folder, problem=f"{study.folder}: {study.problem}")
     if not 1 <= number <= len(study.series):
         problem = f"{study.folder}: has {len(study.series)} CT series; expected --series of 1 to that, not {number}"
         return Source(name, study.folder, problem=problem)
-    chosen = study.series[number - 1]
-    if others := [series.label for series in study.series if series is not chosen]:
-        say(f"{name}: takes {chosen.label}; left out: {', '.join(others)}")
-    return Source(name, study.folder, chosen)
+    selected = study.series[number - 1]
+    if others := [series.label for series in study.series if series is not selected]:
+        say(f"{name}: using {selected.label}; skipped: {', '.join(others)}")
+    return Source(name, study.folder, selected)
 
 
 def _last_part(path: pathlib.Path) -> str:
-    """Of a path as it was given: links keep their names."""
+    """The last part of a path as it was given: links are not resolved."""
     return pathlib.Path(os.path.abspath(path)).name
 
 
-def _named(sources: Sequence[Source], taken: Sequence[str], twin: str) -> list[Source]:
-    """The sources with names for the output: of the last part of their paths, and where several have the same of as
-    many parts as tell them apart, so that further scans do not change the names of these."""
+def _assign_names(sources: Sequence[Source], reserved: Sequence[str], suffix: str) -> list[Source]:
+    """Names the sources after the last part of their paths, or after as many parts as make the names unique, so that
+    adding scans does not change the names of the others."""
     parts = [(*pathlib.Path(os.path.abspath(source.path)).parent.parts[1:], source.name) for source in sources]
-    whole = [_plain(part[-MOST_PARTS:]) for part in parts]
+    longest = [_plain_name(part[-MAX_NAME_PARTS:]) for part in parts]
     depths = [1] * len(sources)
     while True:
-        names = [_plain(part[-depth:]) for part, depth in zip(parts, depths, strict=True)]
-        differ = collections.defaultdict(set)  # which of the same name more parts tell apart
-        for name, longer in zip(names, whole, strict=True):
-            differ[name].add(longer)
-        deeper = [k for k, name in enumerate(names) if len(differ[name]) > 1]
-        if not deeper:
+        names = [_plain_name(part[-depth:]) for part, depth in zip(parts, depths, strict=True)]
+        distinct = collections.defaultdict(set)  # the longest names of the sources that share a name
+        for name, longest_name in zip(names, longest, strict=True):
+            distinct[name].add(longest_name)
+        ambiguous = [k for k, name in enumerate(names) if len(distinct[name]) > 1]
+        if not ambiguous:
             break
-        for k in deeper:
+        for k in ambiguous:
             depths[k] += 1
-    known = set(taken)
+    taken = set(reserved)
     return [
-        dataclasses.replace(source, name=_unused(name, known, twin))
+        dataclasses.replace(source, name=_take_name(name, taken, suffix))
         for source, name in zip(sources, names, strict=True)
     ]
 
 
-def _plain(parts: Sequence[str]) -> str:
-    """Parts of a path as one name of letters, digits, points, dashes and underscores. What looks like a DICOM UID is no
-    name."""
+def _plain_name(parts: Sequence[str]) -> str:
+    """Joins parts of a path to a name of letters, digits, points, dashes and underscores; a DICOM UID becomes 'scan',
+    since it could identify a patient."""
     text = "_".join(UID.sub("scan", part) for part in (*parts[:-1], nifti.strip_extension(parts[-1])))
     return re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", text)).lstrip(".-").rstrip(".") or "scan"
 
 
-def _unused(name: str, taken: set[str], twin: str) -> str:
-    """A name that is not taken yet, nor is its twin's; takes both."""
+def _take_name(name: str, taken: set[str], suffix: str) -> str:
+    """A name of which neither form, with and without the suffix, is taken yet; adds both to `taken`."""
     unused, number = name, 2
-    while {unused, unused + twin} & taken:
+    while {unused, unused + suffix} & taken:
         unused, number = f"{name}_{number}", number + 1
-    taken |= {unused, unused + twin}
+    taken |= {unused, unused + suffix}
     return unused

@@ -1,4 +1,4 @@
-"""What a reader would note of a predicted mask: each lesion's size, place and side, and the scan's ABC/2."""
+"""Measurements of a predicted mask: volume, ABC/2, and each lesion's size, position, side and distance to the skull."""
 
 import functools
 from collections.abc import Callable
@@ -6,103 +6,107 @@ from collections.abc import Callable
 import numpy as np
 import scipy.ndimage
 
+from ichjax.inference.records import Findings, Lesion, Side
 from ichjax.inference.scan_warnings import BONE_HU
-from ichjax.metrics import calibration
 from ichjax.metrics.lesions import MIN_LESION_ML, NEIGHBORS, ROUNDING, axes_mm, section_diameters
 from ichjax.metrics.slice_detection import exceeds_rule
 from ichjax.scan.volume import Volume
 
-MIDLINE_MM = 5.0  # a lesion whose centre is nearer to the middle of the head has no side
+MIDLINE_MM = 5.0  # a lesion whose centroid is nearer to the middle of the head is on neither side
 # Kothari et al. (1996): a slice counts in full, half or not at all by its share of the largest section's area.
 FULL_SHARE, HALF_SHARE = 0.75, 0.25
 
 
-def describe(volume: Volume, mask: np.ndarray, probability: np.ndarray, *, rule_mm2: float) -> dict:
-    """A predicted mask in numbers.
+def describe(
+    volume: Volume, mask: np.ndarray, probability: np.ndarray, *, inside: np.ndarray, rule_mm2: float
+) -> Findings:
+    """Measures a predicted mask.
 
     Args:
       volume: the scan.
       mask: bool or uint8 of 0 and 1 [D, H, W].
       probability: float32 [D, H, W] in [0, 1].
-      rule_mm2: a slice counts as positive above this predicted area.
+      inside: bool [D, H, W], the inside of the skull (`calibration.intracranial`).
+      rule_mm2: a slice is positive above this predicted area.
 
     Returns:
-      'volume_ml': of all predicted pixels, by the slices' true positions.
-      'abc2_ml': the lesions' ABC/2 (`abc2_ml`), added up.
-      'slices', 'positive_slices' (numbers from 1, upwards, by the rule), 'rule_mm2', 'predicted_px' [D],
-      'highest_probability'.
-      'suspicion': the largest over the slices of the N-th largest probability, N the fewest pixels that exceed the
-        rule; worklists are sorted by it.
-      'small_components': predicted ones below `MIN_LESION_ML`, which are no lesions.
-      'lesions': [{'volume_ml', 'abc2_ml', 'diameter_mm', 'centroid_mm' (right, anterior, superior), 'centroid_voxel'
-        (slice, row and column from 0), 'side' ('left', 'right', 'midline' of the patient; 'unknown' without bone),
-        'slices' (first and last, from 1), 'to_skull_mm' (least in-plane distance to what is no longer inside the
-        skull; None where no inside was found), 'highest_probability'}], the largest first.
+      The fields as in docs/prediction.md, except that a lesion's 'centroid_voxel' is its slice, row and column from 0
+      in the volume. 'to_skull_mm' is None where no slice of the lesion has an inside of the skull.
     """
     mask = np.asarray(mask, bool)
     pixel_mm2 = float(np.prod(volume.pixel_mm))
     predicted_px = mask.sum(axis=(1, 2))
-    found, small = _lesions(volume, mask, probability)
+    lesions, small_components = _measure_lesions(volume, mask, probability, inside)
     return {
         "volume_ml": float(predicted_px @ volume.pixel_ml),
-        "abc2_ml": float(sum(lesion["abc2_ml"] for lesion in found)),
+        "abc2_ml": float(sum(lesion["abc2_ml"] for lesion in lesions)),
         "slices": len(mask),
         "positive_slices": (np.flatnonzero(exceeds_rule(predicted_px, pixel_mm2, rule_mm2=rule_mm2)) + 1).tolist(),
         "rule_mm2": float(rule_mm2),
         "predicted_px": predicted_px.tolist(),
         "highest_probability": float(probability.max()),
         "suspicion": suspicion(probability, pixel_mm2, rule_mm2),
-        "small_components": small,
-        "lesions": found,
+        "small_components": small_components,
+        "lesions": lesions,
     }
 
 
 def suspicion(probability: np.ndarray, pixel_mm2: float, rule_mm2: float) -> float:
-    """The highest threshold at which some slice would still be called positive, about; in [0, 1]."""
+    """The highest threshold, in [0, 1], at which some slice would still be positive before closing and opening.
+
+    It is the maximum over the slices of the N-th largest probability, N the fewest pixels that exceed the rule.
+    """
     pixels = min(int(rule_mm2 / pixel_mm2) + 1, probability[0].size)
     flat = probability.reshape(len(probability), -1)
     return float(np.partition(flat, -pixels, axis=1)[:, -pixels].max())
 
 
-def _lesions(volume: Volume, mask: np.ndarray, probability: np.ndarray) -> tuple[list[dict], int]:
+def _measure_lesions(
+    volume: Volume, mask: np.ndarray, probability: np.ndarray, inside: np.ndarray
+) -> tuple[list[Lesion], int]:
+    """(the components of at least `MIN_LESION_ML`, the largest first; the number of smaller ones)."""
+
+    @functools.cache  # a slice may cross several lesions
+    def skull_distance_mm(index: int) -> np.ndarray:
+        return scipy.ndimage.distance_transform_edt(inside[index], sampling=volume.pixel_mm)
+
     labels, count = scipy.ndimage.label(mask, NEIGHBORS)
     if not count:
         return [], 0
-    depth_mm, middle = _depths_mm(volume), midline_column(volume)
-    found = []
+    middle = midline_column(volume)
+    lesions: list[Lesion] = []
     for number, box in enumerate(scipy.ndimage.find_objects(labels), start=1):
         voxels = labels[box] == number
-        slices = range(box[0].start, box[0].stop)
         ml = float(voxels.sum(axis=(1, 2)) @ volume.pixel_ml[box[0]])
         if ml < MIN_LESION_ML - ROUNDING:
             continue
-        center = _centroid(voxels, volume.pixel_ml[box[0]]) + [edge.start for edge in box]
-        found.append(
+        centroid = _centroid(voxels, volume.pixel_ml[box[0]]) + [edge.start for edge in box]
+        lesions.append(
             {
                 "volume_ml": ml,
                 "abc2_ml": abc2_ml(voxels, volume.pixel_mm, volume.extent_mm[box[0]]),
                 "diameter_mm": float(section_diameters(voxels, volume.pixel_mm)[1].max()),
-                "centroid_mm": _position(volume, center).round(1).tolist(),
-                "centroid_voxel": center.round(1).tolist(),
-                "side": _side(center[2], middle, volume.pixel_mm[1]),
-                "slices": [slices[0] + 1, slices[-1] + 1],
-                "to_skull_mm": _to_skull(voxels, box, depth_mm),
+                "centroid_mm": _to_ras_mm(volume, centroid).round(1).tolist(),
+                "centroid_voxel": centroid.round(1).tolist(),
+                "side": _side(centroid[2], middle, volume.pixel_mm[1]),
+                "slices": [box[0].start + 1, box[0].stop],
+                "to_skull_mm": _to_skull_mm(voxels, box, inside, skull_distance_mm),
                 "highest_probability": float(probability[box][voxels].max()),
             }
         )
-    return sorted(found, key=lambda lesion: -lesion["volume_ml"]), count - len(found)
+    return sorted(lesions, key=lambda lesion: -lesion["volume_ml"]), count - len(lesions)
 
 
 def abc2_ml(voxels: np.ndarray, pixel_mm: tuple[float, float], extent_mm: np.ndarray) -> float:
     """A x B x C / 2 of a lesion (Kothari et al., Stroke 1996; 27: 1304-1305).
 
-    A is the largest diameter in the slice in which the lesion is largest, B the width across it, C the heights of the
-    slices, in full from 75 % of the largest area on, half from 25 % on.
+    A is the largest diameter in the slice in which the lesion is largest, B the width perpendicular to it, C the sum
+    of the slices' heights: in full from 75 % of the largest area on, half from 25 % on.
 
     Args:
       voxels: bool [D, H, W], not empty.
       pixel_mm: between rows and between columns.
-      extent_mm: [D], the height that each slice stands for.
+      extent_mm: float [D], the height that each slice stands for.
     """
     areas = voxels.sum(axis=(1, 2))
     longest, across = axes_mm(voxels[areas.argmax()], pixel_mm)
@@ -112,56 +116,46 @@ def abc2_ml(voxels: np.ndarray, pixel_mm: tuple[float, float], extent_mm: np.nda
 
 
 def midline_column(volume: Volume) -> float:
-    """The column in the middle of the skull: the median over slices of the middle between its outermost bone; nan
-    without bone."""
-    bone = (volume.hu > min(BONE_HU, volume.hu_range[1] - 1)).any(axis=1)
-    there = bone.any(axis=1)
-    if not there.any():
+    """The column in the middle of the skull: the median over slices of the middle between the outermost bone on the
+    left and right; NaN without bone."""
+    bone = np.any(volume.hu > min(BONE_HU, volume.hu_range[1] - 1), axis=1)
+    bone = bone[bone.any(axis=1)]
+    if not len(bone):
         return np.nan
-    first = bone[there].argmax(axis=1)
-    last = bone.shape[1] - 1 - bone[there, ::-1].argmax(axis=1)
+    first = bone.argmax(axis=1)
+    last = bone.shape[1] - 1 - bone[:, ::-1].argmax(axis=1)
     return float(np.median((first + last) / 2))
 
 
-def _side(column: float, middle: float, pixel_mm: float) -> str:
-    """Of the patient: columns grow to the left."""
+def _side(column: float, middle: float, column_mm: float) -> Side:
+    """The patient's side; columns grow to the left."""
     if np.isnan(middle):
         return "unknown"
-    off_mm = (column - middle) * pixel_mm
+    off_mm = (column - middle) * column_mm
     return "midline" if abs(off_mm) < MIDLINE_MM else "left" if off_mm > 0 else "right"
 
 
 def _centroid(voxels: np.ndarray, pixel_ml: np.ndarray) -> np.ndarray:
-    """float [3]: slice, row, column, weighted by volume."""
-    where = np.argwhere(voxels)
-    return np.average(where, axis=0, weights=pixel_ml[where[:, 0]])
+    """float64 [3]: slice, row, column, weighted by volume."""
+    indices = np.argwhere(voxels)
+    return np.average(indices, axis=0, weights=pixel_ml[indices[:, 0]])
 
 
-def _position(volume: Volume, center: np.ndarray) -> np.ndarray:
-    """float [3], RAS mm, by the slices' own positions."""
+def _to_ras_mm(volume: Volume, index: np.ndarray) -> np.ndarray:
+    """float64 [3]: RAS mm of a fractional (slice, row, column), from the slices' true positions."""
     depth = np.arange(len(volume.hu))
-    origin = [np.interp(center[0], depth, volume.slice_origins_mm[:, axis]) for axis in range(3)]
-    return np.array(origin) + volume.affine[:3, 1:3] @ center[1:]
+    origin = [np.interp(index[0], depth, volume.slice_origins_mm[:, axis]) for axis in range(3)]
+    return np.array(origin) + volume.affine[:3, 1:3] @ index[1:]
 
 
-def _depths_mm(volume: Volume) -> Callable[[int], np.ndarray | None]:
-    """For a slice the in-plane distance of each pixel to what is not inside the skull, None where no inside was found;
-    each slice is looked at once, however many lesions it has."""
-    inside = calibration.intracranial(volume)
-
-    @functools.cache
-    def depth_mm(number: int) -> np.ndarray | None:
-        plane = inside[number]
-        return scipy.ndimage.distance_transform_edt(plane, sampling=volume.pixel_mm) if plane.any() else None
-
-    return depth_mm
-
-
-def _to_skull(voxels: np.ndarray, box: tuple, depth_mm: Callable[[int], np.ndarray | None]) -> float | None:
-    """The least in-plane distance from the lesion's pixels to one that is not inside the skull."""
-    found = []
-    for number, plane in zip(range(box[0].start, box[0].stop), voxels, strict=True):
-        distance = depth_mm(number)
-        if plane.any() and distance is not None:
-            found.append(distance[box[1:]][plane].min())
-    return float(min(found)) if found else None
+def _to_skull_mm(
+    voxels: np.ndarray, box: tuple[slice, ...], inside: np.ndarray, skull_distance_mm: Callable[[int], np.ndarray]
+) -> float | None:
+    """The smallest in-plane distance from a lesion's pixels to one outside the skull's inside; None where its slices
+    have no inside."""
+    distances_mm = [
+        skull_distance_mm(index)[box[1:]][pixels].min()
+        for index, pixels in enumerate(voxels, start=box[0].start)
+        if inside[index].any()
+    ]
+    return float(min(distances_mm)) if distances_mm else None

@@ -1,24 +1,25 @@
-"""A model card (Mitchell et al., 2019): what a trained model is, learnt from, reaches, and cannot do."""
+"""The model card of an exported model (Mitchell et al., 2019): training data, scores and limits, as Markdown."""
 
 import pathlib
 
 from ichjax.errors import InputError
 from ichjax.files import CONFIG_FILE, RESULTS_FILE, read_json
+from ichjax.inference.records import ProgramRecord
 
 LIMITS = """\
-- For research. Not a medical device: nobody has shown that it is safe or useful for patients.
-- It finds what its training scans showed. Other scanners, kernels, contrast, metal, surgery, children, old bleeds and
-  other diseases may make it wrong, in either direction, with high probabilities.
-- A mask that is empty does not mean that there is no hemorrhage.
+- For research. Not a medical device: its safety and its benefit to patients have not been shown.
+- It detects what its training scans contained. Other scanners and kernels, contrast, metal, surgery, children, old
+  bleeds and other diseases can make it wrong, in either direction, with high probabilities.
+- An empty mask does not mean that there is no hemorrhage.
 """
 
 
-def write(workdir: pathlib.Path, about: dict, *, method: str) -> str:
+def format_card(workdir: pathlib.Path, record: ProgramRecord, *, method: str) -> str:
     """The card of a run as Markdown.
 
     Args:
-      workdir: the run; its results.json is quoted where there is one.
-      about: what `export` says of the program.
+      workdir: the run; the scores are from its results.json, where there is one.
+      record: model.json.
       method: `Method.card`.
     """
     config = read_json(workdir / CONFIG_FILE)
@@ -28,17 +29,18 @@ def write(workdir: pathlib.Path, about: dict, *, method: str) -> str:
         "# Model card: segmentation of intracranial hemorrhage in head CT",
         "",
         "## Model",
-        f"{method}, in ichjax; folds {_listed(about['folds'])} averaged; configuration {about['config_digest']}.",
-        f"Takes {about['takes']}, of pixels of {about['pixel_mm'][0]:.3f} x {about['pixel_mm'][1]:.3f} mm. "
-        f"Gives {about['gives']}.",
-        f"A pixel is predicted from a probability of {about['threshold']:g} on ({about['threshold_chosen_on']}), then "
-        f"closed by {about['closing_px']} and opened by {about['opening_px']} pixels.",
+        f"{method}, in ichjax; folds {', '.join(map(str, record['folds']))} averaged; configuration "
+        f"{record['config_digest']}.",
+        f"Takes {record['takes']}, of pixels of {record['pixel_mm'][0]:.3f} x {record['pixel_mm'][1]:.3f} mm. "
+        f"Gives {record['gives']}.",
+        f"A pixel is positive above a probability of {record['threshold']:g} ({record['threshold_chosen_on']}); the "
+        f"mask is then closed by {record['closing_px']} and opened by {record['opening_px']} pixels.",
         "",
         "## Training data",
         f"Trained on {data}.",
         "",
         "## Scores",
-        *_scores(workdir),
+        *_format_scores(workdir),
         "",
         "## Limits",
         LIMITS,
@@ -46,32 +48,29 @@ def write(workdir: pathlib.Path, about: dict, *, method: str) -> str:
     return "\n".join(lines)
 
 
-def _scores(workdir: pathlib.Path) -> list[str]:
+def _format_scores(workdir: pathlib.Path) -> list[str]:
     try:
         results = read_json(workdir / RESULTS_FILE)
     except InputError:
         return ["No fold of this run has been tested."]
     paper, free = results["conventions"]["paper"], results["hemorrhage_free"]
-    rows = [
-        "Cross-validated: each scan by the fold that had not seen it. The average of folds was not tested itself.",
+    lines = [
+        "Cross-validated: each scan was scored by the fold that had not seen it. The average of folds was not tested.",
         "",
+        "| score | value | 95 % interval | subjects |",
+        "| --- | --- | --- | --- |",
     ]
-    rows += ["| score | value | 95 % interval | subjects |", "| --- | --- | --- | --- |"]
     for name in ("dice", "jaccard"):
-        value = paper[name]
-        interval = "-" if value["ci95"] is None else "{:.3f} to {:.3f}".format(*value["ci95"])
-        rows.append(
-            f"| {name.capitalize()}, the paper's convention | {value['mean']:.3f} | {interval} | {value['n']} |"
+        score = paper[name]
+        interval = "-" if score["ci95"] is None else "{:.3f} to {:.3f}".format(*score["ci95"])
+        lines.append(
+            f"| {name.capitalize()}, the paper's convention | {score['mean']:.3f} | {interval} | {score['n']} |"
         )
     if free["n"]:
         interval = "{:.1f} to {:.1f}".format(*free["false_positive_ml_ci95"])
-        rows.append(
+        lines.append(
             f"| false positives without a hemorrhage, mL | {free['false_positive_ml']:.1f} | {interval} | {free['n']} |"
         )
     if "invalid" in results:
-        rows += ["", f"INVALID: {results['invalid']}"]
-    return rows
-
-
-def _listed(folds: list[int]) -> str:
-    return ", ".join(map(str, folds))
+        lines += ["", f"INVALID: {results['invalid']}"]
+    return lines

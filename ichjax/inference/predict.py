@@ -1,4 +1,4 @@
-"""The `predict` command: any number of scans, each with a folder of results, and a worklist of them all."""
+"""The `predict` command: masks of any number of scans, an output folder for each, and a worklist of them all."""
 
 import contextlib
 import pathlib
@@ -13,9 +13,11 @@ from ichjax.files import claim
 from ichjax.inference import model as trained_runs
 from ichjax.inference import output as outputs
 from ichjax.inference import worklist
+from ichjax.inference.describe import describe
 from ichjax.inference.discover import Source, find_sources
-from ichjax.inference.model import PredictedScan, TrainedRun
+from ichjax.inference.model import FieldValue, PredictedScan, TrainedRun
 from ichjax.inference.output import DEFAULT_OUTPUT, OutputOptions
+from ichjax.inference.records import PredictionRecord, WorklistRow
 from ichjax.prefetch import one_ahead
 from ichjax.scan import slabs
 from ichjax.scan.volume import Volume
@@ -29,109 +31,112 @@ def predict_scans(
     fold: int | None = None,
     series: int | None = None,
     options: OutputOptions = DEFAULT_OUTPUT,
-    **fields,
+    **fields: FieldValue,
 ) -> list[str]:
-    """Predicts every scan that the inputs name, and writes OUTPUT/worklist.csv, the most suspicious scan first.
+    """Predicts every scan in the inputs, and writes OUTPUT/worklist.csv, the most suspicious scan first.
 
-    For every scan OUTPUT/NAME/ gets mask.nii.gz on the scan's own grid, overlay.png, prediction.json, where the source
-    was DICOM scan.nii.gz, the HU that the mask lies on, and where slices are tilted or unevenly spaced both once more
-    on a straight grid (`*_world.nii.gz`). A folder appears whole or not at all; one that is there already is kept if
-    it holds this run's prediction of this very scan. Three scans are in memory at a time: while one is predicted the
-    next one is read and the one before is written.
+    Each scan gets a folder OUTPUT/NAME/ with mask.nii.gz on the scan's own grid, overlay.png and prediction.json; from
+    DICOM also scan.nii.gz, the HU under the mask; and where slices are tilted or unevenly spaced both resampled to a
+    grid along the patient's axes (`*_world.nii.gz`). A folder appears whole or not at all; one that holds this run's
+    prediction of the same scan is kept. At most three scans are in memory: while one is predicted, the next one is
+    read and the previous one written.
 
     Args:
       workdir: of `crossval` or `train`; its finished folds are averaged.
-      inputs: as `find_sources` takes them.
-      output: made where it is missing.
-      fold: as for `trained_runs.load_run`.
+      inputs: as for `find_sources`.
+      output: created if missing.
+      fold: as for `load_run`.
       series: as for `find_sources`.
-      wanted: what is written beside the rest.
-      **fields: of config.predict, as for `trained_runs.load_run`.
+      options: which files to write, and whether to predict again what is already done.
+      **fields: of config.predict, as for `load_run`.
 
     Returns:
-      one sentence for each scan that could not be predicted; the others are done all the same.
+      One sentence for each scan that could not be predicted; the others are done.
 
     Raises:
       InputError: the run cannot be read, or another process is writing to the output.
     """
     trained = trained_runs.load_run(workdir, fold=fold, **fields)
-    sources, problems = find_sources(inputs, series=series, taken=(outputs.SEGMENTATIONS, worklist.WORKLIST_FILE))
+    reserved = (outputs.SEGMENTATION_FOLDER, worklist.WORKLIST_FILE)
+    sources, problems = find_sources(inputs, series=series, reserved=reserved)
     for problem in problems:
-        say(f"left out: {problem}")
-    rows = [worklist.failed("", problem) for problem in problems]
+        say(f"skipped: {problem}")
+    rows: list[WorklistRow] = [{"scan": "", "problem": problem} for problem in problems]
+    kept = 0
     with claim(output) if sources else contextlib.nullcontext():
         if options.dicom_seg and any(source.series is not None for source in sources):
-            say(f"{output / outputs.SEGMENTATIONS}: DICOM Segmentations name the patient, as their sources do")
+            say(f"{output / outputs.SEGMENTATION_FOLDER}: DICOM Segmentations name the patient, as their sources do")
         try:
-            found, kept = _each(trained, sources, output, options)
-            rows = worklist.in_order(rows + found)
-        finally:  # interrupted, too: what is done has its line
-            if lines := worklist.in_order(rows + outputs.others(output, trained, rows)) if sources else []:
-                worklist.write(output, lines)
-    worklist.say_summary(rows, output, kept=kept)
+            new_rows, kept = _predict_all(trained, sources, output, options)
+            rows = worklist.sort_rows(rows + new_rows)
+        finally:  # also when interrupted: what is done gets its row
+            if sources and (all_rows := rows + outputs.read_other_rows(output, trained, rows)):
+                worklist.write(output, worklist.sort_rows(all_rows))
+    worklist.print_summary(rows, output, kept=kept)
     return [row["problem"] for row in rows if row["problem"]]
 
 
-def _each(
+def _predict_all(
     trained: TrainedRun, sources: Sequence[Source], output: pathlib.Path, options: OutputOptions
-) -> tuple[list[dict], int]:
-    """(a line of the worklist for each source, how many were there already); one scan is written while the next one is
-    predicted."""
-    rows, kept, before, announced = [], 0, None, False
+) -> tuple[list[WorklistRow], int]:
+    """(a row of the worklist for each source, the number of predictions that were kept)."""
+    rows: list[WorklistRow] = []
+    kept, announced = 0, False
+    previous: tuple[Source, Future[PredictionRecord]] | None = None  # being written while the next one is predicted
     with ThreadPoolExecutor(1) as writer:
         for source, read in zip(sources, one_ahead(Source.read, sources), strict=True):
-            folder, outcome = output / source.name, Future()
+            folder = output / source.name
+            future: Future[PredictionRecord] = Future()
             try:
                 volume = read()
                 with only_input_errors(str(folder)):
-                    there = outputs.kept(folder, source, trained, volume, options)
-                if there is not None:
+                    existing = outputs.read_existing(folder, source, trained, volume, options)
+                if existing is not None:
                     kept += 1
-                    say(f"{source.name}: is there already")
-                    outcome.set_result(there)
+                    say(f"{source.name}: already done, kept")
+                    future.set_result(existing)
                 else:
                     if not announced:
                         with only_input_errors(str(source.path), "predicted"):
                             _announce(trained, volume, len(sources))
                         announced = True
                     started = time.perf_counter()
-                    found = _predict(trained, source, volume, options)
-                    outcome = writer.submit(_write, trained, source, volume, folder, found, options, started)
+                    prediction = _predict_one(trained, source, volume, options)
+                    future = writer.submit(_write, trained, source, volume, folder, prediction, options, started)
             except InputError as error:
-                outcome.set_exception(error)
-            rows += _line(before)
-            before = (source, outcome)
-        rows += _line(before)
+                future.set_exception(error)
+            if previous is not None:
+                rows.append(_wait_for_row(*previous))
+            previous = (source, future)
+        if previous is not None:
+            rows.append(_wait_for_row(*previous))
     return rows, kept
 
 
-def _predict(trained: TrainedRun, source: Source, volume: Volume, options: OutputOptions) -> PredictedScan:
+def _predict_one(trained: TrainedRun, source: Source, volume: Volume, options: OutputOptions) -> PredictedScan:
     with only_input_errors(str(source.path), "predicted"):
         if options.dicom_seg and source.series is not None:
-            dicom_seg.sources(source.series)  # what is wrong with them is told before the work
+            dicom_seg.source_images(source.series)  # raises before the work where no segmentation could be written
         return trained_runs.predict(volume, trained)
 
 
-def _line(before: tuple[Source, Future] | None) -> list[dict]:
-    """Waits for what is being written, and makes its line of the worklist."""
-    if before is None:
-        return []
-    source, outcome = before
+def _wait_for_row(source: Source, future: Future[PredictionRecord]) -> WorklistRow:
+    """Waits until a prediction is written, and makes its row of the worklist."""
     try:
-        return [worklist.row(source.name, outcome.result())]
+        return worklist.make_row(source.name, future.result())
     except InputError as error:
-        say(f"left out: {error}")
-        return [worklist.failed(source.name, str(error))]
+        say(f"skipped: {error}")
+        return {"scan": source.name, "problem": str(error)}
 
 
-def _announce(trained: TrainedRun, first: Volume, scans: int) -> None:
-    """Says how long predicting all scans will take if they are like the first; reading and writing go on beside it."""
+def _announce(trained: TrainedRun, first: Volume, count: int) -> None:
+    """Prints how long predicting `count` scans like the first will take, without reading and writing, which overlap."""
     folds = ", ".join(map(str, trained.folds))
-    which = f"mean of folds {folds}" if len(trained.folds) > 1 else f"fold {folds}"
-    many = f"{scans} scans, if all are like the first" if scans > 1 else "1 scan"
-    seen, _ = slabs.average_to_slabs(first, trained.slice_spacing_mm)
-    what = f"{many}, prediction alone, {trained.method.mode}, {which}"
-    trained.method.announce(trained.params[0], [seen] * (scans * len(trained.params)), what)
+    averaged = f"mean of folds {folds}" if len(trained.folds) > 1 else f"fold {folds}"
+    scans = f"{count} scans, if all are like the first" if count > 1 else "1 scan"
+    slab_volume, _ = slabs.average_to_slabs(first, trained.slice_spacing_mm)
+    text = f"{scans}, prediction alone, {trained.method.mode}, {averaged}"
+    trained.method.announce(trained.params[0], [slab_volume] * (count * len(trained.params)), text)
 
 
 def _write(
@@ -139,26 +144,22 @@ def _write(
     source: Source,
     volume: Volume,
     folder: pathlib.Path,
-    found: PredictedScan,
+    prediction: PredictedScan,
     options: OutputOptions,
-    started,
-) -> dict:
-    """Describes and writes a prediction; what prediction.json holds."""
+    started: float,
+) -> PredictionRecord:
+    """Describes and writes a prediction; returns what prediction.json holds."""
     with only_input_errors(str(source.path), "described"):
-        row = trained_runs.describe(trained, volume, found)
+        record = describe(trained, volume, prediction)
     if source.series is not None:
-        row["warnings"] = [f"series: {drawback}" for drawback in source.series.traits.drawbacks()] + row["warnings"]
-    with only_input_errors(str(source.path), "written", but=(OSError,)):  # a full disk is full for all
-        outputs.write(folder, source, volume, found, row, options, lambda: time.perf_counter() - started)
-    noted = "".join(f"; {warning}" for warning in row["warnings"])
-    own = f" (its own scan: fold {row['folds'][0]} had not seen it)" if row["own_scan"] == "held out" else ""
-    say(f"{source.name}: {_in_words(row)}{own}{noted} -> {folder}")
-    return row
-
-
-def _in_words(found: dict) -> str:
-    lesions, slices = len(found["lesions"]), len(found["positive_slices"])
-    return (
-        f"{found['volume_ml']:.2f} mL, {lesions} {'lesion' if lesions == 1 else 'lesions'}, {slices} of "
-        f"{found['slices']} slices positive"
+        record["warnings"] = [f"series: {remark}" for remark in source.series.traits.drawbacks()] + record["warnings"]
+    with only_input_errors(str(source.path), "written", but=(OSError,)):  # a full disk is full for all scans
+        outputs.write(folder, source, volume, prediction, record, options, started)
+    lesions, positive = len(record["lesions"]), len(record["positive_slices"])
+    held_out = f" (the run's own scan: held out in fold {record['folds'][0]})"
+    say(
+        f"{source.name}: {record['volume_ml']:.2f} mL, {lesions} {'lesion' if lesions == 1 else 'lesions'}, "
+        f"{positive} of {record['slices']} slices positive{held_out if record['own_scan'] == 'held out' else ''}"
+        f"{''.join(f'; {warning}' for warning in record['warnings'])} -> {folder}"
     )
+    return record

@@ -1,4 +1,4 @@
-"""`convert`: what is written, what is kept, what is refused; where the pixels lie is in test_planted.py."""
+"""`convert`: files written, kept and refused; test_planted.py checks the positions of the pixels."""
 
 import json
 
@@ -7,20 +7,23 @@ import numpy as np
 import pytest
 
 import launch
-from ichjax.inference import convert as converting
+from ichjax.inference import convert as convert_command
+from ichjax.inference.records import ScanRecord
 
-PLACES_MM = (0.0, 5.0, 10.0, 15.0)
+POSITIONS_MM = (0.0, 5.0, 10.0, 15.0)
 pytestmark = pytest.mark.xdist_group("predict")  # one trained run for all
 
 
 @pytest.fixture
 def command(tmp_path, capsys):
+    """command(*inputs, options): (exit status, what was printed, output folder)."""
+
     def call(*inputs, options=()):
         words = ["--input", *map(str, inputs), f"--output={tmp_path / 'out'}", *options]
         status = launch.main(["convert", *words])
-        said = capsys.readouterr()
-        assert "defect" not in said.err
-        return status, said.out + said.err, tmp_path / "out"
+        printed = capsys.readouterr()
+        assert status != 1, printed.err
+        return status, printed.out + printed.err, tmp_path / "out"
 
     return call
 
@@ -31,41 +34,42 @@ def head():
     return hu
 
 
-def test_an_exact_series_has_one_form(command, ct_series, tmp_path):
-    folder = ct_series(tmp_path / "1.2.840.113619.2.55", head(), PLACES_MM, ConvolutionKernel="H31s")
-    status, said, output = command(folder)
+def test_an_exact_series_is_not_resampled(command, ct_series, tmp_path):
+    folder = ct_series(tmp_path / "1.2.840.113619.2.55", head(), POSITIONS_MM, ConvolutionKernel="H31s")
+    status, text, output = command(folder)
     assert status == 0
-    assert {path.name for path in output.iterdir()} == {".claim", "scan.nii.gz", "scan.json"}  # a UID is no name
-    assert "scan: 4 slices, geometry exact; no closed skull was found -> " in said
-    assert "the face is still in the pixels" in said
+    assert {path.name for path in output.iterdir()} == {".claim", "scan.nii.gz", "scan.json"}  # not named after the UID
+    assert "scan: 4 slices, geometry exact; no closed skull was found -> " in text
+    assert "the face is still in the pixels" in text
     image = nib.load(output / "scan.nii.gz")
     np.testing.assert_array_equal(np.asarray(image.dataobj).T, head())
     np.testing.assert_allclose(image.affine, [[-6, 0, 0, 93], [0, -6, 0, 93], [0, 0, 5, 0], [0, 0, 0, 1]])
-    about = json.loads((output / "scan.json").read_text())
-    assert (about["geometry"], about["slices"], about["kernel"], about["contrast"]) == ("exact", 4, "H31s", False)
-    assert about["pixel_mm"] == [6.0, 6.0]
+    record = json.loads((output / "scan.json").read_text())
+    assert (record["geometry"], record["slices"], record["kernel"], record["contrast"]) == ("exact", 4, "H31s", False)
+    assert record["pixel_mm"] == [6.0, 6.0]
+    assert set(record) == set(ScanRecord.__annotations__)
     assert "840" not in (output / "scan.json").read_text()
 
 
-def test_any_direction_of_the_pixels(command, ct_series, tmp_path):
-    """The first pixel of each slice, and the directions from there, whatever they are."""
+def test_pixels_in_any_direction(command, ct_series, tmp_path):
+    """The JSON holds the position of the first pixel of each slice and the directions of both axes."""
     tags = {"ImageOrientationPatient": [-1, 0, 0, 0, -1, 0]}
-    _, _, output = command(ct_series(tmp_path / "a", head(), PLACES_MM, **tags))
-    about = json.loads((output / "a.json").read_text())
-    assert about["slice_origins_mm"] == [[93.0, 93.0, at] for at in PLACES_MM]
-    assert (about["first_axis"], about["second_axis"]) == ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0])  # RAS
+    _, _, output = command(ct_series(tmp_path / "a", head(), POSITIONS_MM, **tags))
+    record = json.loads((output / "a.json").read_text())
+    assert record["slice_origins_mm"] == [[93.0, 93.0, z] for z in POSITIONS_MM]
+    assert (record["first_axis"], record["second_axis"]) == ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0])  # RAS
     image = nib.load(output / "a.nii.gz")
     np.testing.assert_allclose(image.affine @ [0, 0, 2, 1], [93, 93, 10, 1])
     np.testing.assert_array_equal(np.asarray(image.dataobj).T, head())
 
 
-def test_what_is_there_is_kept_unless_told_otherwise(command, ct_series, tmp_path):
-    folder = ct_series(tmp_path / "a", head(), PLACES_MM)
+def test_a_converted_series_is_kept_without_overwrite(command, ct_series, tmp_path):
+    folder = ct_series(tmp_path / "a", head(), POSITIONS_MM)
     _, _, output = command(folder)
     before = (output / "a.nii.gz").stat().st_ino
-    assert "a: is there already" in command(folder)[1]
+    assert "a: already done, kept" in command(folder)[1]
     assert (output / "a.nii.gz").stat().st_ino == before
-    (output / "a.json").unlink()  # written last: without it the rest may be half of something
+    (output / "a.json").unlink()  # written last: without it the conversion may be incomplete
     command(folder)
     assert (output / "a.nii.gz").stat().st_ino != before
     before = (output / "a.nii.gz").stat().st_ino
@@ -73,69 +77,70 @@ def test_what_is_there_is_kept_unless_told_otherwise(command, ct_series, tmp_pat
     assert (output / "a.nii.gz").stat().st_ino != before
 
 
-def test_what_is_there_of_another_scan_is_never_taken_for_this_one(command, ct_series, tmp_path):
-    one, other = (ct_series(tmp_path / name / "a", head() + add, PLACES_MM) for name, add in (("1", 0), ("2", 1)))
+def test_files_of_another_scan_are_refused_without_overwrite(command, ct_series, tmp_path):
+    one, other = (ct_series(tmp_path / name / "a", head() + add, POSITIONS_MM) for name, add in (("1", 0), ("2", 1)))
     _, _, output = command(one)
-    for without in ("", "a.json"):
-        if without:
-            (output / without).unlink()
+    for removed in ("", "a.json"):
+        if removed:
+            (output / removed).unlink()
         before = {path: path.stat().st_ino for path in output.iterdir()}
-        status, said, _ = command(other)
+        status, text, _ = command(other)
         assert status == 2
-        assert "another scan; expected another --output, or --overwrite" in said
+        assert "another scan; expected another --output, or --overwrite" in text
         assert {path: path.stat().st_ino for path in output.iterdir()} == before
     assert command(other, options=["--overwrite"])[0] == 0
     assert np.asarray(nib.load(output / "a.nii.gz").dataobj).max() == head().max() + 1
 
 
-def test_its_own_outputs_are_no_input_and_missing_slices_are_said(command, ct_series, tmp_path):
+def test_outputs_are_not_inputs_and_missing_slices_are_reported(command, ct_series, tmp_path):
     ct_series(tmp_path / "out" / "study" / "a", np.repeat(head(), 2, axis=0), (0.0, 5, 10, 15, 30, 35, 40, 45))
-    _, said, output = command(tmp_path / "out")
-    assert "15.0 mm between slices 4 and 5: slices may be missing" in said
+    _, text, output = command(tmp_path / "out")
+    assert "15.0 mm between slices 4 and 5: slices may be missing" in text
     assert json.loads((output / "a.json").read_text())["warnings"]
-    status, said, _ = command(tmp_path / "out")
+    status, text, _ = command(tmp_path / "out")
     assert status == 0
-    assert "a: is there already" in said
+    assert "a: already done, kept" in text
     assert {path.name for path in output.iterdir()} == {".claim", "study", "a.nii.gz", "a_world.nii.gz", "a.json"}
 
 
-def test_a_scan_named_as_anothers_second_form(command, ct_series, tmp_path):
-    folders = [ct_series(tmp_path / name, head(), PLACES_MM, tilt_degrees=10) for name in ("x_world", "x", "x_world_2")]
+def test_a_scan_named_like_another_scans_resampled_copy(command, ct_series, tmp_path):
+    folders = [
+        ct_series(tmp_path / name, head(), POSITIONS_MM, tilt_degrees=10) for name in ("x_world", "x", "x_world_2")
+    ]
     _, _, output = command(*folders)
-    names = {path.name.split(".")[0] for path in output.iterdir()} - {""}
-    assert len(names) == 6
+    assert len({path.name.split(".")[0] for path in output.iterdir()} - {""}) == 6
     assert len(list(output.glob("*.json"))) == 3
 
 
-def test_interrupted_while_overwriting_the_old_description_is_gone(command, ct_series, tmp_path, monkeypatch):
-    folder = ct_series(tmp_path / "a", head(), PLACES_MM)
+def test_an_interrupted_overwrite_leaves_no_old_json(command, ct_series, tmp_path, monkeypatch):
+    folder = ct_series(tmp_path / "a", head(), POSITIONS_MM)
     _, _, output = command(folder)
 
-    def interrupted(*_):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(converting, "describe", interrupted)
+        patch.setattr(convert_command, "describe", interrupt)
         assert command(folder, options=["--overwrite"])[0] == 130
     assert not (output / "a.json").exists()
     assert command(folder)[0] == 0
     assert (output / "a.json").exists()
 
 
-def test_bad_ones_cost_nothing_but_themselves(command, ct_series, tiny_root, tmp_path):
-    good = ct_series(tmp_path / "good", head(), PLACES_MM)
+def test_bad_series_do_not_stop_the_others(command, ct_series, tiny_root, tmp_path):
+    good = ct_series(tmp_path / "good", head(), POSITIONS_MM)
     bad = ct_series(tmp_path / "bad", head(), (0.0, 5.0, 5.0, 10.0))
-    status, said, output = command(bad, tiny_root / "ct_scans" / "049.nii", good, tmp_path / "nowhere")
+    status, text, output = command(bad, tiny_root / "ct_scans" / "049.nii", good, tmp_path / "nowhere")
     assert status == 2
     assert (output / "good.nii.gz").is_file()
     assert not (output / "bad.nii.gz").exists()
-    assert "049.nii: is no DICOM; expected a folder with a DICOM series" in said
-    assert "lie at the same position" in said
-    assert "nowhere: no such file or folder" in said
+    assert "049.nii: is no DICOM; expected a folder with a DICOM series" in text
+    assert "lie at the same position" in text
+    assert "nowhere: no such file or folder" in text
 
 
-def test_both_forms_are_one_scan_to_predict(command, ct_series, tiny_threshold_run, tmp_path, capsys):
-    _, _, output = command(ct_series(tmp_path / "a", head(), PLACES_MM, tilt_degrees=15))
+def test_predict_ignores_the_resampled_copy(command, ct_series, tiny_threshold_run, tmp_path, capsys):
+    _, _, output = command(ct_series(tmp_path / "a", head(), POSITIONS_MM, tilt_degrees=15))
     assert (output / "a_world.nii.gz").is_file()
     words = ["predict", f"--workdir={tiny_threshold_run}", f"--input={output}", f"--output={tmp_path / 'predicted'}"]
     assert launch.main(words) == 0

@@ -1,4 +1,4 @@
-"""The exported program, in a process that has JAX and NumPy alone, says what `predict` says."""
+"""The exported program gives the masks of `predict` in a process that has only JAX and NumPy."""
 
 import json
 import os
@@ -13,11 +13,12 @@ import launch
 from ichjax.errors import InputError
 from ichjax.inference import export
 from ichjax.inference import model as trained_runs
+from ichjax.inference.records import ProgramRecord
 from ichjax.scan import nifti
 from ichjax.scan import volume as volumes
 
 pytestmark = pytest.mark.xdist_group("export")
-ALONE = """
+SCRIPT = """
 import sys
 import jax, numpy as np
 try:
@@ -25,11 +26,11 @@ try:
 except ImportError:
     pass
 else:
-    sys.exit("ichjax is there")
+    sys.exit("ichjax can be imported")
 program = jax.export.deserialize(open(sys.argv[1], "rb").read())
-many = np.load(sys.argv[2])
-found = [array for name in many for array in program.call(many[name])]
-np.savez(sys.argv[3], *found)
+scans = np.load(sys.argv[2])
+outputs = [array for name in scans for array in program.call(scans[name])]
+np.savez(sys.argv[3], *outputs)
 """
 
 
@@ -38,7 +39,7 @@ def trained(tiny_network_run, tiny_root, tmp_path_factory):
     """The work directory of two folds of a very small network."""
     run = tmp_path_factory.mktemp("export") / "run"
     shutil.copytree(tiny_network_run, run)
-    # So few updates leave all pixels on one side of any threshold chosen beforehand.
+    # After so few updates all pixels would be on one side of any threshold fixed beforehand.
     volume = nifti.read_nifti(tiny_root / "ct_scans" / "049.nii")
     probability = trained_runs.predict(volume, trained_runs.load_run(run)).probability
     config = json.loads((run / "config.json").read_text())
@@ -55,31 +56,32 @@ def exported(trained, tmp_path_factory):
     return output
 
 
-def test_a_process_without_ichjax_finds_the_same_masks(exported, trained, tiny_root, tmp_path):
+def test_a_process_without_ichjax_predicts_the_same_masks(exported, trained, tiny_root, tmp_path):
     volume = nifti.read_nifti(tiny_root / "ct_scans" / "049.nii")
-    volume.hu[0, 0, 0] += 1  # else it is one of the run's own scans, for which not all folds are asked
-    many = [np.resize(volume.hu, (slices, 32, 32)) for slices in (4, 11)]
-    np.savez(tmp_path / "hu.npz", *many)
+    volume.hu[0, 0, 0] += 1  # else it is one of the run's own scans, which not all folds predict
+    scans = [np.resize(volume.hu, (slices, 32, 32)) for slices in (4, 11)]
+    np.savez(tmp_path / "hu.npz", *scans)
     cleared = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "XLA_FLAGS")}
-    command = [sys.executable, "-c", ALONE, exported / "model.jaxexport", tmp_path / "hu.npz", tmp_path / "out.npz"]
+    command = [sys.executable, "-c", SCRIPT, exported / "model.jaxexport", tmp_path / "hu.npz", tmp_path / "out.npz"]
     subprocess.run(list(map(str, command)), check=True, cwd=tmp_path, env=cleared)
-    found = np.load(tmp_path / "out.npz")
+    outputs = np.load(tmp_path / "out.npz")
     affine = np.diag([-6.0, -6.0, 5.0, 1.0])
     run = trained_runs.load_run(trained, whole_slices=False)
-    for k, hu in enumerate(many):
-        here = trained_runs.predict(volumes.from_file_grid(hu.transpose(2, 1, 0), affine, name="x"), run)
-        mask, probability = found[f"arr_{2 * k}"], found[f"arr_{2 * k + 1}"]
-        np.testing.assert_allclose(probability, here.probability, atol=1e-5)
-        np.testing.assert_array_equal(mask, here.mask)
+    for k, hu in enumerate(scans):
+        prediction = trained_runs.predict(volumes.from_file_grid(hu.transpose(2, 1, 0), affine, name="x"), run)
+        mask, probability = outputs[f"arr_{2 * k}"], outputs[f"arr_{2 * k + 1}"]
+        np.testing.assert_allclose(probability, prediction.probability, atol=1e-5)
+        np.testing.assert_array_equal(mask, prediction.mask)
         assert mask.dtype == np.uint8
-        assert 0 < mask.mean() < 1  # else it shows nothing
+        assert 0 < mask.mean() < 1  # else the comparison shows nothing
 
 
-def test_what_goes_in_and_comes_out_is_said(exported):
-    about = json.loads((exported / "model.json").read_text())
-    assert about["takes"].startswith("int16 [D, 32, 32], HU; slices to the head")
-    assert about["pixel_mm"] == pytest.approx([6, 6])
-    assert (about["folds"], about["platforms"]) == ([0, 2], ["cpu", "cuda", "tpu"])
+def test_model_json_and_card_describe_inputs_and_outputs(exported):
+    record = json.loads((exported / "model.json").read_text())
+    assert set(record) == set(ProgramRecord.__annotations__)
+    assert record["takes"].startswith("int16 [D, 32, 32], HU; slices to the head")
+    assert record["pixel_mm"] == pytest.approx([6, 6])
+    assert (record["folds"], record["platforms"]) == ([0, 2], ["cpu", "cuda", "tpu"])
     card = (exported / "model_card.md").read_text()
     for part in (
         "## Training data",
@@ -91,17 +93,17 @@ def test_what_goes_in_and_comes_out_is_said(exported):
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         ("--side=8", "expected 32 to 2048"),
         ("--pixel_mm=nan", "of 0.1 to 10 mm"),
         ("--pixel_mm=-1", "of 0.1 to 10 mm"),
-        ("--platforms=cpu,abacus", "--platforms names 'abacus'; expected some of cpu, cuda, tpu"),
+        ("--platforms=cpu,abacus", "--platforms has 'abacus'; expected some of cpu, cuda, tpu"),
     ],
 )
-def test_what_cannot_be_is_refused(trained, tmp_path, capsys, option, said):
+def test_arguments_out_of_range_are_refused(trained, tmp_path, capsys, option, message):
     assert launch.main(["export", f"--workdir={trained}", f"--output={tmp_path / 'out'}", option]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -1,4 +1,4 @@
-"""A run's way of predicting: which folds, which fields, thin slices, orientations, and the same in three lines."""
+"""The Python API and prediction by a run: folds, fields of config.predict, thin slices, orientations."""
 
 import dataclasses
 import itertools
@@ -14,6 +14,7 @@ import ichjax
 import launch
 from ichjax.errors import InputError
 from ichjax.methods import registry
+from ichjax.metrics import calibration
 from ichjax.ops import patches
 from ichjax.scan import nifti
 from ichjax.scan import volume as volumes
@@ -24,21 +25,21 @@ pytestmark = pytest.mark.xdist_group("export")  # the network of a run that is t
 
 @pytest.fixture
 def scan(tiny_root):
-    """A scan that is none of the run's own."""
+    """A scan that is not one of the run's own."""
     volume = nifti.read_nifti(tiny_root / "ct_scans" / "049.nii")
     volume.hu[0, 0, 0] += 1
     return volume
 
 
-def test_three_lines(tiny_network_run, tiny_root):
+def test_the_python_api(tiny_network_run, tiny_root):
     run = ichjax.load_run(tiny_network_run)
     volume = ichjax.read(tiny_root / "ct_scans" / "050.nii")
-    found = ichjax.predict(volume, run)
-    assert found.mask.shape == found.probability.shape == volume.shape
-    assert (found.mask.dtype, found.probability.dtype) == (np.uint8, np.float32)
-    assert ichjax.describe(run, volume, found)["slices"] == 4
-    np.testing.assert_array_equal(ichjax.predict(tiny_root / "ct_scans" / "050.nii", run).mask, found.mask)
-    assert set(ichjax._PLACES) <= set(dir(ichjax))
+    prediction = ichjax.predict(volume, run)
+    assert prediction.mask.shape == prediction.probability.shape == volume.shape
+    assert (prediction.mask.dtype, prediction.probability.dtype) == (np.uint8, np.float32)
+    assert ichjax.describe(run, volume, prediction)["slices"] == 4
+    np.testing.assert_array_equal(ichjax.predict(tiny_root / "ct_scans" / "050.nii", run).mask, prediction.mask)
+    assert set(ichjax._FUNCTIONS) <= set(dir(ichjax))
     with pytest.raises(AttributeError, match="no attribute 'segment'"):
         _ = ichjax.segment
 
@@ -63,7 +64,7 @@ def test_a_mask_is_written_on_the_scans_own_grid(tiny_network_run, tiny_root, tm
             ichjax.write(tmp_path / name, array, volume)
 
 
-def test_wrong_arguments_are_answered(tiny_network_run, scan):
+def test_wrong_arguments_raise_one_sentence(tiny_network_run, scan):
     run = ichjax.load_run(tiny_network_run)
     for arguments, problem in (
         ((scan.hu, run), "the scan is of type ndarray; expected a Volume"),
@@ -71,9 +72,9 @@ def test_wrong_arguments_are_answered(tiny_network_run, scan):
     ):
         with pytest.raises(InputError, match=problem):
             ichjax.predict(*arguments)
-    found = ichjax.predict(scan, run)
+    prediction = ichjax.predict(scan, run)
     with pytest.raises(InputError, match="the mask has the shape"):
-        ichjax.describe(run, dataclasses.replace(scan, hu=scan.hu[:, 1:]), found)
+        ichjax.describe(run, dataclasses.replace(scan, hu=scan.hu[:, 1:]), prediction)
     for fields, problem in (({"threshold": None}, "threshold is None"), ({"tune": "all"}, "tune cannot be changed")):
         with pytest.raises(InputError, match=problem):
             ichjax.load_run(tiny_network_run, **fields)
@@ -82,17 +83,25 @@ def test_wrong_arguments_are_answered(tiny_network_run, scan):
         ichjax.load_run("nowhere")
 
 
-def test_folds_are_averaged_or_one_is_asked(tiny_network_run, scan):
+def test_the_inside_of_the_skull_is_computed_once(tiny_network_run, scan, monkeypatch):
+    computed, intracranial = [], calibration.intracranial
+    monkeypatch.setattr(calibration, "intracranial", lambda volume: computed.append(volume) or intracranial(volume))
+    run = ichjax.load_run(tiny_network_run, threshold=0.001, closing_px=0, opening_px=0)
+    assert ichjax.describe(run, scan, ichjax.predict(scan, run))["lesions"]
+    assert computed == [scan]
+
+
+def test_all_folds_are_averaged_or_one_is_used(tiny_network_run, scan):
     both, first, third = (ichjax.load_run(tiny_network_run, fold=fold) for fold in (None, 0, 2))
     assert (both.folds, first.folds, third.folds) == ((0, 2), (0,), (2,))
     one, other = (ichjax.predict(scan, run).probability for run in (first, third))
     assert np.abs(one - other).max() > 1e-4
     np.testing.assert_allclose(ichjax.predict(scan, both).probability, (one + other) / 2, atol=1e-6)
-    with pytest.raises(InputError, match="fold 1 is not trained; those that are: 0, 2"):
+    with pytest.raises(InputError, match="fold 1 is not trained; expected one of 0, 2"):
         ichjax.load_run(tiny_network_run, fold=1)
 
 
-def test_a_scan_of_the_runs_own_is_predicted_by_the_fold_that_held_it_out(tiny_network_run, tiny_root, tmp_path):
+def test_the_runs_own_scan_is_predicted_by_the_fold_that_held_it_out(tiny_network_run, tiny_root, tmp_path):
     run = ichjax.load_run(tiny_network_run)
     folds = json.loads((tiny_network_run / "splits.json").read_text())["folds"]
     for number in range(49, 58):
@@ -100,29 +109,29 @@ def test_a_scan_of_the_runs_own_is_predicted_by_the_fold_that_held_it_out(tiny_n
         path = tmp_path / "somebody.nii.gz"  # another name, and another order of axes
         image = nib.load(tiny_root / "ct_scans" / f"{number:03d}.nii")
         nib.save(image.as_reoriented([[2, 1], [0, -1], [1, 1]]), path)
-        found = ichjax.predict(path, run)
+        prediction = ichjax.predict(path, run)
         if tested in run.folds:
-            assert (found.folds, found.own_scan) == ((tested,), "held out")
+            assert (prediction.folds, prediction.own_scan) == ((tested,), "held out")
         else:  # fold 1 is not trained, and the others have seen it
-            assert (found.folds, found.own_scan) == ((0, 2), "trained on it")
-            said = ichjax.describe(run, ichjax.read(path), found)["warnings"][0]
-            assert said.startswith("the run was trained on this very scan")
+            assert (prediction.folds, prediction.own_scan) == ((0, 2), "trained on it")
+            warning = ichjax.describe(run, ichjax.read(path), prediction)["warnings"][0]
+            assert warning.startswith("the run was trained on this scan")
 
 
-def test_a_run_without_its_scans_on_record_knows_none(tiny_network_run, tiny_root, tmp_path):
+def test_a_run_without_scans_json_recognizes_no_scan(tiny_network_run, tiny_root, tmp_path):
     shutil.copytree(tiny_network_run, tmp_path / "run")
     (tmp_path / "run" / "scans.json").unlink()
-    found = ichjax.predict(tiny_root / "ct_scans" / "049.nii", ichjax.load_run(tmp_path / "run"))
-    assert (found.folds, found.own_scan) == ((0, 2), "")
+    prediction = ichjax.predict(tiny_root / "ct_scans" / "049.nii", ichjax.load_run(tmp_path / "run"))
+    assert (prediction.folds, prediction.own_scan) == ((0, 2), "")
 
 
-def test_the_digest_is_of_hu_alone(tiny_root, scan):
+def test_the_digest_depends_on_hu_alone(tiny_root, scan):
     own = nifti.read_nifti(tiny_root / "ct_scans" / "049.nii")
     assert hu_digest(own) == hu_digest(nifti.read_nifti(tiny_root / "ct_scans" / "049.nii", name="else"))
     assert hu_digest(own) != hu_digest(scan)
 
 
-def test_on_a_cpu_whole_slices_are_the_default_where_they_serve(tiny_network_run, scan, tiny_config):
+def test_on_a_cpu_whole_slices_are_the_default_where_they_predict_the_same(tiny_network_run, scan, tiny_config):
     run, patchwise = ichjax.load_run(tiny_network_run), ichjax.load_run(tiny_network_run, whole_slices=False)
     assert (run.method.mode, run.changed) == ("whole slices", {"whole_slices": True})
     assert (patchwise.method.mode, patchwise.changed) == ("patches, flat mean", {})
@@ -134,32 +143,31 @@ def test_on_a_cpu_whole_slices_are_the_default_where_they_serve(tiny_network_run
         assert not registry.make("unet", tiny_config(**{"model.norm": "none", field: value})).same_on_whole_slices
 
 
-def test_the_mirrored_slices_count_as_much(tiny_network_run, scan):
-    """The mean of what is said of both, so that a mirrored scan gets the mirrored probability."""
+def test_mirrored_slices_have_equal_weight(tiny_network_run, scan):
+    """The probability is the mean over a scan and its mirror image."""
     run, mirrored = ichjax.load_run(tiny_network_run), ichjax.load_run(tiny_network_run, mirror=True)
-    other = volumes.from_file_grid(scan.hu[:, :, ::-1], scan.affine, name="mirrored")
-    other = volumes.Volume(**{**scan.__dict__, "hu": np.ascontiguousarray(scan.hu[:, :, ::-1])})
+    other = dataclasses.replace(scan, hu=np.ascontiguousarray(scan.hu[:, :, ::-1]))
     expected = ichjax.predict(scan, run).probability + ichjax.predict(other, run).probability[:, :, ::-1]
     np.testing.assert_allclose(ichjax.predict(scan, mirrored).probability, expected / 2, atol=1e-6)
     assert mirrored.method.mode == "whole slices, and mirrored"
 
 
-def test_fields_that_are_named_count(tiny_network_run, scan):
+def test_named_fields_replace_the_runs_own(tiny_network_run, scan):
     probability = ichjax.predict(scan, ichjax.load_run(tiny_network_run)).probability
     threshold = round(float(np.quantile(probability, 0.7)), 4)
     run = ichjax.load_run(tiny_network_run, threshold=threshold, closing_px=0, opening_px=0)
-    found = ichjax.predict(scan, run)
-    np.testing.assert_array_equal(found.mask, found.probability > np.float32(threshold))
-    row = ichjax.describe(run, scan, found)
-    assert (row["threshold"], row["threshold_chosen_on"]) == (threshold, "named for this prediction")
-    assert (row["closing_px"], row["opening_px"]) == (0, 0)
-    for fields, said in (
+    prediction = ichjax.predict(scan, run)
+    np.testing.assert_array_equal(prediction.mask, prediction.probability > np.float32(threshold))
+    record = ichjax.describe(run, scan, prediction)
+    assert (record["threshold"], record["threshold_chosen_on"]) == (threshold, "named for this prediction")
+    assert (record["closing_px"], record["opening_px"]) == (0, 0)
+    for fields, problem in (
         ({"treshold": 0.5}, "config.predict.treshold cannot be changed here; expected one of threshold, "),
         ({"threshold": 2.0}, "config.predict.threshold is 2.0; expected between 0 and 1"),
         ({"stitch": "round"}, "expected one of flat, gaussian"),
         ({"mirror": "no"}, "config.predict cannot be"),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=problem):
             ichjax.load_run(tiny_network_run, **fields)
 
 
@@ -170,46 +178,47 @@ def test_the_command_takes_a_fold_and_fields(tiny_network_run, tiny_root, tmp_pa
         return launch.main(words), capsys.readouterr()
 
     low, high = 0.005, 0.95
-    found = {}
+    records = {}
     for name, options in {
         "low": [f"--config.predict.threshold={low}"],
         "high": [f"--config.predict.threshold={high}", "--fold=2", "--config.predict.mirror=True"],
     }.items():
-        status, said = predict(name, *options)
-        assert status == 0, said
-        found[name] = json.loads((tmp_path / name / "050" / "prediction.json").read_text())
-    assert [found[name]["threshold"] for name in ("low", "high")] == [low, high]
-    assert [found[name]["run_folds"] for name in ("low", "high")] == [[0, 2], [2]]
-    assert found["low"]["volume_ml"] > found["high"]["volume_ml"]
-    status, said = predict("low")  # the same place, another threshold
+        status, printed = predict(name, *options)
+        assert status == 0, printed
+        records[name] = json.loads((tmp_path / name / "050" / "prediction.json").read_text())
+    assert [records[name]["threshold"] for name in ("low", "high")] == [low, high]
+    assert [records[name]["run_folds"] for name in ("low", "high")] == [[0, 2], [2]]
+    assert records["low"]["volume_ml"] > records["high"]["volume_ml"]
+    status, printed = predict("low")  # the same output folder, another threshold
     assert status == 2
-    assert "a prediction by another run or with other settings" in said.out
+    assert "a prediction by another run or with other settings" in printed.out
     for option, problem in (
         ("--fold=1", "fold 1 is not trained"),
         ("--config.predict.threshold=2", "predict.threshold"),
         ("--config.train.epochs=2", "train.epochs"),
     ):
-        status, said = predict("refused", option)
+        status, printed = predict("refused", option)
         assert status == 2
-        assert problem in said.err
+        assert problem in printed.err
         assert not (tmp_path / "refused").exists()
 
 
-def test_thin_slices_are_seen_as_slabs(tiny_network_run, scan):
-    """Each slice eight times at 0.625 mm: the network sees the slices that there were."""
+def test_thin_slices_are_averaged_to_slabs(tiny_network_run, scan):
+    """Each slice eight times at 0.625 mm: the network sees the original slices."""
     affine = scan.file_affine.copy()
     affine[:3, 2] *= 0.625 / 5
     thin = volumes.from_file_grid(np.repeat(scan.to_file_grid(scan.hu), 8, axis=2), affine, name="thin")
     run = ichjax.load_run(tiny_network_run)
-    found, thick = ichjax.predict(thin, run), ichjax.predict(scan, run)
-    assert (found.slab_slices, thick.slab_slices) == (8, 1)
-    assert found.probability.shape == (32, 32, 32)
+    prediction, thick = ichjax.predict(thin, run), ichjax.predict(scan, run)
+    assert (prediction.slab_slices, thick.slab_slices) == (8, 1)
+    assert prediction.probability.shape == (32, 32, 32)
     middle = (np.arange(32) + 0.5) / 8 - 0.5
-    for d, place in enumerate(np.clip(middle, 0, 3)):
-        low = min(int(place), 2)
-        expected = (1 - (place - low)) * thick.probability[low] + (place - low) * thick.probability[low + 1]
-        np.testing.assert_allclose(found.probability[d], expected, atol=1e-5)
-    assert ichjax.describe(run, thin, found)["slab_slices"] == 8
+    for d, position in enumerate(np.clip(middle, 0, 3)):
+        low = min(int(position), 2)
+        share = position - low
+        expected = (1 - share) * thick.probability[low] + share * thick.probability[low + 1]
+        np.testing.assert_allclose(prediction.probability[d], expected, atol=1e-5)
+    assert ichjax.describe(run, thin, prediction)["slab_slices"] == 8
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
@@ -228,24 +237,24 @@ def test_the_same_scan_in_all_48_orders_of_its_axes_gives_the_same_mask(tiny_net
         turned = image.as_reoriented(np.stack([order, flips], axis=1))
         nib.save(turned, tmp_path / "turned.nii")
         volume = ichjax.read(tmp_path / "turned.nii")
-        found = ichjax.predict(volume, run)
-        np.testing.assert_array_equal(found.mask, expected)
-        nifti.write_nifti(tmp_path / "mask.nii", found.mask, volume)
+        prediction = ichjax.predict(volume, run)
+        np.testing.assert_array_equal(prediction.mask, expected)
+        nifti.write_nifti(tmp_path / "mask.nii", prediction.mask, volume)
         mask = nib.load(tmp_path / "mask.nii")
         assert mask.shape == turned.shape
         np.testing.assert_allclose(mask.affine, turned.affine, atol=1e-5)
-        for index in np.argwhere(expected)[::97]:  # by millimetres, not by our own turning back
+        for index in np.argwhere(expected)[::97]:  # by millimeters, independent of `to_file_grid`
             ras = nifti.read_nifti(tiny_root / "ct_scans" / "050.nii").affine @ [*index, 1]
-            there = np.rint(np.linalg.inv(turned.affine) @ ras)[:3].astype(int)
-            assert np.asarray(mask.dataobj)[tuple(there)] == 1
+            voxel = np.rint(np.linalg.inv(turned.affine) @ ras)[:3].astype(int)
+            assert np.asarray(mask.dataobj)[tuple(voxel)] == 1
 
 
-def test_a_gaussian_mean_agrees_with_adding_patch_by_patch():
+def test_gaussian_stitching_equals_adding_patch_by_patch():
     rng = np.random.default_rng(0)
     for side, stride, rows, columns in ((16, 8, 3, 4), (12, 4, 2, 5), (8, 8, 2, 2)):
         cut = rng.random((2, rows, columns, side, side)).astype(np.float32)
-        place = (np.arange(side) - (side - 1) / 2) / (side / 8)
-        bell = np.maximum(np.exp(-(place**2) / 2), 1e-3)
+        offset = (np.arange(side) - (side - 1) / 2) / (side / 8)
+        bell = np.maximum(np.exp(-(offset**2) / 2), 1e-3)
         weight = np.outer(bell, bell)
         total = np.zeros((2, (rows - 1) * stride + side, (columns - 1) * stride + side))
         weights = np.zeros(total.shape[1:])
@@ -253,5 +262,5 @@ def test_a_gaussian_mean_agrees_with_adding_patch_by_patch():
             window = np.s_[i * stride : i * stride + side, j * stride : j * stride + side]
             total[(slice(None), *window)] += cut[:, i, j] * weight
             weights[window] += weight
-        found = jax.jit(patches.stitch, static_argnames=("stride", "gaussian"))(cut, stride=stride, gaussian=True)
-        np.testing.assert_allclose(found, total / weights, rtol=1e-5, atol=1e-6)
+        stitched = jax.jit(patches.stitch, static_argnames=("stride", "gaussian"))(cut, stride=stride, gaussian=True)
+        np.testing.assert_allclose(stitched, total / weights, rtol=1e-5, atol=1e-6)

@@ -1,4 +1,4 @@
-"""What speaks against a scan is said, and nothing of one that is as it should be."""
+"""Each quality check of a scan warns of its fault, and none warns of a normal head."""
 
 import dataclasses
 import pathlib
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ichjax.inference import discover, scan_warnings
+from ichjax.metrics import calibration
 from ichjax.scan.volume import from_file_grid
 
 PIXEL_MM, GAP_MM = 1.0, 5.0
@@ -27,12 +28,16 @@ def head(depth=20, *, brain_hu=32.0):
     return np.select([radius < 0.88, radius < 0.96, radius < 1], [brain_hu, 1000.0, 20.0], -1000.0)
 
 
-def test_nothing_is_said_of_a_head_as_it_should_be():
-    assert scan_warnings.warnings(scan(head()), trained_pixel_mm=(1.1, 1.1)) == []
+def find_warnings(volume, **options):
+    return scan_warnings.find_warnings(volume, calibration.intracranial(volume), **options)
+
+
+def test_a_normal_head_gives_no_warning():
+    assert find_warnings(scan(head()), trained_pixel_mm=(1.1, 1.1)) == []
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "expected"),
     [
         (lambda hu: hu[:, 40:], "bone reaches the edge of 1?\\d slices: the field of view may cut the head"),
         (lambda hu: hu[::-1], "the scan may be upside down"),
@@ -44,48 +49,48 @@ def test_nothing_is_said_of_a_head_as_it_should_be():
         (lambda hu: np.where(hu > 100, 20, hu), "no closed skull was found"),
         (
             lambda hu: np.where(np.add.outer(np.arange(220), np.arange(200)) < 220, -1000, hu),
-            "the head is not alike on both sides",
+            "the head is asymmetric: Dice 0.\\d\\d with its mirror image",
         ),
     ],
     ids=["cut", "upside down", "swapped", "contrast", "no bone", "half"],
 )
-def test_what_is_odd_is_said(spoil, said):
-    found = scan_warnings.warnings(scan(np.ascontiguousarray(spoil(head()))))
-    assert any(re.search(said, text) for text in found), found
+def test_each_fault_gives_its_warning(spoil, expected):
+    warnings = find_warnings(scan(np.ascontiguousarray(spoil(head()))))
+    assert any(re.search(expected, text) for text in warnings), warnings
 
 
-def test_a_missing_slice_is_said_and_another_spacing_is_not():
+def test_a_missing_slice_is_reported_and_a_change_of_spacing_is_not():
     depth = 20
     even = np.arange(depth) * 5.0
     missing = even + np.where(np.arange(depth) >= 8, 5.0, 0)
-    (found,) = scan_warnings.warnings(scan(head(), missing))
-    assert found == "10.0 mm between slices 8 and 9: slices may be missing"
+    (warning,) = find_warnings(scan(head(), missing))
+    assert warning == "10.0 mm between slices 8 and 9: slices may be missing"
     base_and_vault = np.cumsum([0.0, *[3.0] * 8, *[7.0] * 11])  # as many scanners do
-    assert scan_warnings.warnings(scan(head(), base_and_vault)) == []
+    assert find_warnings(scan(head(), base_and_vault)) == []
 
 
-@pytest.mark.parametrize(("trained_mm", "told"), [(0.85, False), (1.15, False), (0.7, True), (1.5, True)])
-def test_pixels_unlike_the_trainings_are_said(trained_mm, told):
-    found = scan_warnings.warnings(scan(head()), trained_pixel_mm=(trained_mm, trained_mm))
+@pytest.mark.parametrize(("trained_mm", "warns"), [(0.85, False), (1.15, False), (0.7, True), (1.5, True)])
+def test_pixels_of_another_size_than_in_training_are_reported(trained_mm, warns):
+    warnings = find_warnings(scan(head()), trained_pixel_mm=(trained_mm, trained_mm))
     expected = [f"pixels of 1.00 x 1.00 mm; the network was trained on {trained_mm:.2f} x {trained_mm:.2f} mm"]
-    assert found == (expected if told else [])
+    assert warnings == (expected if warns else [])
 
 
-def test_a_head_holder_is_not_the_heads_width():
+def test_a_head_holder_does_not_widen_the_head():
     hu = head()[:, 10:-10]
     hu[:, 150:170, [2, 3, -4, -3]] = 200
-    assert scan_warnings.warnings(scan(hu)) == []
+    assert find_warnings(scan(hu)) == []
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real series is not here")
-def test_the_real_head_is_as_it_should_be_and_swapped_it_is_not():
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real series is missing")
+def test_a_real_head_gives_no_warning_unless_it_is_swapped_or_upside_down():
     volume = discover.read_one(REAL)
-    assert scan_warnings.warnings(volume) == []
+    assert find_warnings(volume) == []
     swapped = dataclasses.replace(volume, hu=volume.hu.swapaxes(1, 2))
-    assert any("rows and columns may be swapped" in text for text in scan_warnings.warnings(swapped))
+    assert any("rows and columns may be swapped" in text for text in find_warnings(swapped))
     upside_down = dataclasses.replace(volume, hu=volume.hu[::-1])
-    assert any("upside down" in text for text in scan_warnings.warnings(upside_down))
+    assert any("upside down" in text for text in find_warnings(upside_down))
 
 
-def test_a_single_slice_is_not_judged_by_others():
-    assert scan_warnings.warnings(scan(head()[5:6])) == []
+def test_a_single_slice_gives_no_warning():
+    assert find_warnings(scan(head()[5:6])) == []

@@ -1,0 +1,79 @@
+"""Describe a prediction in numbers, ready for prediction.json: lesions, provenance, geometry and warnings."""
+
+import numpy as np
+
+from ichjax.data import regrid
+from ichjax.errors import InputError
+from ichjax.inference import lesion_findings, scan_warnings
+from ichjax.inference.model import PredictedScan, TrainedRun, kernel_sides_px
+from ichjax.inference.records import PREDICTION_SCHEMA, PredictionRecord, SliceScores
+from ichjax.metrics import calibration
+from ichjax.scan import world_grid
+from ichjax.scan.volume import Volume, scan_digest
+
+
+def describe(trained: TrainedRun, volume: Volume, prediction: PredictedScan) -> PredictionRecord:
+    """Returns what prediction.json holds, all but 'seconds' and 'dicom_seg'; docs/prediction.md lists the fields.
+
+    Raises:
+      InputError: the prediction is not of this scan.
+    """
+    if prediction.mask.shape != volume.shape:
+        raise InputError(f"the mask has the shape {prediction.mask.shape}; expected that of the scan, {volume.shape}")
+    inside = calibration.intracranial(volume)
+    closing, opening = kernel_sides_px(trained, regrid.own_grid(volume))
+    down, across = (volume.affine[:3, axis] / volume.pixel_mm[axis - 1] for axis in (1, 2))
+    rule_mm2 = trained.config.evaluate.slice_rule_mm2
+    findings = lesion_findings.describe(
+        volume, prediction.mask, prediction.probability, inside=inside, rule_mm2=rule_mm2
+    )
+    for lesion in findings["lesions"]:
+        lesion["centroid_voxel"] = volume.to_file_index(lesion["centroid_voxel"]).round(1).tolist()
+    scores: SliceScores = {}
+    if prediction.slice_scores is not None:
+        scores["slice_scores"] = np.round(prediction.slice_scores, 4).tolist()
+    if prediction.subtype_scores is not None:
+        scores["subtype_scores"] = np.round(prediction.subtype_scores, 4).tolist()
+    return {
+        "schema": PREDICTION_SCHEMA,
+        **findings,
+        **scores,
+        "rule_from": "evaluate.slice_rule_mm2 of the run's config.json",
+        "warnings": [
+            *_prediction_warnings(prediction, volume),
+            *volume.notes,
+            *scan_warnings.find_warnings(volume, inside, trained_pixel_mm=trained.pixel_mm),
+        ],
+        "geometry": world_grid.describe_geometry(volume),
+        "positions_mm": np.round(volume.positions_mm, 3).tolist(),
+        "slice_origins_mm": np.round(volume.file_origins_mm(), 3).tolist(),
+        "down_direction": np.round(down, 6).tolist(),
+        "across_direction": np.round(across, 6).tolist(),
+        "pixel_mm": volume.pixel_mm,
+        "threshold": trained.post.threshold,
+        "threshold_chosen_on": trained.post.chosen_on,
+        "closing_px": closing,
+        "opening_px": opening,
+        "mode": trained.method.mode,
+        "slab_slices": prediction.slab_slices,
+        "folds": list(prediction.folds),
+        "run_folds": list(trained.folds),
+        "own_scan": prediction.own_scan,
+        "config_digest": trained.digest,
+        "run_digest": trained.identity,
+        "changed": trained.changed,
+        "scan_digest": scan_digest(volume),
+        "use": "research use only",
+    }
+
+
+def _prediction_warnings(prediction: PredictedScan, volume: Volume) -> list[str]:
+    warnings = []
+    if prediction.own_scan == "trained on it":
+        warnings.append("the run was trained on this scan: the result does not show how it does on other scans")
+    if not world_grid.has_exact_affine(volume):
+        warnings.append(
+            "the slices are tilted or unevenly spaced: positions in mask.nii.gz are approximate, those in "
+            "mask_world.nii.gz are exact"
+        )
+    return warnings

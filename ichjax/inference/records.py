@@ -1,0 +1,152 @@
+"""Types of the records that are written: prediction.json, worklist.csv, the JSON of `convert` and of `export`.
+
+Their keys are a contract; docs/prediction.md says what each one means.
+"""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Literal, NotRequired, Required, TypedDict, cast
+
+from ichjax.errors import InputError
+from ichjax.files import read_json
+
+PREDICTION_SCHEMA = 2  # of prediction.json; a file without the field is version 1, which only lacks this field
+Side = Literal["left", "right", "midline", "unknown"]  # of the patient
+
+
+class Lesion(TypedDict):
+    """A connected component of a predicted mask."""
+
+    volume_ml: float
+    abc2_ml: float
+    diameter_mm: float
+    centroid_mm: list[float]
+    centroid_voxel: list[float]
+    side: Side
+    slices: list[int]
+    to_skull_mm: float | None
+    highest_probability: float
+
+
+class Findings(TypedDict):
+    """The part of prediction.json that is measured on the mask and the probability."""
+
+    volume_ml: float
+    abc2_ml: float
+    slices: int
+    positive_slices: list[int]
+    rule_mm2: float
+    predicted_px: list[int]
+    highest_probability: float
+    suspicion: float
+    small_components: int
+    lesions: list[Lesion]
+
+
+class SliceScores(TypedDict, total=False):
+    """The part of prediction.json that only some methods have."""
+
+    slice_scores: list[float]
+    subtype_scores: list[list[float]]
+
+
+class PredictionRecord(Findings, SliceScores):
+    """prediction.json."""
+
+    schema: int
+    rule_from: str
+    warnings: list[str]
+    geometry: str
+    positions_mm: list[float]
+    slice_origins_mm: list[list[float]]
+    down_direction: list[float]
+    across_direction: list[float]
+    pixel_mm: Sequence[float]
+    threshold: float
+    threshold_chosen_on: str
+    closing_px: int
+    opening_px: int
+    mode: str
+    slab_slices: int
+    folds: list[int]
+    run_folds: list[int]
+    own_scan: str
+    config_digest: str
+    run_digest: str
+    changed: dict[str, bool | int | float | str]
+    scan_digest: str
+    use: str
+    dicom_seg: NotRequired[str]
+    seconds: NotRequired[float]  # of every file; not yet known when the prediction is described
+
+
+class WorklistRow(TypedDict, total=False):
+    """A row of worklist.csv, its columns in this order; only `scan` and `problem` where a scan was not predicted."""
+
+    scan: Required[str]
+    suspicion: float
+    volume_ml: float
+    abc2_ml: float
+    lesions: int
+    largest_ml: float
+    largest_diameter_mm: float
+    side: str
+    positive_slices: str
+    slices: int
+    highest_probability: float
+    geometry: str
+    seconds: float
+    warnings: str
+    problem: Required[str]  # '' for a scan that was predicted
+
+
+class ScanRecord(TypedDict):
+    """NAME.json, which `convert` writes about a DICOM series."""
+
+    geometry: str
+    tilt_degrees: float
+    slices: int
+    pixel_mm: Sequence[float]
+    gap_mm: float
+    positions_mm: list[float]
+    slice_origins_mm: list[list[float]]
+    first_axis: list[float]
+    second_axis: list[float]
+    kernel: str
+    contrast: bool
+    remarks: list[str]
+    warnings: list[str]
+    lowest_hu: int
+    highest_hu: int
+    scan_digest: str
+    made_by: str
+
+
+class ProgramRecord(TypedDict):
+    """model.json, which `export` writes about a program."""
+
+    takes: str
+    gives: str
+    pixel_mm: list[float]
+    platforms: list[str]
+    calling_convention_version: int
+    threshold: float
+    threshold_chosen_on: str
+    closing_px: int
+    opening_px: int
+    folds: list[int]
+    config_digest: str
+    use: str
+
+
+def read_prediction(path: pathlib.Path) -> PredictionRecord:
+    """Reads a prediction.json of this or an earlier schema.
+
+    Raises:
+      InputError: it cannot be read as a JSON object, or its schema is not a known one.
+    """
+    record = read_json(path)
+    schema = record.get("schema", 1)
+    if schema not in range(1, PREDICTION_SCHEMA + 1):
+        raise InputError(f"{path}: has schema {schema!r}; expected at most {PREDICTION_SCHEMA}")
+    return cast(PredictionRecord, {**record, "schema": schema})  # any program may have written it: keys may be missing
