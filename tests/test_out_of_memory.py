@@ -16,6 +16,7 @@ from ichjax.data.regrid import Geometry
 from ichjax.errors import InputError
 from ichjax.methods.slices import SlicePredictor
 from ichjax.models import unet
+from ichjax.models.network import Network
 from ichjax.train import epoch, loop
 
 EXHAUSTED = "RESOURCE_EXHAUSTED: Out of memory allocating 3200000000 bytes."
@@ -122,7 +123,7 @@ def test_memory_that_runs_out_later(train, monkeypatch, module, name, said):
 
 
 def predictor(**options):
-    network = unet.Network(unet.UNet(base_width=2, depth=1, dropout=0.0), ((40.0, 120.0),), side_multiple=2)
+    network = Network(unet.UNet(base_width=2, depth=1, dropout=0.0), ((40.0, 120.0),), side_multiple=2)
     weights = jax.jit(network.init, static_argnums=1)(jax.random.key(0), 16)
     grid = Geometry(32, 32, 6.0, 6.0)
     made = SlicePredictor(network, side=16, stride=8, **options)
@@ -171,7 +172,8 @@ from ichjax.data.regrid import Geometry
 from ichjax.errors import InputError
 from ichjax.methods.slices import SlicePredictor
 from ichjax.models import unet
-network = unet.Network(unet.UNet(base_width=32, depth=1, dropout=0.0), ((40.0, 120.0),), side_multiple=2)
+from ichjax.models.network import Network
+network = Network(unet.UNet(base_width=32, depth=1, dropout=0.0), ((40.0, 120.0),), side_multiple=2)
 weights = jax.jit(network.init, static_argnums=1)(jax.random.key(0), 16)
 predict = SlicePredictor(network, side=1024, stride=1024, batch_size=8)
 grid = Geometry(1024, 1024, 0.5, 0.5)

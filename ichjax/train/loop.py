@@ -1,6 +1,7 @@
 """Training one fold, read from top to bottom."""
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import math
@@ -199,12 +200,12 @@ def _examples(
 
 def _measure_step(train_step, state: TrainState, reader: loader.PatchReader, config, mesh) -> float:
     """Seconds of one update after compiling, on a copy of the state and an empty batch that leave no trace."""
-    copy = jax.tree.map(lambda x: x.copy(), state)
+    own = jax.tree.map(lambda x: x.copy(), state)
     times = []
     for _ in range(3):
         started = time.perf_counter()
-        copy, _ = train_step(copy, _empty_batch(reader, config, mesh))
-        jax.block_until_ready(copy)
+        own, _ = train_step(own, _empty_batch(reader, config, mesh))
+        jax.block_until_ready(own)
         times.append(time.perf_counter() - started)
     return min(times[1:]) / config.train.steps_per_dispatch
 
@@ -221,7 +222,7 @@ def _compiled_in_parts(
     network: Network, config, total_steps: int, state: TrainState, reader: loader.PatchReader, parts: int
 ) -> jax.stages.Compiled:
     """The training step with another `config.train.accumulate`; the buffers of `state` may be gone."""
-    changed = ml_collections.ConfigDict(config)
+    changed = copy.deepcopy(config)
     changed.train.accumulate = parts
     mesh, _, train_step, _ = _programs(network, ml_collections.FrozenConfigDict(changed), total_steps)
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
