@@ -1,21 +1,81 @@
 """Compiler options and flags that differ from XLA's defaults."""
 
+import contextlib
 import functools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax._src import xla_bridge
 
-from ichjax.errors import InputError
+from ichjax.errors import InputError, first_line
 
 # XLA's CPU backend hands convolutions to YNNPACK, whose kernel gradients take two to nine times as long as Eigen's at
 # 64 channels and more (benchmarks/NOTES.md). This option leaves YNNPACK the matrix products only.
 CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+USABLE_MEMORY = 0.9  # of a device's; the rest holds prefetched batches and copies, and is lost to fragmentation
+
+
+@contextlib.contextmanager
+def explain_out_of_memory(what: str, remedy: Callable[[], str]) -> Iterator[None]:
+    """Turns XLA's out-of-memory error into one sentence.
+
+    XLA computes asynchronously: the body must wait for its results (`jax.block_until_ready`), or the error may be
+    raised after it.
+
+    Args:
+      what: what runs in the body, such as 'a training step on 32 patches'.
+      remedy: returns what would fit, after 'expected'; called after such an error only.
+
+    Raises:
+      InputError: memory ran out; other errors are raised as they are.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise InputError(
+            f"{what} needs more memory than there is ({first_line(error)}); expected {remedy()}"
+        ) from error
+
+
+def first_that_fits(choices: Sequence[int], compiled: Callable[[int], jax.stages.Compiled]) -> int | None:
+    """The first of the choices whose program fits into a device's memory, judged by compiling one after the other.
+
+    Args:
+      choices: of decreasing need for memory.
+      compiled: the program of a choice, compiled.
+
+    Returns:
+      The first choice where the platform does not report its memory (CPUs); None where no choice fits.
+    """
+    limit = memory_limit()
+    for choice in choices:
+        if limit is None:
+            return choice
+        with contextlib.suppress(jax.errors.JaxRuntimeError):  # TPUs: compiling fails when a program does not fit
+            if memory_bytes(compiled(choice)) <= USABLE_MEMORY * limit:
+                return choice
+    return None
+
+
+def memory_limit() -> int | None:
+    """Bytes that programs may use on a device of this process; None where the platform does not report it."""
+    return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+
+
+def memory_bytes(compiled: jax.stages.Compiled) -> int:
+    """Bytes that a program needs on each device while it runs: arguments, results and temporaries; 0 if unknown."""
+    stats = compiled.memory_analysis()
+    if stats is None:
+        return 0
+    used = stats.argument_size_in_bytes + stats.output_size_in_bytes + stats.temp_size_in_bytes
+    return used - stats.alias_size_in_bytes  # of donated arguments, in which results are stored
 
 
 def require_deterministic() -> None:

@@ -1,5 +1,7 @@
 """Slices to probability as one jitted program: windows, patches, network, stitching, on every device."""
 
+import copy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,7 +89,26 @@ class SlicePredictor:
         follows them, are 0."""
         padded = pad_depth(np.asarray(hu), AIR_HU, DEPTH_STEP * self._mesh.size)
         maps = None if same_grid(own, trained) else (_maps(own, trained, "edge"), _maps(trained, own, "zero"))
-        return self._program(weights, padded, depth, maps)
+        arguments = (weights, padded, depth, maps)
+        what = (
+            "a prediction of whole slices" if self._whole else f"a prediction by {self._batch_size} patches at a time"
+        )
+        with xla.explain_out_of_memory(what, lambda: self._smaller_batch(*arguments)):
+            return jax.block_until_ready(self._program(*arguments))
+
+    def _smaller_batch(self, *arguments) -> str:
+        """What to set so that a prediction fits, for an error message."""
+
+        def compiled(batch_size: int) -> jax.stages.Compiled:
+            smaller = copy.copy(self)
+            smaller._batch_size = batch_size
+            return xla.jit(smaller._predict).lower(*arguments).compile()
+
+        if self._whole:
+            return "config.predict.whole_slices=False"
+        halves = [self._batch_size >> k for k in range(1, self._batch_size.bit_length())]
+        batch_size = xla.first_that_fits(halves, compiled)
+        return f"config.predict.batch_size={batch_size}" if batch_size else "a smaller config.model.base_width"
 
     def traced(self, weights: dict, hu: jax.Array, own: Geometry, trained: Geometry) -> jax.Array:
         """As a call, of a few slices at once, as part of a larger program: int16 [N, H, W] to float32 [N, H, W]."""

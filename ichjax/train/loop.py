@@ -1,6 +1,7 @@
 """Training one fold, read from top to bottom."""
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import math
@@ -21,7 +22,7 @@ from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError, Interrupted
 from ichjax.models.network import Network, count_parameters
 from ichjax.ops.augment import AffineRange
-from ichjax.train import checkpoint, epoch, initial, log, parallel, profile
+from ichjax.train import checkpoint, epoch, initial, log, memory, parallel, profile
 from ichjax.train.interrupt import Watch
 from ichjax.train.state import TrainState, create, make_optimizer, make_schedule
 from ichjax.train.step import StepSettings, make_train_step, make_validation_step, merge
@@ -69,11 +70,17 @@ def train_fold(
     state = create(network, config, fold=fold)
     state = parallel.replicate(initial.weights(config, state, console.say), mesh)
 
+    def fitting():
+        what = f"fold {fold}: a training step on {size // mesh.size} patches per device"
+        compiled = functools.partial(_compiled_in_parts, network, config, end, state, reader)
+        return xla.explain_out_of_memory(what, lambda: memory.smaller_step(config, mesh.size, compiled))
+
     # --- where it stopped
     checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
     state, done = checkpoints.restore_newest(state, console.say) or (state, checkpoint.Progress())
     if done.step < end:
-        seconds = _measure_step(train_step, state, reader, config, mesh)
+        with fitting():
+            seconds = _measure_step(train_step, state, reader, config, mesh)
         again = f"going on after step {done.step:,} of {end:,}, " if done.step else ""
         console.say(
             f"fold {fold}: {again}{count_parameters(state.params):,} parameters, {len(train)} training and "
@@ -96,6 +103,7 @@ def train_fold(
     with contextlib.ExitStack() as stack:
         for closing in (bar.close, fold_log.close, lambda: checkpoints.close()):
             stack.callback(closing)
+        stack.enter_context(fitting())
         watch = stack.enter_context(Watch())
         for number in range(done.epoch + 1, config.train.epochs + 1):
             now = epoch.Epoch(max(done.step, (number - 1) * steps), list(history))
@@ -107,7 +115,11 @@ def train_fold(
             if now.step < stop:
                 _leave(checkpoints, checkpoint.Progress(now.step, number - 1, best, now.history), state, watch, fold)
             row = {"epoch": number, "step": stop, "learning_rate": float(schedule(stop)), **now.row()}
-            row |= _validate(validation_step, state, valid_batches(), mesh) | log.device_memory()
+            remedy = functools.partial(memory.smaller_validation, config, mesh.size)
+            with xla.explain_out_of_memory(
+                f"fold {fold}: validation by {size // mesh.size} patches per device", remedy
+            ):
+                row |= _validate(validation_step, state, valid_batches(), mesh) | log.device_memory()
             if not math.isfinite(row["validation_loss"]):
                 raise InputError(
                     f"fold {fold} epoch {number}: the validation loss is not finite; expected a lower "
@@ -189,17 +201,33 @@ def _examples(
 
 def _measure_step(train_step, state: TrainState, reader: loader.PatchReader, config, mesh) -> float:
     """Seconds of one update after compiling, on a copy of the state and an empty batch that leave no trace."""
-    group = config.train.steps_per_dispatch
-    here = len(parallel.rows_here(mesh, config.train.batch_size))
-    empty = reader.empty_batch(*((group, here) if group > 1 else (here,)))
-    copy = jax.tree.map(lambda x: x.copy(), state)
+    own = jax.tree.map(lambda x: x.copy(), state)
     times = []
     for _ in range(3):
         started = time.perf_counter()
-        copy, _ = train_step(copy, parallel.place(empty, mode=config.parallel, mesh=mesh, grouped=group > 1))
-        jax.block_until_ready(copy)
+        own, _ = train_step(own, _empty_batch(reader, config, mesh))
+        jax.block_until_ready(own)
         times.append(time.perf_counter() - started)
-    return min(times[1:]) / group
+    return min(times[1:]) / config.train.steps_per_dispatch
+
+
+def _empty_batch(reader: loader.PatchReader, config, mesh) -> dict:
+    """A batch of no example, or several stacked, on the devices."""
+    group = config.train.steps_per_dispatch
+    here = len(parallel.rows_here(mesh, config.train.batch_size))
+    empty = reader.empty_batch(*((group, here) if group > 1 else (here,)))
+    return parallel.place(empty, mode=config.parallel, mesh=mesh, grouped=group > 1)
+
+
+def _compiled_in_parts(
+    network: Network, config, total_steps: int, state: TrainState, reader: loader.PatchReader, parts: int
+) -> jax.stages.Compiled:
+    """The training step with another `config.train.accumulate`; the buffers of `state` may be gone."""
+    changed = copy.deepcopy(config)
+    changed.train.accumulate = parts
+    mesh, _, train_step, _ = _programs(network, ml_collections.FrozenConfigDict(changed), total_steps)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+    return train_step.lower(shapes, _empty_batch(reader, config, mesh)).compile()
 
 
 def _say_epoch(fold: int, row: dict, epochs: int) -> None:

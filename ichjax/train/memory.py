@@ -1,0 +1,37 @@
+"""What to change when training runs out of memory."""
+
+from collections.abc import Callable
+
+import jax
+import ml_collections
+
+from ichjax import xla
+
+
+def smaller_step(
+    config: ml_collections.ConfigDict, devices: int, compiled: Callable[[int], jax.stages.Compiled]
+) -> str:
+    """What to set so that a training step fits, for an error message.
+
+    Args:
+      config: of the step that did not fit.
+      devices: that share a batch.
+      compiled: the step for another `config.train.accumulate`, compiled; see `xla.first_that_fits`.
+    """
+    share, accumulate = config.train.batch_size // devices, config.train.accumulate
+    divisors = [parts for parts in range(accumulate + 1, share + 1) if share % parts == 0]
+    parts = xla.first_that_fits(divisors, compiled)
+    if parts is None:
+        return "a smaller config.model.base_width or config.patch.side"
+    return (
+        f"config.train.accumulate={parts}, which makes the same updates with {share // parts} patches per device "
+        f"at a time, or config.train.batch_size={share // parts * accumulate * devices}"
+    )
+
+
+def smaller_validation(config: ml_collections.ConfigDict, devices: int) -> str:
+    """What to set so that a validation step fits: half the batch, as validation does not accumulate."""
+    share = config.train.batch_size // devices
+    if share == 1:
+        return "a smaller config.model.base_width or config.patch.side"
+    return f"config.train.batch_size={share // 2 * devices}"
