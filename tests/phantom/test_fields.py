@@ -102,11 +102,11 @@ class TestShapes:
 
     def test_a_sphere_is_exact(self):
         distance = np.linalg.norm(self.POINTS - np.array([[1.0], [2], [3]]), axis=0) - 12
-        np.testing.assert_allclose(pf.ellipsoid(*self.POINTS, (1, 2, 3), (12, 12, 12)), distance, atol=1e-3)
+        np.testing.assert_allclose(pf.ellipsoid(self.POINTS, (1, 2, 3), (12, 12, 12)), distance, atol=1e-3)
 
     def test_an_ellipsoid_has_the_right_sign_and_turns(self):
         x, y, z = self.POINTS
-        found = pf.ellipsoid(x, y, z, (0, 0, 0), (20, 8, 12), yaw_deg=30)
+        found = pf.ellipsoid((x, y, z), (0, 0, 0), (20, 8, 12), yaw_deg=30)
         c, s = np.cos(np.pi / 6), np.sin(np.pi / 6)
         u, v = c * x + s * y, c * y - s * x
         value = (u / 20) ** 2 + (v / 8) ** 2 + (z / 12) ** 2 - 1
@@ -116,7 +116,7 @@ class TestShapes:
         start, end = np.array([-5.0, 0, 2]), np.array([8.0, 10, -4])
         t = np.clip(((self.POINTS.T - start) @ (end - start)) / np.sum((end - start) ** 2), 0, 1)
         expected = np.linalg.norm(self.POINTS.T - start - t[:, None] * (end - start), axis=1) - (3 + 2 * t)
-        np.testing.assert_allclose(pf.tube(*self.POINTS, start, end, 3, 5), expected, atol=1e-3)
+        np.testing.assert_allclose(pf.tube(self.POINTS, start, end, 3, 5), expected, atol=1e-3)
 
     @given(a=st.floats(-20, 20), b=st.floats(-20, 20), k=st.floats(0.1, 10))
     def test_smooth_min_is_the_minimum_less_a_fillet(self, a, b, k):
