@@ -192,7 +192,8 @@ def _draw_brain(scene: Scene, view: _SliceView) -> tuple[np.ndarray, dict[int, n
             clot = pf.inside(view.fine(lesion.field), 4.0)
             width = width + clot * np.where(width > -0.4, np.float32(0.9), 0)  # blood widens a sulcus
             cistern = cistern - clot
-    hu = _parenchyma(scene, view, sulcus, width, cistern)
+    to_surface = np.minimum(sulcus - np.maximum(width, 0), np.minimum(cistern, -view.wall))
+    hu = _draw_parenchyma(scene, view, to_surface, width)
     fluid = np.maximum(pf.inside(sulcus - width, EDGE_MM) * (width > 0), pf.inside(cistern, EDGE_MM))
     _paint(hu, fluid, CSF + 2)
     for field, value in ((brain.ventricle, CSF), (brain.falx, DURA), (brain.sinus, DURA)):
@@ -214,14 +215,11 @@ def _draw_brain(scene: Scene, view: _SliceView) -> tuple[np.ndarray, dict[int, n
     return hu, shares
 
 
-def _parenchyma(
-    scene: Scene, view: _SliceView, sulcus: np.ndarray, width: np.ndarray, cistern: np.ndarray
-) -> np.ndarray:
-    """White and gray matter, old infarct and edema, float32 [3, h, w] HU; arguments: see `Brain`, but upsampled."""
+def _draw_parenchyma(scene: Scene, view: _SliceView, to_surface: np.ndarray, sulcus_width: np.ndarray) -> np.ndarray:
+    """White and gray matter, old infarct and edema, float32 [3, h, w] HU; `to_surface` is the depth below CSF, mm."""
     brain, tissue = scene.brain, scene.tissue
-    to_surface = np.minimum(sulcus - np.maximum(width, 0), np.minimum(cistern, -view.wall))
     cortex = np.clip((3.4 - to_surface) / 1.4, 0, 1)
-    cortex *= np.clip(width * 4 + 1.2, 0, 1) * 0.9 + 0.1
+    cortex *= np.clip(sulcus_width * 4 + 1.2, 0, 1) * 0.9 + 0.1
     cortex = np.maximum(cortex, pf.inside(view.fine(brain.deep), 2.0))
     cerebellum = pf.inside(view.fine(brain.cerebellum), 2.0)
     cortex += cerebellum * (0.55 + 0.2 * view.texture + 0.5 * view.fine(brain.folia) - cortex)

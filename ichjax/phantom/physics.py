@@ -85,13 +85,9 @@ def sinograms(soft: np.ndarray, bone: np.ndarray, pixel_mm: float) -> tuple[np.n
       soft, bone: float32 [n, 128, 128], density relative to water (1 = 0 HU).
       pixel_mm: pixel spacing of these images.
     """
-    unit = np.float32(pixel_mm * WATER_PER_MM)
-
-    def project(image: np.ndarray) -> np.ndarray:
-        flat = np.ascontiguousarray(image.reshape(len(image), -1).T)
-        return (projector() @ flat).T.reshape(-1, ANGLES, GRID) * unit
-
-    return project(soft), project(bone)
+    flat = np.ascontiguousarray(np.concatenate([soft, bone]).reshape(2 * len(soft), -1).T)
+    lines = (projector() @ flat).T.reshape(2, -1, ANGLES, GRID) * np.float32(pixel_mm * WATER_PER_MM)
+    return lines[0], lines[1]
 
 
 def to_image(filtered: np.ndarray) -> np.ndarray:
