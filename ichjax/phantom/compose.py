@@ -57,12 +57,7 @@ class Scene:
 
 
 class _SliceView:
-    """The part of a scene's fields that one slice needs: its sub-slices, and the box around the head there.
-
-    Attributes:
-      part: index ranges of that part on the coarse grid.
-      wall, texture, broad: these fields, upsampled.
-    """
+    """Access to a scene's fields on one slice, in the box `part` of the coarse grid that contains the head there."""
 
     def __init__(self, scene: Scene, part: pf.Box) -> None:
         self.part = part

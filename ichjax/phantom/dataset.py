@@ -27,20 +27,14 @@ WRITERS = {  # layout: (write_scan, write_tables)
 
 
 def write_dataset(
-    root: pathlib.Path,
-    *,
-    subjects: int,
-    seed: int = 0,
-    preset: str = "demo",
-    layout: str = "nifti",
-    workers: int | None = None,
+    root: pathlib.Path, *, subjects: int, seed: int = 0, preset: str = "demo", layout: str = "nifti", workers: int = 0
 ) -> None:
     """Writes `subjects` phantoms, numbered from 49, as a data set.
 
     Args:
       root: the folder to write; created if it does not exist.
       layout: 'nifti' (release 1.3.1 of ct-ich), 'jpeg' (its releases 1.0.0 to 1.2.0) or 'own' (one's own scans).
-      workers: number of processes, None for one per core; does not affect the result.
+      workers: number of processes, 0 for one per core; does not affect the result.
 
     Raises:
       InputError: an unknown preset or layout, or fewer than one subject.

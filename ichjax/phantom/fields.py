@@ -6,6 +6,7 @@ The fields are smooth, so cubic upsampling keeps their zero level sets sharp at 
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -52,13 +53,8 @@ class Grid:
         return (float(self.z_mm[1] - self.z_mm[0]), self.pixel_mm, self.pixel_mm)
 
     def box(self, low: Vector, high: Vector, *, margin: float = 8.0) -> Box:
-        """Index ranges that contain the box between corners `low` and `high`; empty if it lies outside the grid.
-
-        `margin`, in mm, covers the warp.
-        """
-        corners = np.array(
-            [[x, y, z, 1.0] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])]
-        )
+        """Index ranges that contain the box from `low` to `high`, or are empty; `margin` (mm) covers the warp."""
+        corners = np.array([[*corner, 1.0] for corner in itertools.product(*zip(low, high, strict=True))])
         index = corners @ self.to_index.T
         pad = margin / np.array(self.step_mm)
         first = np.floor(index.min(axis=0) - pad).astype(int)
@@ -85,21 +81,21 @@ def make_grid(
     slice_mm: float,
     bottom_mm: float,
     fov_mm: float,
-    rotation_deg: tuple[float, float, float],
-    shift_mm: tuple[float, float],
-    scale: Vector,
-    warp: np.ndarray | None,
-    shear: float,
+    rotation_deg: tuple[float, float, float] = (0, 0, 0),
+    shift_mm: tuple[float, float] = (0, 0),
+    scale: Vector = (1, 1, 1),
+    warp: np.ndarray | None = None,
+    shear: float = 0,
 ) -> Grid:
     """Samples head coordinates on the scanner's coarse grid.
 
     Args:
       slices: D.
       slice_mm: slice spacing.
-      bottom_mm: height of the lowest slice's centre in the head.
+      bottom_mm: height of the lowest slice's center in the head.
       fov_mm: side of the square image.
       rotation_deg: (yaw, roll, pitch) of the head in the scanner.
-      shift_mm: (x, y) of the head's centre in the image.
+      shift_mm: (x, y) of the head's center in the image.
       scale: size of this head along x, y, z relative to an adult's.
       warp: float32 [3, S, 128, 128] displacement in head mm, or None.
       shear: mm by which the left side lies further back than the right, per mm (plagiocephaly).
@@ -137,10 +133,7 @@ def _rotation(yaw: float, roll: float, pitch: float) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def spline_matrix(points: int, knots: int, step: float) -> scipy.sparse.csr_matrix:
-    """Cubic B-spline weights [points, knots]: row p weights the four knots around p / step.
-
-    Sparse, so that neither BLAS nor its threads are involved.
-    """
+    """Cubic B-spline weights [points, knots], p / step for row p; sparse, because BLAS would start threads."""
     position = np.arange(points) / step + 1
     t = position - np.floor(position)
     weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1) / 6.0

@@ -58,11 +58,8 @@ def water_table() -> tuple[np.ndarray, np.ndarray]:
 
 @functools.lru_cache(maxsize=1)
 def ramp_gain() -> np.ndarray:
-    """Frequency response of the ramp filter, float32 [GRID + 1].
-
-    Computed from the sampled kernel, which keeps the mean of the image (Kak and Slaney, Principles of Computerized
-    Tomographic Imaging, section 3.3).
-    """
+    """Frequency response of the sampled ramp kernel, float32 [GRID + 1]; keeps the mean of the image (Kak and Slaney,
+    Principles of Computerized Tomographic Imaging, section 3.3)."""
     n = np.arange(-GRID, GRID)
     kernel = np.where(n % 2, -1 / (np.pi * np.where(n == 0, 1, n)) ** 2, 0.0)
     kernel[GRID] = 0.25

@@ -14,7 +14,6 @@ from ichjax.data.label_tables import FIRST_NUMBER
 CHRONIC_INDEX = 21  # subject 70 of the real set has a two-week-old bleed
 BLOCK = 5  # neighbors that are shuffled
 
-Quantiles = tuple[tuple[float, float], ...]  # (share of subjects, value) pairs
 Mix = tuple[tuple[tuple[str, ...], int], ...]  # (sub-types, number of subjects with them) pairs
 
 # The real set's 36 subjects with a hemorrhage, except the chronic case (SDH). With it, the totals are those of the
@@ -42,16 +41,7 @@ DEMO_MIX: Mix = (
     (("EDH", "IPH"), 1),
 )
 
-AGES: Quantiles = (
-    (0, 0.0027),
-    (0.04, 0.05),
-    (0.1, 1.5),
-    (0.2, 8.0),
-    (0.33, 18.0),
-    (0.55, 27.0),
-    (0.8, 44.0),
-    (1, 72.0),
-)
+AGES = ((0, 0.0027), (0.04, 0.05), (0.1, 1.5), (0.2, 8.0), (0.33, 18.0), (0.55, 27.0), (0.8, 44.0), (1, 72.0))  # years
 FRACTURES_WITH_EDH, FRACTURES_ALONE = 14 / 21, 8 / 46  # shares; 22 of 82 subjects in all
 MALE_SHARE = 46 / 82
 
@@ -92,7 +82,7 @@ def make_plan(number: int, *, seed: int, share: float, mix: Mix) -> Plan:
     index = number - FIRST_NUMBER
     chronic = index == CHRONIC_INDEX and has_hemorrhage(index, seed=seed, share=share)
     subtypes = ("SDH",) if chronic else _subtypes(index, seed=seed, share=share, mix=mix)
-    age = quantile(AGES, _even(index, seed, 1))
+    age = float(np.interp(_even(index, seed, 1), *np.transpose(AGES)))
     # Fractures come with an epidural bleed or without any hemorrhage, and are spread evenly over each of these groups.
     with_edh = "EDH" in subtypes
     fracture_share = FRACTURES_WITH_EDH if with_edh else 0.0 if subtypes else FRACTURES_ALONE
@@ -108,12 +98,6 @@ def make_plan(number: int, *, seed: int, share: float, mix: Mix) -> Plan:
         length=_even(index, seed, 5),
         size=_even(sum(map(bool, before)), seed, 6),
     )
-
-
-def quantile(quantiles: Quantiles, share: float) -> float:
-    """The value below which this share of subjects lies, by linear interpolation."""
-    shares, values = zip(*quantiles, strict=True)
-    return float(np.interp(share, shares, values))
 
 
 def _subtypes(index: int, *, seed: int, share: float, mix: Mix) -> tuple[str, ...]:

@@ -31,11 +31,7 @@ def head_in_scanner(
 ) -> pf.Grid:
     """Draws the size, asymmetry and pose of this subject's head.
 
-    Args:
-      slices: D.
-      slice_mm: slice spacing.
-      top_mm: height of the highest slice above the sella, for an adult head.
-      fov_mm: side of the square image.
+    `top_mm` is the height of the highest slice above the sella for an adult head, `fov_mm` the side of the image.
     """
     size = head_scale(plan.age_years)
     scale = size * (1 + rng.normal(0, 0.018)) * (1 + rng.normal(0, 0.015, 3))
@@ -101,7 +97,7 @@ def make_scene(rng: Generator, grid: pf.Grid, plan: Plan, *, sizes: pl.Sizes) ->
         crack=crack,
         swelling=swelling,
         infarct=infarct,
-        metal=_clip(rng, grid) if (plan.number - FIRST_NUMBER) % METAL_EVERY == METAL_INDEX else None,
+        metal=_metal_clip(rng, grid) if (plan.number - FIRST_NUMBER) % METAL_EVERY == METAL_INDEX else None,
         face=_blurred_face(grid, head),
     )
     return scene, broken
@@ -127,7 +123,7 @@ def _space_occupying_bleeds(
     return lesions
 
 
-def _clip(rng: Generator, grid: pf.Grid) -> np.ndarray:
+def _metal_clip(rng: Generator, grid: pf.Grid) -> np.ndarray:
     """Signed field of a metal clip near the base of the brain."""
     field = grid.empty()
     center = np.array([rng.choice([-1, 1]) * rng.uniform(8, 30), -14.0, rng.uniform(6, 14)])

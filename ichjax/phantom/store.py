@@ -58,11 +58,7 @@ def is_synthetic(root: pathlib.Path) -> bool:
 
 
 def source_digest(package: pathlib.Path = PACKAGE) -> str:
-    """A digest of every source file that can affect a phantom's bytes, see `source_files`.
-
-    Args:
-      package: folder of the ichjax package, or of a copy of it.
-    """
+    """A digest of every file in `source_files`, of the ichjax package or a copy of it."""
     digest = hashlib.blake2b(digest_size=8)
     for path in source_files(package):
         digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
@@ -70,7 +66,7 @@ def source_digest(package: pathlib.Path = PACKAGE) -> str:
 
 
 def source_files(package: pathlib.Path = PACKAGE) -> list[pathlib.Path]:
-    """The module that writes a set and every module of this package that it imports, directly or not; sorted.
+    """Source files that can affect a phantom's bytes: the module that writes a set, and all that it imports; sorted.
 
     Import statements are parsed, so the list stays right when files are moved, split or added.
     """

@@ -19,19 +19,17 @@ class Preset:
     """Properties of a set of phantoms.
 
     Attributes:
-      side: pixels along a side of a slice.
-      field_of_view_mm: side of a slice.
-      slices: distribution of the number of slices.
+      side, field_of_view_mm: side of a slice, in pixels and in mm.
+      slices: distribution of the number of slices: (share of subjects, quantile) pairs.
       slice_mm: slice spacing and thickness.
       top_mm: approximate height of the highest slice above the sella; scans with more slices extend further down.
-      share: share of subjects with a hemorrhage.
-      mix: their sub-types.
+      share, mix: share of subjects with a hemorrhage, and their sub-types.
       sizes: size and density of the bleeds.
     """
 
     side: int
     field_of_view_mm: float
-    slices: plans.Quantiles
+    slices: tuple[tuple[float, float], ...]
     slice_mm: float
     top_mm: float
     share: float
@@ -93,7 +91,7 @@ def make_subject(number: int, *, seed: int = 0, preset: str = "demo") -> Phantom
     kind = PRESETS[preset]
     side, fov_mm = kind.side, kind.field_of_view_mm
     plan = plans.make_plan(number, seed=seed, share=kind.share, mix=kind.mix)
-    slices = int(plans.quantile(kind.slices, plan.length))
+    slices = int(np.interp(plan.length, *np.transpose(kind.slices)))
     for attempt in range(MAX_ATTEMPTS):
         rng = np.random.default_rng([seed, number, attempt])
         grid = scenes.head_in_scanner(

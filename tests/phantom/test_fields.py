@@ -12,19 +12,8 @@ from ichjax.phantom import physics
 FOV_MM = 200.0
 
 
-def upright_grid(slices=6, slice_mm=5.0, **changed):
-    options = dict(
-        slices=slices,
-        slice_mm=slice_mm,
-        bottom_mm=-10.0,
-        fov_mm=FOV_MM,
-        rotation_deg=(0, 0, 0),
-        shift_mm=(0, 0),
-        scale=(1, 1, 1),
-        warp=None,
-        shear=0.0,
-    )
-    return pf.make_grid(**(options | changed))
+def upright_grid(slices=6, slice_mm=5.0, **pose):
+    return pf.make_grid(slices=slices, slice_mm=slice_mm, bottom_mm=-10.0, fov_mm=FOV_MM, **pose)
 
 
 class TestGrid:
