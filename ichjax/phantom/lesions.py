@@ -161,12 +161,10 @@ def intraparenchymal(
 
 def intraventricular(rng: Generator, grid: pf.Grid, brain: Brain, *, sizes: Sizes) -> Lesion:
     """Blood that has settled in the back of the ventricles, as the patient is supine."""
-    row = (np.arange(pf.COARSE, dtype=np.float32) + 0.5 - pf.COARSE / 2) * np.float32(grid.pixel_mm)
-    rows = row[None, :, None]
-    fluid = (brain.ventricle < 0) & (grid.z > 0)
-    y = np.broadcast_to(rows, grid.shape)[fluid]
-    level = np.quantile(y, rng.uniform(0.55, 0.88)) if len(y) else 0.0
-    field = np.maximum(brain.ventricle, np.float32(level) - rows)
+    rows_mm = (np.arange(pf.COARSE, dtype=np.float32)[:, None] + 0.5 - pf.COARSE / 2) * np.float32(grid.pixel_mm)
+    fluid_mm = np.broadcast_to(rows_mm, grid.shape)[(brain.ventricle < 0) & (grid.z > 0)]
+    level = np.quantile(fluid_mm, rng.uniform(0.55, 0.88)) if len(fluid_mm) else 0.0
+    field = np.maximum(brain.ventricle, np.float32(level) - rows_mm)
     if rng.uniform() < 0.6:  # mostly on one side
         field = np.maximum(field, (grid.x * rng.choice([-1, 1]) - rng.uniform(0, 6)).astype(np.float32) * 0.5)
     hu, swirl = blood_hu(rng, sizes)

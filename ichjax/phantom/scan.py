@@ -6,7 +6,6 @@ from scipy import ndimage
 
 from ichjax.phantom import compose, physics
 from ichjax.phantom import fields as pf
-from ichjax.phantom.compose import FINE
 
 BLUR_MM = 0.6  # SD of the in-plane blur
 TAIL, TAIL_MM = 0.10, 1.8  # weight and SD of a wider blur, of bone into the tissue next to it
@@ -46,9 +45,9 @@ def scan(rng: Generator, clean: np.ndarray, cavity_cm2: np.ndarray, *, side: int
     smooth = _cupping(cavity_cm2)[:, None, None] * streak + np.float32(ORIENTED) * oriented
     out = np.empty((len(clean), side, side), np.int16)
     for k in range(len(clean)):
-        sharp = ndimage.gaussian_filter(clean[k], BLUR_MM * FINE / fov_mm, truncate=3.0)
+        sharp = ndimage.gaussian_filter(clean[k], BLUR_MM * compose.FINE / fov_mm, truncate=3.0)
         tissue = np.maximum(clean[k], MIN_TAIL_HU)
-        sharp += TAIL * (ndimage.gaussian_filter(tissue, TAIL_MM * FINE / fov_mm, truncate=3.0) - tissue)
+        sharp += TAIL * (ndimage.gaussian_filter(tissue, TAIL_MM * compose.FINE / fov_mm, truncate=3.0) - tissue)
         image = _to_side(sharp, side)
         error, sd = _to_side(np.stack([smooth[k], spread[k]]), side)
         image += error + GRAIN * np.maximum(sd, 0) * physics.grain(rng, 1, side, fov_mm / side)[0]

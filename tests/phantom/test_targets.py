@@ -26,18 +26,17 @@ RINGS_MM = (0, 1, 2, 4, 8, 16, 32)
 MIDDLE = (112, 60, 46, 39, 33, 28)  # median HU in rings at these distances from the inner table, at the ventricles
 VERTEX = (148, 87, 64, 53, 46, 39)  # likewise where the cavity has an area of 72 cm2
 REAL_PIXEL_MM = 0.488  # pixel spacing of the real scan
-DAY_S = 86400
 
 
 @pytest.fixture(scope="session")
 def root():
-    """Twelve calibrated subjects on disk, made once for all runs with these sources; older sets are removed."""
+    """Twelve calibrated subjects on disk, made once for all runs with these sources; sets older than a day are removed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ICHJAX_CACHE", str(pathlib.Path(tempfile.gettempdir()) / f"ichjax-phantom-targets-{os.getuid()}"))
         root = store.dataset_root("", preset="calibrated", subjects=SUBJECTS, seed=SEED)
     root.touch()
     for other in root.parent.iterdir():
-        if time.time() - other.stat().st_mtime > DAY_S:
+        if time.time() - other.stat().st_mtime > 86400:
             shutil.rmtree(other, ignore_errors=True)
     return root
 
