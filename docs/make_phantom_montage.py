@@ -1,4 +1,4 @@
-"""Draws docs/phantom_montage.png: slices of synthetic subjects, plain and with the reader's outline.
+"""Draws docs/phantom_montage.png: slices of synthetic subjects, with and without the synthetic reader's outline.
 
 Run from the repository's root: PYTHONPATH=. python docs/make_phantom_montage.py
 """
@@ -11,10 +11,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ichjax.phantom import dataset as phantoms
+from ichjax.data.label_tables import SUBTYPES
+from ichjax.phantom.dataset import PhantomSubject, make_subject
 
 SEED = 0
-SHOWN = (  # column title, sub-type, subject of the calibrated set
+COLUMNS = (  # title, sub-type, subject of the calibrated set
     ("epidural", "EDH", 51),
     ("subdural", "SDH", 64),
     ("intraparenchymal", "IPH", 52),
@@ -22,24 +23,24 @@ SHOWN = (  # column title, sub-type, subject of the calibrated set
     ("subarachnoid", "SAH", 98),
     ("skull base, no bleed", None, 49),
 )
-OUTLINE = "#E69F00"  # orange of the Okabe-Ito palette, told from gray with any color vision
+OUTLINE = "#E69F00"  # orange of the Okabe-Ito palette, distinct from gray with any color vision
 
 
-def pick_slice(subject: phantoms.PhantomSubject, subtype: str | None) -> int:
-    """Of the slices with this sub-type and as few others as there are, the one with the largest mask; without a
-    bleed, one through the petrous bones."""
+def pick_slice(subject: PhantomSubject, subtype: str | None) -> int:
+    """The slice with the largest mask among those with this sub-type and the fewest others; for None, the slice with
+    the most bone, which passes through the petrous bones."""
     if subtype is None:
         return int(np.argmax((subject.hu > 900).sum(axis=(1, 2))))
     labels = subject.slice_labels
-    with_it = labels[:, phantoms.SUBTYPES.index(subtype)]
-    fewest = labels[with_it].sum(axis=1).min()
-    return int(np.argmax(subject.mask.sum(axis=(1, 2)) * (with_it & (labels.sum(axis=1) == fewest))))
+    positive = labels[:, SUBTYPES.index(subtype)]
+    fewest = labels[positive].sum(axis=1).min()
+    return int(np.argmax(subject.mask.sum(axis=(1, 2)) * (positive & (labels.sum(axis=1) == fewest))))
 
 
 def main() -> None:
-    figure, axes = plt.subplots(3, len(SHOWN), figsize=(12, 6.6), facecolor="black")
-    for column, (title, subtype, number) in enumerate(SHOWN):
-        subject = phantoms.make_subject(number, seed=SEED, preset="calibrated")
+    figure, axes = plt.subplots(3, len(COLUMNS), figsize=(12, 6.6), facecolor="black")
+    for column, (title, subtype, number) in enumerate(COLUMNS):
+        subject = make_subject(number, seed=SEED, preset="calibrated")
         d = pick_slice(subject, subtype)
         for row, (low, high) in enumerate(((-20, 100), (-20, 100), (-900, 2300))):
             axis = axes[row, column]

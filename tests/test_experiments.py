@@ -75,7 +75,7 @@ def data_set(tmp_path_factory):
     def make(layout):
         root = tmp_path_factory.mktemp("phantoms") / layout
         with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(phantoms.PRESETS, "few", dataclasses.replace(phantoms.PRESETS["demo"], name="few", **FEW))
+            patch.setitem(phantoms.PRESETS, "few", dataclasses.replace(phantoms.PRESETS["demo"], **FEW))
             # In this process: those that it would spawn do not know the preset.
             phantoms.write_dataset(root, subjects=len(NUMBERS), seed=SEED, preset="few", layout=layout, workers=1)
         return root

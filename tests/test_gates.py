@@ -1,5 +1,5 @@
-"""Is the synthetic data neither trivial nor hopeless? A small U-Net, trained for minutes, is to beat the threshold
-on subjects it has not seen and to stay away from a perfect score. Minutes: `make gates`."""
+"""Checks that calibrated phantoms are neither trivial nor too hard: a small U-Net must beat the threshold baseline on
+unseen subjects without a nearly perfect score. Takes minutes: `make gates`."""
 
 import json
 import os
@@ -22,7 +22,7 @@ config.phantom.subjects = 48
 config.model.base_width = 16
 config.train.epochs, config.train.examples_per_epoch = 10, 1200
 config.predict.opening_px = 5
-if __name__ == "__main__":  # phantoms are made in processes of their own, which import this
+if __name__ == "__main__":  # the processes that make phantoms import this file
     config.folds = (0,)
     crossval.crossval(config, pathlib.Path(sys.argv[1]))
 """
@@ -30,14 +30,14 @@ if __name__ == "__main__":  # phantoms are made in processes of their own, which
 
 @pytest.mark.gate
 def test_a_width_16_unet_beats_the_threshold_on_calibrated_phantoms_and_stays_below_085(tmp_path):
-    # In a process of its own: not on several devices and not barely optimised, as the other tests compile.
+    # In its own process, because the other tests simulate several devices and compile with few optimizations.
     (tmp_path / "gate.py").write_text(RUN)
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(tmp_path / "gate.py"), str(tmp_path / "run")]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=1800)
     scores = {}
-    for name, place in (("unet", "."), ("threshold", "baselines/threshold")):
-        results = json.loads((tmp_path / "run" / place / "results.json").read_text())
+    for name, folder in (("unet", "."), ("threshold", "baselines/threshold")):
+        results = json.loads((tmp_path / "run" / folder / "results.json").read_text())
         scores[name] = results["conventions"]["paper"]["dice"]["mean"]
     print(scores)
     assert scores["threshold"] < scores["unet"] < 0.85

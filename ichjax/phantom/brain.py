@@ -1,8 +1,9 @@
-"""The phantom's brain as signed fields on the coarse grid (mm, negative inside)."""
+"""Phantom brain: ventricles, cisterns, sulci, dura, sinuses and calcifications as signed fields."""
 
 import dataclasses
 
 import numpy as np
+from numpy.random import Generator
 from scipy import ndimage
 
 from ichjax.phantom import fields as pf
@@ -10,19 +11,19 @@ from ichjax.phantom import fields as pf
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Brain:
-    """Signed fields float32 [S, 128, 128] in mm of one brain.
+    """Signed fields of one brain, float32 [S, 128, 128], mm, negative inside.
 
     Attributes:
       ventricle: the four ventricles.
       cistern: cisterns, Sylvian fissures and the space around the brain.
-      sulcus: distance to the middle of the nearest sulcus, always positive; `sulcus_width` is its half-width.
-      sulcus_width: half-width of the sulcus here, mm; zero or negative in the depth, where there is none.
+      sulcus: distance to the middle of the nearest sulcus, never negative.
+      sulcus_width: half-width of that sulcus here; zero or negative deep in the brain, where there are no sulci.
       deep: basal ganglia and thalamus.
-      cerebellum: below the tentorium.
-      falx: of the falx and the tentorium, a sheet.
-      sinus: the venous sinuses.
-      calcified: choroid plexus and pineal gland.
-      folia: brightness of the folds of the cerebellum, about -1 to 1.
+      cerebellum: cerebellum and brainstem.
+      falx: falx and tentorium.
+      sinus: venous sinuses.
+      calcified: calcified choroid plexus and pineal gland.
+      folia: contrast of the cerebellar folia, about -1 to 1.
     """
 
     ventricle: np.ndarray
@@ -37,43 +38,41 @@ class Brain:
     folia: np.ndarray
 
 
-def make_brain(rng: np.random.Generator, grid: pf.Grid, wall: np.ndarray, *, age_years: float) -> Brain:
-    """Builds the brain inside the skull; ventricles and sulci widen with age."""
-    wear = float(np.clip((age_years - 20) / 50, 0, 1.2)) + rng.uniform(0, 0.15)
-    tentorium = grid.z - tent(grid)
-    ventricle = ventricles(rng, grid, wear=wear)
-    cistern = cisterns(rng, grid, wall, tentorium, wear=wear)
-    # The hind brain lies below the tentorium and behind the petrous ridges.
-    hind = np.maximum(tentorium, 2 + 0.63 * (np.abs(grid.x) - 12) - grid.y)
-    sulcus, width = sulci(rng, grid, wall, hind, wear=wear)
-    falx = dura(rng, grid, wall, tentorium)
+def make_brain(rng: Generator, grid: pf.Grid, wall: np.ndarray, *, age_years: float) -> Brain:
+    """Builds the brain inside the inner table `wall`; ventricles and sulci widen with age."""
+    atrophy = float(np.clip((age_years - 20) / 50, 0, 1.2)) + rng.uniform(0, 0.15)
+    tentorium = grid.z - tentorium_height(grid)
+    ventricle = ventricles(rng, grid, atrophy=atrophy)
+    cistern = cisterns(rng, grid, wall, tentorium, atrophy=atrophy)
+    # The hindbrain lies below the tentorium and behind the petrous ridges.
+    hindbrain = np.maximum(tentorium, 2 + 0.63 * (np.abs(grid.x) - 12) - grid.y)
+    sulcus, sulcus_width = sulci(rng, grid, wall, hindbrain, atrophy=atrophy)
     return Brain(
         ventricle=ventricle,
         cistern=cistern,
         sulcus=sulcus,
-        sulcus_width=width,
+        sulcus_width=sulcus_width,
         deep=deep_nuclei(grid),
-        cerebellum=hind,
-        falx=falx,
+        cerebellum=hindbrain,
+        falx=dura(rng, grid, wall, tentorium),
         sinus=sinuses(rng, grid, wall),
         calcified=calcifications(rng, grid, age_years=age_years),
         folia=folia(rng, grid),
     )
 
 
-def tent(grid: pf.Grid) -> np.ndarray:
-    """Height of the tentorium over (x, y): a ridge along the midline, falling to the sides and the back."""
+def tentorium_height(grid: pf.Grid) -> np.ndarray:
+    """Height of the tentorium over (x, y): a ridge along the midline that falls to the sides and the back."""
     ridge = 26 - 0.30 * np.maximum(grid.y - 22, 0)
     return (ridge - 0.40 * np.sqrt(grid.x**2 + 16.0)).astype(np.float32)
 
 
-def ventricles(rng: np.random.Generator, grid: pf.Grid, *, wear: float) -> np.ndarray:
+def ventricles(rng: Generator, grid: pf.Grid, *, atrophy: float) -> np.ndarray:
     """Lateral, third and fourth ventricles."""
     field = grid.empty()
-    size = (0.72 + 0.45 * wear) * rng.uniform(0.85, 1.15)
-    for side in (-1, 1):
+    size = (0.72 + 0.45 * atrophy) * rng.uniform(0.85, 1.15)
+    for s in pf.SIDES:
         g = size * rng.uniform(0.92, 1.08)
-        s = np.array([side, 1, 1])
         body = [s * (17, -35, 22), s * (8, -24, 28), s * (8, -4, 37), s * (14, 16, 40), s * (22, 30, 31)]
         pf.add_tube(field, grid, body, [3.0 * g, 5.0 * g, 5.2 * g, 5.8 * g, 7.0 * g], fillet=3, flat=0.75)
         pf.add_tube(field, grid, [s * (22, 30, 31), s * (25, 44, 26), s * (22, 58, 24)], [6 * g, 4 * g, 1.5 * g])
@@ -84,21 +83,20 @@ def ventricles(rng: np.random.Generator, grid: pf.Grid, *, wear: float) -> np.nd
     pf.add_tube(field, grid, [(0, 17, 12), (0, 24, -3)], [0.8, 1.2])
     pf.add_ellipsoid(field, grid, (0, 30, -12), (6.5 * size + 1.5, 4.5 * size + 0.8, 9), fillet=2)
     nuclei = grid.empty()
-    for side in (-1, 1):
-        pf.add_ellipsoid(nuclei, grid, np.array([side, 1, 1]) * (16, -18, 27), (5.5, 11, 10))
+    for s in pf.SIDES:
+        pf.add_ellipsoid(nuclei, grid, s * (16, -18, 27), (5.5, 11, 10))
     field = pf.smooth_max(field, -nuclei, 2.0)  # the caudate nuclei bulge into the frontal horns
     septum = 0.7 - np.abs(grid.x)  # septum pellucidum between the frontal horns
     return np.where(grid.z > 19, np.maximum(field, septum), field).astype(np.float32)
 
 
-def cisterns(rng: np.random.Generator, grid: pf.Grid, wall, tentorium, *, wear: float) -> np.ndarray:
-    """The basal cisterns, the Sylvian fissures, and the fluid between brain and skull."""
-    g = 0.75 + 0.5 * wear + rng.uniform(0, 0.15)
-    rim = 1.5 * wear - 0.4 + 0.6 * pf.noise(rng, grid.shape, grid.step_mm, 14.0)
+def cisterns(rng: Generator, grid: pf.Grid, wall: np.ndarray, tentorium: np.ndarray, *, atrophy: float) -> np.ndarray:
+    """Basal cisterns, Sylvian fissures and the fluid between brain and skull."""
+    g = 0.75 + 0.5 * atrophy + rng.uniform(0, 0.15)
+    rim = 1.5 * atrophy - 0.4 + 0.6 * pf.noise(rng, grid.shape, grid.step_mm, 14.0)
     field = np.maximum(-wall - rim, -1.0).astype(np.float32)  # fluid between brain and skull, patchy
     pf.add_ellipsoid(field, grid, (0, -10, 3), (12 * g, 10 * g, 8), fillet=4)
-    for side in (-1, 1):
-        s = np.array([side, 1, 1])
+    for s in pf.SIDES:
         pf.add_tube(field, grid, [s * (8, -14, 5), s * (22, -20, 6)], [3.5 * g, 2.2 * g], fillet=3)
         stem = [s * (22, -20, 6), s * (34, -20, 10), s * (41, -6, 16), s * (44, 8, 22)]
         pf.add_tube(field, grid, stem, [2.4 * g, 2.8 * g, 2.0 * g, 1.8 * g], flat=0.35, fillet=1)
@@ -119,50 +117,54 @@ def cisterns(rng: np.random.Generator, grid: pf.Grid, wall, tentorium, *, wear: 
     return field
 
 
-def sulci(rng: np.random.Generator, grid: pf.Grid, wall, hind, *, wear: float):
-    """(distance to the nearest sulcus, its half-width): zero lines of a band-passed noise field whose coordinates
-    are stretched along the depth, so that sulci run inwards from the surface."""
-    side = 96
-    step = (2.2, 2.2, 2.2)
-    band = pf.noise(rng, (side,) * 3, step, 8.0) - 0.75 * pf.noise(rng, (side,) * 3, step, 22.0)
+def sulci(
+    rng: Generator, grid: pf.Grid, wall: np.ndarray, hindbrain: np.ndarray, *, atrophy: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(distance to the nearest sulcus, half-width of that sulcus), mm.
+
+    Sulci are the zero lines of band-passed noise, sampled at coordinates that are stretched with depth so that the
+    sulci run inwards from the surface.
+    """
+    side, step = 96, 2.2
+    cube, steps = (side,) * 3, (step,) * 3
+    band = pf.noise(rng, cube, steps, 8.0) - 0.75 * pf.noise(rng, cube, steps, 22.0)
     x, y, z = grid.x, grid.y - 2, grid.z - 22
     depth = np.maximum(-wall, 0)
     radius = np.maximum(np.sqrt(x * x + y * y + z * z), 10)
     push = 1 + np.float32(0.62) * np.minimum(depth, 32) / radius
-    place = np.stack([z * push, y * push, x * push])
-    place += np.float32(side * step[0] / 2)
-    place /= np.float32(step[0])
-    here = wall < 3
+    position = np.stack([z * push, y * push, x * push])
+    position += np.float32(side * step / 2)
+    position /= np.float32(step)
+    intracranial = wall < 3
     n = np.ones(wall.shape, np.float32)
-    n[here] = ndimage.map_coordinates(band, place[:, here], order=1, mode="mirror", prefilter=False)
+    n[intracranial] = ndimage.map_coordinates(band, position[:, intracranial], order=1, mode="mirror", prefilter=False)
     dz, dy, dx = np.gradient(n, *grid.step_mm)
     slope = np.sqrt(dx * dx + dy * dy + dz * dz + np.float32(0.03**2))
     distance = np.abs(n) / slope
-    # The medial faces of the hemispheres have sulci too: depth is taken to the falx as well.
+    # The medial faces of the hemispheres have sulci too, so depth is also measured from the falx.
     medial = np.where((grid.z > 40) | (np.abs(grid.y) > 48), np.abs(grid.x) + 1, 40)
     reach = np.minimum(depth, medial.astype(np.float32))
-    open_mm = (0.7 + 0.8 * wear) * np.exp(0.5 * pf.noise(rng, grid.shape, grid.step_mm, 11.0))
+    open_mm = (0.7 + 0.8 * atrophy) * np.exp(0.5 * pf.noise(rng, grid.shape, grid.step_mm, 11.0))
     open_mm *= 1 + 0.35 * np.clip((60 - grid.z) / 20, 0, 1) - 0.55 * np.clip((14 - medial) / 8, 0, 1)
     width = open_mm * np.clip(1.35 - reach / np.float32(17.0), -0.5, 1.1) - 0.1
-    width += pf.inside(hind - 2, 4.0) * (np.float32(-0.5) - width)
-    between = np.abs(grid.x)  # the fissure between the hemispheres
-    distance = np.where(medial < 40, np.minimum(distance, between), distance)
+    width += pf.inside(hindbrain - 2, 4.0) * (np.float32(-0.5) - width)
+    fissure = np.abs(grid.x)  # between the hemispheres
+    distance = np.where(medial < 40, np.minimum(distance, fissure), distance)
     return distance.astype(np.float32), width.astype(np.float32)
 
 
 def deep_nuclei(grid: pf.Grid) -> np.ndarray:
     """Heads of the caudate nuclei, lentiform nuclei and thalami."""
     field = grid.empty()
-    for side in (-1, 1):
-        s = np.array([side, 1, 1])
+    for s in pf.SIDES:
         pf.add_ellipsoid(field, grid, s * (13, -23, 25), (4.5, 9, 9))
-        pf.add_ellipsoid(field, grid, s * (24, -6, 19), (6.5, 15, 10), yaw_deg=-18 * side)
-        pf.add_ellipsoid(field, grid, s * (10.5, 8, 23), (7.5, 13, 9), yaw_deg=-22 * side, fillet=1)
+        pf.add_ellipsoid(field, grid, s * (24, -6, 19), (6.5, 15, 10), yaw_deg=-18 * s[0])
+        pf.add_ellipsoid(field, grid, s * (10.5, 8, 23), (7.5, 13, 9), yaw_deg=-22 * s[0], fillet=1)
     return field
 
 
-def folia(rng: np.random.Generator, grid: pf.Grid) -> np.ndarray:
-    """The folds of the cerebellum: arcs 5 mm apart around the brainstem, here and there."""
+def folia(rng: Generator, grid: pf.Grid) -> np.ndarray:
+    """Contrast of the cerebellar folia: patchy arcs 5 mm apart around the brainstem."""
     field = np.zeros(grid.shape, np.float32)
     box = grid.box((-60, 0, -50), (60, 90, 30))
     x, y, z = grid.at(box)
@@ -172,8 +174,8 @@ def folia(rng: np.random.Generator, grid: pf.Grid) -> np.ndarray:
     return field
 
 
-def dura(rng: np.random.Generator, grid: pf.Grid, wall, tentorium) -> np.ndarray:
-    """Falx and tentorium: sheets 1.5 mm thick."""
+def dura(rng: Generator, grid: pf.Grid, wall: np.ndarray, tentorium: np.ndarray) -> np.ndarray:
+    """Falx and tentorium, sheets about 1 mm thick."""
     x, y, z = grid.x, grid.y, grid.z
     bow = 1.2 * pf.noise(rng, grid.shape, grid.step_mm, 60.0)
     falx = np.abs(x + bow) - np.float32(0.45)
@@ -186,8 +188,8 @@ def dura(rng: np.random.Generator, grid: pf.Grid, wall, tentorium) -> np.ndarray
     return np.maximum(np.minimum(falx, leaf), wall + 0.3).astype(np.float32)
 
 
-def sinuses(rng: np.random.Generator, grid: pf.Grid, wall) -> np.ndarray:
-    """Superior sagittal, transverse and sigmoid sinuses; one transverse sinus is usually the larger."""
+def sinuses(rng: Generator, grid: pf.Grid, wall: np.ndarray) -> np.ndarray:
+    """Superior sagittal, transverse and sigmoid sinuses; the two sides differ in size."""
     x, y, z = grid.x, grid.y, grid.z
     top = np.maximum(np.abs(x) + (-wall) * np.float32(0.55) - 4.0, np.maximum(4 - z, (-y - 60) * 0.5))
     lean = rng.uniform(-0.35, 0.35)
@@ -200,13 +202,13 @@ def sinuses(rng: np.random.Generator, grid: pf.Grid, wall) -> np.ndarray:
     return np.maximum(np.minimum(np.minimum(top, side), down), wall + 0.4).astype(np.float32)
 
 
-def calcifications(rng: np.random.Generator, grid: pf.Grid, *, age_years: float) -> np.ndarray:
-    """Dots in the choroid plexus of both trigones and the pineal gland; common from about 20 years on."""
+def calcifications(rng: Generator, grid: pf.Grid, *, age_years: float) -> np.ndarray:
+    """Calcified pineal gland and choroid plexus of both trigones, more often with age."""
     field = grid.empty()
     if rng.uniform() < np.clip(age_years / 30, 0, 0.8):
         pf.add_ellipsoid(field, grid, (rng.normal(0, 0.7), 21, 19), np.full(3, rng.uniform(1.2, 2.4)))
     for side in (-1, 1):
         if rng.uniform() < np.clip((age_years - 5) / 35, 0, 0.75):
-            centre = np.array([side * 23, 31, 30]) + rng.normal(0, 1.2, 3)
-            pf.add_ellipsoid(field, grid, centre, rng.uniform(1.4, 3.0) * np.array([0.8, 1.5, 1.2]))
+            center = np.array([side * 23, 31, 30]) + rng.normal(0, 1.2, 3)
+            pf.add_ellipsoid(field, grid, center, rng.uniform(1.4, 3.0) * np.array([0.8, 1.5, 1.2]))
     return field

@@ -1,4 +1,4 @@
-"""From fields to HU: what fills every point of a slice, averaged over the slice's thickness."""
+"""Converts signed fields to HU, averaged over each slice's thickness, before the scanner's physics."""
 
 import dataclasses
 
@@ -11,15 +11,16 @@ from ichjax.phantom.head import Head
 
 AIR, SKIN, FAT, MUSCLE = -1000.0, 54.0, -95.0, 56.0
 CSF = 6.0
+DURA = 56.0  # also the blood in the venous sinuses
 METAL = 9000.0
 HOLDER = 240.0
-FINE = 256  # pixels along a slice while tissue is composed
-EDGE_MM = 0.9  # width of an edge between tissues as drawn
+FINE = 256  # side of the grid on which tissue is composed, pixels
+EDGE_MM = 0.9  # width of an edge between tissues
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tissue:
-    """HU and other numbers that differ between subjects."""
+    """HU that differ between subjects, and infancy: 1 for a newborn, 0 from two years on."""
 
     white: float
     gray: float
@@ -30,15 +31,14 @@ class Tissue:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scene:
-    """All fields of one subject, on the coarse grid.
+    """Everything in one subject, as signed fields on the coarse grid unless noted.
 
     Attributes:
-      texture, broad: noise fields of unit variance, 3.4 and 12 mm.
+      texture, broad: noise of unit variance with knots every 3.4 and 12 mm.
       back: how far back a point lies, in units of 60 mm.
-      suture: of the open or closed sutures.
-      crack: of a fracture; swelling: blood under the scalp; infarct: an old one; metal: a clip; each None where
-        there is none.
-      face: weight in [0, 1] of the de-identification, which blurs faces and adds noise to them.
+      suture: sutures of the vault, open or closed.
+      crack, swelling, infarct, metal: fracture, blood under the scalp, old infarct and metal clip, or None.
+      face: weight in [0, 1] of the de-identification, which blurs the face and adds noise to it.
     """
 
     head: Head
@@ -49,17 +49,37 @@ class Scene:
     broad: np.ndarray
     back: np.ndarray
     suture: np.ndarray
+    face: np.ndarray
     crack: np.ndarray | None = None
     swelling: np.ndarray | None = None
     infarct: np.ndarray | None = None
     metal: np.ndarray | None = None
-    face: np.ndarray | None = None
+
+
+class _SliceView:
+    """Access to a scene's fields on one slice, in the box `part` of the coarse grid that contains the head there."""
+
+    def __init__(self, scene: Scene, part: pf.Box) -> None:
+        self.part = part
+        self.wall, self.texture, self.broad = map(self.fine, (scene.head.wall, scene.texture, scene.broad))
+
+    def fine(self, field: np.ndarray) -> np.ndarray:
+        """A field in this part, upsampled: float32 [3, h, w]."""
+        return pf.upsample(field[self.part], FINE // pf.COARSE)
+
+    def near(self, field: np.ndarray, mm: float = 1.0) -> bool:
+        """Whether any point of this part is within `mm` of a structure."""
+        return float(field[self.part].min()) < mm
+
+    def occupancy(self, field: np.ndarray | None, edge_mm: float = EDGE_MM) -> np.ndarray | None:
+        """Occupancy by a structure, float32 [3, h, w] in [0, 1]; None if the structure is absent or not near."""
+        return None if field is None or not self.near(field) else pf.inside(self.fine(field), edge_mm)
 
 
 def background(scene: Scene) -> np.ndarray:
     """Air and the head holder, float32 [256, 256] HU."""
     hu = np.full((FINE, FINE), AIR, np.float32)
-    _paint(hu, pf.inside(pf.upsample(scene.head.table, FINE // pf.COARSE), EDGE_MM), np.float32(HOLDER))
+    _paint(hu, pf.inside(pf.upsample(scene.head.table, FINE // pf.COARSE), EDGE_MM), HOLDER)
     return hu
 
 
@@ -67,151 +87,144 @@ def draw_slice(scene: Scene, k: int, hu: np.ndarray) -> dict[int, np.ndarray]:
     """Draws slice `k`, before the scanner's physics, onto the background `hu`, float32 [256, 256], in place.
 
     Returns:
-      for every lesion that is on this slice (by its place in `scene.lesions`) its occupancy of each pixel,
-      float32 [256, 256] in [0, 1].
+      {index into `scene.lesions`: occupancy of each pixel, float32 [256, 256] in [0, 1]} of the lesions on this slice.
     """
-    part = _around_head(scene, k)
+    part = _box_around_head(scene, k)
     if part is None:
         return {}
+    view = _SliceView(scene, part)
     factor = FINE // pf.COARSE
-
-    def fine(field: np.ndarray) -> np.ndarray:
-        return pf.upsample(field[part], factor)
-
-    window = tuple(slice(factor * axis.start, factor * axis.stop) for axis in part[1:])
-    wall = fine(scene.head.wall)
-    texture, broad = fine(scene.texture), fine(scene.broad)
-    layers = np.repeat(hu[window][np.newaxis], pf.SUB, axis=0)
-    _outside(layers, scene, fine, part, wall, texture, broad)
-    found: dict[int, np.ndarray] = {}
-    if float(wall.min()) < 0:
-        within = pf.inside(wall, EDGE_MM)
-        brain, shares = _inside(scene, fine, part, wall, texture, broad)
+    box = tuple(slice(factor * axis.start, factor * axis.stop) for axis in part[1:])
+    layers = np.repeat(hu[box][np.newaxis], pf.SUB, axis=0)
+    _draw_extracranial(layers, scene, view)
+    occupancy: dict[int, np.ndarray] = {}
+    if float(view.wall.min()) < 0:
+        within = pf.inside(view.wall, EDGE_MM)
+        brain, shares = _draw_brain(scene, view)
         layers += within * (brain - layers)
         for i, share in shares.items():
-            found[i] = np.zeros_like(hu)
-            found[i][window] = (share * within).mean(axis=0)
-    hu[window] = layers.mean(axis=0)
-    return found
+            occupancy[i] = np.zeros_like(hu)
+            occupancy[i][box] = (share * within).mean(axis=0)
+    hu[box] = layers.mean(axis=0)
+    return occupancy
 
 
-def _around_head(scene: Scene, k: int) -> tuple[slice, slice, slice] | None:
-    """Indices of the sub-slices of slice `k` and of the box that holds the head there; None above the head."""
+def _box_around_head(scene: Scene, k: int) -> pf.Box | None:
+    """Index ranges of slice `k` and of the head on it, on the coarse grid; None above the head."""
     subs = slice(k * pf.SUB, (k + 1) * pf.SUB)
     near = (scene.head.skin[subs].min(axis=0) < 4) | (scene.head.wall[subs].min(axis=0) < 9)
     if not near.any():
         return None
-    spans = []
-    for axis in (0, 1):
-        hit = np.flatnonzero(near.any(axis=1 - axis))
-        spans.append(slice(max(int(hit[0]) - 2, 0), min(int(hit[-1]) + 3, pf.COARSE)))
-    return (subs, *spans)
+    hits = (np.flatnonzero(near.any(axis=axis)) for axis in (1, 0))
+    rows, columns = (slice(max(int(hit[0]) - 2, 0), min(int(hit[-1]) + 3, pf.COARSE)) for hit in hits)
+    return subs, rows, columns
 
 
-def _paint(hu: np.ndarray, share: np.ndarray, value) -> None:
-    hu += share * (value - hu)
+def _paint(hu: np.ndarray, share: np.ndarray | None, value: float | np.ndarray) -> None:
+    """Blends `value` into `hu` by its share of each point, in place; None changes nothing."""
+    if share is not None:
+        hu += share * (value - hu)
 
 
-def _outside(hu, scene: Scene, fine, part, wall, texture, broad) -> None:
-    """Paints everything but the brain: scalp, muscle, bone, face."""
-    head, tissue = scene.head, scene.tissue
-    skin = fine(head.skin)
-    edge = EDGE_MM
-    hidden = fine(scene.face) if float(scene.face[part].max()) > 0.01 else None
-    flesh = pf.inside(skin, edge) if hidden is None else np.clip(0.5 - skin / (edge + 7 * hidden), 0, 1)
-    fat = np.float32(FAT) + 12 * broad
-    _paint(hu, flesh, fat)
-    _paint(hu, flesh * pf.inside(-2.6 - skin, 1.0), np.float32(SKIN))
-    _paint(hu, flesh * pf.inside(fine(head.muscle), 1.5 * edge), MUSCLE - 3 + 10 * texture + 5 * broad)
-    if scene.swelling is not None and float(scene.swelling[part].min()) < 1:
-        _paint(hu, pf.inside(fine(scene.swelling), 2.0), 60 + 6 * texture)
-    if float(head.globe[part].min()) < 1:
-        globe = fine(head.globe)
-        _paint(hu, pf.inside(globe - 1.0, edge), np.float32(45.0))
-        _paint(hu, pf.inside(globe + 0.6, edge), np.float32(12.0))
-        _paint(hu, pf.inside(fine(head.lens), edge), np.float32(80.0))
+def _draw_extracranial(hu: np.ndarray, scene: Scene, view: _SliceView) -> None:
+    """Draws scalp, muscle, eyes, bone and air onto `hu`, float32 [3, h, w], in place."""
+    head, tissue, texture, broad = scene.head, scene.tissue, view.texture, view.broad
+    skin = view.fine(head.skin)
+    hidden = view.fine(scene.face) if float(scene.face[view.part].max()) > 0.01 else None
+    flesh = pf.inside(skin, EDGE_MM) if hidden is None else np.clip(0.5 - skin / (EDGE_MM + 7 * hidden), 0, 1)
+    _paint(hu, flesh, FAT + 12 * broad)
+    _paint(hu, flesh * pf.inside(-2.6 - skin, 1.0), SKIN)
+    _paint(hu, flesh * pf.inside(view.fine(head.muscle), 1.5 * EDGE_MM), MUSCLE - 3 + 10 * texture + 5 * broad)
+    _paint(hu, view.occupancy(scene.swelling, 2.0), 60 + 6 * texture)
+    if view.near(head.globe):
+        globe = view.fine(head.globe)
+        _paint(hu, pf.inside(globe - 1.0, EDGE_MM), 45.0)
+        _paint(hu, pf.inside(globe + 0.6, EDGE_MM), 12.0)
+        _paint(hu, pf.inside(view.fine(head.lens), EDGE_MM), 80.0)
     if hidden is not None:
         hu += hidden * flesh * (90 * texture - 0.3 * (hu - SKIN))
-    thick = fine(head.thickness)
-    _shell(hu, scene, fine, part, wall, thick, texture)
-    bone = fine(head.bone)
+    _draw_vault(hu, scene, view)
+    bone = view.fine(head.bone)
     spongy = np.clip((-bone - 1.2) / 1.5, 0, 1)
     value = tissue.table * 0.82 - spongy * (tissue.table * 0.82 - tissue.diploe * 0.75 - 130 * texture)
-    _paint(hu, pf.inside(bone, edge) * flesh, value)
-    if float(head.dense[part].min()) < 1:
-        _paint(hu, pf.inside(fine(head.dense), 2.0), np.float32(tissue.table * 1.12))
-    if float(head.air[part].min()) < 1:
-        _paint(hu, pf.inside(fine(head.air), edge) * pf.inside(1.5 - wall, 1.0), np.float32(AIR))
-    if scene.metal is not None and float(scene.metal[part].min()) < 1:
-        _paint(hu, pf.inside(fine(scene.metal), edge), np.float32(METAL))
+    _paint(hu, pf.inside(bone, EDGE_MM) * flesh, value)
+    _paint(hu, view.occupancy(head.dense, 2.0), tissue.table * 1.12)
+    if (air := view.occupancy(head.air)) is not None:
+        _paint(hu, air * pf.inside(1.5 - view.wall, 1.0), AIR)
+    _paint(hu, view.occupancy(scene.metal), METAL)
 
 
-def _shell(hu, scene: Scene, fine, part, wall, thick, texture) -> None:
-    """The vault: outer table, diploe, inner table, sutures and fractures."""
-    tissue, edge = scene.tissue, EDGE_MM
-    across = wall / thick
-    compact = np.maximum(1 - across / 0.34, (across - 0.66) / 0.34)
-    compact = np.clip(compact * 3.0, 0, 1)
-    compact = np.maximum(compact, tissue.infancy)
-    value = tissue.diploe + 140 * texture + compact * (tissue.table - tissue.diploe - 140 * texture)
-    share = pf.inside(wall - thick, edge)
-    gap = fine(scene.suture)
+def _draw_vault(hu: np.ndarray, scene: Scene, view: _SliceView) -> None:
+    """Draws outer table, diploe, inner table, sutures and fractures onto `hu`, in place."""
+    tissue, wall = scene.tissue, view.wall
+    thickness = view.fine(scene.head.thickness)
+    depth = wall / thickness
+    compact = np.maximum(1 - depth / 0.34, (depth - 0.66) / 0.34)
+    compact = np.maximum(np.clip(compact * 3.0, 0, 1), tissue.infancy)
+    value = tissue.diploe + 140 * view.texture + compact * (tissue.table - tissue.diploe - 140 * view.texture)
+    share = pf.inside(wall - thickness, EDGE_MM)
+    suture = pf.inside(view.fine(scene.suture), EDGE_MM)
     if tissue.infancy > 0.3:
-        share = share * (1 - pf.inside(gap, edge))
+        share = share * (1 - suture)
     else:
-        value = value * (1 - 0.35 * pf.inside(gap, edge))
-    if scene.crack is not None and float(scene.crack[part].min()) < 1:
-        share = share * (1 - 0.9 * pf.inside(fine(scene.crack), edge))
+        value = value * (1 - 0.35 * suture)
+    if (crack := view.occupancy(scene.crack)) is not None:
+        share = share * (1 - 0.9 * crack)
     _paint(hu, share, value)
 
 
-def _inside(scene: Scene, fine, part, wall, texture, broad):
-    """The brain: white and gray matter, fluid, dura, calcifications, blood."""
-    brain, tissue, edge = scene.brain, scene.tissue, EDGE_MM
-    sulcus, width = fine(brain.sulcus), fine(brain.sulcus_width)
-    cistern = fine(brain.cistern)
-    ventricle = fine(brain.ventricle)
-    clot = None
+def _draw_brain(scene: Scene, view: _SliceView) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """Brain tissue, CSF, dura, blood and calcifications.
+
+    Returns:
+      (HU, float32 [3, h, w]; {index into `scene.lesions`: occupancy, float32 [3, h, w]} of the lesions that are near).
+    """
+    brain = scene.brain
+    sulcus, width, cistern = map(view.fine, (brain.sulcus, brain.sulcus_width, brain.cistern))
+    clot: float | np.ndarray = 0.0  # where subarachnoid blood replaces CSF
     for lesion in scene.lesions:
-        if lesion.subtype == pl.SAH and float(lesion.field[part].min()) < 1:
-            clot = pf.inside(fine(lesion.field), 4.0)
+        if lesion.subtype == pl.SAH and view.near(lesion.field):
+            clot = pf.inside(view.fine(lesion.field), 4.0)
             width = width + clot * np.where(width > -0.4, np.float32(0.9), 0)  # blood widens a sulcus
             cistern = cistern - clot
-    ribbon = np.minimum(sulcus - np.maximum(width, 0), np.minimum(cistern, -wall))
-    cortex = np.clip((3.4 - ribbon) / 1.4, 0, 1)
-    cortex *= np.clip(width * 4 + 1.2, 0, 1) * 0.9 + 0.1
-    cortex = np.maximum(cortex, pf.inside(fine(brain.deep), 2.0))
-    cerebellum = pf.inside(fine(brain.cerebellum), 2.0)
-    cortex += cerebellum * (0.55 + 0.2 * texture + 0.5 * fine(brain.folia) - cortex)
-    hu = tissue.white + cortex * (tissue.gray - tissue.white) + 0.7 * broad
-    if scene.infarct is not None and float(scene.infarct[part].min()) < 1:
-        _paint(hu, pf.inside(fine(scene.infarct), 3.0), np.float32(18.0))
-    edema = None
-    for lesion in scene.lesions:
-        if lesion.edema_mm and float(lesion.field[part].min()) < lesion.edema_mm:
-            rim = np.clip(1 - np.maximum(fine(lesion.field), 0) / lesion.edema_mm, 0, 1)
-            edema = rim * lesion.edema_hu if edema is None else np.maximum(edema, rim * lesion.edema_hu)
-    if edema is not None:
-        hu -= edema * (1 - 0.5 * cortex)
-    fluid = np.maximum(pf.inside(sulcus - width, edge) * (width > 0), pf.inside(cistern, edge))
-    _paint(hu, fluid, np.float32(CSF + 2))
-    _paint(hu, pf.inside(ventricle, edge), np.float32(CSF))
-    _paint(hu, pf.inside(fine(brain.falx), edge), np.float32(56.0))
-    _paint(hu, pf.inside(fine(brain.sinus), edge), np.float32(56.0))
+    to_surface = np.minimum(sulcus - np.maximum(width, 0), np.minimum(cistern, -view.wall))
+    hu = _draw_parenchyma(scene, view, to_surface, width)
+    fluid = np.maximum(pf.inside(sulcus - width, EDGE_MM) * (width > 0), pf.inside(cistern, EDGE_MM))
+    _paint(hu, fluid, CSF + 2)
+    for field, value in ((brain.ventricle, CSF), (brain.falx, DURA), (brain.sinus, DURA)):
+        _paint(hu, pf.inside(view.fine(field), EDGE_MM), value)
     shares = {}
     for i, lesion in enumerate(scene.lesions):
-        if float(lesion.field[part].min()) > 1:
+        share = view.occupancy(lesion.field)
+        if share is None:
             continue
-        if lesion.subtype == pl.SAH:
-            share = fluid * clot
-        else:
-            share = pf.inside(fine(lesion.field), edge)
-        pocket = np.clip(broad * 1.5 - 1.0, 0, 1)
-        blood = lesion.hu + 3 * broad + pocket * (lesion.swirl_hu - lesion.hu)
+        shares[i] = fluid * clot if lesion.subtype == pl.SAH else share
+        pocket = np.clip(view.broad * 1.5 - 1.0, 0, 1)
+        blood = lesion.hu + 3 * view.broad + pocket * (lesion.swirl_hu - lesion.hu)
         if lesion.settled_hu:
-            blood = blood + lesion.settled_hu * fine(scene.back)
-        _paint(hu, share, blood)
-        shares[i] = share
-    if float(brain.calcified[part].min()) < 1:
-        _paint(hu, pf.inside(brain_dots := fine(brain.calcified), edge), 190 - 60 * np.maximum(brain_dots, -2))
+            blood = blood + lesion.settled_hu * view.fine(scene.back)
+        _paint(hu, shares[i], blood)
+    if view.near(brain.calcified):
+        calcified = view.fine(brain.calcified)
+        _paint(hu, pf.inside(calcified, EDGE_MM), 190 - 60 * np.maximum(calcified, -2))
     return hu, shares
+
+
+def _draw_parenchyma(scene: Scene, view: _SliceView, to_surface: np.ndarray, sulcus_width: np.ndarray) -> np.ndarray:
+    """White and gray matter, old infarct and edema, float32 [3, h, w] HU; `to_surface` is the depth below CSF, mm."""
+    brain, tissue = scene.brain, scene.tissue
+    cortex = np.clip((3.4 - to_surface) / 1.4, 0, 1)
+    cortex *= np.clip(sulcus_width * 4 + 1.2, 0, 1) * 0.9 + 0.1
+    cortex = np.maximum(cortex, pf.inside(view.fine(brain.deep), 2.0))
+    cerebellum = pf.inside(view.fine(brain.cerebellum), 2.0)
+    cortex += cerebellum * (0.55 + 0.2 * view.texture + 0.5 * view.fine(brain.folia) - cortex)
+    hu = tissue.white + cortex * (tissue.gray - tissue.white) + 0.7 * view.broad
+    _paint(hu, view.occupancy(scene.infarct, 3.0), 18.0)
+    edema = [
+        np.clip(1 - np.maximum(view.fine(lesion.field), 0) / lesion.edema_mm, 0, 1) * lesion.edema_hu
+        for lesion in scene.lesions
+        if lesion.edema_mm and view.near(lesion.field, lesion.edema_mm)
+    ]
+    if edema:
+        hu -= np.maximum.reduce(edema) * (1 - 0.5 * cortex)
+    return hu

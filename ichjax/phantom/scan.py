@@ -1,27 +1,27 @@
-"""The phantom in the scanner: slices drawn from the scene, then blurred, streaked and made noisy."""
+"""Simulates the CT scanner: draws the slices of a scene, then adds blur, streaks, cupping and noise."""
 
 import numpy as np
+from numpy.random import Generator
 from scipy import ndimage
 
 from ichjax.phantom import compose, physics
 from ichjax.phantom import fields as pf
-from ichjax.phantom.compose import FINE
 
-BLUR_MM = 0.6  # SD of the scanner's in-plane blur
-TAIL, TAIL_MM = 0.10, 1.8  # share and SD of a wider blur, of bone into what lies next to it
-TAIL_FROM_HU = -100  # what is less (air) has no such tail: a scan's skin stays bright
-VERTEX = 2.1  # rise of the beam-hardening error towards the vertex, fitted to a real scan
-PHOTONS = 1.0e7  # per ray, fitted to a real scan's noise
+BLUR_MM = 0.6  # SD of the in-plane blur
+TAIL, TAIL_MM = 0.10, 1.8  # weight and SD of a wider blur, of bone into the tissue next to it
+MIN_TAIL_HU = -100  # air has no such tail, so the skin stays bright
+VERTEX = 2.1  # factor on the beam-hardening error near the vertex, fitted to a real scan
+PHOTONS = 1.0e7  # per ray, fitted to the noise of a real scan
 SCANNER_RANGE_HU = (-1024, 3071)  # 12 bits
-ORIENTED, GRAIN = 0.45, 1.03  # shares of the streaked and of the fine noise
+ORIENTED, GRAIN = 0.45, 1.03  # weights of the streaked and of the fine-grained noise
 
 
-def draw(scene: compose.Scene, slices: int, *, side: int, fov_mm: float):
-    """Draws all slices as they are, before the scanner's physics.
+def draw(scene: compose.Scene, slices: int, *, side: int, fov_mm: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draws all slices, before the scanner's physics.
 
     Returns:
       (HU float32 [D, 256, 256]; occupancy of each pixel by each lesion, float32 [L, D, side, side]; area of the
-      skull's cavity on each slice, float64 [D], cm2).
+      cranial cavity on each slice, float64 [D], cm2).
     """
     hu = np.repeat(compose.background(scene)[np.newaxis], slices, axis=0)
     cavity_cm2 = np.zeros(slices)
@@ -34,8 +34,8 @@ def draw(scene: compose.Scene, slices: int, *, side: int, fov_mm: float):
     return hu, shares, cavity_cm2
 
 
-def scan(rng: np.random.Generator, clean: np.ndarray, cavity_cm2: np.ndarray, *, side: int, fov_mm: float):
-    """Adds streaks, cupping, blur and noise to what `draw` drew; int16 [D, side, side]."""
+def scan(rng: Generator, clean: np.ndarray, cavity_cm2: np.ndarray, *, side: int, fov_mm: float) -> np.ndarray:
+    """Adds streaks, cupping, blur and noise to the slices from `draw`; int16 [D, side, side]."""
     coarse = clean.reshape(len(clean), physics.GRID, 2, physics.GRID, 2).mean(axis=(2, 4))
     pixel = fov_mm / physics.GRID
     share = np.clip((coarse - 110) / 350, 0, 1)
@@ -45,9 +45,9 @@ def scan(rng: np.random.Generator, clean: np.ndarray, cavity_cm2: np.ndarray, *,
     smooth = _cupping(cavity_cm2)[:, None, None] * streak + np.float32(ORIENTED) * oriented
     out = np.empty((len(clean), side, side), np.int16)
     for k in range(len(clean)):
-        sharp = ndimage.gaussian_filter(clean[k], BLUR_MM * FINE / fov_mm, truncate=3.0)
-        tissue = np.maximum(clean[k], TAIL_FROM_HU)
-        sharp += TAIL * (ndimage.gaussian_filter(tissue, TAIL_MM * FINE / fov_mm, truncate=3.0) - tissue)
+        sharp = ndimage.gaussian_filter(clean[k], BLUR_MM * compose.FINE / fov_mm, truncate=3.0)
+        tissue = np.maximum(clean[k], MIN_TAIL_HU)
+        sharp += TAIL * (ndimage.gaussian_filter(tissue, TAIL_MM * compose.FINE / fov_mm, truncate=3.0) - tissue)
         image = _to_side(sharp, side)
         error, sd = _to_side(np.stack([smooth[k], spread[k]]), side)
         image += error + GRAIN * np.maximum(sd, 0) * physics.grain(rng, 1, side, fov_mm / side)[0]
@@ -56,14 +56,16 @@ def scan(rng: np.random.Generator, clean: np.ndarray, cavity_cm2: np.ndarray, *,
 
 
 def _to_side(image: np.ndarray, side: int) -> np.ndarray:
-    """Upsamples the last two axes to `side` pixels; as it is where they have as many."""
+    """Upsamples the last two axes to `side` pixels."""
     factor = side // image.shape[-1]
     return image if factor == 1 else pf.upsample(image, factor)
 
 
 def _cupping(cavity_cm2: np.ndarray) -> np.ndarray:
-    """Factor on the beam hardening of each slice, float32 [D]: near the vertex a real scanner's correction, made
-    for larger heads, leaves more of it."""
+    """Factor on the beam-hardening error of each slice, float32 [D].
+
+    It rises towards the vertex, where a real scanner's correction for larger cross-sections leaves more of the error.
+    """
     above = np.arange(len(cavity_cm2)) > np.argmax(cavity_cm2)
     factor = np.interp(cavity_cm2 / cavity_cm2.max(), (0.2, 0.7), (VERTEX, 1.0))
     return np.where(above, factor, 1.0).astype(np.float32)

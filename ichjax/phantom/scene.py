@@ -1,8 +1,9 @@
-"""Puts one phantom subject together: a head in the scanner, what it bleeds from, and what else it has."""
+"""Builds the scene of one phantom subject: head pose, brain, bleeds and confounders."""
 
 import dataclasses
 
 import numpy as np
+from numpy.random import Generator
 
 from ichjax.data.label_tables import FIRST_NUMBER
 from ichjax.phantom import brain as brains
@@ -12,11 +13,11 @@ from ichjax.phantom import head as heads
 from ichjax.phantom import lesions as pl
 from ichjax.phantom.plan import Plan
 
-METAL_EVERY, METAL_AT = 50, 13  # one subject in fifty carries a clip
+METAL_EVERY, METAL_INDEX = 50, 13  # one subject in fifty has a clip
 
 
 def head_scale(age_years: float) -> float:
-    """Size of the head relative to an adult's, after the growth of its circumference."""
+    """Size of the head relative to an adult's, from growth curves of its circumference."""
     return float(np.interp(age_years, (0, 0.25, 1, 2, 5, 10, 18), (0.64, 0.73, 0.84, 0.89, 0.94, 0.97, 1.0)))
 
 
@@ -26,13 +27,11 @@ def infancy(age_years: float) -> float:
 
 
 def head_in_scanner(
-    rng: np.random.Generator, plan: Plan, *, slices: int, slice_mm: float, top_mm: float, fov_mm: float
+    rng: Generator, plan: Plan, *, slices: int, slice_mm: float, top_mm: float, fov_mm: float
 ) -> pf.Grid:
-    """Places this subject's head: its size, its asymmetry, how it lies.
+    """Draws the size, asymmetry and pose of this subject's head.
 
-    Args:
-      slices: D; `slice_mm` their distance; `top_mm` the height of the highest above an adult's sella.
-      fov_mm: side of the square image.
+    `top_mm` is the height of the highest slice above the sella for an adult head, `fov_mm` the side of the image.
     """
     size = head_scale(plan.age_years)
     scale = size * (1 + rng.normal(0, 0.018)) * (1 + rng.normal(0, 0.015, 3))
@@ -53,28 +52,28 @@ def head_in_scanner(
     )
 
 
-def make_scene(
-    rng: np.random.Generator, grid: pf.Grid, plan: Plan, *, sizes: pl.Sizes
-) -> tuple[compose.Scene, np.ndarray]:
-    """(all fields of one subject; on which slices the bone is visibly broken, bool [D])."""
+def make_scene(rng: Generator, grid: pf.Grid, plan: Plan, *, sizes: pl.Sizes) -> tuple[compose.Scene, np.ndarray]:
+    """(all fields of one subject; whether the fracture is visible on each slice, bool [D])."""
     young = infancy(plan.age_years)
-    sizes = dataclasses.replace(sizes, quantile=float(np.interp(plan.size, (0, 1), sizes.quantiles)))
+    quantile = float(np.interp(plan.size, (0, 1), sizes.quantiles))
+    sizes = dataclasses.replace(sizes, quantile=quantile, chronic=plan.chronic)
     waves = pf.irregularity(rng, grid)
     head = heads.make_head(rng, grid, waves, infancy=young)
     side = int(rng.choice([-1, 1]))
     site = pl.site_on_wall(rng, grid, head.wall, low=(25, -62, 2), high=(80, 65, 52), side=side)
-    lesions = _pushing_bleeds(rng, grid, head.wall, plan, site=site, side=side, sizes=sizes)
+    lesions = _space_occupying_bleeds(rng, grid, head.wall, plan, site=site, side=side, sizes=sizes)
     pushed = pl.mass_effect(grid, lesions).moved(waves)
     brain = brains.make_brain(rng, pushed, head.wall, age_years=plan.age_years)
     if "IVH" in plan.subtypes:
-        lesions.append(pl.intraventricular(rng, grid, brain, sizes=sizes, chronic=plan.chronic))
+        lesions.append(pl.intraventricular(rng, grid, brain, sizes=sizes))
     if "SAH" in plan.subtypes:
-        lesions.append(pl.subarachnoid(rng, pushed, head.wall, side=side, sizes=sizes, chronic=plan.chronic))
-    crack, swelling, broken = None, None, np.zeros(grid.shape[0] // pf.SUB, bool)
+        lesions.append(pl.subarachnoid(rng, pushed, head.wall, side=side, sizes=sizes))
+    slices = grid.shape[0] // pf.SUB
+    crack, swelling, broken = None, None, np.zeros(slices, bool)
     if plan.fracture:
         crack = pl.fracture(rng, grid, site)
         visible = (crack < 0) & (head.wall > 0) & (head.wall < head.thickness)
-        broken = visible.reshape(len(broken), -1).any(axis=1)
+        broken[:] = visible.reshape(slices, -1).any(axis=1)
     if plan.fracture or ("EDH" in plan.subtypes and rng.uniform() < 0.5):
         head, swelling = pl.scalp_swelling(rng, grid, head, site)
     infarct = None
@@ -93,49 +92,46 @@ def make_scene(
         ),
         texture=pf.noise(rng, grid.shape, grid.step_mm, 3.4),
         broad=pf.noise(rng, grid.shape, grid.step_mm, 12.0),
-        back=(grid.y / np.float32(60.0)),
+        back=grid.y / np.float32(60.0),
         suture=heads.sutures(rng, grid, infancy=young),
         crack=crack,
         swelling=swelling,
         infarct=infarct,
-        metal=_clip(rng, grid) if (plan.number - FIRST_NUMBER) % METAL_EVERY == METAL_AT else None,
+        metal=_metal_clip(rng, grid) if (plan.number - FIRST_NUMBER) % METAL_EVERY == METAL_INDEX else None,
         face=_blurred_face(grid, head),
     )
     return scene, broken
 
 
-def _pushing_bleeds(rng: np.random.Generator, grid, wall, plan: Plan, *, site, side: int, sizes) -> list[pl.Lesion]:
-    """The bleeds that take up room, before the brain is drawn around them; the first lies on `side`, at `site`."""
+def _space_occupying_bleeds(
+    rng: Generator, grid: pf.Grid, wall: np.ndarray, plan: Plan, *, site: pf.Index, side: int, sizes: pl.Sizes
+) -> list[pl.Lesion]:
+    """EDH (at `site`), SDH and IPH, which displace the brain; the first lies on `side`, the others opposite."""
     lesions: list[pl.Lesion] = []
     size = head_scale(plan.age_years)
     on_wall = dataclasses.replace(sizes, extent=sizes.extent * size, depth=sizes.depth * size)
     trauma = plan.fracture or "EDH" in plan.subtypes or plan.age_years < 40
-    above = grid.z - brains.tent(grid)
     for name in plan.subtypes:
-        here = -side if lesions else side
+        where = -side if lesions else side
         if name == "EDH":
-            lesions.append(pl.epidural(rng, grid, wall, site=site, sizes=on_wall, chronic=plan.chronic))
+            lesions.append(pl.epidural(rng, grid, wall, site=site, sizes=on_wall))
         elif name == "SDH":
-            spot = pl.site_on_wall(rng, grid, wall, low=(30, -50, 25), high=(80, 50, 60), side=here)
-            lesions.append(
-                pl.subdural(rng, grid, wall, above, site=spot, side=here, sizes=on_wall, chronic=plan.chronic)
-            )
+            spot = pl.site_on_wall(rng, grid, wall, low=(30, -50, 25), high=(80, 50, 60), side=where)
+            lesions.append(pl.subdural(rng, grid, wall, site=spot, side=where, sizes=on_wall))
         elif name == "IPH":
-            lesions.append(
-                pl.intraparenchymal(rng, grid, wall, side=here, trauma=trauma, sizes=sizes, chronic=plan.chronic)
-            )
+            lesions.append(pl.intraparenchymal(rng, grid, wall, side=where, trauma=trauma, sizes=sizes))
     return lesions
 
 
-def _clip(rng: np.random.Generator, grid: pf.Grid) -> np.ndarray:
-    """A metal clip near the base of the brain; float32 [S, 128, 128], mm."""
+def _metal_clip(rng: Generator, grid: pf.Grid) -> np.ndarray:
+    """Signed field of a metal clip near the base of the brain."""
     field = grid.empty()
-    centre = np.array([rng.choice([-1, 1]) * rng.uniform(8, 30), -14.0, rng.uniform(6, 14)])
-    pf.add_tube(field, grid, [centre, centre + rng.normal(0, 5, 3)], [1.3, 1.0])
+    center = np.array([rng.choice([-1, 1]) * rng.uniform(8, 30), -14.0, rng.uniform(6, 14)])
+    pf.add_tube(field, grid, [center, center + rng.normal(0, 5, 3)], [1.3, 1.0])
     return field
 
 
 def _blurred_face(grid: pf.Grid, head: heads.Head) -> np.ndarray:
-    """Where the public set hides a face: near the skin in front, below the brow; float32 weight in [0, 1]."""
+    """Where the public data set blurs faces, near the anterior skin below the brow: weight in [0, 1]."""
     weight = pf.inside(grid.y + 66, 10.0) * pf.inside(grid.z - 2, 8.0) * pf.inside(-head.skin - 13, 6.0)
     return weight * pf.inside(3 - head.wall, 4.0)

@@ -1,4 +1,4 @@
-"""Which data set a run uses: the folder it names, or a synthetic one, made once and kept in the cache."""
+"""Resolves the data set of a run: the folder in the configuration, or a synthetic set that is made once and cached."""
 
 import ast
 import hashlib
@@ -6,6 +6,7 @@ import json
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Callable
 
 import ichjax
 from ichjax.data.label_tables import JPEG_SUBJECT_TABLE, NIFTI_SUBJECT_TABLE
@@ -15,14 +16,16 @@ from ichjax.phantom import write_own
 
 PACKAGE = pathlib.Path(ichjax.__file__).parent
 SYNTHETIC = b"Synthetic data, no patients: ichjax phantoms"
-SAYS_SO = (NIFTI_SUBJECT_TABLE, JPEG_SUBJECT_TABLE, write_own.README)
+FOOTER_FILES = (NIFTI_SUBJECT_TABLE, JPEG_SUBJECT_TABLE, write_own.README)
 
 
-def dataset_root(root: str, *, preset: str, subjects: int, seed: int, layout: str = "nifti", say=print) -> pathlib.Path:
-    """The data set's folder; without a root, that of a synthetic set, which is made if it is not there yet.
+def dataset_root(
+    root: str, *, preset: str, subjects: int, seed: int, layout: str = "nifti", say: Callable[[str], object] = print
+) -> pathlib.Path:
+    """The data set's folder; without a root, that of a synthetic set in the cache, which is made if it is missing.
 
-    The set's name in the cache holds a digest of what decides its bytes: preset, subjects, seed, layout and the
-    source files (`source_digest`), so a newer version never serves scans that an older one made.
+    The cached folder's name has a digest of everything that determines the set's bytes, including the source files
+    (`source_digest`), so a newer version never uses scans made by an older one.
 
     Args:
       root: `config.data.root`, '' for none.
@@ -33,36 +36,29 @@ def dataset_root(root: str, *, preset: str, subjects: int, seed: int, layout: st
         return pathlib.Path(root).expanduser()
     recipe = json.dumps([preset, subjects, seed, layout, source_digest()])
     digest = hashlib.blake2b(recipe.encode(), digest_size=8).hexdigest()
-    place = cache_folder() / "phantoms" / f"{preset}-{subjects}-{layout}-{digest}"
-    if not place.is_dir():
+    folder = cache_folder() / "phantoms" / f"{preset}-{subjects}-{layout}-{digest}"
+    if not folder.is_dir():
         say(f"no config.data.root: making a synthetic set of {subjects} head CTs (preset '{preset}') once")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        aside = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=place.parent))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
         try:
-            phantoms.write_dataset(aside, subjects=subjects, seed=seed, preset=preset, layout=layout)
-            aside.rename(place)
+            phantoms.write_dataset(unfinished, subjects=subjects, seed=seed, preset=preset, layout=layout)
+            unfinished.rename(folder)
         except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            if not place.is_dir():  # else another process was first
+            shutil.rmtree(unfinished, ignore_errors=True)
+            if not folder.is_dir():  # else another process finished first
                 raise
-    return place
+    return folder
 
 
 def is_synthetic(root: pathlib.Path) -> bool:
-    """Whether a data set says of itself, in a footer of its subject table or beside it, that it is made of phantoms."""
-    files = [pathlib.Path(root) / name for name in SAYS_SO]
+    """Whether the footer of a data set's subject table, or its README.txt, marks it as phantoms."""
+    files = [pathlib.Path(root) / name for name in FOOTER_FILES]
     return any(path.is_file() and SYNTHETIC in path.read_bytes() for path in files)
 
 
 def source_digest(package: pathlib.Path = PACKAGE) -> str:
-    """A digest of every source file that decides a phantom's bytes.
-
-    These are the module that writes the set, and whatever it imports from this package, directly or through other
-    modules: found by reading the import statements, so the digest follows files that are moved, split or added.
-
-    Args:
-      package: folder of the ichjax package, or of a copy of it.
-    """
+    """A digest of every file in `source_files`, of the ichjax package or a copy of it."""
     digest = hashlib.blake2b(digest_size=8)
     for path in source_files(package):
         digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
@@ -70,19 +66,22 @@ def source_digest(package: pathlib.Path = PACKAGE) -> str:
 
 
 def source_files(package: pathlib.Path = PACKAGE) -> list[pathlib.Path]:
-    """The files that `source_digest` reads, sorted."""
-    found, pending = set(), {_file_of(phantoms.__name__, package)}
+    """Source files that can affect a phantom's bytes: the module that writes a set, and all that it imports; sorted.
+
+    Import statements are parsed, so the list stays right when files are moved, split or added.
+    """
+    files: set[pathlib.Path] = set()
+    pending = _files_of({phantoms.__name__}, package)
     while pending:
         path = pending.pop()
-        found.add(path)
-        names = _imported_names(path)
-        pending |= {file for name in names if (file := _file_of(name, package)) is not None} - found
-    return sorted(found)
+        files.add(path)
+        pending |= _files_of(_imported_names(path), package) - files
+    return sorted(files)
 
 
 def _imported_names(path: pathlib.Path) -> set[str]:
-    """Dotted names that a file imports, anywhere in it; `from a import b` gives both a and a.b."""
-    names = set()
+    """Dotted names that a file imports anywhere; `from a import b` gives both a and a.b."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
@@ -91,11 +90,8 @@ def _imported_names(path: pathlib.Path) -> set[str]:
     return names
 
 
-def _file_of(name: str, package: pathlib.Path) -> pathlib.Path | None:
-    """The source file of a dotted name in this package; None for anything else."""
-    first, *rest = name.split(".")
-    if first != PACKAGE.name:
-        return None
-    place = package.joinpath(*rest)
-    files = (place.with_suffix(".py"), place / "__init__.py") if rest else (package / "__init__.py",)
-    return next((file for file in files if file.is_file()), None)
+def _files_of(names: set[str], package: pathlib.Path) -> set[pathlib.Path]:
+    """The source files of those dotted names that are modules of this package."""
+    stems = [package.joinpath(*rest) for top, *rest in (name.split(".") for name in names) if top == PACKAGE.name]
+    candidates = {path for stem in stems for path in (stem.parent / f"{stem.name}.py", stem / "__init__.py")}
+    return {path for path in candidates if path.is_file()}

@@ -9,6 +9,7 @@ from ichjax.data import ct_ich_nifti
 from ichjax.data import dataset as datasets
 from ichjax.errors import InputError
 from ichjax.phantom import dataset as phantoms
+from ichjax.phantom import write
 
 
 @pytest.fixture(scope="module")
@@ -16,12 +17,12 @@ def sets(tmp_path_factory):
     """The same two phantoms, with and without a hemorrhage, in each layout."""
     base = tmp_path_factory.mktemp("sets")
     made = [phantoms.make_subject(number, seed=3) for number in (50, 51)]
-    for layout, writer in phantoms.WRITERS.items():
+    rows = [row for subject in made for row in write.slice_rows(subject)]
+    for layout, (write_scan, write_tables) in phantoms.WRITERS.items():
         (base / layout).mkdir()
         for subject in made:
-            writer.write_scan(base / layout, subject)
-        rows = [row for subject in made for row in writer.slice_rows(subject)]
-        writer.write_tables(base / layout, rows, [writer.subject_row(s) for s in made], footer="Synthetic data")
+            write_scan(base / layout, subject)
+        write_tables(base / layout, rows, [write.subject_row(s) for s in made], footer="Synthetic data")
     return {layout: datasets.read_dataset(base / layout) for layout in phantoms.WRITERS}
 
 

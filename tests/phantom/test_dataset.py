@@ -1,4 +1,4 @@
-"""Phantoms: who they are, that they are the same each time, and how they lie on disk."""
+"""Phantoms: traits, reproducibility, files of the NIfTI layout, and the synthetic reader's masks."""
 
 import csv
 import hashlib
@@ -8,20 +8,17 @@ import numpy as np
 import pytest
 
 from ichjax.data import ct_ich_nifti, label_tables
-from ichjax.data import (
-    label_tables as data_label_tables,
-)
 from ichjax.errors import InputError
 from ichjax.phantom import dataset as phantoms
 from ichjax.phantom import plan as phantom_plan
 from ichjax.phantom import reader
 
-NUMBERS = range(49, 52)  # of the written set: with and without a hemorrhage
+NUMBERS = range(49, 52)  # subjects with and without a hemorrhage
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A demo set of four, made in this process."""
+    """A demo set on disk, made in this process."""
     root = tmp_path_factory.mktemp("phantoms")
     phantoms.write_dataset(root, subjects=len(NUMBERS), seed=3, preset="demo", workers=1)
     return root
@@ -29,12 +26,12 @@ def written(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made():
-    """The same subjects, as arrays."""
+    """The same subjects in memory."""
     return {number: phantoms.make_subject(number, seed=3, preset="demo") for number in NUMBERS}
 
 
 def digests(root):
-    """Digest of every file of a data set by its path."""
+    """{path: digest} of every file of a data set."""
     files = sorted(path for path in root.rglob("*") if path.is_file())
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
@@ -47,13 +44,12 @@ def plans(name, count, seed=0):
 
 class TestPlan:
     @pytest.mark.parametrize("seed", range(5))
-    def test_a_whole_calibrated_set_has_the_real_sets_counts(self, seed):
+    def test_a_full_calibrated_set_has_the_counts_of_the_real_set(self, seed):
         subjects = plans("calibrated", 82, seed)
         ill = [s for s in subjects if s.subtypes]
         assert 35 <= len(ill) <= 37
-        counted = {name: sum(name in s.subtypes for s in ill) for name in data_label_tables.SUBTYPES}
-        for name, real in zip(data_label_tables.SUBTYPES, (5, 16, 7, 21, 4), strict=True):
-            assert abs(counted[name] - real) <= 1, (name, counted)
+        for name, real in zip(label_tables.SUBTYPES, (5, 16, 7, 21, 4), strict=True):
+            assert abs(sum(name in s.subtypes for s in ill) - real) <= 1, name
         assert abs(sum(s.fracture for s in subjects) - 22) <= 3
         assert abs(sum(s.sex == "M" for s in subjects) - 46) <= 2
         assert abs(sum(s.age_years < 18 for s in subjects) - 27) <= 2
@@ -67,9 +63,9 @@ class TestPlan:
         subjects = plans("demo", count, seed)
         ill = sum(bool(s.subtypes) for s in subjects)
         assert abs(ill - 0.6 * count) <= 1.5
-        assert {name for s in subjects for name in s.subtypes} == set(data_label_tables.SUBTYPES)
+        assert {name for s in subjects for name in s.subtypes} == set(label_tables.SUBTYPES)
 
-    def test_a_subjects_plan_does_not_depend_on_the_set(self):
+    def test_a_subjects_plan_does_not_depend_on_the_size_of_the_set(self):
         assert plans("demo", 15)[4] == plans("demo", 5)[4]
 
     def test_seeds_differ(self):
@@ -81,7 +77,7 @@ class TestPlan:
 
 
 class TestSubject:
-    def test_types_and_axes(self, made):
+    def test_dtypes_shapes_and_axes(self, made):
         for number, subject in made.items():
             assert subject.number == number
             assert subject.hu.dtype == np.int16
@@ -90,7 +86,7 @@ class TestSubject:
             assert subject.slice_labels.shape == (len(subject.hu), 5)
             assert subject.fracture.shape == (len(subject.hu),)
             assert subject.hu.min() >= -1024
-            # The top slice holds little but the head holder, which lies behind the head: in the lower rows.
+            # The top slice has little but the head holder, which is behind the head and so in the lower rows.
             assert (subject.hu[-1, 192:] > 100).sum() > 2 * (subject.hu[-1, :64] > 100).sum()
             assert (subject.hu[0] > -200).sum() > 2 * (subject.hu[-1] > -200).sum()
 
@@ -104,34 +100,30 @@ class TestSubject:
         assert other.hu.shape != made[50].hu.shape or (other.hu != made[50].hu).any()
         assert made[49].hu.shape != made[50].hu.shape or (made[49].hu != made[50].hu).any()
 
-    def test_the_hemorrhage_is_the_planned_one_and_lies_in_the_head(self, made):
+    def test_hemorrhages_have_the_planned_subtypes_and_hu_of_blood(self, made):
         kind = phantoms.PRESETS["demo"]
         for number, subject in made.items():
             plan = phantom_plan.make_plan(number, seed=3, share=kind.share, mix=kind.mix)
-            found = {
-                name
-                for name, any_ in zip(data_label_tables.SUBTYPES, subject.slice_labels.any(axis=0), strict=True)
-                if any_
-            }
-            assert found == set(plan.subtypes)
+            labels = np.array(label_tables.SUBTYPES)[subject.slice_labels.any(axis=0)]
+            assert set(labels) == set(plan.subtypes)
             assert bool(subject.mask.any()) == bool(plan.subtypes)
             if plan.subtypes:
                 blood = subject.hu[subject.mask > 0]
                 assert 15 < np.median(blood) < 90
                 assert (blood < -200).mean() < 0.001
 
-    def test_affine_is_that_of_a_volume(self, made):
+    def test_affine_has_the_axes_of_a_volume(self, made):
         affine = made[49].affine
         np.testing.assert_allclose(np.abs(affine[:3, :3]).sum(axis=0), [10.0, 214.5 / 256, 214.5 / 256])
         assert nib.aff2axcodes(affine) == ("S", "P", "L")
 
 
 class TestFiles:
-    def test_workers_change_nothing(self, written, tmp_path):
+    def test_the_number_of_workers_does_not_matter(self, written, tmp_path):
         phantoms.write_dataset(tmp_path, subjects=len(NUMBERS), seed=3, preset="demo", workers=2)
         assert digests(tmp_path) == digests(written)
 
-    def test_layout(self, written, made):
+    def test_file_names(self, written, made):
         ill = [n for n, s in made.items() if s.mask.any()]
         assert 1 <= len(ill) < len(NUMBERS)
         expected = {f"ct_scans/{n:03d}.nii" for n in NUMBERS} | {f"masks/{n:03d}.nii" for n in ill}
@@ -146,11 +138,11 @@ class TestFiles:
             on_disk = np.asanyarray(image.dataobj)
             assert on_disk.shape == (256, 256, len(subject.hu))
             np.testing.assert_array_equal(on_disk.transpose(2, 1, 0)[:, ::-1], subject.hu)
-            # Pixel (h, w) of slice d lies at one place, whichever grid says so.
-            here = subject.affine @ [1, 20, 30, 1]
-            np.testing.assert_allclose(image.affine @ [30, 255 - 20, 1, 1], here, atol=1e-4)
+            # Both affines map pixel (20, 30) of slice 1 to the same position.
+            position = subject.affine @ [1, 20, 30, 1]
+            np.testing.assert_allclose(image.affine @ [30, 255 - 20, 1, 1], position, atol=1e-4)
 
-    def test_masks_are_extremes_that_scale_to_0_and_255(self, written, made):
+    def test_masks_are_int16_extremes_that_scale_to_0_and_255(self, written, made):
         for number, subject in made.items():
             if not subject.mask.any():
                 continue
@@ -186,7 +178,7 @@ class TestFiles:
         assert rows[2][2] == {"M": "Male", "F": "Female"}[made[49].sex]
         assert rows[-1][0].startswith("Synthetic data, no patients")
 
-    def test_the_projects_reader_reads_it(self, written, made):
+    def test_ct_ich_nifti_reads_the_set_back(self, written, made):
         data = ct_ich_nifti.read_dataset(written)
         assert [s.number for s in data.subjects] == list(NUMBERS)
         for subject in data.subjects:
@@ -198,7 +190,7 @@ class TestFiles:
             assert subject.age_years == pytest.approx(mine.age_years)
             assert subject.sex == mine.sex
 
-    def test_bad_requests_name_what_was_expected(self, tmp_path):
+    def test_invalid_arguments_are_refused(self, tmp_path):
         with pytest.raises(InputError, match="expected one of calibrated, demo"):
             phantoms.write_dataset(tmp_path, subjects=1, preset="nice")
         with pytest.raises(InputError, match="at least 1"):
@@ -206,7 +198,7 @@ class TestFiles:
 
 
 class TestReader:
-    """The reader's mask follows the truth within about a millimetre."""
+    """The synthetic reader's masks and labels."""
 
     @staticmethod
     def ball(radius_mm, slices=9, side=128, pixel_mm=0.8):
@@ -215,7 +207,7 @@ class TestReader:
         distance = np.sqrt(height**2 + axis[:, None] ** 2 + axis**2)
         return np.clip(0.5 + (radius_mm - distance) / pixel_mm, 0, 1).astype(np.float32)[None]
 
-    def test_close_but_not_equal(self):
+    def test_masks_are_close_to_the_truth_but_not_equal(self):
         truth = self.ball(18)
         masks, labels = reader.read_masks(np.random.default_rng(0), truth, 0.8)
         kept = masks[0].any(axis=(1, 2))
@@ -224,7 +216,7 @@ class TestReader:
         assert 0.90 < dice < 0.995
         np.testing.assert_array_equal(labels[0] & kept, kept)
 
-    def test_end_slices_are_dropped_half_the_time_and_few_are_missed(self):
+    def test_half_the_end_slices_and_few_others_are_left_out(self):
         full = (self.ball(18)[0] >= 0.5).any(axis=(1, 2)).sum()
         counts, inner_gaps, inner = [], 0, 0
         for seed in range(40):
@@ -237,7 +229,7 @@ class TestReader:
         assert 0.5 < full - np.mean(counts) < 1.7
         assert 0.0 < inner_gaps / inner < 0.09
 
-    def test_nobody_outlines_a_speck(self):
+    def test_tiny_bleeds_are_not_outlined(self):
         masks, labels = reader.read_masks(np.random.default_rng(0), self.ball(1.2), 0.8)
         assert not masks.any()
         assert not labels.any()
