@@ -8,15 +8,7 @@ from PIL import Image
 
 from ichjax.data import ct_ich_nifti
 from ichjax.data.label_tables import JPEG_SLICE_TABLE, JPEG_SUBJECT_TABLE, format_ranges
-from ichjax.data.subject import (
-    Dataset,
-    Scan,
-    Subject,
-    add_disagreement_note,
-    align_slice_labels,
-    missing_mask_note,
-    name_in_messages,
-)
+from ichjax.data.subject import Dataset, Scan, Subject, label_scan, missing_mask_note, name_in_messages
 from ichjax.errors import InputError
 from ichjax.scan import volume as volumes
 from ichjax.scan.volume import BONE_WINDOW_HU, BRAIN_WINDOW_HU, Volume
@@ -132,8 +124,7 @@ def load_scan(subject: Subject) -> Scan:
     if gaps := sorted(set(range(numbers[0], numbers[-1] + 1)) - set(images)):
         notes.append(f"subject {subject.number}: no image of slices {format_ranges(gaps)}, which leaves a gap")
     volume = volumes.check_hu(_volume(hu, numbers, hu_range, name_in_messages(folder, subject)))
-    labels, label_notes = align_slice_labels(subject, numbers)
-    return add_disagreement_note(Scan(subject, volume, mask, labels, (*notes, *label_notes)))
+    return label_scan(subject, volume, mask, notes, numbers=numbers)
 
 
 def _read_hu(subject: Subject, images: dict[int, pathlib.Path]) -> tuple[np.ndarray, tuple[int, int], list[str]]:
