@@ -21,8 +21,8 @@ IMAGE_NAME = re.compile(r"0*([1-9]\d{0,3})\.jpe?g", re.ASCII | re.IGNORECASE)
 MASK_NAME = re.compile(r"0*([1-9]\d{0,3})_HGE_Seg\.jpe?g", re.ASCII | re.IGNORECASE)
 IMAGE_SIDE, IMAGE_BORDER = 650, 5  # pixels along each side; empty pixels at each edge
 SPACING_MM = (5.0, 0.33, 0.33)  # nominal, from the paper: the files hold no spacing
-SATURATED_GREY = 4  # JPEG artifacts can shift a saturated pixel by this many levels
-MASK_GREY = 128  # mask pixels are brighter; JPEG blurs the edges
+SATURATION_MARGIN = 4  # JPEG artifacts can shift a saturated pixel by this many levels
+MASK_THRESHOLD = 128  # mask pixels are brighter; JPEG blurs the edges
 
 
 def read_dataset(root: pathlib.Path) -> Dataset:
@@ -118,7 +118,7 @@ def load_scan(subject: Subject) -> Scan:
     if not masks:
         notes.append(missing_mask_note(subject, f"{BRAIN_FOLDER}/"))
     for number in sorted(set(masks) & set(images)):
-        mask[np.searchsorted(numbers, number)] = _read_image(masks[number], subject) > MASK_GREY
+        mask[np.searchsorted(numbers, number)] = _read_image(masks[number], subject) > MASK_THRESHOLD
     if lost := sorted(set(masks) - set(images)):
         notes.append(f"subject {subject.number}: masks without an image ignored: slices {format_ranges(lost)}")
     if gaps := sorted(set(range(numbers[0], numbers[-1] + 1)) - set(images)):
@@ -161,8 +161,8 @@ def gray_to_hu(brain: np.ndarray, bone: np.ndarray | None = None) -> np.ndarray:
     if bone is None:
         return hu
     wide = np.rint(BONE_WINDOW_HU[0] + levels * (BONE_WINDOW_HU[1] - BONE_WINDOW_HU[0])).astype(np.int16)[bone]
-    hu = np.where(brain <= SATURATED_GREY, np.minimum(wide, BRAIN_WINDOW_HU[0]), hu)
-    return np.where(brain >= 255 - SATURATED_GREY, np.maximum(wide, BRAIN_WINDOW_HU[1]), hu).astype(np.int16)
+    hu = np.where(brain <= SATURATION_MARGIN, np.minimum(wide, BRAIN_WINDOW_HU[0]), hu)
+    return np.where(brain >= 255 - SATURATION_MARGIN, np.maximum(wide, BRAIN_WINDOW_HU[1]), hu).astype(np.int16)
 
 
 def _read_image(path: pathlib.Path, subject: Subject) -> np.ndarray:

@@ -108,7 +108,7 @@ def _each(
 def _predict(trained: TrainedRun, source: Source, volume: Volume, options: OutputOptions) -> PredictedScan:
     with only_input_errors(str(source.path), "predicted"):
         if options.dicom_seg and source.series is not None:
-            dicom_seg.sources(source.series)  # what is wrong with them is told before the work
+            dicom_seg.source_images(source.series)  # what is wrong with them is told before the work
         return trained_runs.predict(volume, trained)
 
 
