@@ -8,15 +8,7 @@ from PIL import Image
 
 from ichjax.data import ct_ich_nifti
 from ichjax.data.label_tables import JPEG_SLICE_TABLE, JPEG_SUBJECT_TABLE, format_ranges
-from ichjax.data.subject import (
-    Dataset,
-    Scan,
-    Subject,
-    add_disagreement_note,
-    align_slice_labels,
-    missing_mask_note,
-    name_in_messages,
-)
+from ichjax.data.subject import Dataset, Scan, Subject, label_scan, missing_mask_note, name_in_messages
 from ichjax.errors import InputError
 from ichjax.scan import volume as volumes
 from ichjax.scan.volume import BONE_WINDOW_HU, BRAIN_WINDOW_HU, Volume
@@ -29,8 +21,8 @@ IMAGE_NAME = re.compile(r"0*([1-9]\d{0,3})\.jpe?g", re.ASCII | re.IGNORECASE)
 MASK_NAME = re.compile(r"0*([1-9]\d{0,3})_HGE_Seg\.jpe?g", re.ASCII | re.IGNORECASE)
 IMAGE_SIDE, IMAGE_BORDER = 650, 5  # pixels along each side; empty pixels at each edge
 SPACING_MM = (5.0, 0.33, 0.33)  # nominal, from the paper: the files hold no spacing
-SATURATED_GREY = 4  # JPEG artifacts can shift a saturated pixel by this many levels
-MASK_GREY = 128  # mask pixels are brighter; JPEG blurs the edges
+SATURATION_MARGIN = 4  # JPEG artifacts can shift a saturated pixel by this many levels
+MASK_THRESHOLD = 128  # mask pixels are brighter; JPEG blurs the edges
 
 
 def read_dataset(root: pathlib.Path) -> Dataset:
@@ -126,14 +118,13 @@ def load_scan(subject: Subject) -> Scan:
     if not masks:
         notes.append(missing_mask_note(subject, f"{BRAIN_FOLDER}/"))
     for number in sorted(set(masks) & set(images)):
-        mask[np.searchsorted(numbers, number)] = _read_image(masks[number], subject) > MASK_GREY
+        mask[np.searchsorted(numbers, number)] = _read_image(masks[number], subject) > MASK_THRESHOLD
     if lost := sorted(set(masks) - set(images)):
         notes.append(f"subject {subject.number}: masks without an image ignored: slices {format_ranges(lost)}")
     if gaps := sorted(set(range(numbers[0], numbers[-1] + 1)) - set(images)):
         notes.append(f"subject {subject.number}: no image of slices {format_ranges(gaps)}, which leaves a gap")
     volume = volumes.check_hu(_volume(hu, numbers, hu_range, name_in_messages(folder, subject)))
-    labels, label_notes = align_slice_labels(subject, numbers)
-    return add_disagreement_note(Scan(subject, volume, mask, labels, (*notes, *label_notes)))
+    return label_scan(subject, volume, mask, notes, numbers=numbers)
 
 
 def _read_hu(subject: Subject, images: dict[int, pathlib.Path]) -> tuple[np.ndarray, tuple[int, int], list[str]]:
@@ -170,8 +161,8 @@ def gray_to_hu(brain: np.ndarray, bone: np.ndarray | None = None) -> np.ndarray:
     if bone is None:
         return hu
     wide = np.rint(BONE_WINDOW_HU[0] + levels * (BONE_WINDOW_HU[1] - BONE_WINDOW_HU[0])).astype(np.int16)[bone]
-    hu = np.where(brain <= SATURATED_GREY, np.minimum(wide, BRAIN_WINDOW_HU[0]), hu)
-    return np.where(brain >= 255 - SATURATED_GREY, np.maximum(wide, BRAIN_WINDOW_HU[1]), hu).astype(np.int16)
+    hu = np.where(brain <= SATURATION_MARGIN, np.minimum(wide, BRAIN_WINDOW_HU[0]), hu)
+    return np.where(brain >= 255 - SATURATION_MARGIN, np.maximum(wide, BRAIN_WINDOW_HU[1]), hu).astype(np.int16)
 
 
 def _read_image(path: pathlib.Path, subject: Subject) -> np.ndarray:

@@ -6,37 +6,17 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from ichjax.data.label_tables import (
-    JPEG_SLICE_TABLE,
-    JPEG_SUBJECT_TABLE,
-    NIFTI_SLICE_TABLE,
-    NIFTI_SUBJECT_TABLE,
-    SUBTYPES,
-    SliceRows,
-    SubjectRow,
-    format_ranges,
-    read_slice_table,
-    read_subject_table,
-)
-from ichjax.data.subject import (
-    Dataset,
-    Scan,
-    Subject,
-    add_disagreement_note,
-    align_slice_labels,
-    list_entries,
-    missing_mask_note,
-    name_in_messages,
-    slice_numbers,
-)
+from ichjax.data import label_tables as tables
+from ichjax.data.label_tables import SUBTYPES, SliceRows, SubjectRow, format_ranges
+from ichjax.data.subject import Dataset, Scan, Subject, label_scan, list_entries, missing_mask_note, name_in_messages
 from ichjax.errors import InputError
 from ichjax.scan import nifti
 from ichjax.scan import volume as volumes
 from ichjax.scan.volume import Volume
 
 NIFTI_SCANS, NIFTI_MASKS = "ct_scans", "masks"
-SLICE_TABLES = (NIFTI_SLICE_TABLE, JPEG_SLICE_TABLE)  # the release's own name first
-SUBJECT_TABLES = (NIFTI_SUBJECT_TABLE, JPEG_SUBJECT_TABLE)
+SLICE_TABLES = (tables.NIFTI_SLICE_TABLE, tables.JPEG_SLICE_TABLE)  # the release's own name first
+SUBJECT_TABLES = (tables.NIFTI_SUBJECT_TABLE, tables.JPEG_SUBJECT_TABLE)
 NIFTI_LAYOUT = (
     f"{NIFTI_SCANS}/ and {NIFTI_MASKS}/ with files such as 049.nii or 049.nii.gz, "
     f"{SLICE_TABLES[0]} (or {SLICE_TABLES[1]}) and {SUBJECT_TABLES[0]} (or {SUBJECT_TABLES[1]})"
@@ -80,11 +60,11 @@ def make_subjects(
     Raises:
       InputError: a table cannot be read.
     """
-    slice_rows, slice_notes = read_slice_table(slice_table)
+    slice_rows, slice_notes = tables.read_slice_table(slice_table)
     subject_rows: dict[int, SubjectRow] = {}
     subject_notes: tuple[str, ...] = ("no subject table: age and sex are unknown",)
     if subject_table:
-        subject_rows, subject_notes = read_subject_table(subject_table)
+        subject_rows, subject_notes = tables.read_subject_table(subject_table)
     notes = [*slice_notes, *subject_notes, *_unmatched(scans, masks, slice_rows, subject_rows)]
     subjects = []
     for number, path in sorted(scans.items()):
@@ -186,8 +166,7 @@ def load_scan(subject: Subject) -> Scan:
     else:
         mask = np.zeros(volume.shape, np.uint8)
         notes.append(missing_mask_note(subject, f"{NIFTI_MASKS}/"))
-    labels, label_notes = align_slice_labels(subject, slice_numbers(volume))
-    return add_disagreement_note(Scan(subject, volume, mask, labels, (*notes, *label_notes)))
+    return label_scan(subject, volume, mask, notes)
 
 
 def _load_mask(subject: Subject, path: pathlib.Path, volume: Volume) -> np.ndarray:

@@ -8,15 +8,7 @@ import numpy as np
 
 from ichjax.data import generic_labels
 from ichjax.data.label_tables import SUBTYPES
-from ichjax.data.subject import (
-    Dataset,
-    Scan,
-    Subject,
-    add_disagreement_note,
-    align_slice_labels,
-    name_in_messages,
-    slice_numbers,
-)
+from ichjax.data.subject import Dataset, Scan, Subject, label_scan, name_in_messages
 from ichjax.errors import InputError
 from ichjax.scan import nifti
 from ichjax.scan import volume as volumes
@@ -148,14 +140,10 @@ def load_scan(subject: Subject) -> Scan:
         raise InputError(f"{OWN_MASKS}/{name} (subject {subject.number}): no such file; expected a mask for every scan")
     labels, mask = _load_labels(subject, subject.mask_path)
     volumes.check_same_grid(mask, volume)
-    notes: list[str] = []
-    slice_labels = np.zeros((len(volume.hu), len(SUBTYPES)), bool)
+    binary, kept = (labels > 0).astype(np.uint8), labels if labels.max() > 1 else None
     if len(subject.slice_labels):
-        slice_labels, notes = align_slice_labels(subject, slice_numbers(volume))
-    scan = Scan(
-        subject, volume, (labels > 0).astype(np.uint8), slice_labels, tuple(notes), labels if labels.max() > 1 else None
-    )
-    return add_disagreement_note(scan) if len(subject.slice_labels) else scan
+        return label_scan(subject, volume, binary, labels=kept)
+    return Scan(subject, volume, binary, np.zeros((len(volume.hu), len(SUBTYPES)), bool), (), kept)
 
 
 def _load_labels(subject: Subject, mask_path: pathlib.Path) -> tuple[np.ndarray, Volume]:

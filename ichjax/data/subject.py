@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -85,17 +86,30 @@ class Scan:
     labels: np.ndarray | None = None
 
 
-def add_disagreement_note(scan: Scan) -> Scan:
-    """Adds a note to the scan if mask and slice labels disagree; slices without a row count as without a sub-type."""
-    masked, labelled = np.any(scan.mask, axis=(1, 2)), np.any(scan.slice_labels, axis=1)
+def label_scan(
+    subject: Subject,
+    volume: Volume,
+    mask: np.ndarray,
+    notes: Sequence[str] = (),
+    *,
+    numbers: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+) -> Scan:
+    """A scan with its subject's slice labels, and a note if mask and labels disagree.
+
+    Args:
+      subject, volume, mask, notes, labels: see `Scan`.
+      numbers: int [D], the SliceNumber of each slice; None for `slice_numbers`.
+    """
+    slice_labels, label_notes = align_slice_labels(subject, slice_numbers(volume) if numbers is None else numbers)
+    masked, labelled = np.any(mask, axis=(1, 2)), np.any(slice_labels, axis=1)
     unlabelled, unmasked = int((masked & ~labelled).sum()), int((labelled & ~masked).sum())
-    if not unlabelled and not unmasked:
-        return scan
-    note = (
-        f"subject {scan.subject.number}: {unlabelled} slices with a mask have no sub-type, "
-        f"{unmasked} with a sub-type have no mask"
-    )
-    return dataclasses.replace(scan, notes=(*scan.notes, note))
+    if unlabelled or unmasked:
+        label_notes.append(
+            f"subject {subject.number}: {unlabelled} slices with a mask have no sub-type, "
+            f"{unmasked} with a sub-type have no mask"
+        )
+    return Scan(subject, volume, mask, slice_labels, (*notes, *label_notes), labels)
 
 
 def slice_numbers(volume: Volume) -> np.ndarray:
