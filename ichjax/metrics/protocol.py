@@ -117,11 +117,10 @@ def results(
     reported = predicted_positive[np.repeat(index, np.bincount(slices.owner)), np.arange(len(truth))]
     predicted_ml = np.array([float(c.predicted_px[i] @ c.pixel_ml) for c, i in zip(counts, index, strict=True)])
     dice = slices.means(overlap.score_positive(overlap.dice, *slices.counts))
-    value: Threshold = (
-        [float(thresholds[main[fold]]) for fold in sorted(main)]
-        if isinstance(main, Mapping)
-        else (float(thresholds[main]))
-    )
+    if isinstance(main, Mapping):
+        value: Threshold = [float(thresholds[main[fold]]) for fold in sorted(main)]
+    else:
+        value = float(thresholds[main])
 
     def detected(positive: np.ndarray) -> Detection:
         return slice_detection.detection(positive, truth, slices.owner, seed=seed)

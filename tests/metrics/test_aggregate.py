@@ -1,3 +1,5 @@
+"""Secondary metrics of a data set: by hand, against scikit-learn, and against sums over all voxels."""
+
 import json
 
 import numpy as np
@@ -110,7 +112,7 @@ def hand_made(slices, surface, lesions=(), predicted=()):
 
 @pytest.fixture
 def four():
-    """Found; missed wholly (an infinite distance); a false alarm; nothing in truth or prediction."""
+    """Four scans: detected, missed (an infinite distance), a false alarm, and empty in truth and prediction."""
     large = {"ml": 3.0, "dice": 0.75, "found": True, "score": 0.9}
     small = {"ml": 0.05 - 1e-10, "dice": 0.0, "found": False, "score": None}
     finite = {"dice": 0.8, "hd95_mm": 3.0, "infinite": False}

@@ -1,3 +1,5 @@
+"""Connected components by runs and hole filling, by hand and against SciPy."""
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -32,7 +34,7 @@ def test_empty_and_full(value):
 
 
 def test_agrees_with_scipy_on_random_masks():
-    """Components, their order among it, and filled holes, on 300 masks from one pixel to 4 x 12 x 12."""
+    """Components, their order and filled holes, on 300 masks from one pixel to 4 x 12 x 12."""
     rng = np.random.default_rng(0)
     for _ in range(300):
         shape = tuple(int(n) for n in rng.integers(1, (5, 13, 13)))

@@ -1,3 +1,5 @@
+"""Lesion matching and Feret diameters, by hand and against SciPy and OpenCV."""
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from ichjax.metrics import lesions
 
 SHAPE = (4, 12, 16)
-PIXEL_ML = np.array([0.05, 0.05, 0.05, 0.1])  # the last slice stands for twice the height
+PIXEL_ML = np.array([0.05, 0.05, 0.05, 0.1])  # the last slice is twice as thick
 PIXEL_MM = (2.0, 1.0)
 
 
@@ -39,7 +41,7 @@ def test_by_hand():
         "score": 1.0,
         "dice": pytest.approx(2 * 2 / (20 + 4)),
     }
-    assert second["ml"] == pytest.approx(1.0)  # half the voxels of twice the height
+    assert second["ml"] == pytest.approx(1.0)  # half the voxels at twice the thickness
     assert (second["covered"], second["found"], second["score"], second["dice"]) == (0.0, False, None, 0.0)
     assert got["predicted"] == [
         {"ml": pytest.approx(0.2), "score": 1.0, "false_positive": False},
@@ -60,8 +62,8 @@ def test_empty_masks():
     assert not diameters_mm.any()
 
 
-def test_specks_are_no_lesions_but_still_overlap():
-    """Below 0.05 mL a true speck is not counted, and a predicted component that touches it is not false."""
+def test_components_below_the_minimum_volume_are_not_lesions_but_still_overlap():
+    """Below 0.05 mL a true component is not counted, and a predicted component that overlaps it is not false."""
     truth = box((0, 1), (0, 1), (0, 1))
     pixel_ml = np.full(4, 0.04)
     prediction = box((0, 1), (0, 1), (0, 2))
@@ -88,7 +90,7 @@ def test_score_is_the_highest_at_which_enough_is_still_covered():
 
 
 def largest_section_mm(mask):
-    """The longest of the lines between corners of pixels of one section in OpenCV's labels of each slice."""
+    """The longest distance between pixel corners of one section, from OpenCV's labels of each slice."""
     longest = 0.0
     for pixels in mask[mask.any(axis=(1, 2))]:
         n, labels = cv2.connectedComponents(pixels.astype(np.uint8), connectivity=8)
@@ -101,7 +103,7 @@ def largest_section_mm(mask):
 
 
 def test_agrees_with_scipy_on_random_masks():
-    """Lesion by lesion with masks of each component, on 210 pairs of masks."""
+    """Every lesion and component as a mask of its own, on 210 pairs of masks."""
     rng, shape = np.random.default_rng(26), (4, 6, 8)
     element = scipy.ndimage.generate_binary_structure(3, 3)
     for _ in range(210):
@@ -134,7 +136,7 @@ def assert_rows(rows, keys, expected):
 
 @given(seed=st.integers(0, 10_000), pixel_mm=st.sampled_from([(1.0, 1.0), (0.42, 0.42), (2.0, 0.7)]))
 def test_diameter_agrees_with_opencv(seed, pixel_mm):
-    """Against every pair of the corners of the pixels on OpenCV's outline, on ten sections an example."""
+    """Every pair of pixel corners on OpenCV's outline, on ten sections per example."""
     rng = np.random.default_rng(seed)
     for _ in range(10):
         labels, _ = scipy.ndimage.label(rng.random((9, 11)) < 0.5, np.ones((3, 3)))

@@ -1,3 +1,5 @@
+"""Secondary metrics of one scan, by hand, against SciPy, and on bad input."""
+
 import json
 import time
 
@@ -35,8 +37,8 @@ def masks(head):
 def test_by_hand(head):
     truth, prediction, probability = masks(head)
     truth[2, 30:34, 30:36] = True  # 24 pixels of 4 mm2, x 7.5 mm
-    prediction[2, 30:34, 33:39] = True  # half of it, and as much beside
-    prediction[3, 20, 20] = True  # one pixel of 4 mm2, x 10 mm: 0.04 mL, no lesion
+    prediction[2, 30:34, 33:39] = True  # half of it, and as much outside
+    prediction[3, 20, 20] = True  # one pixel of 4 mm2, x 10 mm: 0.04 mL, below the minimum of a lesion
     probability[prediction] = 204
     probability[2, 32, 35] = 255
     got = measure_scan(truth.astype(np.uint8), prediction, probability, head, rule_mm2=SLICE_RULE_MM2, seams=(32, 16))
@@ -98,7 +100,7 @@ def test_without_probabilities(head):
 
 
 def test_volumes_and_dice_of_slices_agree_with_scipy(head):
-    """54 pairs of random masks: 216 slices. A pixel is 4 mm2; slices stand for 5, 5, 7.5 and 10 mm."""
+    """54 pairs of random masks: 216 slices. A pixel is 4 mm2; slices are 5, 5, 7.5 and 10 mm thick."""
     rng = np.random.default_rng(2)
     for i in range(54):
         truth, prediction, _ = masks(head)
@@ -115,7 +117,7 @@ def test_volumes_and_dice_of_slices_agree_with_scipy(head):
 
 @pytest.mark.parametrize("rule_mm2", [0.0, 4.0, SLICE_RULE_MM2, 120.0])
 def test_scores_follow_the_area_rule(head, rule_mm2):
-    """A slice's score exceeds t just where the area above t exceeds the rule."""
+    """A slice's score exceeds t exactly when the area above t exceeds the rule."""
     rng = np.random.default_rng(0)
     truth, prediction, _ = masks(head)
     probability = (rng.random(head.shape) ** [[[400]], [[100]], [[40]], [[3]]] * 255).astype(np.uint8)
@@ -144,17 +146,17 @@ def test_seams_by_hand():
 
 
 @given(seed=st.integers(0, 10_000), side=st.integers(2, 6), stride=st.integers(1, 5))
-def test_seams_agree_with_visiting_every_pair(seed, side, stride):
+def test_seams_agree_with_a_loop_over_every_pair(seed, side, stride):
     rng = np.random.default_rng(seed)
     probability = (rng.integers(0, 256, (2, 7, 9)) * (rng.random((2, 7, 9)) < 0.3)).astype(np.uint8)
     steps = {True: [], False: []}
     for axis, size in ((1, 7), (2, 9)):
         starts = [s for s in range(0, size, stride) if s + side <= size]
         edges = {*starts, *(s + side for s in starts)}
-        for place in np.ndindex(probability.shape):
-            before = tuple(i - (a == axis) for a, i in enumerate(place))
-            if place[axis] and max(probability[place], probability[before]) > 2.55:
-                steps[place[axis] in edges].append(abs(int(probability[place]) - int(probability[before])) / 255)
+        for index in np.ndindex(probability.shape):
+            before = tuple(i - (a == axis) for a, i in enumerate(index))
+            if index[axis] and max(probability[index], probability[before]) > 2.55:
+                steps[index[axis] in edges].append(abs(int(probability[index]) - int(probability[before])) / 255)
     got = measure_seams(probability, side, stride)
     assert (got["n_across"], got["n_elsewhere"]) == (len(steps[True]), len(steps[False]))
     for name, values in (("across", steps[True]), ("elsewhere", steps[False])):
@@ -176,13 +178,13 @@ def test_seams_agree_with_visiting_every_pair(seed, side, stride):
 )
 def test_bad_input(head, change, message):
     truth, prediction, probability = masks(head)
-    given = {"truth": truth, "prediction": prediction, "probability": probability, "volume": head}
+    arguments = {"truth": truth, "prediction": prediction, "probability": probability, "volume": head}
     with pytest.raises(InputError, match=message):
-        measure_scan(**{**given, "rule_mm2": SLICE_RULE_MM2, **change})
+        measure_scan(**{**arguments, "rule_mm2": SLICE_RULE_MM2, **change})
 
 
 def test_full_size_scan_takes_seconds():
-    """38 x 512 x 512 with scattered false positives: 2 s are the goal; the bound leaves room for a busy machine."""
+    """38 x 512 x 512 with scattered false positives: the goal is 2 s; the bound leaves room for a busy machine."""
     rng = np.random.default_rng(1)
     y, x = np.mgrid[:512, :512] - 255.5
     plane = np.select([np.hypot(y, x) < 180, np.hypot(y, x) < 200], [35, 900], -1000).astype(np.int16)
