@@ -97,9 +97,7 @@ def test_each_gradient_of_a_convolution_costs_as_much_as_the_convolution(strides
     def loss(image, kernel):
         return (forward(image, kernel) ** 2).sum()
 
-    assert (
-        flops_of(jax.grad(loss, argnums=1), image, kernel) == 2 * once
-    )  # the output and the kernel's gradient
+    assert flops_of(jax.grad(loss, argnums=1), image, kernel) == 2 * once  # the output and the kernel's gradient
     assert flops_of(jax.value_and_grad(loss, argnums=(0, 1)), image, kernel) == 3 * once
 
 
