@@ -1,4 +1,4 @@
-# Two commands: `make demo` (a whole cross-validated run on synthetic scans) and `make test`.
+# Start with `make demo` (cross-validation on synthetic scans) and `make test`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,36 +12,37 @@ demo: $(VENV)/.run
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
-# The wheel: built, installed into a fresh environment and used from an empty folder.
+# Builds the wheel, installs it into a fresh environment and uses it from an empty folder.
 wheel: $(VENV)/.dev
 	$(BIN)/python -m pytest -m wheel
 
-# The slow gates: is the phantom neither trivial nor hopeless for a small U-Net? Minutes, not seconds.
+# Checks that the phantom is neither trivial nor hopeless for a small U-Net. Minutes.
 gates: $(VENV)/.dev
 	$(BIN)/python -m pytest -m gate
 
-# The paper's three experiments on phantoms in each layout, with narrow networks: every table and figure. Minutes.
+# Runs the paper's three experiments on phantoms in each layout, with narrow networks, and checks every table and figure.
+# Minutes.
 experiments: $(VENV)/.dev
 	$(BIN)/python -m pytest -m experiments -n $(JOBS) --dist worksteal
 
-# What may befall a training: kills at any moment, damaged checkpoints, full disks, several processes. Minutes.
+# Training under faults: kills at any moment, damaged checkpoints, full disks, several processes. Minutes.
 faults: $(VENV)/.dev
 	$(BIN)/python -m pytest -m faults -n $(JOBS) --dist worksteal
 
-# Two thousand damaged files: each ends in a result or in one clear sentence. Minutes.
+# Reads 2,000 damaged files: each must end in a result or in one clear sentence. Minutes.
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m pytest -m fuzz -n $(JOBS) --dist worksteal -s
 
-# The networks in Keras and PyTorch that the benchmarks compare with: do they compute the same? On one device, where
-# convolutions are C++'s.
+# Checks that the Keras and PyTorch networks of the benchmarks compute what ichjax computes. On one device, because the
+# C++ convolutions only run there.
 peers: $(VENV)/.dev $(VENV)/.peers
 	ICHJAX_TEST_DEVICES=1 $(BIN)/python -m pytest -m peers
 
-# Everything that the README's table of benchmarks is filled from. The better part of an hour on 2 cores.
+# Measures everything in the README's benchmark table. Most of an hour on 2 cores.
 benchmarks: $(VENV)/.peers
 	$(BIN)/python -m benchmarks.all
 
-# Linter, format and types.
+# Checks lint, format and types.
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

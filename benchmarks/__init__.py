@@ -1,1 +1,1 @@
-"""Benchmarks: each `python -m benchmarks.NAME` prints a table and writes JSON under benchmarks/results/."""
+"""Benchmarks: each `python -m benchmarks.NAME` prints a table and writes JSON to benchmarks/results/."""

@@ -1,9 +1,9 @@
-"""Every benchmark that fits this machine, one after the other, and one page of all their tables.
+"""Run every benchmark on this machine and write one page with all tables.
 
     python -m benchmarks.all [--only=train_step,postprocess]
 
-A benchmark that fails is named, and the others run. The page, results/DEVICE.md, is made of the newest JSON file of
-each benchmark on this kind of device, so single ones can be run again.
+If a benchmark fails, it is reported and the others still run. The page, results/DEVICE.md, is made from the newest JSON
+file of each benchmark on this kind of device, so benchmarks can be repeated one by one.
 """
 
 import argparse
@@ -15,19 +15,18 @@ import time
 
 from benchmarks import record
 
-# With the options of each; what takes longest comes last.
+# {name: (module, its options)}; the longest run last.
 RUNS = {
-    "postprocess": [],
-    "input_pipeline": [],
-    "roofline": [],
-    "scaling": [],
-    "train_epoch": [],
-    "forward": ["--work=forward"],
-    "train_step": [],
-    "predict_scan": [],
+    "postprocess": ("postprocess",),
+    "input_pipeline": ("input_pipeline",),
+    "roofline": ("roofline",),
+    "scaling": ("scaling",),
+    "train_epoch": ("train_epoch",),
+    "forward": ("train_step", "--work=forward"),
+    "train_step": ("train_step",),
+    "predict_scan": ("predict_scan",),
 }
-MODULES = {"forward": "train_step"}
-TITLES = {
+TITLES = {  # in the page's order
     "train_step": "Training step",
     "forward": "Forward pass",
     "train_epoch": "Training epoch from scans on disk",
@@ -37,23 +36,23 @@ TITLES = {
     "roofline": "Share of what the machine can do",
     "scaling": "Several devices",
 }
-HIDDEN = ("says",)  # columns for the JSON file only
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs, writes the page; returns how many benchmarks failed."""
+    """Runs the benchmarks, writes the page, and returns how many benchmarks failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", help="some of " + ", ".join(RUNS))
     options = parser.parse_args(argv)
-    chosen = options.only.split(",") if options.only else list(RUNS)
-    for name in chosen:
+    names = options.only.split(",") if options.only else list(RUNS)
+    for name in names:
         if name not in RUNS:
             parser.error(f"--only names {name!r}; expected some of {', '.join(RUNS)}")
     failed = []
-    for name in chosen:
+    for name in names:
         started = time.perf_counter()
-        command = [sys.executable, "-m", f"benchmarks.{MODULES.get(name, name)}", *RUNS[name]]
+        module, *arguments = RUNS[name]
         print(f"\n== {name}", flush=True)
+        command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
         if subprocess.run(command, cwd=pathlib.Path(__file__).parents[1]).returncode:
             failed.append(name)
         print(f"== {name}: {time.perf_counter() - started:.0f} s", flush=True)
@@ -76,13 +75,11 @@ def write_page(results: pathlib.Path, device: str) -> pathlib.Path:
 
 
 def _section(title: str, content: dict) -> str:
-    rows = [{name: value for name, value in row.items() if name not in HIDDEN} for row in content["rows"]]
-    head = f"| {' | '.join(rows[0])} |\n|{'|'.join('---' for _ in rows[0])}|"
-    lines = "\n".join(f"| {' | '.join(record.text(value) for value in row.values())} |" for row in rows)
+    header, *rows = (f"| {' | '.join(line)} |" for line in record.cells(content["rows"]))
+    rule = f"|{'---|' * header.count(' | ')}---|"
+    lines = "\n".join([header, rule, *rows])
     versions = ", ".join(f"{name} {number}" for name, number in content["versions"].items())
-    return (
-        f"## {title}\n\n{content['said']}\n\n{head}\n{lines}\n\n{content['date']}, {content['machine']}; {versions}.\n"
-    )
+    return f"## {title}\n\n{content['said']}\n\n{lines}\n\n{content['date']}, {content['machine']}; {versions}.\n"
 
 
 if __name__ == "__main__":

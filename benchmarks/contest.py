@@ -1,10 +1,11 @@
-"""Contestants measured in turn: each lives in a process of its own and waits while another runs.
+"""Paired measurements: contestants run in alternating rounds, each in a process of its own.
 
-So no library's threads, memory or settings touch another's, and what else the machine does hits all of them alike: a
-ratio of the same round survives a noisy machine.
+No library's threads, memory or settings affect another's. Other load on the machine hits all contestants of a round
+alike, so the ratio within a round is robust on a noisy machine.
 """
 
 import contextlib
+import dataclasses
 import importlib
 import json
 import os
@@ -14,27 +15,39 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 ROOT = pathlib.Path(__file__).parents[1]
-OURS = "ichjax"  # its label
-PATCH_SIDE, PATCH_STRIDE = 128, 64  # in pixels: 49 patches of a slice of 512 x 512
+OURS = "ichjax"  # our label
+PATCH_SIDE, PATCH_STRIDE = 128, 64  # in pixels: 49 patches per slice of 512 x 512
+SHARED_GPU = {
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+}
+
+
+def share_gpu() -> None:
+    """Lets this process and its contestants share a GPU's memory; call it before JAX uses a device."""
+    for name, value in SHARED_GPU.items():
+        os.environ.setdefault(name, value)
 
 
 class Contestant:
-    """A process that has prepared one piece of work and does it once a round."""
+    """A process that prepares some work once and then does it once per round."""
 
-    def __init__(self, label: str, work: str, *, environ: Mapping[str, str] | None = None, **options):
+    def __init__(self, label: str, work: str, *, environ: Mapping[str, str] | None = None, **options: object) -> None:
         """Starts the process; `ready` waits for it.
 
         Args:
-          label: as the table calls it.
-          work: 'benchmarks.MODULE:FUNCTION'. FUNCTION(**options) prepares and warms up, and returns a function
-            without arguments: it does the work, waits for its end, and returns a dict of what it has to say, or None.
-          environ: variables of this process alone.
-          options: of FUNCTION, ready for JSON.
+          label: its name in the table.
+          work: 'benchmarks.MODULE:FUNCTION'. FUNCTION(**options) prepares and warms up, and returns a function without
+            arguments that does the work, waits for the device, and returns a JSON-ready dict of facts, or None.
+          environ: environment variables of this process alone.
+          options: of FUNCTION, JSON-ready.
         """
         self.label = label
         self._process = subprocess.Popen(
@@ -47,11 +60,11 @@ class Contestant:
         )
 
     def ready(self) -> dict:
-        """Waits until it is warmed up; returns what its work said the first time."""
+        """Waits for the first, unmeasured round and returns its facts."""
         return self._answer()
 
     def run(self) -> tuple[float, dict]:
-        """One round: (seconds, what the work said)."""
+        """Runs one round: (seconds, facts)."""
         self._process.stdin.write("run\n")
         self._process.stdin.flush()
         answer = self._answer()
@@ -72,65 +85,85 @@ class Contestant:
         raise RuntimeError(f"{self.label}: its process ended with status {self._process.wait()}")
 
 
-@contextlib.contextmanager
-def contest(contestants: Sequence[Contestant]) -> Iterator[None]:
-    """Ends all processes, whatever happens."""
+@dataclasses.dataclass
+class Measurement:
+    """The seconds of each round of a contestant, and the facts that its work returned last."""
+
+    facts: dict
+    seconds: list[float] = dataclasses.field(default_factory=list)
+
+
+class Rate(NamedTuple):
+    """An amount per second: median, minimum and maximum over the rounds."""
+
+    median: float
+    least: float
+    most: float
+
+
+def measure(contestants: Sequence[Contestant], *, rounds: int, name: str = "rounds") -> dict[str, Measurement]:
+    """Runs all contestants in each round, in reverse order in every second round; returns {label: measurement}.
+
+    Raises:
+      RuntimeError: a contestant failed. All processes are ended in any case.
+    """
     try:
-        yield
+        measured = {one.label: Measurement(one.ready()) for one in contestants}
+        for number in tqdm(range(rounds), desc=name, leave=False):
+            for one in contestants[:: -1 if number % 2 else 1]:
+                seconds, measured[one.label].facts = one.run()
+                measured[one.label].seconds.append(seconds)
     finally:
         for one in contestants:
             with contextlib.suppress(Exception):
                 one.close()
+    return measured
 
 
-def measure(contestants: Sequence[Contestant], *, rounds: int, name: str = "rounds") -> dict[str, dict]:
-    """Runs all in turn, every second round in the opposite order.
-
-    Returns:
-      {label: {'seconds': [rounds], 'said': the last answer}}.
-    """
-    with contest(contestants):
-        found = {one.label: {"seconds": [], "said": one.ready()} for one in contestants}
-        for number in tqdm(range(rounds), desc=name, leave=False):
-            for one in contestants[:: -1 if number % 2 else 1]:
-                seconds, said = one.run()
-                found[one.label]["seconds"].append(seconds)
-                found[one.label]["said"] = said
-    return found
-
-
-def ratio(found: Mapping[str, Mapping], ours: str, theirs: str) -> float:
+def ratio(measured: Mapping[str, Measurement], ours: str, theirs: str) -> float:
     """Median over the rounds of (seconds of theirs / seconds of ours): how many times as fast ours is."""
-    pairs = zip(found[theirs]["seconds"], found[ours]["seconds"], strict=True)
+    pairs = zip(measured[theirs].seconds, measured[ours].seconds, strict=True)
     return statistics.median(their / our for their, our in pairs)
 
 
-def summary(seconds: Sequence[float], amount: float = 1.0) -> dict[str, float]:
-    """{'median', 'least', 'most'} of `amount` a second over the rounds."""
+def rate(seconds: Sequence[float], amount: float = 1.0) -> Rate:
+    """Rate of an `amount` per round."""
     rates = sorted(amount / one for one in seconds)
-    return {"median": statistics.median(rates), "least": rates[0], "most": rates[-1]}
+    return Rate(statistics.median(rates), rates[0], rates[-1])
+
+
+def scan_row(measured: Mapping[str, Measurement], label: str) -> dict[str, str | float]:
+    """A contestant's table row where a round is one scan; 'least' and 'most' are seconds."""
+    scans = rate(measured[label].seconds)
+    return {
+        "who": label,
+        "seconds a scan": 1 / scans.median,
+        "least": 1 / scans.most,
+        "most": 1 / scans.least,
+        "ichjax is times as fast": ratio(measured, OURS, label),
+    }
 
 
 def _serve() -> None:
-    """A contestant's side: prepares, says so, and works whenever it is told to."""
+    """The contestant's process: prepares, runs once, and then once for each line on stdin."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints goes to stderr
 
-    def say(answer: dict) -> None:
+    def send(answer: dict) -> None:
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
     try:
         module, _, function = sys.argv[1].partition(":")
         work = getattr(importlib.import_module(module), function)(**json.loads(sys.argv[2]))
-        say(work() or {})
+        send(work() or {})
         for _ in sys.stdin:
             started = time.perf_counter()
-            said = work() or {}
-            say({"seconds": time.perf_counter() - started, **said})
+            facts = work() or {}
+            send({"seconds": time.perf_counter() - started, **facts})
     except Exception as error:
         traceback.print_exc()
-        say({"error": f"{type(error).__name__}: {error}"})
+        send({"error": f"{type(error).__name__}: {error}"})
 
 
 if __name__ == "__main__":

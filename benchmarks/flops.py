@@ -1,7 +1,6 @@
-"""Floating-point operations of a JAX program, counted from the shapes of its convolutions and matrix products.
+"""Count the floating-point operations of a JAX program from the shapes of its convolutions and matrix products.
 
-XLA's own count (`cost_analysis` of a compiled program) depends on the machine: it leaves out whatever was handed to a
-library or to C++.
+XLA's own count (`cost_analysis` of a compiled program) depends on the machine: it omits calls of C++ and of libraries.
 """
 
 import math
@@ -14,19 +13,19 @@ UNCOUNTABLE = frozenset({"ffi_call", "io_callback", "pallas_call", "pure_callbac
 
 
 def count_flops(program: core.ClosedJaxpr) -> int:
-    """Floating-point operations of a program's convolutions and matrix products, two for each multiply-add.
+    """Counts the operations of a program's convolutions and matrix products, two per multiply-add.
 
-    The same on every machine with the same backend. Products with zeros from padding or dilation are not counted, as
-    XLA does not count them either; nor are elementwise operations, reductions, linear solvers and FFTs, nor anything
-    that no output depends on. The body of a `scan` counts once for each iteration, of a `cond` the costliest branch.
+    The count is the same on every machine with the same backend. As in XLA's count, products with zeros from padding or
+    dilation are excluded; so are elementwise operations, reductions, linear solvers, FFTs and dead code. The body of a
+    `scan` counts once per iteration; of a `cond`, the costliest branch counts.
 
     Args:
       program: of real numbers, for one device: `jax.jit(function).trace(*arguments).jaxpr`.
 
     Raises:
-      ValueError: for calls whose operations are unknown (trace a network inside `library.by_xla()` on a CPU), for
-        programs of several devices, and for convolutions or matrix products in a `while` loop, whose number of
-        iterations is unknown.
+      ValueError: the program has calls whose operations are unknown (on a CPU, trace a network inside
+        `convolution.by_xla()`), runs on several devices, or has convolutions or matrix products in a `while` loop,
+        whose number of iterations is unknown.
     """
     live, _ = partial_eval.dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars))
     return _of_jaxpr(live)
@@ -43,8 +42,7 @@ def _of_equation(equation: core.JaxprEqn) -> int:
     if name == "conv_general_dilated":
         return _of_convolution(equation)
     if name in UNCOUNTABLE:
-        called = params.get("target_name", "")
-        raise ValueError(f"cannot count the operations of {name} {called}".rstrip())
+        raise ValueError(f"cannot count the operations of {name} {params.get('target_name', '')}".rstrip())
     inner = [_of_jaxpr(jaxpr) for jaxpr in core.jaxprs_in_params(params)]
     if name == "cond":
         return max(inner)
@@ -71,7 +69,7 @@ def _of_convolution(equation: core.JaxprEqn) -> int:
         strict=True,
     )
     batch, features = (out[axis] for axis in numbers.out_spec[:2])
-    inputs = kernel[numbers.rhs_spec[1]]  # channels that one output channel sees: those of one group
+    inputs = kernel[numbers.rhs_spec[1]]  # input channels of one group
     return 2 * batch * features * inputs * math.prod(_taps_inside(*axis) for axis in axes)
 
 
@@ -81,7 +79,7 @@ def _taps_inside(image: int, kernel: int, out: int, stride: int, low: int, image
     Args:
       image, kernel, out: lengths along the axis.
       stride: of the kernel.
-      low: zeros before the image's first pixel; where negative, pixels that are cropped.
+      low: zeros before the image's first pixel; if negative, pixels cropped.
       image_step, kernel_step: dilation of the image and of the kernel.
     """
     at = stride * np.arange(out)[:, None] + kernel_step * np.arange(kernel)[None] - low

@@ -1,9 +1,10 @@
-"""The authors' network in Keras 3 and what they do with it: steps, epochs, prediction. KERAS_BACKEND chooses the
-backend (tensorflow, torch or jax) before this module is imported.
+"""The authors' network in Keras 3, with its training steps, epochs and prediction.
 
-Written from the facts of the authors' code, apart from ichjax/models/unet.py; only the names of layers are the same.
+KERAS_BACKEND (tensorflow, torch or jax) selects the backend when this module is imported. The code follows what the
+authors' code does and shares only the layer names with ichjax/models/unet.py.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 
 import keras
@@ -14,7 +15,7 @@ from benchmarks import keras_pipeline as host
 
 
 def unet(*, width: int = 64, side: int = 160, dropout: float = 0.5) -> keras.Model:
-    """The network, float [B, P, P, 1] to the probability float32 [B, P, P, 1].
+    """The network: float [B, P, P, 1] to probability float32 [B, P, P, 1].
 
     Args:
       width: channels of the first level; 64 gives 31,031,685 parameters.
@@ -24,37 +25,38 @@ def unet(*, width: int = 64, side: int = 160, dropout: float = 0.5) -> keras.Mod
     images = keras.Input((side, side, 1))
     x, skips = images, []
     for level in range(4):
-        x = _two(x, width * 2**level, f"encoder{level + 1}")
+        x = _double_convolution(x, width * 2**level, f"encoder{level + 1}")
         if level == 3:
             x = layers.Dropout(dropout)(x)
         skips.append(x)
         x = layers.MaxPooling2D(2)(x)
-    x = layers.Dropout(dropout)(_two(x, width * 16, "bottleneck"))
+    x = layers.Dropout(dropout)(_double_convolution(x, width * 16, "bottleneck"))
     for level in (3, 2, 1, 0):
         x = layers.UpSampling2D(2)(x)
         x = layers.concatenate([skips[level], _convolution(x, width * 2**level, 2, f"up{level + 1}")])
-        x = _two(x, width * 2**level, f"decoder{level + 1}")
+        x = _double_convolution(x, width * 2**level, f"decoder{level + 1}")
     x = _convolution(x, 2, 3, "head")
     x = _convolution(x, 1, 1, "logit", activation=None)
     return keras.Model(images, layers.Activation("sigmoid", dtype="float32", name="probability")(x))
 
 
-def _two(x, width: int, name: str):
-    """Two 3 x 3 convolutions."""
+def _double_convolution(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:
     return _convolution(_convolution(x, width, 3, f"{name}_conv1"), width, 3, f"{name}_conv2")
 
 
-def _convolution(x, width: int, side: int, name: str, activation: str | None = "relu"):
+def _convolution(
+    x: keras.KerasTensor, width: int, side: int, name: str, activation: str | None = "relu"
+) -> keras.KerasTensor:
     options = {"padding": "same", "kernel_initializer": "he_normal", "activation": activation}
     return layers.Conv2D(width, side, name=name, **options)(x)
 
 
 def compile_training(model: keras.Model, *, jit_compile: bool | str = "auto") -> None:
-    """Adam at 1e-5 with the authors' inverse time decay, mean binary cross-entropy.
+    """Compiles for Adam at 1e-5 with the authors' inverse time decay, and mean binary cross-entropy.
 
     Args:
-      model: of `unet`.
-      jit_compile: whether Keras compiles by XLA (torch.compile with torch); 'auto' is what a user gets.
+      model: from `unet`.
+      jit_compile: whether Keras compiles with XLA (torch.compile with torch); 'auto' is what a user gets.
     """
     rate = keras.optimizers.schedules.InverseTimeDecay(
         host.LEARNING_RATE, decay_steps=1, decay_rate=host.LEARNING_RATE / host.EPOCHS
@@ -63,11 +65,7 @@ def compile_training(model: keras.Model, *, jit_compile: bool | str = "auto") ->
 
 
 def load_ours(model: keras.Model, params: Mapping) -> None:
-    """Copies parameters of ichjax, {layer: {'kernel', 'bias'}}, into the model.
-
-    Raises:
-      ValueError: the layers are not the same.
-    """
+    """Copies ichjax's parameters, {layer: {'kernel', 'bias'}}, into the model; raises ValueError if layers differ."""
     own = {layer.name: layer for layer in model.layers if layer.weights}
     if own.keys() != params.keys():
         raise ValueError(f"layers {sorted(params)}; expected {sorted(own)}")
@@ -76,7 +74,7 @@ def load_ours(model: keras.Model, params: Mapping) -> None:
 
 
 def _network(width: int, side: int, dtype: str, jit_compile: bool | str, weights: str | None = None) -> keras.Model:
-    """Ready to train or to predict; `dtype` is that of the computation."""
+    """The network, ready to train or predict; `dtype` is that of the computation."""
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(dtype if dtype == "float32" else f"mixed_{dtype}")
     model = unet(width=width, side=side)
@@ -86,24 +84,17 @@ def _network(width: int, side: int, dtype: str, jit_compile: bool | str, weights
     return model
 
 
-def _said(model: keras.Model) -> dict:
+def _facts(model: keras.Model) -> dict:
+    """How the model runs; 'jit_compile' is whether XLA compiled it."""
     return {"backend": keras.backend.backend(), "jit_compile": bool(model.jit_compile)}
 
 
 def train_step(
     *, width: int, side: int, batch: int, steps: int, dtype: str = "float32", jit_compile: bool | str = "auto"
 ) -> Callable[[], dict]:
-    """Work of `steps` training steps by `train_on_batch`, on a batch that is in the device's memory already.
+    """`our_work.train_step` with `train_on_batch`; `jit_compile` as in `compile_training`.
 
-    Args:
-      width, side: of `unet`.
-      batch: patches a step.
-      steps: a round.
-      dtype: 'float32' or 'bfloat16', of the computation.
-      jit_compile: as in `compile_training`.
-
-    Returns:
-      The work, which says 'loss', 'backend' and whether XLA compiled ('jit_compile').
+    The round returns {'loss'} and the facts of `_facts`, as all rounds of this module.
     """
     model = _network(width, side, dtype, jit_compile)
     images, masks = (keras.ops.convert_to_tensor(array) for array in host.example_batch(batch, side))
@@ -112,7 +103,7 @@ def train_step(
         model.reset_metrics()
         for _ in range(steps):
             loss = model.train_on_batch(images, masks)
-        return {"loss": float(loss), **_said(model)}
+        return {"loss": float(loss), **_facts(model)}
 
     return work
 
@@ -120,14 +111,14 @@ def train_step(
 def forward(
     *, width: int, side: int, batch: int, steps: int = 1, dtype: str = "float32", jit_compile: bool | str = "auto"
 ) -> Callable[[], dict]:
-    """Work of `steps` predictions of a batch by `predict_on_batch`; the arguments are those of `train_step`."""
+    """`our_work.forward` with `predict_on_batch`."""
     model = _network(width, side, dtype, jit_compile)
     images = keras.ops.convert_to_tensor(host.example_batch(batch, side)[0])
 
     def work() -> dict:
         for _ in range(steps):
             probability = model.predict_on_batch(images)
-        return {"mean": float(np.mean(probability)), **_said(model)}
+        return {"mean": float(np.mean(probability)), **_facts(model)}
 
     return work
 
@@ -135,7 +126,7 @@ def forward(
 class PatchFiles(keras.utils.PyDataset):
     """Batches of patches read from disk and augmented on the host, in a new order each epoch."""
 
-    def __init__(self, files: list[tuple[str, str]], *, batch: int, workers: int):
+    def __init__(self, files: list[tuple[str, str]], *, batch: int, workers: int) -> None:
         super().__init__(workers=workers)
         self._files, self._batch, self._epoch = files, batch, 0
         self._order = np.random.default_rng(0).permutation(len(files))
@@ -164,18 +155,15 @@ def train_epoch(
     jit_compile: bool | str = "auto",
     workers: int = 1,
 ) -> Callable[[], dict]:
-    """Work of an epoch by `fit`: patches with a hemorrhage read from disk and augmented on the host.
+    """`our_work.train_epoch` with `fit`, on patches read from disk and augmented on the host.
 
     Args:
-      root: a data set in the nifti layout.
-      width, side: of `unet`; stride: of the patches, in pixels.
-      batch: patches a step; what fills no batch is left out.
-      examples: patches of the epoch at most, 0 for all.
-      dtype, jit_compile: as in `train_step`.
-      workers: threads that read; Keras reads in the training thread's own pipeline where it is 1.
+      root, width, side, stride, batch, examples, dtype: as there.
+      jit_compile: as in `compile_training`.
+      workers: reading threads; with 1, Keras reads in the training thread.
 
     Returns:
-      The work, which says 'patches', 'loss', 'backend', 'jit_compile'.
+      A function that runs one epoch and returns {'patches', 'loss', ...}.
     """
     model = _network(width, side, dtype, jit_compile)
     files = host.write_positive_patches(root, side=side, stride=stride)
@@ -183,7 +171,7 @@ def train_epoch(
 
     def work() -> dict:
         history = model.fit(data, epochs=1, verbose=0, shuffle=False)
-        return {"patches": len(data) * batch, "loss": float(history.history["loss"][0]), **_said(model)}
+        return {"patches": len(data) * batch, "loss": float(history.history["loss"][0]), **_facts(model)}
 
     return work
 
@@ -202,29 +190,18 @@ def predict_scan(
     weights: str | None = None,
     from_disk: bool = False,
 ) -> Callable[[], dict]:
-    """Work of a scan's prediction: patches, `predict`, stitching in NumPy, OpenCV's morphology, volume.
+    """`our_work.predict_scan` with Keras' `predict`, stitching in NumPy and OpenCV's morphology.
 
     Args:
-      scan: a NIfTI file.
-      width, side: of `unet`; stride: of the patches, in pixels.
-      one_at_a_time: one patch a call of `predict`, as the authors do; else all patches in one call.
-      batch: patches that go through the network at once, where they go together.
-      threshold: of the probability.
-      dtype, jit_compile: as in `train_step`.
-      weights: a file of `our_work.save_weights`; None for fresh ones.
-      from_disk: whether the file is read in each round, or once beforehand.
-
-    Returns:
-      The work, which says 'volume_ml', 'pixels' of the mask, 'peak_mb', 'backend', 'jit_compile'.
+      scan, width, side, stride, batch, threshold, dtype, weights, from_disk: as there.
+      one_at_a_time: calls `predict` with one patch at a time, as the authors do, instead of all patches at once.
+      jit_compile: as in `compile_training`.
     """
     model = _network(width, side, dtype, jit_compile, weights)
-    read = host.read_scan(scan)
-    predict = lambda images: model.predict(images, batch_size=batch, verbose=0)  # noqa: E731
 
-    def work() -> dict:
-        hu, voxel_ml = host.read_scan(scan) if from_disk else read
-        probability = host.probabilities(predict, hu, side=side, stride=stride, one_at_a_time=one_at_a_time)
-        pixels = int(host.mask_of(probability, threshold=threshold).sum())
-        return {"volume_ml": pixels * voxel_ml, "pixels": pixels, "peak_mb": host.peak_memory_mb(), **_said(model)}
+    def probability_of(hu: np.ndarray) -> np.ndarray:
+        predict = functools.partial(model.predict, batch_size=batch, verbose=0)
+        return host.probabilities(predict, hu, side=side, stride=stride, one_at_a_time=one_at_a_time)
 
-    return work
+    work = host.scan_work(scan, probability_of, threshold=threshold, from_disk=from_disk)
+    return lambda: work() | _facts(model)

@@ -1,4 +1,4 @@
-"""The pieces of work of the peers, done by ichjax through its own public functions."""
+"""The measured work, done by ichjax through its public functions; the peers' modules do the same work."""
 
 import functools
 import pathlib
@@ -6,14 +6,15 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from tqdm import tqdm
 
 from benchmarks import keras_pipeline as host
 from ichjax import config as configs
 from ichjax import xla
+from ichjax.config import Config
 from ichjax.data import dataset as datasets
 from ichjax.data import loader, regrid, scan_cache
 from ichjax.data.patch_index import Epochs, patch_table
@@ -28,8 +29,10 @@ from ichjax.train import state as states
 from ichjax.train import step as steps_of
 from ichjax.train.interrupt import Watch
 
+TOTAL_STEPS = 1000  # of the learning-rate schedule
 
-def paper_config(width: int, side: int, batch: int, dtype: str = "float32", **fields) -> ml_collections.ConfigDict:
+
+def paper_config(width: int, side: int, batch: int, dtype: str = "float32", **fields: object) -> Config:
     """The paper's third experiment in another size; `fields` by their dotted names, {'train.negatives': 'none'}."""
     config = configs.default()
     sizes = {"model.base_width": width, "patch.side": side, "train.batch_size": batch, "model.dtype": dtype}
@@ -37,23 +40,49 @@ def paper_config(width: int, side: int, batch: int, dtype: str = "float32", **fi
     return config
 
 
+def noise_batch(config: Config) -> loader.Batch:
+    """A batch of noise in the range of the brain window."""
+    size, side = config.train.batch_size, config.patch.side
+    image = np.random.default_rng(0).integers(-40, 130, (size, side, side)).astype(np.int16)
+    return {
+        "image": image,
+        "mask": (image > 100).astype(np.uint8),
+        "index": np.arange(size, dtype=np.int32),
+        "weight": np.ones(size, np.float32),
+    }
+
+
+def training_program(config: Config, mesh: Mesh) -> tuple[Callable, states.TrainState]:
+    """(the training step as a run compiles it, with augmentation; the first state, replicated over the mesh)."""
+    network, optimizer = unet.network_from_config(config), states.make_optimizer(_schedule(config))
+    settings = steps_of.StepSettings(AffineRange(**config.augment), config.seed)
+    make_step = functools.partial(steps_of.make_train_step, network, optimizer, settings)
+    grouped = config.train.steps_per_dispatch > 1
+    step = parallel.compile_step(make_step, mode=config.parallel, mesh=mesh, grouped=grouped)
+    return step, parallel.replicate(states.create(network, config, fold=0), mesh)
+
+
+def _schedule(config: Config) -> optax.Schedule:
+    return states.make_schedule(config, TOTAL_STEPS)
+
+
 def save_weights(path: str | pathlib.Path, width: int, *, seed: int = 0) -> None:
-    """Writes fresh parameters of the network as an .npz of 'LAYER/kernel' and 'LAYER/bias', which the peers read."""
+    """Writes the network's initial parameters as an .npz of 'LAYER/kernel' and 'LAYER/bias', which the peers read."""
     config = paper_config(width, 32, 1, seed=seed)
     params = jax.device_get(states.create(unet.network_from_config(config), config, fold=0).params)
     np.savez(path, **{f"{layer}/{kind}": array for layer, own in params.items() for kind, array in own.items()})
 
 
-def _update(config: ml_collections.ConfigDict) -> Callable:
-    """step(state, images [B, P, P, 1], masks [B, P, P]) -> (state, loss): the parts of `step.make_train_step`
-    without its window and its augmentation, which the peers' steps do not have either."""
-    network, optimizer = unet.network_from_config(config), states.make_optimizer(states.make_schedule(config, 1000))
+def _bare_step(config: Config) -> Callable:
+    """step(state, images [B, P, P, 1], masks [B, P, P]) -> (state, loss): `step.make_train_step` without windowing and
+    augmentation, which the peers' steps lack too."""
+    network, optimizer = unet.network_from_config(config), states.make_optimizer(_schedule(config))
 
-    def loss_of(params, images, masks, state):
+    def loss_of(params: dict, images: jax.Array, masks: jax.Array, state: states.TrainState) -> jax.Array:
         keys = steps_of.example_keys(config.seed, state.fold, state.step, jnp.arange(len(images)))
         return network.loss(params, images, masks, dropout_keys=keys).mean()
 
-    def step(state, images, masks):
+    def step(state: states.TrainState, images: jax.Array, masks: jax.Array) -> tuple[states.TrainState, jax.Array]:
         loss, gradient = jax.value_and_grad(loss_of)(state.params, images, masks, state)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -63,19 +92,20 @@ def _update(config: ml_collections.ConfigDict) -> Callable:
 
 
 def train_step(*, width: int, side: int, batch: int, steps: int, dtype: str = "float32") -> Callable[[], dict]:
-    """Work of `steps` training steps, on a batch that is in the device's memory already.
+    """Prepares training steps on a batch that is already in the device's memory.
 
     Args:
-      width: of the network's first level; side: of the patches, in pixels.
-      batch: patches a step.
-      steps: a round.
-      dtype: 'float32' or 'bfloat16', of the computation.
+      width: of the network's first level.
+      side: of the patches, in pixels.
+      batch: patches per step.
+      steps: per round.
+      dtype: of the computation, 'float32' or 'bfloat16'.
 
     Returns:
-      The work, which says 'loss'.
+      A function that runs one round and returns {'loss'}.
     """
     config = paper_config(width, side, batch, dtype)
-    step, holder = _update(config), [states.create(unet.network_from_config(config), config, fold=0)]
+    step, holder = _bare_step(config), [states.create(unet.network_from_config(config), config, fold=0)]
     images, masks = (jax.device_put(array) for array in host.example_batch(batch, side))
     masks = masks[..., 0]
 
@@ -89,7 +119,7 @@ def train_step(*, width: int, side: int, batch: int, steps: int, dtype: str = "f
 
 
 def forward(*, width: int, side: int, batch: int, steps: int = 1, dtype: str = "float32") -> Callable[[], dict]:
-    """Work of `steps` predictions of a batch; the arguments are those of `train_step`."""
+    """Prepares predictions of a batch, `steps` per round; the arguments are those of `train_step`."""
     config = paper_config(width, side, batch, dtype)
     network = unet.network_from_config(config)
     params, predict = states.create(network, config, fold=0).params, xla.jit(network.probability)
@@ -115,17 +145,22 @@ def train_epoch(
     steps_per_dispatch: int = 1,
     threads: int = 2,
 ) -> Callable[[], dict]:
-    """Work of an epoch: patches with a hemorrhage read by grain, windowed and augmented on the device.
+    """Prepares epochs on patches with a hemorrhage, read by grain, windowed and augmented on the device.
 
     Args:
       root: a data set in the nifti layout.
-      width, side, batch, dtype: as in `train_step`; stride: of the patches, in pixels.
-      examples: patches of the epoch at most, 0 for all; what fills no batch is left out.
+      width, side, batch, dtype: as in `train_step`.
+      stride: of the patches, in pixels.
+      examples: maximum number of patches per epoch, 0 for all; an incomplete last batch is dropped.
       steps_per_dispatch: as in `config.train`.
       threads: of grain.
 
     Returns:
-      The work, which says 'patches', 'loss' and 'wait_share', the share of the time spent on waiting for patches.
+      A function that runs one epoch and returns {'patches', 'loss', 'wait_share'}, the last one being the share of the
+      time spent waiting for patches.
+
+    Raises:
+      ValueError: a scan cannot be read.
     """
     fields = {"patch.stride": stride, "train.negatives": "none", "train.steps_per_dispatch": steps_per_dispatch}
     config = paper_config(width, side, batch, dtype, **fields)
@@ -135,8 +170,9 @@ def train_epoch(
     table = patch_table(scans, side=side, stride=stride)
     order = Epochs(table, config.train.negatives, config.seed, 0, examples)
     reader, steps, mesh, numbers = loader.PatchReader(scans, table), order.steps(batch), parallel.make_mesh(), [0]
-    program = _whole_step(config, mesh)
-    holder = [parallel.replicate(states.create(unet.network_from_config(config), config, fold=0), mesh)]
+    program, state = training_program(config, mesh)
+    holder = [state]
+    del state  # its buffers are donated
     grouped = steps_per_dispatch > 1
 
     def work() -> dict:
@@ -146,7 +182,7 @@ def train_epoch(
         batches = parallel.prefetch(batches, mode=config.parallel, mesh=mesh, grouped=grouped)
         now, bar = epochs_run.Epoch(first, []), tqdm(disable=True)
         holder[0] = epochs_run.run(
-            program, holder[0], batches, now, stop=end, batch_size=batch, watch=Watch(), bar=bar, checked=_finite
+            program, holder[0], batches, now, stop=end, batch_size=batch, watch=Watch(), bar=bar, checked=_check_finite
         )
         jax.block_until_ready(holder[0])
         numbers[0] += 1
@@ -155,19 +191,9 @@ def train_epoch(
     return work
 
 
-def _finite(step: int, update: dict) -> None:
+def _check_finite(step: int, update: dict) -> None:
     if not update["finite"]:
         raise ValueError(f"step {step}: loss {update['loss']}; expected a finite one")
-
-
-def _whole_step(config: ml_collections.ConfigDict, mesh) -> Callable:
-    """The training step of a run, augmentation and all, compiled as a run compiles it."""
-    optimizer = states.make_optimizer(states.make_schedule(config, 1000))
-    settings = steps_of.StepSettings(AffineRange(**config.augment), config.seed)
-    make_step = functools.partial(steps_of.make_train_step, unet.network_from_config(config), optimizer, settings)
-    return parallel.compile_step(
-        make_step, mode=config.parallel, mesh=mesh, grouped=config.train.steps_per_dispatch > 1
-    )
 
 
 def predict_scan(
@@ -183,19 +209,21 @@ def predict_scan(
     weights: str | None = None,
     from_disk: bool = False,
 ) -> Callable[[], dict]:
-    """Work of a scan's prediction: `SlicePredictor`, closing and opening, volume.
+    """Prepares a scan's prediction: `SlicePredictor`, closing and opening, volume.
 
     Args:
       scan: a NIfTI file.
-      width, side, dtype: as in `train_step`; stride: of the patches, in pixels.
-      batch: patches that go through the network at once.
-      whole_slices: the network once over each slice in place of its patches: another function.
+      width, side, dtype: as in `train_step`.
+      stride: of the patches, in pixels.
+      batch: patches per batch.
+      whole_slices: runs the network once over each slice instead of its patches, which is another function.
       threshold: of the probability.
-      weights: a file of `save_weights`; None for fresh ones.
-      from_disk: whether the file is read in each round, or once beforehand.
+      weights: a file of `save_weights`; None for initial parameters.
+      from_disk: reads the file in each round instead of once in advance.
 
     Returns:
-      The work, which says 'volume_ml', 'pixels' of the mask, 'peak_mb' of the host.
+      A function that predicts once and returns {'volume_ml', 'pixels', 'peak_mb'}: the mask's volume and size, and the
+      process's peak host memory.
     """
     config = paper_config(width, side, 1, dtype)
     network = unet.network_from_config(config)

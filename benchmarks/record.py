@@ -1,4 +1,4 @@
-"""What every benchmark writes: its figures with the machine, the versions and the day they were measured on."""
+"""Results of a benchmark: written as JSON with the machine, versions and date, and printed as a table."""
 
 import datetime
 import importlib.metadata
@@ -13,24 +13,31 @@ import jax
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 FRAMEWORKS = ("jax", "jaxlib", "flax", "optax")
+HIDDEN = ("says",)  # columns of the JSON file that no table shows
 
 
 def device_name() -> str:
-    """'nvidia-h200', or 'cpu-2-cores' where there is no accelerator."""
+    """'nvidia-h200', or 'cpu-2-cores' without an accelerator."""
     device = jax.devices()[0]
     if device.platform == "cpu":
         return f"cpu-{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}-cores"
     return re.sub(r"[^a-z0-9]+", "-", device.device_kind.lower()).strip("-")
 
 
-def write(name: str, rows: list[dict], *, said: str, packages: Sequence[str] = ()) -> pathlib.Path:
-    """Writes results/DEVICE/NAME.json: {'benchmark', 'device', 'date', 'versions', 'said', 'rows'}.
+def publish(name: str, rows: list[dict], *, description: str, packages: Sequence[str] = ()) -> None:
+    """Writes the results and prints them; the arguments are those of `write`."""
+    path = write(name, rows, description=description, packages=packages)
+    print(f"{description}\n\n{table(rows)}\n\nwritten: {path}")
+
+
+def write(name: str, rows: list[dict], *, description: str, packages: Sequence[str] = ()) -> pathlib.Path:
+    """Writes results/DEVICE/NAME.json: {'benchmark', 'device', 'machine', 'date', 'versions', 'said', 'rows'}.
 
     Args:
       name: of the benchmark.
       rows: its table.
-      said: what a reader has to know of it.
-      packages: whose versions count, besides ours.
+      description: what was measured and how; 'said' in the file.
+      packages: further packages whose versions are recorded.
     """
     content = {
         "benchmark": name,
@@ -39,7 +46,7 @@ def write(name: str, rows: list[dict], *, said: str, packages: Sequence[str] = (
         "date": datetime.date.today().isoformat(),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in (*FRAMEWORKS, *packages)},
-        "said": said,
+        "said": description,
         "rows": rows,
     }
     path = RESULTS / device_name() / f"{name}.json"
@@ -48,13 +55,15 @@ def write(name: str, rows: list[dict], *, said: str, packages: Sequence[str] = (
     return path
 
 
+def cells(rows: list[dict]) -> list[list[str]]:
+    """The header and the rows as text, without `HIDDEN` columns; floats have four significant digits."""
+    names = [name for name in rows[0] if name not in HIDDEN]
+    values = [[row[name] for name in names] for row in rows]
+    return [names, *([f"{v:.4g}" if isinstance(v, float) else str(v) for v in row] for row in values)]
+
+
 def table(rows: list[dict]) -> str:
-    """Rows as aligned text, with the keys as heads."""
-    cells = [list(rows[0]), *([text(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join("  ".join(map(str.rjust, line, widths)) for line in cells)
-
-
-def text(value: object) -> str:
-    """A value as a table shows it: a number with four digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """Rows as aligned text, with the keys as header."""
+    lines = cells(rows)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.rjust, line, widths)) for line in lines)

@@ -1,7 +1,7 @@
-"""The authors' network in PyTorch, as a PyTorch user would run it: channels-last, on a GPU compiled and in bfloat16 by
-autocast, with MONAI's sliding window for prediction.
+"""The authors' network in PyTorch, as a PyTorch user would run it, with MONAI's sliding window for prediction.
 
-Written from the facts of the authors' code, apart from ichjax/models/unet.py; only the names of layers are the same.
+Channels are last; on a GPU the network is compiled, and bfloat16 is by autocast. The code follows what the authors'
+code does and shares only the layer names with ichjax/models/unet.py.
 """
 
 import contextlib
@@ -18,15 +18,15 @@ ADAM_EPSILON = 1e-7  # Keras'
 
 
 class UNet(nn.Module):
-    """The network, float [B, 1, P, P] to logits [B, 1, P, P]; P a multiple of 16.
+    """The network: float [B, 1, P, P] to logits [B, 1, P, P]; P is a multiple of 16.
 
     Attributes:
       convolutions: by name, 24 of them.
     """
 
-    def __init__(self, *, width: int = 64, dropout: float = 0.5):
-        """Args: width: channels of the first level. dropout: after the fourth level, before its skip connection is
-        taken, and after the bottleneck."""
+    def __init__(self, *, width: int = 64, dropout: float = 0.5) -> None:
+        """Args: width: channels of the first level. dropout: after the fourth level (before its skip connection is
+        taken) and after the bottleneck."""
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.convolutions = nn.ModuleDict()
@@ -34,19 +34,19 @@ class UNet(nn.Module):
         for name, before, here in zip(
             ("encoder1", "encoder2", "encoder3", "encoder4", "bottleneck"), [1, *widths], widths, strict=False
         ):
-            self._two(name, before, here)
+            self._add_double(name, before, here)
         for level in (4, 3, 2, 1):
             self._add(f"up{level}", widths[level], widths[level - 1], 2)
-            self._two(f"decoder{level}", 2 * widths[level - 1], widths[level - 1])
+            self._add_double(f"decoder{level}", 2 * widths[level - 1], widths[level - 1])
         self._add("head", width, 2, 3)
         self._add("logit", 2, 1, 1)
 
-    def _two(self, name: str, before: int, width: int) -> None:
+    def _add_double(self, name: str, before: int, width: int) -> None:
         self._add(f"{name}_conv1", before, width, 3)
         self._add(f"{name}_conv2", width, width, 3)
 
     def _add(self, name: str, before: int, width: int, side: int) -> None:
-        # An even kernel has its one pixel of padding at the end, as TensorFlow pads: `forward` adds it.
+        # TensorFlow pads an even kernel by one pixel at the end; `forward` adds it.
         convolution = nn.Conv2d(before, width, side, padding=side // 2 if side % 2 else 0)
         nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
         nn.init.zeros_(convolution.bias)
@@ -74,11 +74,7 @@ class UNet(nn.Module):
 
 
 def load_ours(model: UNet, params: Mapping) -> None:
-    """Copies parameters of ichjax, {layer: {'kernel', 'bias'}}, into the model.
-
-    Raises:
-      ValueError: the layers are not the same.
-    """
+    """Copies ichjax's parameters, {layer: {'kernel', 'bias'}}, into the model; raises ValueError if layers differ."""
     own = dict(model.convolutions.items())
     if own.keys() != params.keys():
         raise ValueError(f"layers {sorted(params)}; expected {sorted(own)}")
@@ -89,10 +85,17 @@ def load_ours(model: UNet, params: Mapping) -> None:
 
 
 class Machine:
-    """Where a network runs: its device, the precision of its computation, and the network as it is called there."""
+    """A network on its device, with the precision of its computation.
 
-    def __init__(self, width: int, dtype: str, compiled: bool | None, weights: str | None = None):
-        """Args: compiled: whether by torch.compile; None for on a GPU only."""
+    Attributes:
+      device: the GPU if there is one.
+      compiled: whether torch.compile is used.
+      model: the `UNet`.
+      network: the same as a callable, compiled or not.
+    """
+
+    def __init__(self, width: int, dtype: str, compiled: bool | None, weights: str | None = None) -> None:
+        """Args: compiled: whether to use torch.compile; None: on a GPU only."""
         torch.manual_seed(0)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.compiled = self.device.type == "cuda" if compiled is None else compiled
@@ -104,29 +107,29 @@ class Machine:
         self.network = torch.compile(self.model) if self.compiled else self.model
 
     def precision(self) -> contextlib.AbstractContextManager:
-        """Autocast, where the computation is not to be in float32."""
+        """Autocast, unless the computation is in float32."""
         if self._dtype == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, getattr(torch, self._dtype))
 
     def place(self, array: np.ndarray | torch.Tensor) -> torch.Tensor:
-        """float32 [B, P, P, 1], on the host, as [B, 1, P, P] in the device's memory, channels last."""
+        """Copies float32 [B, P, P, 1] from the host to the device as [B, 1, P, P], channels last."""
         return torch.as_tensor(array).permute(0, 3, 1, 2).to(self.device, non_blocking=True)
 
     def wait(self) -> None:
-        """Until the device has done all that it was given."""
+        """Waits until the device is idle."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
-    def said(self) -> dict:
-        """What a table should know."""
+    def facts(self) -> dict:
+        """How the network runs."""
         return {"device": self.device.type, "compiled": self.compiled}
 
 
 class Trainer:
-    """Adam at 1e-5 with the authors' inverse time decay, mean binary cross-entropy."""
+    """Adam at 1e-5 with the authors' inverse time decay, and mean binary cross-entropy."""
 
-    def __init__(self, machine: Machine):
+    def __init__(self, machine: Machine) -> None:
         self._machine = machine
         fused = machine.device.type == "cuda"
         parameters = machine.model.parameters()
@@ -135,7 +138,7 @@ class Trainer:
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, lambda step: 1.0 / (1.0 + decay * step))
 
     def step(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        """One training step on placed images and masks; returns the loss, on the device."""
+        """Runs one training step on images and masks from `Machine.place`; returns the loss, on the device."""
         self._optimizer.zero_grad(set_to_none=True)
         with self._machine.precision():
             logits = self._machine.network(images)
@@ -149,17 +152,9 @@ class Trainer:
 def train_step(
     *, width: int, side: int, batch: int, steps: int, dtype: str = "float32", compiled: bool | None = None
 ) -> Callable[[], dict]:
-    """Work of `steps` training steps, on a batch that is in the device's memory already.
+    """`our_work.train_step` in PyTorch; `compiled` as in `Machine`.
 
-    Args:
-      width: of `UNet`; side: of the patches, in pixels.
-      batch: patches a step.
-      steps: a round.
-      dtype: 'float32' or 'bfloat16', of the computation (autocast).
-      compiled: whether by torch.compile; None for on a GPU only.
-
-    Returns:
-      The work, which says 'loss', 'device', 'compiled'.
+    The round returns {'loss'} and the facts of `Machine.facts`, as all rounds of this module.
     """
     machine = Machine(width, dtype, compiled)
     trainer = Trainer(machine)
@@ -170,7 +165,7 @@ def train_step(
         for _ in range(steps):
             loss = trainer.step(images, masks)
         machine.wait()
-        return {"loss": float(loss), **machine.said()}
+        return {"loss": float(loss), **machine.facts()}
 
     return work
 
@@ -178,7 +173,7 @@ def train_step(
 def forward(
     *, width: int, side: int, batch: int, steps: int = 1, dtype: str = "float32", compiled: bool | None = None
 ) -> Callable[[], dict]:
-    """Work of `steps` predictions of a batch; the arguments are those of `train_step`."""
+    """`our_work.forward` in PyTorch."""
     machine = Machine(width, dtype, compiled)
     machine.network.eval()
     images = machine.place(host.example_batch(batch, side)[0])
@@ -188,15 +183,15 @@ def forward(
             for _ in range(steps):
                 probability = torch.sigmoid(machine.network(images).float())
         machine.wait()
-        return {"mean": float(probability.mean()), **machine.said()}
+        return {"mean": float(probability.mean()), **machine.facts()}
 
     return work
 
 
 class PatchFiles(torch.utils.data.Dataset):
-    """Patches read from disk and augmented on the host, one by one; `epoch` decides how."""
+    """Patches read from disk and augmented on the host one by one, at random by `epoch` and index."""
 
-    def __init__(self, files: list[tuple[str, str]]):
+    def __init__(self, files: list[tuple[str, str]]) -> None:
         self._files, self.epoch = files, 0
 
     def __len__(self) -> int:
@@ -218,16 +213,15 @@ def train_epoch(
     compiled: bool | None = None,
     workers: int = 0,
 ) -> Callable[[], dict]:
-    """Work of an epoch: patches with a hemorrhage read from disk and augmented on the host by a DataLoader.
+    """`our_work.train_epoch` with a DataLoader, on patches read from disk and augmented on the host.
 
     Args:
-      root: a data set in the nifti layout.
-      width, side, stride, batch, dtype, compiled: as in `train_step`; stride: of the patches, in pixels.
-      examples: patches of the epoch at most, 0 for all; what fills no batch is left out.
-      workers: processes that read; 0 reads in this one.
+      root, width, side, stride, batch, examples, dtype: as there.
+      compiled: as in `Machine`.
+      workers: reading processes; 0 reads in this one.
 
     Returns:
-      The work, which says 'patches', 'loss', 'device', 'compiled'.
+      A function that runs one epoch and returns {'patches', 'loss', ...}.
     """
     machine = Machine(width, dtype, compiled)
     trainer = Trainer(machine)
@@ -245,7 +239,7 @@ def train_epoch(
             total += trainer.step(machine.place(images), machine.place(masks))
         machine.wait()
         data.epoch += 1
-        return {"patches": len(loader) * batch, "loss": float(total) / len(loader), **machine.said()}
+        return {"patches": len(loader) * batch, "loss": float(total) / len(loader), **machine.facts()}
 
     return work
 
@@ -264,33 +258,27 @@ def predict_scan(
     weights: str | None = None,
     from_disk: bool = False,
 ) -> Callable[[], dict]:
-    """Work of a scan's prediction: MONAI's sliding window, OpenCV's morphology, volume.
+    """`our_work.predict_scan` with MONAI's sliding window and OpenCV's morphology.
 
     Args:
-      scan: a NIfTI file.
-      width, side, dtype, compiled: as in `train_step`; stride: of the patches, in pixels.
-      one_at_a_time: one patch through the network at once, else `batch` of them.
-      threshold: of the probability.
-      weights: a file of `our_work.save_weights`; None for fresh ones.
-      from_disk: whether the file is read in each round, or once beforehand.
-
-    Returns:
-      The work, which says 'volume_ml', 'pixels' of the mask, 'peak_mb', 'device', 'compiled'.
+      scan, width, side, stride, batch, threshold, dtype, weights, from_disk: as there.
+      one_at_a_time: one patch per batch instead of `batch`.
+      compiled: as in `Machine`.
     """
-    from monai.inferers import sliding_window_inference  # seconds of import that no other work needs
+    from monai.inferers import sliding_window_inference  # lazily: it takes seconds to import
 
     machine = Machine(width, dtype, compiled, weights)
     machine.network.eval()
-    read = host.read_scan(scan)
     windows = {"roi_size": (side, side), "sw_batch_size": 1 if one_at_a_time else batch, "overlap": 1 - stride / side}
 
-    def work() -> dict:
-        hu, voxel_ml = host.read_scan(scan) if from_disk else read
+    def predictor(images: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(machine.network(images).float())
+
+    def probability_of(hu: np.ndarray) -> np.ndarray:
         slices = machine.place(host.windowed(hu)[..., None])
         with torch.inference_mode(), machine.precision():
-            predictor = lambda images: torch.sigmoid(machine.network(images).float())  # noqa: E731
             probability = sliding_window_inference(slices, predictor=predictor, **windows)
-        pixels = int(host.mask_of(probability[:, 0].cpu().numpy(), threshold=threshold).sum())
-        return {"volume_ml": pixels * voxel_ml, "pixels": pixels, "peak_mb": host.peak_memory_mb(), **machine.said()}
+        return probability[:, 0].cpu().numpy()
 
-    return work
+    work = host.scan_work(scan, probability_of, threshold=threshold, from_disk=from_disk)
+    return lambda: work() | machine.facts()

@@ -1,26 +1,23 @@
-"""Patches a second of a training epoch from scans on disk, with reading and augmentation, against Keras and PyTorch.
+"""Patches per second of a training epoch from scans on disk, with augmentation, against Keras and PyTorch.
 
     python -m benchmarks.train_epoch [--width=16] [--batch=16] [--side=128] [--stride=64] [--subjects=4]
                                      [--examples=64] [--rounds=5] [--peers=keras-tensorflow,torch]
 
 Ours reads HU by grain from memory-mapped scans and augments on the device. The peers work as the authors do: patches
-with a hemorrhage lie on disk as 8-bit images, and each is read and warped by SciPy on the host. Contestants go in turn,
-as in `train_step`.
+with a hemorrhage are 8-bit images on disk, read and warped by SciPy on the host. Rounds alternate as in `train_step`.
 """
 
 import argparse
 
-from benchmarks import train_step  # first: it sets what the contestants inherit
-
-# isort: split
 import jax
 
-from benchmarks import record
+from benchmarks import contest, train_step
 from ichjax.phantom import store
 
 
 def main(argv: list[str] | None = None) -> None:
     """Measures, prints and writes the table."""
+    contest.share_gpu()
     gpu = jax.default_backend() != "cpu"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     train_step.add_options(parser, gpu=gpu)
@@ -34,26 +31,24 @@ def main(argv: list[str] | None = None) -> None:
     peers, rows, failures = options.peers.split(","), [], []
     names = ("width", "side", "stride", "batch", "examples", "dtype")
     case = {name: getattr(options, name) for name in names}
-    for labels in train_step.encounters(peers, together=not gpu):
-        running = {"rounds": options.rounds, "amount": "patches", "name": "epochs"}
+    running = {"rounds": options.rounds, "amount": "patches", "name": "epochs"}
+    for labels in train_step.contests(peers, together=not gpu):
         try:
-            rows += train_step.compare(labels, "train_epoch", **running, root=str(root), **case)
+            compared = train_step.compare(labels, "train_epoch", **running, root=str(root), **case)
         except RuntimeError as error:
             failures.append(f"{' and '.join(labels)}: {str(error)[:200]}")
-    said = (
+            continue
+        rows += [{**case, **row} for row in compared]
+    description = (
         f"A training epoch of the paper's U-Net from the scans of {options.subjects} phantoms on disk (preset "
-        f"'{options.preset}', files in the system's cache after the first round), on patches with a hemorrhage, with "
-        f"random affine augmentation and without validation; {options.rounds} epochs of each contestant, in turn, each "
-        "in a process of its own; patches a second are medians, and the ratio is the median over the rounds of its "
-        "seconds by ours. Ours: grain, and augmentation on the device. Peers: patches as PNG files, SciPy's affine "
-        "transform on the host, `fit` or a DataLoader." + "".join(f" FAILED: {failure}." for failure in failures)
+        f"'{options.preset}', files in the operating system's cache after the first round), on patches with a "
+        "hemorrhage, with random affine augmentation and without validation. "
+        f"{options.rounds} alternating rounds of one epoch, each contestant in its own process. Patches per second are "
+        "medians; the ratio is the median over the rounds of a contestant's seconds divided by ours. Ours: grain, and "
+        "augmentation on the device. Peers: patches as PNG files, SciPy's affine transform on the host, `fit` or a "
+        "DataLoader."
     )
-    if not rows:
-        raise SystemExit(said)
-    shown = [{name: value for name, value in row.items() if name != "says"} for row in rows]
-    rows = [{**case, **row} for row in rows]
-    path = record.write("train_epoch", rows, said=said, packages=train_step.packages(peers))
-    print(f"{said}\n\n{record.table(shown)}\n\nwritten: {path}")
+    train_step.publish("train_epoch", rows, failures, peers, description)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
     python launch.py crossval --config=configs/paper_patches_nifti.py --workdir=runs/paper --config.data.root=DIR
 
-As the authors' code for that release: 49 patches a slice, the full network of 31,031,685 parameters, Adam at 1e-5,
-batches of 32, their fixed order of subjects. The paper undersamples the patches without a hemorrhage to the number
-of those with one; the authors' stored code drops them altogether: --config.train.negatives=none.
+As in the authors' code for that release: 49 patches per slice, the full network of 31,031,685 parameters, Adam at 1e-5,
+batches of 32, their fixed order of subjects. The paper undersamples the patches without a hemorrhage to the number of
+those with one; the authors' published code drops them: --config.train.negatives=none.
 
-Time: made for a GPU; on a CPU the first lines of a run say what it would take, which is days.
+Time: needs a GPU; a run first prints an estimate, which is days on a CPU.
 Score in the paper, on the real data: Dice 0.315, Jaccard 0.218 (mean over 35 subjects).
 """
 
@@ -14,7 +14,7 @@ from ichjax.config import default
 
 
 def get_config():
-    """The defaults are the paper's; the patches are those of the 512 x 512 grid."""
+    """The defaults, which are the paper's, with patches for the 512 x 512 grid."""
     config = default()
     config.patch.side = 128
     config.patch.stride = 64

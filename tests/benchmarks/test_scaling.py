@@ -1,17 +1,11 @@
-"""Bytes that go between devices, read from a compiled program."""
-
-import os
+"""Bytes of all-reduces, parsed from compiled programs."""
 
 import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
+from benchmarks.scaling import all_reduced_bytes
 from ichjax.train import parallel
-
-flags = os.environ["XLA_FLAGS"]
-from benchmarks.scaling import all_reduced_bytes  # noqa: E402
-
-os.environ["XLA_FLAGS"] = flags  # which it sets for its own process
 
 
 def test_bytes_of_a_hand_written_program():
