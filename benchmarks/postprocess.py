@@ -103,7 +103,7 @@ def score(mask: np.ndarray, counts: tuple[np.ndarray, np.ndarray, np.ndarray]) -
     bleeds, called = true_px[:, 0] > 0, predicted_px > keras_pipeline.RULE_PX
     right = called == bleeds[:, None]
     detection = np.stack([right[bleeds].mean(axis=0), right[~bleeds].mean(axis=0), right.mean(axis=0)], axis=1)
-    scores = (overlap.with_hemorrhage(of, true_px, predicted_px, both_px) for of in (overlap.dice, overlap.jaccard))
+    scores = (overlap.score_positive(of, true_px, predicted_px, both_px) for of in (overlap.dice, overlap.jaccard))
     return postprocess_peer.Scores(mask, *scores, detection)
 
 

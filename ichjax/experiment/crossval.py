@@ -15,6 +15,7 @@ from ichjax.errors import InputError
 from ichjax.experiment import leaky_crossval, scoring, setup, tuning
 from ichjax.files import RESULTS_FILE, claim, read_json, write_json
 from ichjax.methods import base, registry
+from ichjax.metrics.records import FoldScores, Results, ScoreRow
 from ichjax.report.publish import publish
 
 
@@ -96,7 +97,7 @@ def _run_fold(method: base.Method, experiment: setup.Experiment, fold: Fold, pla
     In a finished fold only those test subjects are predicted whose scan could not be read before.
     """
     path = place / f"fold_{fold.index}" / scoring.SCORES_FILE
-    done = read_json(path)["subjects"] if path.is_file() else []
+    done = scoring.read_fold(path.parent)["subjects"] if path.is_file() else []
     scans = [scan for scan in experiment.part(fold.test) if scan.number not in {row["subject"] for row in done}]
     if done and not scans:
         say(f"fold {fold.index}: finished before")
@@ -111,12 +112,16 @@ def _run_fold(method: base.Method, experiment: setup.Experiment, fold: Fold, pla
     chosen = method.chosen(params)
     if post != method.post:
         chosen |= {name: getattr(post, name) for name in ("threshold", "closing_px", "opening_px")}
-    write_json(
-        path, {**setup.provenance(experiment.config), "chosen": chosen, "chosen_on": post.chosen_on, "subjects": rows}
-    )
+    record: FoldScores = {
+        **setup.provenance(experiment.config),
+        "chosen": chosen,
+        "chosen_on": post.chosen_on,
+        "subjects": rows,
+    }
+    write_json(path, record)
 
 
-def _gathered(rows: list[dict], folder: pathlib.Path) -> list[dict]:
+def _gathered(rows: list[ScoreRow], folder: pathlib.Path) -> list[ScoreRow]:
     """The rows of all processes, by subject; they pass through the fold's folder, which all see."""
     if hosts.count() == 1:
         return rows
@@ -147,7 +152,7 @@ def _post(method, params, experiment: setup.Experiment, fold: Fold, folder: path
     return post
 
 
-def _test(method, params, post: base.PostProcess, scan: CachedScan, fold: int, place: pathlib.Path, config) -> dict:
+def _test(method, params, post: base.PostProcess, scan: CachedScan, fold: int, place: pathlib.Path, config) -> ScoreRow:
     """Predicts one scan, writes its mask and probability, and returns its row of counts and details."""
     return scoring.score_scan(
         scan,
@@ -155,7 +160,7 @@ def _test(method, params, post: base.PostProcess, scan: CachedScan, fold: int, p
         post,
         thresholds=tuning.counted_thresholds(method.post, config),
         fold=fold,
-        place=place,
+        folder=place,
         config=config,
         seams=method.seams,
     )
@@ -176,20 +181,27 @@ def write_results(
     Raises:
       InputError: no fold has been tested yet.
     """
-    records = [read_json(folder / scoring.SCORES_FILE) for folder in setup.fold_folders(place, scoring.SCORES_FILE)]
+    records = [scoring.read_fold(folder) for folder in setup.fold_folders(place, scoring.SCORES_FILE)]
     rows = [row for record in records for row in record["subjects"]]
     if not rows:
         raise InputError(f"{place}: no fold has been tested; expected fold_K/scores.json from `crossval`")
     chosen = [record["chosen"] for record in records]
-    results = scoring.results(
+    scores = scoring.results(
         config,
         rows,
         thresholds=tuning.counted_thresholds(method.post, config),
         chosen_on=records[-1].get("chosen_on", ""),
         chosen=[c["thresholds"] for c in chosen] if all("thresholds" in c for c in chosen) else None,
     )
-    origin = {key: records[-1][key] for key in ("config_digest", "versions", "devices")}
-    results = {"method": name, **method.record(), **origin, **results, "chosen_by_fold": chosen}
+    results: Results = {
+        "method": name,
+        **method.record(),
+        "config_digest": records[-1]["config_digest"],
+        "versions": records[-1]["versions"],
+        "devices": records[-1]["devices"],
+        **scores,
+        "chosen_by_fold": chosen,
+    }
     if config.data.splits == "slice_split":
         results["invalid"] = leaky_split.INVALID
     scoring.write(place / RESULTS_FILE, results, unreadable=unreadable, rows=rows)

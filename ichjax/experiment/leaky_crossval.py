@@ -41,7 +41,7 @@ def run_folds(method: base.Method, experiment: setup.Experiment, place: pathlib.
         params.append(method.fit(train, valid, workdir=folder, fold=fold.index))
     scans = list(experiment.scans.values())
     method.announce(params[0], [scan.volume for scan in scans] * len(folds), f"predicting {len(scans)} scans")
-    options = {"thresholds": method.post.all_thresholds, "fold": None, "place": place, "config": config}
+    options = {"thresholds": method.post.all_thresholds, "fold": None, "folder": place, "config": config}
     rows = [scoring.score_scan(scan, _combined(method, params, folds, scan), method.post, **options) for scan in scans]
     for fold, folder in zip(folds, folders, strict=True):
         record = {"chosen": method.chosen(params[fold.index]), "chosen_on": method.post.chosen_on}

@@ -17,6 +17,7 @@ from ichjax.errors import InputError
 from ichjax.experiment import scoring, setup
 from ichjax.files import CONFIG_FILE, NOTES_FILE, RESULTS_FILE, write_json, write_text
 from ichjax.methods.base import PostProcess, Prediction
+from ichjax.metrics.records import ScoreRow
 from ichjax.prefetch import one_ahead
 from ichjax.report.publish import publish
 from ichjax.report.tables import summary as summary_tables
@@ -63,7 +64,7 @@ def _evaluate(predictions, config, place: pathlib.Path, name: str, *, published:
     post = PostProcess(config.predict.threshold, config.predict.thresholds, 0, 0, "fixed beforehand")
     rows, notes, kinds = [], list(dataset.notes), set()
     subjects = [subject for subject in dataset.subjects if subject.number in files]
-    where = {"fold": None, "place": place if published else None, "config": config}
+    where = {"fold": None, "folder": place if published else None, "config": config}
     reads = one_ahead(lambda subject: _read(subject, files[subject.number]), subjects)
     for read in tqdm(reads, desc="scoring", total=len(subjects), disable=None):
         try:
@@ -108,9 +109,14 @@ def _read(subject: Subject, path: pathlib.Path) -> tuple[scan_cache.CachedScan, 
     return scan, *load_prediction(path, scan.volume)
 
 
-def _at_one_threshold(row: dict) -> dict:
-    one = {name: [row[name][row["main"]]] for name in ("predicted_px", "overlap_px")}
-    return {**row, **one, "main": 0}
+def _at_one_threshold(row: ScoreRow) -> ScoreRow:
+    main = row["main"]
+    return {
+        **row,
+        "predicted_px": [row["predicted_px"][main]],
+        "overlap_px": [row["overlap_px"][main]],
+        "main": 0,
+    }
 
 
 def find_files(folder: pathlib.Path, subjects: Sequence[Subject]) -> tuple[dict[int, pathlib.Path], list[str]]:

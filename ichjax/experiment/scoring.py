@@ -1,9 +1,10 @@
-"""From a scan's probability or mask to its row of counts and details, and from all rows to results.json."""
+"""Scores a scan's prediction into a row of pixel counts and details, and all rows into results.json."""
 
 import functools
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -12,18 +13,17 @@ import numpy as np
 
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
-from ichjax.files import write_json
+from ichjax.files import read_json, write_json
 from ichjax.methods.base import PostProcess, Prediction
 from ichjax.methods.slices import pad_depth
 from ichjax.metrics import protocol, roc
 from ichjax.metrics.aggregate import secondary_metrics
-from ichjax.metrics.per_scan import scan_details
-from ichjax.metrics.records import SCHEMA
+from ichjax.metrics.per_scan import measure_scan
+from ichjax.metrics.records import SCHEMA, FoldScores, Results, ScoreRow, Scores
 from ichjax.ops import metrics
 from ichjax.scan.nifti import write_nifti
 
 SCORES_FILE = "scores.json"  # of a fold
-NOT_COUNTS = ("details", "main", "nominal_spacing", "subtype_scores")  # of a row, beside `protocol.SubjectCounts`
 
 
 def score_scan(
@@ -33,25 +33,21 @@ def score_scan(
     *,
     thresholds: Sequence[float],
     fold: int | None,
-    place: pathlib.Path | None,
+    folder: pathlib.Path | None,
     config: ml_collections.ConfigDict,
     seams: tuple[int, int] | None = None,
-) -> dict:
-    """Scores one scan at all thresholds, and writes its mask and its probability in 8 bits on the scan's grid.
+) -> ScoreRow:
+    """Scores one scan at all thresholds, and writes its mask and its 8-bit probability on the scan's grid.
 
     Args:
       scan: with its truth.
       prediction: on the scan's grid.
       post: the reported threshold, closing and opening.
-      thresholds: those at which pixels are counted, `post.threshold` among them; the same for all scans of a run.
-      fold: in whose test part the scan is; None where there are no folds.
-      place: gets predictions/NNN.nii.gz and probabilities/NNN.nii.gz; None writes neither.
-      config: its `evaluate`: the area rule by which a slice is called positive.
-      seams: (side, stride) of patches in the scan's pixels, to look for seams between them; None for none.
-
-    Returns:
-      A row ready for JSON: the fields of `protocol.SubjectCounts`, 'details' (`scan_details`), and 'subtype_scores'
-      ([D][5]) from methods that have them.
+      thresholds: at which pixels are counted, including `post.threshold`; the same for all scans of a run.
+      fold: the fold that tests the scan; None where there are no folds.
+      folder: gets predictions/NNN.nii.gz and probabilities/NNN.nii.gz; None writes neither.
+      config: its `evaluate` has the area above which a slice is predicted positive.
+      seams: (side, stride) of patches in the scan's pixels, to measure the seams between them; None for none.
     """
     volume, depth = scan.volume, len(scan.volume.hu)
     pixel_mm2 = volume.pixel_mm[0] * volume.pixel_mm[1]
@@ -65,12 +61,14 @@ def score_scan(
     )
     truth, mask, eight_bits = truth[:depth], mask[:depth], eight_bits[:depth]
     with ThreadPoolExecutor(1) as writer:
-        writing = writer.submit(_write, place, scan, {"predictions": mask, "probabilities": eight_bits})
-        given = {"rule_mm2": rule_mm2, "seams": seams, "slice_scores": prediction.slice_scores}
-        details = scan_details(truth, mask, eight_bits, volume, **given)
-        writing.result()  # raises what went wrong
+        if folder:
+            writing = writer.submit(_write, folder, scan, {"predictions": mask, "probabilities": eight_bits})
+        own_scores = None if prediction.slice_scores is None else np.asarray(prediction.slice_scores)
+        details = measure_scan(truth, mask, eight_bits, volume, rule_mm2=rule_mm2, seams=seams, slice_scores=own_scores)
+        if folder:
+            writing.result()  # raises the errors of writing
     truth_px, predicted_px, overlap_px = (count[:depth].T.tolist() for count in counts)
-    row = {
+    row: ScoreRow = {
         "subject": scan.number,
         "fold": fold,
         "truth_px": truth_px,
@@ -90,45 +88,47 @@ def score_scan(
     return row
 
 
-def _write(place: pathlib.Path | None, scan: CachedScan, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes {folder: uint8 [D, H, W]} as NIfTI files on the scan's grid."""
-    for name, array in arrays.items() if place else ():
-        (place / name).mkdir(parents=True, exist_ok=True)
-        write_nifti(place / name / f"{scan.number:03d}.nii.gz", array, scan.volume)
+def _write(folder: pathlib.Path, scan: CachedScan, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes {subfolder: uint8 [D, H, W]} as NIfTI files on the scan's grid."""
+    for name, array in arrays.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        write_nifti(folder / name / f"{scan.number:03d}.nii.gz", array, scan.volume)
 
 
 @functools.partial(jax.jit, static_argnames=("main", "closing", "opening"))
-def _score(probability, truth, thresholds, *, main: int, closing: int, opening: int):
-    """Counts at every threshold, the mask at the reported one, and the probability in 8 bits: one program.
+def _score(
+    probability: jax.Array, truth: jax.Array, thresholds: jax.Array, *, main: int, closing: int, opening: int
+) -> tuple[tuple[jax.Array, jax.Array, jax.Array], jax.Array, jax.Array]:
+    """Counts at every threshold, the mask at the reported one, and the 8-bit probability, in one program.
 
-    Slice by slice, for a slice at all thresholds stays in a CPU's cache.
+    It loops over slices, since one slice at all thresholds fits a CPU's cache.
 
     Returns:
-      ((truth int32 [D], predicted int32 [D, T], both int32 [D, T]), uint8 [D, H, W], uint8 [D, H, W]).
+      ((truth int32 [D], predicted int32 [D, T], overlap int32 [D, T]), uint8 [D, H, W], uint8 [D, H, W]).
     """
 
-    def of_slice(pixels):
+    def score_slice(pixels: tuple[jax.Array, jax.Array]) -> tuple:
         probability, truth = pixels
         level = metrics.levels(probability, thresholds, closing=closing, opening=opening)
         mask = level >= metrics.ranks(thresholds)[main].astype(level.dtype)
         counts = metrics.counts_at(level, thresholds, truth)
         return counts, mask.astype(jnp.uint8), jnp.round(probability * 255.0).astype(jnp.uint8)
 
-    return jax.lax.map(of_slice, (probability, truth > 0))
+    return jax.lax.map(score_slice, (probability, truth > 0))
 
 
 def results(
     config: ml_collections.ConfigDict,
-    rows: Sequence[Mapping],
+    rows: Sequence[ScoreRow],
     *,
     thresholds: Sequence[float],
     chosen_on: str,
-    chosen: object = None,
-) -> dict:
-    """Every score of a set of scans: `protocol.results`, and 'beyond' (`metrics.aggregate.secondary_metrics`).
+    chosen: list[list[int]] | None = None,
+) -> Scores:
+    """Every score of a set of scans: `protocol.results`, and `aggregate.secondary_metrics` as 'beyond'.
 
     Args:
-      config: of the run; its slice rule, the subjects left out, the seed.
+      config: of the run: its slice rule, the subjects to leave out and the seed.
       rows: of `score_scan`, each subject once, all at the same thresholds.
       thresholds: those of the rows.
       chosen_on, chosen: see `protocol.results`.
@@ -138,12 +138,12 @@ def results(
     """
     if any("main" not in row for row in rows):
         raise InputError("scores.json is of an older version of ichjax; expected this one's: delete fold_K/scores.json")
-    main = {row["fold"]: row["main"] for row in rows}
-    same = len(set(main.values())) == 1
+    by_fold = {row["fold"]: row["main"] for row in rows if row["fold"] is not None}
+    indices = {row["main"] for row in rows}
     table = protocol.results(
         [_counts(row) for row in rows],
         thresholds=thresholds,
-        main=next(iter(main.values())) if same else main,
+        main=indices.pop() if len(indices) == 1 else by_fold,
         chosen_on=chosen_on,
         chosen=chosen,
         slice_rule_mm2=config.evaluate.slice_rule_mm2,
@@ -151,31 +151,41 @@ def results(
         leave_out=config.data.leave_out,
         seed=config.seed,
     )
-    called = None
-    if config.evaluate.slice_rule_px:
-        called = [[px > config.evaluate.slice_rule_px for px in row["predicted_px"][row["main"]]] for row in rows]
-    table["beyond"] = secondary_metrics([row["details"] for row in rows], called=called, seed=config.seed)
+    predicted_positive, rule_px = None, config.evaluate.slice_rule_px
+    if rule_px:
+        predicted_positive = [[px > rule_px for px in row["predicted_px"][row["main"]]] for row in rows]
+    table["beyond"] = secondary_metrics(
+        [row["details"] for row in rows], predicted_positive=predicted_positive, seed=config.seed
+    )
     scored = [row for row in rows if "subtype_scores" in row]
     if scored:
-        scores, labels = ([row[key] for row in scored] for key in ("subtype_scores", "slice_labels"))
+        scores, labels = [row["subtype_scores"] for row in scored], [row["slice_labels"] for row in scored]
         table["beyond"]["subtype_roc"] = roc.subtype_detection(scores, labels)
     table["nominal_spacing"] = any(row["nominal_spacing"] for row in rows)
     return table
 
 
-def write(path: pathlib.Path, results: Mapping, *, unreadable: Iterable[int], rows: Sequence[Mapping]) -> None:
-    """Writes results.json; 'left_out_unreadable' holds the subjects that could not be read and have no row."""
+def write(path: pathlib.Path, results: Results, *, unreadable: Iterable[int], rows: Sequence[ScoreRow]) -> None:
+    """Writes results.json; 'left_out_unreadable' lists the subjects that could not be read and have no row."""
     left_out = sorted(set(unreadable) - {row["subject"] for row in rows})
     write_json(path, {"schema": SCHEMA, **results, "left_out_unreadable": left_out})
 
 
-def _counts(row: Mapping) -> protocol.SubjectCounts:
-    arrays = ("truth_px", "predicted_px", "overlap_px")
+def read_fold(folder: pathlib.Path) -> FoldScores:
+    """Reads fold_K/scores.json; InputError where it cannot be read as a JSON object."""
+    return cast(FoldScores, read_json(folder / SCORES_FILE))
+
+
+def _counts(row: ScoreRow) -> protocol.SubjectCounts:
     return protocol.SubjectCounts(
-        **{
-            **{name: value for name, value in row.items() if name not in NOT_COUNTS},
-            **{name: np.array(row[name], np.int64) for name in arrays},
-            "pixel_ml": np.array(row["pixel_ml"]),
-            "slice_labels": np.array(row["slice_labels"], bool).reshape(-1, 5),
-        }
+        subject=row["subject"],
+        fold=row["fold"],
+        truth_px=np.array(row["truth_px"], np.int64),
+        predicted_px=np.array(row["predicted_px"], np.int64),
+        overlap_px=np.array(row["overlap_px"], np.int64),
+        pixel_ml=np.array(row["pixel_ml"]),
+        pixel_mm2=row["pixel_mm2"],
+        slice_labels=np.array(row["slice_labels"], bool).reshape(-1, 5),
+        age_years=row["age_years"],
+        sex=row["sex"],
     )

@@ -19,6 +19,7 @@ from ichjax.data.subject import Dataset
 from ichjax.errors import InputError
 from ichjax.experiment import seen_scans
 from ichjax.files import CLAIM, CONFIG_FILE, NOTES_FILE, SPLITS_FILE, read_json, write_json, write_text
+from ichjax.metrics.records import Provenance
 from ichjax.models.convolution import convolved_by
 from ichjax.phantom import store
 
@@ -193,7 +194,7 @@ def _with_tuples(value):
     return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def provenance(config: ml_collections.ConfigDict) -> dict:
+def provenance(config: ml_collections.ConfigDict) -> Provenance:
     """What goes on record with every result: digest of the configuration, versions, devices and how they convolve."""
     versions = {"ichjax": __version__, "python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in PACKAGES}

@@ -8,8 +8,8 @@ import scipy.ndimage
 
 from ichjax.inference.scan_warnings import BONE_HU
 from ichjax.metrics import calibration
-from ichjax.metrics.lesions import LEAST_ML, NEIGHBOURS, ROUNDING, axes_mm, sections
-from ichjax.metrics.slice_detection import called_positive
+from ichjax.metrics.lesions import MIN_LESION_ML, NEIGHBORS, ROUNDING, axes_mm, section_diameters
+from ichjax.metrics.slice_detection import exceeds_rule
 from ichjax.scan.volume import Volume
 
 MIDLINE_MM = 5.0  # a lesion whose centre is nearer to the middle of the head has no side
@@ -33,7 +33,7 @@ def describe(volume: Volume, mask: np.ndarray, probability: np.ndarray, *, rule_
       'highest_probability'.
       'suspicion': the largest over the slices of the N-th largest probability, N the fewest pixels that exceed the
         rule; worklists are sorted by it.
-      'small_components': predicted ones below `LEAST_ML`, which are no lesions.
+      'small_components': predicted ones below `MIN_LESION_ML`, which are no lesions.
       'lesions': [{'volume_ml', 'abc2_ml', 'diameter_mm', 'centroid_mm' (right, anterior, superior), 'centroid_voxel'
         (slice, row and column from 0), 'side' ('left', 'right', 'midline' of the patient; 'unknown' without bone),
         'slices' (first and last, from 1), 'to_skull_mm' (least in-plane distance to what is no longer inside the
@@ -47,7 +47,7 @@ def describe(volume: Volume, mask: np.ndarray, probability: np.ndarray, *, rule_
         "volume_ml": float(predicted_px @ volume.pixel_ml),
         "abc2_ml": float(sum(lesion["abc2_ml"] for lesion in found)),
         "slices": len(mask),
-        "positive_slices": (np.flatnonzero(called_positive(predicted_px, pixel_mm2, rule_mm2=rule_mm2)) + 1).tolist(),
+        "positive_slices": (np.flatnonzero(exceeds_rule(predicted_px, pixel_mm2, rule_mm2=rule_mm2)) + 1).tolist(),
         "rule_mm2": float(rule_mm2),
         "predicted_px": predicted_px.tolist(),
         "highest_probability": float(probability.max()),
@@ -65,7 +65,7 @@ def suspicion(probability: np.ndarray, pixel_mm2: float, rule_mm2: float) -> flo
 
 
 def _lesions(volume: Volume, mask: np.ndarray, probability: np.ndarray) -> tuple[list[dict], int]:
-    labels, count = scipy.ndimage.label(mask, NEIGHBOURS)
+    labels, count = scipy.ndimage.label(mask, NEIGHBORS)
     if not count:
         return [], 0
     depth_mm, middle = _depths_mm(volume), midline_column(volume)
@@ -74,14 +74,14 @@ def _lesions(volume: Volume, mask: np.ndarray, probability: np.ndarray) -> tuple
         voxels = labels[box] == number
         slices = range(box[0].start, box[0].stop)
         ml = float(voxels.sum(axis=(1, 2)) @ volume.pixel_ml[box[0]])
-        if ml < LEAST_ML - ROUNDING:
+        if ml < MIN_LESION_ML - ROUNDING:
             continue
         center = _centroid(voxels, volume.pixel_ml[box[0]]) + [edge.start for edge in box]
         found.append(
             {
                 "volume_ml": ml,
                 "abc2_ml": abc2_ml(voxels, volume.pixel_mm, volume.extent_mm[box[0]]),
-                "diameter_mm": float(sections(voxels, volume.pixel_mm)[1].max()),
+                "diameter_mm": float(section_diameters(voxels, volume.pixel_mm)[1].max()),
                 "centroid_mm": _position(volume, center).round(1).tolist(),
                 "centroid_voxel": center.round(1).tolist(),
                 "side": _side(center[2], middle, volume.pixel_mm[1]),

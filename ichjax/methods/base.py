@@ -4,7 +4,7 @@ import abc
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -13,6 +13,7 @@ import numpy as np
 from ichjax.console import say
 from ichjax.data.regrid import Geometry
 from ichjax.data.scan_cache import CachedScan
+from ichjax.metrics.records import MethodRecord, Published
 from ichjax.scan.volume import Volume
 
 MODEL_FILE = "model.json"  # of a fold, written last: with it the fold is finished
@@ -82,7 +83,7 @@ class Method(abc.ABC):
     card: str
     mode: str
     post: PostProcess
-    published: ClassVar[Mapping] = {}
+    published: ClassVar[Published] = {}
     seams: tuple[int, int] | None = None
     same_on_whole_slices: bool = False
 
@@ -130,10 +131,12 @@ class Method(abc.ABC):
         for itself, for `export`; None for a method that cannot be exported."""
         return None
 
-    def record(self) -> dict:
+    def record(self) -> MethodRecord:
         """What results.json says of the method, so that reports need not know it."""
-        record = {"title": self.title, "card": self.card, "published": dict(self.published)}
-        return record | ({"layers": layers} if (layers := self.layers()) else {})
+        record: MethodRecord = {"title": self.title, "card": self.card, "published": self.published}
+        if layers := self.layers():
+            record["layers"] = layers
+        return record
 
 
 def digest(record: object, arrays: object = ()) -> str:

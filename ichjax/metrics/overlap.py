@@ -7,14 +7,14 @@ import numpy as np
 
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.metrics import statistics
+from ichjax.metrics.records import Convention, ConventionName, Group, Score
 
-ADULT_YEARS = 18.0
 AGE_GROUPS = ("under_18", "18_and_over", "unknown")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Slices:
-    """All S slices of all N subjects in a row, at the reported threshold.
+    """All S slices of all N subjects, concatenated, at the reported threshold.
 
     Attributes:
       owner: int [S], index of the subject, 0 to N - 1; every subject has at least one slice.
@@ -59,76 +59,68 @@ def jaccard(truth_px: np.ndarray, predicted_px: np.ndarray, overlap_px: np.ndarr
     return _fraction(overlap_px, truth_px + predicted_px - overlap_px, empty)
 
 
-def _fraction(over: np.ndarray, under: np.ndarray, empty: float) -> np.ndarray:
-    return np.where(under > 0, over / np.where(under > 0, under, 1), empty)
+def _fraction(numerator: np.ndarray, denominator: np.ndarray, empty: float) -> np.ndarray:
+    return np.where(denominator > 0, numerator / np.where(denominator > 0, denominator, 1), empty)
 
 
-def with_hemorrhage(
+def score_positive(
     score: Callable[..., np.ndarray], truth_px: np.ndarray, predicted_px: np.ndarray, overlap_px: np.ndarray
 ) -> np.ndarray:
     """float [...]: `dice` or `jaccard` where the truth has a pixel; NaN elsewhere, whatever is predicted there, since
-    the paper averages over slices with a hemorrhage alone."""
+    the paper averages over slices with a hemorrhage only."""
     return np.where(truth_px > 0, score(truth_px, predicted_px, overlap_px, empty=np.nan), np.nan)
 
 
-SCORES = {"dice": dice, "jaccard": jaccard}
+SCORES: dict[Score, Callable[..., np.ndarray]] = {"dice": dice, "jaccard": jaccard}
 SMOOTHING = 1e-5  # voxels, of the `challenge` convention
 
 
-def smoothed(score: str, truth_px: np.ndarray, predicted_px: np.ndarray, overlap_px: np.ndarray) -> np.ndarray:
-    """float [...]: Dice or Jaccard with `SMOOTHING` added above and below the fraction bar, so that empty against
-    empty is 1, as the segmentation challenges' scripts have it."""
+def smoothed(score: Score, truth_px: np.ndarray, predicted_px: np.ndarray, overlap_px: np.ndarray) -> np.ndarray:
+    """float [...]: Dice or Jaccard with `SMOOTHING` added to numerator and denominator, so that empty against empty
+    scores 1, as in the scripts of segmentation challenges."""
     if score == "dice":
-        over, under = 2.0 * overlap_px, truth_px + predicted_px
+        numerator, denominator = 2.0 * overlap_px, truth_px + predicted_px
     else:
-        over, under = 1.0 * overlap_px, truth_px + predicted_px - overlap_px
-    return (over + SMOOTHING) / (under + SMOOTHING)
+        numerator, denominator = 1.0 * overlap_px, truth_px + predicted_px - overlap_px
+    return (numerator + SMOOTHING) / (denominator + SMOOTHING)
 
 
-def conventions(slices: Slices, kept: np.ndarray, *, seed: int = 0) -> dict:
+def conventions(slices: Slices, kept: np.ndarray, *, seed: int = 0) -> dict[ConventionName, Convention]:
     """Dice and Jaccard in each convention.
 
     Args:
       slices: of all subjects.
-      kept: bool [N], the subjects that count in `paper`; the others take all.
+      kept: bool [N], the subjects that count in `paper`; the other conventions include all.
       seed: of the bootstrap.
-
-    Returns:
-      {'paper' | 'pooled' | 'volume' | 'challenge' | 'all_slices': {'dice' | 'jaccard': `statistics.summary`}}.
     """
     scans = [slices.sums(counts) for counts in slices.counts]
-    bleeds = scans[0] > 0
+    table: dict[ConventionName, Convention]
     table = {"paper": {}, "pooled": {}, "volume": {}, "challenge": {}, "all_slices": {}}
     for name, score in SCORES.items():
-        of_slice = with_hemorrhage(score, *slices.counts)
+        of_slice = score_positive(score, *slices.counts)
         of_subject = np.where(kept, slices.means(of_slice), np.nan)
+        challenge = np.where(scans[0] > 0, smoothed(name, *scans), np.nan)
         table["paper"][name] = statistics.summary(of_subject, seed=seed)
         table["pooled"][name] = statistics.summary(of_slice, slices.owner, seed=seed)
-        table["volume"][name] = statistics.summary(with_hemorrhage(score, *scans), seed=seed)
-        challenge = np.where(bleeds, smoothed(name, *scans), np.nan)
+        table["volume"][name] = statistics.summary(score_positive(score, *scans), seed=seed)
         table["challenge"][name] = statistics.summary(challenge, seed=seed)
-        every = score(*slices.counts, empty=1.0)
-        table["all_slices"][name] = statistics.summary(every, slices.owner, seed=seed)
+        table["all_slices"][name] = statistics.summary(score(*slices.counts, empty=1.0), slices.owner, seed=seed)
     return table
 
 
-def challenge_of_all_scans(slices: Slices) -> float:
-    """Mean Dice in the `challenge` convention with the hemorrhage-free scans let in: inflated, for comparison only."""
+def challenge_all_scans(slices: Slices) -> float:
+    """Mean Dice in the `challenge` convention with hemorrhage-free scans included: inflated, for comparison only."""
     return float(smoothed("dice", *(slices.sums(counts) for counts in slices.counts)).mean())
 
 
-def by_subtype(slices: Slices, kept: np.ndarray, numbers: np.ndarray, *, seed: int = 0) -> dict:
-    """Dice over the slices that carry a sub-type; a slice counts in each one it carries.
+def by_subtype(slices: Slices, kept: np.ndarray, numbers: np.ndarray, *, seed: int = 0) -> dict[str, Group]:
+    """Dice over the slices of each sub-type; a slice counts in every sub-type it is labeled with.
 
     Args:
       slices: of all subjects.
       kept: bool [N], the subjects that count.
       numbers: int [N], subject numbers.
       seed: of the bootstrap.
-
-    Returns:
-      {sub-type: {'subjects': summary of each subject's mean, 'slices': summary of the slices, 'each':
-      [{'subject', 'dice'}] where subjects are too few for an interval, else None}}.
     """
     return {
         name: _group(slices, slices.labels[:, column] & kept[slices.owner], numbers, seed=seed)
@@ -136,17 +128,17 @@ def by_subtype(slices: Slices, kept: np.ndarray, numbers: np.ndarray, *, seed: i
     }
 
 
-def by_age(slices: Slices, kept: np.ndarray, numbers: np.ndarray, ages: np.ndarray, *, seed: int = 0) -> dict:
-    """Dice of the subjects under 18 years, and from 18 on; 'unknown' only where an age is.
+def by_age(
+    slices: Slices, kept: np.ndarray, numbers: np.ndarray, ages: np.ndarray, *, seed: int = 0
+) -> dict[str, Group]:
+    """Dice by `AGE_GROUPS`; 'unknown' only where an age is unknown.
 
     Args:
       slices, kept, numbers, seed: as `by_subtype`.
       ages: float [N], years, NaN where unknown.
-
-    Returns:
-      As `by_subtype`, keyed by `AGE_GROUPS`.
     """
-    groups = dict(zip(AGE_GROUPS, (ages < ADULT_YEARS, ages >= ADULT_YEARS, np.isnan(ages)), strict=True))
+    adult = statistics.ADULT_YEARS
+    groups = dict(zip(AGE_GROUPS, (ages < adult, ages >= adult, np.isnan(ages)), strict=True))
     if not groups["unknown"].any():
         del groups["unknown"]
     return {
@@ -154,11 +146,10 @@ def by_age(slices: Slices, kept: np.ndarray, numbers: np.ndarray, ages: np.ndarr
     }
 
 
-def _group(slices: Slices, chosen: np.ndarray, numbers: np.ndarray, *, seed: int) -> dict:
-    of_slice = np.where(chosen, with_hemorrhage(dice, *slices.counts), np.nan)
+def _group(slices: Slices, chosen: np.ndarray, numbers: np.ndarray, *, seed: int) -> Group:
+    of_slice = np.where(chosen, score_positive(dice, *slices.counts), np.nan)
     of_subject = slices.means(of_slice)
     summary = statistics.summary(of_subject, seed=seed)
-    few = summary["n"] < statistics.LEAST_SUBJECTS
     return {
         "subjects": summary,
         "slices": statistics.summary(of_slice, slices.owner, seed=seed),
@@ -167,6 +158,6 @@ def _group(slices: Slices, chosen: np.ndarray, numbers: np.ndarray, *, seed: int
             for number, value in zip(numbers, of_subject, strict=True)
             if not np.isnan(value)
         ]
-        if few
+        if summary["n"] < statistics.MIN_SUBJECTS
         else None,
     }

@@ -1,10 +1,10 @@
-"""The paper's own figures, once, to print beside ours.
+"""Published figures: those of the paper, and of others on the same data set.
 
 Source: M. D. Hssayeni et al., 'Intracranial Hemorrhage Segmentation Using A Deep Convolutional Model', Data 2020,
-5(1), 14 (CC-BY 4.0); tables and sections as named at each figure.
+5(1), 14 (CC-BY 4.0); tables and sections as given at each figure.
 """
 
-from collections.abc import Mapping
+from ichjax.metrics.records import MethodRecord, Published, Results
 
 SOURCE = "Hssayeni et al., Data 2020, 5(1), 14 (CC-BY 4.0)"
 DATA = "82 real subjects, 36 with a hemorrhage, 5 folds by subject"
@@ -33,9 +33,9 @@ SLICE_COUNTS = {
     "total": 2491,
 }
 
-# The U-Net on patches (experiment 3), rates as fractions. Table 6: of slices, per subject. Table 7: slice detection by
-# the threshold on the probability. Section 4: Dice by sub-type and by age.
-UNET = {
+# The U-Net on patches (experiment 3), rates as fractions. Table 6: slice scores, mean over subjects. Table 7: slice
+# detection by probability threshold. Section 4: Dice by sub-type and by age.
+UNET: Published = {
     "table6": {
         "jaccard": {"mean": 0.218, "std": 0.163, "min": 0.0, "max": 0.528},
         "dice": {"mean": 0.315, "std": 0.211, "min": 0.0, "max": 0.677},
@@ -53,13 +53,13 @@ UNET = {
     "by_age": {"under_18": 0.321, "18_and_over": 0.309},
 }
 
-# Section 4, experiment 1: two grey levels by grid search (the text gives one pair; each fold has its own).
-THRESHOLD = {
+# Section 4, experiment 1: two gray levels by grid search (the text gives one pair; each fold has its own).
+THRESHOLD: Published = {
     "table6": {"jaccard": {"mean": 0.08}, "dice": {"mean": 0.135}},
     "grey_levels": {"lower": 140, "upper": 230},
 }
 
-# Other published figures on the same data set: mean Dice, its SD where given, and how far to trust the comparison.
+# Other published figures on the same data set: mean Dice, its SD where given, and how comparable they are.
 OTHERS_ON_CT_ICH = (
     {"name": "Rasoulian et al. 2022", "dice": 0.407, "std": 0.225, "trust": "Weak labels only."},
     {
@@ -74,22 +74,26 @@ OTHERS_ON_CT_ICH = (
         "name": "SAMIHS 2023",
         "dice": None,
         "std": None,
-        "trust": "Every subject is in every fold and prompts are drawn from the truth: leaks, not comparable.",
+        "trust": "Every subject is in every fold, and prompts are drawn from the truth: leaks, not comparable.",
     },
 )
 
-# What results.json of earlier versions did not say of its method.
-_EARLIER = {
+# For results.json of earlier versions, which did not record the method's title and published figures.
+_EARLIER: dict[str, MethodRecord] = {
     "unet": {"title": "U-Net", "published": UNET},
     "threshold": {"title": "Threshold", "published": THRESHOLD},
 }
 
 
-def of(results: Mapping) -> Mapping:
-    """The paper's figures of the very method that a results.json is of: `UNET`, `THRESHOLD`, or {}."""
-    return {**_EARLIER.get(results.get("method"), {}), **results}.get("published", {})
+def of(results: Results) -> Published:
+    """The paper's figures of the method of a results.json; empty where the paper has none."""
+    if "published" in results:
+        return results["published"]
+    return _EARLIER.get(results.get("method", ""), MethodRecord()).get("published", Published())
 
 
-def title_of(results: Mapping) -> str:
-    """What to call the method that a results.json is of."""
-    return {**_EARLIER.get(results.get("method"), {}), **results}.get("title", results.get("method"))
+def title_of(results: Results) -> str:
+    """The title of the method of a results.json."""
+    if "title" in results:
+        return results["title"]
+    return _EARLIER.get(results["method"], MethodRecord()).get("title", results["method"])

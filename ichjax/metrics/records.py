@@ -252,7 +252,7 @@ class Seams(TypedDict):
 
 
 class ScanDetails(TypedDict):
-    """The secondary metrics of one scan (`per_scan.scan_details`)."""
+    """The secondary metrics of one scan (`per_scan.measure_scan`)."""
 
     volume: VolumeDetails
     surface: SurfaceDetails

@@ -1,60 +1,55 @@
-"""Which slices and scans are called positive, and how that compares with the truth."""
+"""Slice-level detection: sensitivity, specificity, accuracy, and false alarms on hemorrhage-free scans."""
 
 import numpy as np
 
 from ichjax.metrics import statistics
+from ichjax.metrics.records import Detection, HemorrhageFree, PooledDetection, Rate
 
-DETECTION_RATES = ("sensitivity", "specificity", "accuracy")
+DETECTION_RATES: tuple[Rate, ...] = ("sensitivity", "specificity", "accuracy")
 
 
-def called_positive(
-    predicted_px: np.ndarray, pixel_mm2: np.ndarray, *, rule_mm2: float, rule_px: int | None = None
+def exceeds_rule(
+    predicted_px: np.ndarray, pixel_mm2: float, *, rule_mm2: float, rule_px: int | None = None
 ) -> np.ndarray:
-    """Slices whose predicted area exceeds the rule.
+    """bool [..., S]: slices whose predicted area exceeds the rule, and which are therefore predicted positive.
 
     Args:
       predicted_px: int [..., S], predicted pixels of each slice.
-      pixel_mm2: float [S], the area of a pixel.
-      rule_mm2: a slice is called positive above this area.
-      rule_px: the rule as a literal number of pixels, which replaces `rule_mm2`; None for the area.
-
-    Returns:
-      bool [..., S].
+      pixel_mm2: area of a pixel.
+      rule_mm2: a slice is predicted positive above this area.
+      rule_px: the rule as a number of pixels, which replaces `rule_mm2`; None for the area.
     """
     if rule_px is not None:
         return predicted_px > rule_px
     return predicted_px * pixel_mm2 > rule_mm2
 
 
-def detection(called: np.ndarray, truth: np.ndarray, owner: np.ndarray, *, seed: int = 0) -> dict:
-    """Sensitivity, specificity and accuracy of the slices: per subject then averaged, and pooled.
+def detection(predicted_positive: np.ndarray, truth: np.ndarray, owner: np.ndarray, *, seed: int = 0) -> Detection:
+    """Sensitivity, specificity and accuracy over slices: means over the subjects for which the rate exists, and pooled.
 
     Args:
-      called: bool [S].
+      predicted_positive: bool [S].
       truth: bool [S], slices with at least one true pixel.
       owner: int [S], index of the subject, 0 to N - 1.
       seed: of the bootstrap.
-
-    Returns:
-      {'sensitivity', 'specificity', 'accuracy', 'per_subject', 'pooled'}: the first three are means over the
-      subjects for which the rate exists (as in the paper's Table 6), `per_subject` holds their summaries.
     """
-    right = called == truth
-    rates = {
-        "sensitivity": rate_per_subject(called, owner, among=truth),
-        "specificity": rate_per_subject(~called, owner, among=~truth),
-        "accuracy": rate_per_subject(right, owner, among=np.ones_like(truth)),
+    rates: dict[Rate, np.ndarray] = {
+        "sensitivity": rate_per_subject(predicted_positive, owner, among=truth),
+        "specificity": rate_per_subject(~predicted_positive, owner, among=~truth),
+        "accuracy": rate_per_subject(predicted_positive == truth, owner, among=np.ones_like(truth)),
     }
     per_subject = {name: statistics.summary(rate, seed=seed) for name, rate in rates.items()}
     return {
-        **{name: figures["mean"] for name, figures in per_subject.items()},
+        "sensitivity": per_subject["sensitivity"]["mean"],
+        "specificity": per_subject["specificity"]["mean"],
+        "accuracy": per_subject["accuracy"]["mean"],
         "per_subject": per_subject,
-        "pooled": _pooled(called, truth),
+        "pooled": _pooled(predicted_positive, truth),
     }
 
 
 def rate_per_subject(event: np.ndarray, owner: np.ndarray, *, among: np.ndarray) -> np.ndarray:
-    """float [N]: the share of each subject's slices in `among` on which `event` holds; NaN where it has none.
+    """float [N]: share of each subject's slices in `among` on which `event` is true; NaN where it has none.
 
     Args:
       event, among: bool [S].
@@ -62,50 +57,44 @@ def rate_per_subject(event: np.ndarray, owner: np.ndarray, *, among: np.ndarray)
     """
     subjects = int(owner.max()) + 1 if len(owner) else 0
     n = np.bincount(owner[among], minlength=subjects)
-    hits = np.bincount(owner[among & event], minlength=subjects)
-    return np.where(n > 0, hits / np.maximum(n, 1), np.nan)
+    events = np.bincount(owner[among & event], minlength=subjects)
+    return np.where(n > 0, events / np.maximum(n, 1), np.nan)
 
 
-def _pooled(called: np.ndarray, truth: np.ndarray) -> dict:
-    counts = {
-        "true_positives": int((called & truth).sum()),
-        "false_negatives": int((~called & truth).sum()),
-        "true_negatives": int((~called & ~truth).sum()),
-        "false_positives": int((called & ~truth).sum()),
-    }
+def _pooled(predicted_positive: np.ndarray, truth: np.ndarray) -> PooledDetection:
+    true_positives = int((predicted_positive & truth).sum())
+    true_negatives = int((~predicted_positive & ~truth).sum())
     positive, negative = int(truth.sum()), int((~truth).sum())
     return {
-        "sensitivity": counts["true_positives"] / positive if positive else None,
-        "specificity": counts["true_negatives"] / negative if negative else None,
-        "accuracy": (counts["true_positives"] + counts["true_negatives"]) / len(truth) if len(truth) else None,
-        **counts,
+        "sensitivity": true_positives / positive if positive else None,
+        "specificity": true_negatives / negative if negative else None,
+        "accuracy": (true_positives + true_negatives) / len(truth) if len(truth) else None,
+        "true_positives": true_positives,
+        "false_negatives": positive - true_positives,
+        "true_negatives": true_negatives,
+        "false_positives": negative - true_negatives,
     }
 
 
-def hemorrhage_free(called: np.ndarray, predicted_ml: np.ndarray, free: np.ndarray, owner: np.ndarray) -> dict:
-    """What was predicted where there is nothing: scans whose truth is empty.
+def hemorrhage_free(
+    predicted_positive: np.ndarray, predicted_ml: np.ndarray, free: np.ndarray, owner: np.ndarray
+) -> HemorrhageFree:
+    """False alarms and predicted volumes of the hemorrhage-free scans; figures are None where there is none.
 
     Args:
-      called: bool [S], slices called positive.
+      predicted_positive: bool [S], per slice.
       predicted_ml: float [N], predicted volume of each subject.
       free: bool [N], subjects without a true pixel.
       owner: int [S], index of the subject.
-
-    Returns:
-      {'n', 'false_alarm_rate', 'false_positive_ml', 'false_positive_ml_ci95', 'false_positive_ml_median',
-      'false_positive_ml_max'}; figures are None where no scan is hemorrhage-free.
     """
-    n = int(free.sum())
-    if not n:
-        keys = ("false_alarm_rate", "false_positive_ml", "false_positive_ml_ci95")
-        return {"n": 0, **dict.fromkeys((*keys, "false_positive_ml_median", "false_positive_ml_max"))}
-    alarms = np.bincount(owner[called], minlength=len(free))[free] > 0
-    volumes = predicted_ml[free]
+    false_alarm = np.bincount(owner[predicted_positive], minlength=len(free))[free] > 0
+    volumes_ml = predicted_ml[free]
+    figures = statistics.summary(volumes_ml)
     return {
-        "n": n,
-        "false_alarm_rate": float(alarms.mean()),
-        "false_positive_ml": float(volumes.mean()),
-        "false_positive_ml_ci95": statistics.summary(volumes)["ci95"],
-        "false_positive_ml_median": float(np.median(volumes)),
-        "false_positive_ml_max": float(volumes.max()),
+        "n": figures["n"],
+        "false_alarm_rate": float(false_alarm.mean()) if figures["n"] else None,
+        "false_positive_ml": figures["mean"],
+        "false_positive_ml_ci95": figures["ci95"],
+        "false_positive_ml_median": float(np.median(volumes_ml)) if figures["n"] else None,
+        "false_positive_ml_max": figures["max"],
     }

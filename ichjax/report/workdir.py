@@ -64,7 +64,7 @@ def read_run(workdir: pathlib.Path | str) -> Run:
         if "conventions" not in content:
             raise InputError(f"{file}: has no 'conventions'; expected the results of a crossval")
         results = cast(Results, content)
-        name = published.title_of({"method": file.parent.name, **content})
+        name = published.title_of(cast(Results, {"method": file.parent.name, **content}))
         methods[_unique(f"{name}, INVALID split" if results.get("invalid") else name, methods)] = results
     config, splits, notes = (path / name for name in (CONFIG_FILE, SPLITS_FILE, NOTES_FILE))
     return Run(

@@ -1,4 +1,4 @@
-"""A scan's counts, mask and 8-bit probability of one program, against the operations one at a time."""
+"""The jitted scoring program against NumPy and single operations, and the frame of results.json."""
 
 import json
 
@@ -33,7 +33,7 @@ def test_counts_agree_with_numpy_on_random_scans(closing, opening):
 
 
 def test_a_full_slice_of_the_largest_matrix_is_counted():
-    """One sum holds both counts of a column: 4,096 rows of true and predicted pixels must fit."""
+    """Both counts of a column share one integer: 4,096 rows of true and predicted pixels must fit."""
     full = np.ones((1, 4096, 8))
     (true_px, predicted_px, both_px), _, _ = scoring._score(
         full.astype(np.float32), full.astype(np.uint8), THRESHOLDS, main=0, closing=0, opening=0

@@ -1,3 +1,5 @@
+"""Secondary metrics of a data set: by hand, against scikit-learn, and against sums over all voxels."""
+
 import json
 
 import numpy as np
@@ -7,7 +9,7 @@ from sklearn import metrics
 
 from ichjax.errors import InputError
 from ichjax.metrics.aggregate import secondary_metrics
-from ichjax.metrics.per_scan import scan_details
+from ichjax.metrics.per_scan import measure_scan
 from ichjax.scan import volume
 from tests.expected import SLICE_RULE_MM2
 
@@ -37,7 +39,7 @@ def scans():
 
 @pytest.fixture(scope="module")
 def details(scans):
-    return [scan_details(t, p, q, scan, rule_mm2=SLICE_RULE_MM2, seams=(16, 8)) for scan, t, p, q in scans]
+    return [measure_scan(t, p, q, scan, rule_mm2=SLICE_RULE_MM2, seams=(16, 8)) for scan, t, p, q in scans]
 
 
 def test_detection_agrees_with_scikit_learn_on_the_voxels(scans, details):
@@ -93,7 +95,7 @@ def scan_row(truth_px=0, predicted_px=0, *, dice=None, diameter_mm=0.0, called=F
 
 
 def hand_made(slices, surface, lesions=(), predicted=()):
-    """Details of a scan, as `scan_details` returns them."""
+    """Details of a scan, as `measure_scan` returns them."""
     histogram = {"n": [0] * 15, "probability_sum": [0.0] * 15, "positive": [0] * 15}
     bone = {"edges_mm": [0, 2, 4, 8, 16, 32, 64], "predicted_px": [0] * 6, "intracranial_px": [6, 2, 0, 0, 0, 0]}
     return {
@@ -110,7 +112,7 @@ def hand_made(slices, surface, lesions=(), predicted=()):
 
 @pytest.fixture
 def four():
-    """Found; missed wholly (an infinite distance); a false alarm; nothing in truth or prediction."""
+    """Four scans: detected, missed (an infinite distance), a false alarm, and empty in truth and prediction."""
     large = {"ml": 3.0, "dice": 0.75, "found": True, "score": 0.9}
     small = {"ml": 0.05 - 1e-10, "dice": 0.0, "found": False, "score": None}
     finite = {"dice": 0.8, "hd95_mm": 3.0, "infinite": False}
@@ -157,9 +159,9 @@ def test_by_hand(four):
     json.dumps(got, allow_nan=False)
 
 
-def test_another_rule_for_calls(four):
-    called = [[False, False], [True], [False], [False]]
-    got = secondary_metrics(four, called=called)["diameter"]
+def test_predicted_positive_slices_of_another_rule(four):
+    positive = [[False, False], [True], [False], [False]]
+    got = secondary_metrics(four, predicted_positive=positive)["diameter"]
     assert (got["below"]["detected"], got["above"]["detected"]) == (1.0, 0.0)
 
 
@@ -180,8 +182,8 @@ def test_without_hemorrhage_or_probability(four):
 def test_bad_input(four):
     with pytest.raises(InputError, match="no scan has details"):
         secondary_metrics([])
-    with pytest.raises(InputError, match="'called' has"):
-        secondary_metrics(four, called=[[True]] * 4)
+    with pytest.raises(InputError, match="'predicted_positive' has"):
+        secondary_metrics(four, predicted_positive=[[True]] * 4)
     four[0]["surface"]["tolerance_mm"] = 1.0
     with pytest.raises(InputError, match=r"tolerances of \[1.0, 2.0\] mm"):
         secondary_metrics(four)

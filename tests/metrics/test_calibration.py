@@ -1,3 +1,5 @@
+"""The intracranial space, calibration and distance to bone: by hand, and against scikit-learn, OpenCV and SciPy."""
+
 import cv2
 import numpy as np
 import pytest
@@ -25,20 +27,20 @@ def head(side=120, thickness=5.0, inner=40.0, depth=2):
 
 
 @pytest.mark.parametrize("pixel_mm", [0.45, 1.0, 2.5])
-def test_inside_of_a_ring(pixel_mm):
+def test_intracranial_is_the_inside_of_a_ring(pixel_mm):
     hu, inside = head(thickness=4 if pixel_mm > 2 else 8)
     np.testing.assert_array_equal(calibration.intracranial(scan(hu, pixel_mm)), inside)
 
 
-def test_thin_skull_of_an_infant():
+def test_intracranial_with_the_thin_skull_of_an_infant():
     hu, inside = head(thickness=2.0)
     got = calibration.intracranial(scan(hu))
     assert not (got & ~inside).any()
     assert got.sum() > 0.97 * inside.sum()
 
 
-def test_open_sutures_in_the_vault_and_an_open_face():
-    """A gap of 12 mm is closed above a slice that has a brain, and not below it."""
+def test_intracranial_with_open_sutures_in_the_vault_and_an_open_face():
+    """A gap of 12 mm is closed above a slice with brain, and not below it."""
     hu, inside = head(thickness=4.0, depth=3)
     for d in (0, 2):
         hu[d, 54:66] = np.where(hu[d, 54:66] > 100, 40, hu[d, 54:66])
@@ -49,7 +51,7 @@ def test_open_sutures_in_the_vault_and_an_open_face():
     assert (got[2] & ~inside[2]).sum() < 12 * 8  # what lies in the gaps themselves
 
 
-def test_ring_with_a_gap_calcification_sinus_and_open_slice():
+def test_intracranial_with_a_gap_a_calcification_a_sinus_and_an_open_slice():
     hu, inside = head(thickness=8, depth=3)
     hu[:, 58:62, :20] = np.where(hu[:, 58:62, :20] > 100, 40, hu[:, 58:62, :20])  # a suture of 4 mm
     hu[:, 50:54, 50:54] = 600  # a calcification belongs to the brain
@@ -62,20 +64,20 @@ def test_ring_with_a_gap_calcification_sinus_and_open_slice():
     assert not got[1:].any()
 
 
-def test_eight_bit_release_and_no_bone():
+def test_intracranial_of_the_eight_bit_release_and_without_bone():
     hu, inside = head()
     np.testing.assert_array_equal(calibration.intracranial(scan(hu.clip(-20, 100), hu_range=(-20, 100))), inside)
     assert not calibration.intracranial(scan(hu.clip(-20, 100))).any()
 
 
-def test_holds_the_brain_of_a_phantom():
+def test_intracranial_holds_the_brain_of_a_phantom():
     subject = phantoms.make_subject(49)
     scanned = volume.from_file_grid(subject.hu, subject.affine, name="phantom")
     inside = calibration.intracranial(scanned)
     brain = (scanned.hu > 5) & (scanned.hu < 80)
     core = scipy.ndimage.binary_erosion(inside, np.ones((1, 9, 9)))
     assert brain[core].mean() > 0.95
-    # The largest slice holds most of what a reader would call the inside: over 100 cm2.
+    # The largest intracranial section of an adult is over 100 cm2.
     assert inside.sum(axis=(1, 2)).max() * np.prod(scanned.pixel_mm) > 100 * 100
     assert not (inside & (scanned.hu < -200)).sum() > 0.001 * inside.sum()
 
@@ -125,7 +127,7 @@ def test_reliability_agrees_with_scikit_learn():
 def test_distance_to_bone_by_hand():
     inside = np.zeros((2, 11, 30), bool)
     inside[0, 1:10, 1:29] = True  # nine rows of 2 mm
-    inside[1, :, :] = True  # touches the border: what lies there is 1 pixel from the unknown
+    inside[1, :, :] = True  # touches the border: its outermost pixels are 1 pixel from the outside
     truth, prediction = np.zeros_like(inside), np.zeros_like(inside)
     prediction[0, 1, 10] = True  # 2 mm: on an edge, in the bin above it
     prediction[0, 5, 15] = True  # 5 rows: 10 mm
@@ -133,11 +135,11 @@ def test_distance_to_bone_by_hand():
     prediction[1, 0, 0] = True  # 1 mm
     prediction[0, 0, 0] = True  # outside
     prediction[0, 5, 20] = truth[0, 5, 20] = True  # true
-    got = calibration.to_bone(truth, prediction, inside, (2.0, 1.0))
+    got = calibration.distance_to_bone(truth, prediction, inside, (2.0, 1.0))
     assert got["edges_mm"] == [0, 2, 4, 8, 16, 32, 64]
     assert got["predicted_px"] == [1, 2, 0, 1, 0, 0]
     assert sum(got["intracranial_px"]) == inside.sum() - 1
-    nothing = calibration.to_bone(truth, prediction, np.zeros_like(inside), (2.0, 1.0))
+    nothing = calibration.distance_to_bone(truth, prediction, np.zeros_like(inside), (2.0, 1.0))
     assert nothing["predicted_px"] == nothing["intracranial_px"] == [0] * 6
 
 
@@ -149,7 +151,7 @@ def test_distance_to_bone_agrees_with_opencv():
         inside = np.stack([inside, np.roll(inside, 7, axis=1)])
         inside[:, [0, -1]], inside[:, :, [0, -1]] = False, False
         truth, prediction = rng.random((2, *inside.shape)) < 0.3
-        got = calibration.to_bone(truth, prediction, inside, (1.7, 1.7))
+        got = calibration.distance_to_bone(truth, prediction, inside, (1.7, 1.7))
         precise = (cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         distance = np.stack([cv2.distanceTransform(mask.astype(np.uint8), *precise) for mask in inside])
         for key, chosen in (("predicted_px", prediction & ~truth & inside), ("intracranial_px", inside & ~truth)):
@@ -166,7 +168,7 @@ def test_distance_to_bone_agrees_with_scipy(pixel_mm):
         inside = scipy.ndimage.gaussian_filter(rng.normal(size=shape), (0, 4, 4)) > rng.choice([-0.06, 0.0, 0.05])
         inside[rng.integers(3)] = rng.choice([False, True])
         truth, prediction = rng.random((2, *shape)) < 0.3
-        got = calibration.to_bone(truth, prediction, inside, pixel_mm)
+        got = calibration.distance_to_bone(truth, prediction, inside, pixel_mm)
         around = np.pad(inside, ((0, 0), (1, 1), (1, 1)))
         distance_mm = np.stack([scipy.ndimage.distance_transform_edt(m, sampling=pixel_mm) for m in around])
         distance_mm = distance_mm[:, 1:-1, 1:-1]

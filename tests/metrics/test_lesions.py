@@ -1,3 +1,5 @@
+"""Lesion matching and Feret diameters, by hand and against SciPy and OpenCV."""
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from ichjax.metrics import lesions
 
 SHAPE = (4, 12, 16)
-PIXEL_ML = np.array([0.05, 0.05, 0.05, 0.1])  # the last slice stands for twice the height
+PIXEL_ML = np.array([0.05, 0.05, 0.05, 0.1])  # the last slice is twice as thick
 PIXEL_MM = (2.0, 1.0)
 
 
@@ -19,8 +21,8 @@ def box(*ranges, shape=SHAPE):
     return mask
 
 
-def find(truth, prediction, probability=None):
-    return lesions.find(truth, prediction, probability, pixel_ml=PIXEL_ML, pixel_mm=PIXEL_MM)
+def match(truth, prediction, probability=None):
+    return lesions.match_lesions(truth, prediction, probability, pixel_ml=PIXEL_ML, pixel_mm=PIXEL_MM)
 
 
 def test_by_hand():
@@ -29,7 +31,7 @@ def test_by_hand():
     probability = np.zeros(SHAPE, np.uint8)
     probability[prediction] = 128
     probability[0, 0, 6] = 255
-    got, diameters_mm = find(truth, prediction, probability)
+    got, diameters_mm = match(truth, prediction, probability)
     first, second = got["truth"]
     assert first == {
         "ml": pytest.approx(1.0),
@@ -39,7 +41,7 @@ def test_by_hand():
         "score": 1.0,
         "dice": pytest.approx(2 * 2 / (20 + 4)),
     }
-    assert second["ml"] == pytest.approx(1.0)  # half the voxels of twice the height
+    assert second["ml"] == pytest.approx(1.0)  # half the voxels at twice the thickness
     assert (second["covered"], second["found"], second["score"], second["dice"]) == (0.0, False, None, 0.0)
     assert got["predicted"] == [
         {"ml": pytest.approx(0.2), "score": 1.0, "false_positive": False},
@@ -50,22 +52,22 @@ def test_by_hand():
 
 def test_empty_masks():
     none, some = np.zeros(SHAPE, bool), box((1, 2), (3, 5), (3, 5))
-    assert find(none, none)[0] == {"truth": [], "predicted": []}
-    missed, diameters_mm = find(some, none)
+    assert match(none, none)[0] == {"truth": [], "predicted": []}
+    missed, diameters_mm = match(some, none)
     assert missed["predicted"] == []
     assert missed["truth"][0]["found"] is False
     assert diameters_mm.tolist() == [0, pytest.approx(np.hypot(4, 2)), 0, 0]
-    invented, diameters_mm = find(none, some)
+    invented, diameters_mm = match(none, some)
     assert invented == {"truth": [], "predicted": [{"ml": pytest.approx(0.2), "score": 1.0, "false_positive": True}]}
     assert not diameters_mm.any()
 
 
-def test_specks_are_no_lesions_but_still_overlap():
-    """Below 0.05 mL a true speck is not counted, and a predicted component that touches it is not false."""
+def test_components_below_the_minimum_volume_are_not_lesions_but_still_overlap():
+    """Below 0.05 mL a true component is not counted, and a predicted component that overlaps it is not false."""
     truth = box((0, 1), (0, 1), (0, 1))
     pixel_ml = np.full(4, 0.04)
     prediction = box((0, 1), (0, 1), (0, 2))
-    got, diameters_mm = lesions.find(truth, prediction, None, pixel_ml=pixel_ml, pixel_mm=PIXEL_MM)
+    got, diameters_mm = lesions.match_lesions(truth, prediction, None, pixel_ml=pixel_ml, pixel_mm=PIXEL_MM)
     assert got == {"truth": [], "predicted": [{"ml": pytest.approx(0.08), "score": 1.0, "false_positive": False}]}
     assert diameters_mm[0] == pytest.approx(np.hypot(2, 1))  # one pixel: its diagonal
 
@@ -74,7 +76,7 @@ def test_voxels_that_share_a_corner_are_one_lesion():
     mask = np.zeros(SHAPE, bool)
     mask[0, 0, 0] = mask[1, 1, 1] = True  # share a corner
     mask[1, 1, 2] = mask[1, 2, 3] = mask[2, 3, 3] = True  # a side; an edge in the slice; an edge across slices
-    assert len(find(mask, mask)[0]["truth"]) == 1
+    assert len(match(mask, mask)[0]["truth"]) == 1
 
 
 def test_score_is_the_highest_at_which_enough_is_still_covered():
@@ -82,13 +84,13 @@ def test_score_is_the_highest_at_which_enough_is_still_covered():
     prediction = box((0, 1), (0, 1), (0, 2)) | box((0, 1), (0, 1), (5, 6)) | box((0, 1), (0, 1), (9, 14))
     probability = np.zeros(SHAPE, np.uint8)
     probability[0, 0, :3], probability[0, 0, 5], probability[0, 0, 9:14] = 250, 200, 100
-    (lesion,) = find(truth, prediction, probability)[0]["truth"]
+    (lesion,) = match(truth, prediction, probability)[0]["truth"]
     assert lesion["score"] == pytest.approx(200 / 255)  # 2 voxels at 250, and the third at 200
     assert lesion["covered"] == pytest.approx(8 / 30)
 
 
 def largest_section_mm(mask):
-    """The longest of the lines between corners of pixels of one section in OpenCV's labels of each slice."""
+    """The longest distance between pixel corners of one section, from OpenCV's labels of each slice."""
     longest = 0.0
     for pixels in mask[mask.any(axis=(1, 2))]:
         n, labels = cv2.connectedComponents(pixels.astype(np.uint8), connectivity=8)
@@ -101,13 +103,13 @@ def largest_section_mm(mask):
 
 
 def test_agrees_with_scipy_on_random_masks():
-    """Lesion by lesion with masks of each component, on 210 pairs of masks."""
+    """Every lesion and component as a mask of its own, on 210 pairs of masks."""
     rng, shape = np.random.default_rng(26), (4, 6, 8)
     element = scipy.ndimage.generate_binary_structure(3, 3)
     for _ in range(210):
         truth, prediction = (rng.random(shape) < rng.choice([0.05, 0.15, 0.3]) for _ in range(2))
         probability = rng.integers(1, 256, shape).astype(np.uint8)
-        got, diameters_mm = find(truth, prediction, probability)
+        got, diameters_mm = match(truth, prediction, probability)
         labels, n = scipy.ndimage.label(truth, element)
         others, n_others = scipy.ndimage.label(prediction, element)
         by_slice = [largest_section_mm(pixels[None]) for pixels in truth]
@@ -134,7 +136,7 @@ def assert_rows(rows, keys, expected):
 
 @given(seed=st.integers(0, 10_000), pixel_mm=st.sampled_from([(1.0, 1.0), (0.42, 0.42), (2.0, 0.7)]))
 def test_diameter_agrees_with_opencv(seed, pixel_mm):
-    """Against every pair of the corners of the pixels on OpenCV's outline, on ten sections an example."""
+    """Every pair of pixel corners on OpenCV's outline, on ten sections per example."""
     rng = np.random.default_rng(seed)
     for _ in range(10):
         labels, _ = scipy.ndimage.label(rng.random((9, 11)) < 0.5, np.ones((3, 3)))

@@ -1,4 +1,4 @@
-"""Dice and Jaccard of counts: by hand, against scikit-learn, and what each rule gives where a mask is empty."""
+"""Dice and Jaccard of counts: by hand, against scikit-learn, and with empty masks."""
 
 import ast
 import pathlib
@@ -30,7 +30,7 @@ def test_by_hand(counts, dice, jaccard, empty):
 
 
 @pytest.mark.parametrize("score", [overlap.dice, overlap.jaccard])
-def test_the_rule_for_two_empty_masks_is_always_named(score):
+def test_the_score_of_two_empty_masks_is_a_required_keyword(score):
     with pytest.raises(TypeError, match="empty"):
         score(1, 1, 1)
     with pytest.raises(TypeError):
@@ -50,9 +50,9 @@ def test_each_score_is_defined_once(name):
 
 
 @pytest.mark.parametrize("score", [overlap.dice, overlap.jaccard])
-def test_slices_without_a_hemorrhage_are_left_out(score):
+def test_score_positive_is_nan_on_slices_without_a_hemorrhage(score):
     counts = np.array([0, 0, 5, 4]), np.array([0, 5, 0, 4]), np.array([0, 0, 0, 4])
-    np.testing.assert_array_equal(overlap.with_hemorrhage(score, *counts), [NAN, NAN, 0, 1])
+    np.testing.assert_array_equal(overlap.score_positive(score, *counts), [NAN, NAN, 0, 1])
     np.testing.assert_array_equal(score(*counts, empty=1.0), [1, 0, 0, 1])
 
 

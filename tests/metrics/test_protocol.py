@@ -1,4 +1,4 @@
-"""Scores against hand-computed cases, and against a slow implementation that works on masks, pixel by pixel."""
+"""Scores of a data set against hand-computed cases, and against a slow implementation that loops over masks."""
 
 import dataclasses
 import json
@@ -96,11 +96,11 @@ def test_volume_by_hand():
 
 def test_slice_detection_by_hand():
     # 10 mm2 a pixel and more than 43.6 mm2: positive from 5 pixels on. Subject 1: hit, miss, false alarm.
-    found = score(*HAND)["slice_detection"][0]
-    assert found["sensitivity"] == pytest.approx((1 / 2 + 1) / 2)
-    assert found["specificity"] == pytest.approx((0 + 1) / 2)
-    assert found["accuracy"] == pytest.approx((1 / 3 + 1 + 1) / 3)
-    assert found["pooled"] == {
+    got = score(*HAND)["slice_detection"][0]
+    assert got["sensitivity"] == pytest.approx((1 / 2 + 1) / 2)
+    assert got["specificity"] == pytest.approx((0 + 1) / 2)
+    assert got["accuracy"] == pytest.approx((1 / 3 + 1 + 1) / 3)
+    assert got["pooled"] == {
         "sensitivity": pytest.approx(2 / 3),
         "specificity": pytest.approx(2 / 3),
         "accuracy": pytest.approx(4 / 6),
@@ -140,7 +140,7 @@ def test_subtypes_and_ages_by_hand():
     assert ivh["each"] == [{"subject": 1, "dice": 0.5}, {"subject": 2, "dice": 1.0}]
     assert sdh["slices"]["n"] == 1  # the slice of subject 2 counts in both of its sub-types
     assert (edh["subjects"]["mean"], edh["subjects"]["n"], edh["each"]) == (None, 0, [])
-    assert result["by_subtype"]["SAH"]["subjects"]["n"] == 0  # labelled on a slice whose truth is empty
+    assert result["by_subtype"]["SAH"]["subjects"]["n"] == 0  # labeled on a slice whose truth is empty
     ages = result["by_age"]
     assert ages["under_18"]["subjects"]["mean"] == pytest.approx(0.25)
     assert ages["18_and_over"]["subjects"]["mean"] == 1.0
@@ -193,7 +193,7 @@ def test_one_slice(truth, predicted, overlap, expected):
         assert figures(result, convention)["mean"] == expected
 
 
-def test_leave_out_touches_what_follows_the_paper_only():
+def test_leave_out_changes_only_the_scores_that_follow_the_paper():
     kept, all_in = score(*HAND, leave_out=[2, 777]), score(*HAND)
     assert kept["left_out_of_paper"] == [2]
     assert figures(kept, "paper")["mean"] == pytest.approx(0.25)
@@ -220,7 +220,7 @@ def test_all_with_hemorrhage_leaves_the_false_alarms_empty():
     json.dumps(result, allow_nan=False)
 
 
-def test_an_empty_mask_scores_nothing_but_specificity():
+def test_an_empty_mask_scores_only_specificity():
     empty = score(*HAND)["empty_mask_would_score"]
     assert {name: empty[name] for name in ("paper", "pooled", "volume")} == dict.fromkeys(
         ("paper", "pooled", "volume"), 0.0
@@ -229,7 +229,7 @@ def test_an_empty_mask_scores_nothing_but_specificity():
     assert empty["slice_detection"]["pooled"]["accuracy"] == pytest.approx(3 / 6)
 
 
-def test_the_challenges_convention_smooths_and_takes_the_subjects_with_a_hemorrhage():
+def test_the_challenge_convention_is_smoothed_and_over_subjects_with_a_hemorrhage():
     dice = figures(score(*HAND), "challenge")
     assert dice["n"] == 2
     assert dice["mean"] == pytest.approx(((8 + 1e-5) / (27 + 1e-5) + 1.0) / 2, abs=1e-12)
@@ -243,14 +243,14 @@ def test_all_slices_counts_empty_against_empty_as_one():
     assert (dice["mean"], dice["n"], dice["unit"]) == (pytest.approx(2.5 / 6), 6, "slices")
 
 
-def test_what_an_empty_mask_is_given_for_nothing():
+def test_an_empty_mask_scores_in_the_inflated_conventions():
     empty = score(*HAND)["empty_mask_would_score"]
     assert empty["all_slices"] == pytest.approx(3 / 6)
     assert empty["challenge"] == pytest.approx(0.0, abs=1e-5)
     assert empty["challenge_all_scans"] == pytest.approx(1 / 3, abs=1e-5)
 
 
-def test_the_ages_are_compared_over_the_subjects_that_count():
+def test_the_age_test_excludes_subjects_left_out():
     test = score(*HAND)["by_age_test"]
     assert (test["under_18"]["mean"], test["18_and_over"]["mean"]) == (pytest.approx(0.25), pytest.approx(1.0))
     assert test["difference"] == pytest.approx(-0.75)
@@ -259,13 +259,13 @@ def test_the_ages_are_compared_over_the_subjects_that_count():
 
 def test_every_convention_is_explained():
     result = score(*HAND)
-    said = result["conventions_in_words"]
-    assert set(result["conventions"]) <= set(said)
-    assert {"slice_detection", "slice_detection_pooled", "by_subtype", "by_age"} <= set(said)
-    assert all(sentence.endswith(".") and len(sentence) > 40 for sentence in said.values())
+    words = result["conventions_in_words"]
+    assert set(result["conventions"]) <= set(words)
+    assert {"slice_detection", "slice_detection_pooled", "by_subtype", "by_age"} <= set(words)
+    assert all(sentence.endswith(".") and len(sentence) > 40 for sentence in words.values())
 
 
-def test_a_threshold_by_fold():
+def test_thresholds_by_fold():
     truth = np.ones((1, 2, 2), bool)
     low, high = np.ones((1, 2, 2), bool), np.zeros((1, 2, 2), bool)
     subjects = [counts_of(n, truth, [low, high], fold=n % 2) for n in (0, 1)]
@@ -287,16 +287,20 @@ def test_a_threshold_by_fold():
         ({"subject": 1}, "scored twice"),
     ],
 )
-def test_what_does_not_fit_is_refused(broken, message):
+def test_inconsistent_counts_raise(broken, message):
     with pytest.raises(ValueError, match=message):
         score(HAND[0], dataclasses.replace(HAND[1], **broken))
 
 
-def test_no_subject_and_no_such_threshold_are_refused():
+def test_no_subject_and_no_such_threshold_raise():
     with pytest.raises(ValueError, match="no subject"):
         score()
     with pytest.raises(ValueError, match="number 1 of 1"):
         score(*HAND, main=1)
+    with pytest.raises(ValueError, match=r"thresholds of folds \[0\]; expected one for the fold of each subject"):
+        score(*HAND, main={0: 0})
+    with pytest.raises(ValueError, match="expected one for the fold of each subject"):
+        score(dataclasses.replace(HAND[0], fold=None), main={0: 0})
 
 
 # The slow implementation: masks, loops, statistics of plain lists.

@@ -1,3 +1,5 @@
+"""Slice scores, ROC, precision-recall and FROC curves, by hand and against scikit-learn."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,14 +35,14 @@ def test_slice_scores_agree_with_sorting_on_random_slices():
     threshold=st.integers(0, 255),
     seed=st.integers(0, 1000),
 )
-def test_score_is_the_area_rule_at_every_threshold(rule_mm2, side_mm, threshold, seed):
+def test_slice_score_matches_the_area_rule_at_every_threshold(rule_mm2, side_mm, threshold, seed):
     rng = np.random.default_rng(seed)
     probability = rng.integers(0, 256, (3, 20, 25)).astype(np.uint8)
     pixel_mm2 = side_mm * side_mm
     above_px = (probability / 255.0 > threshold / 255.0).sum(axis=(1, 2))
-    called = slice_detection.called_positive(above_px, np.full(3, pixel_mm2), rule_mm2=rule_mm2)
-    scores = roc.slice_scores(probability, roc.pixels_above(rule_mm2, pixel_mm2))
-    np.testing.assert_array_equal(scores > threshold / 255.0, called)
+    predicted_positive = slice_detection.exceeds_rule(above_px, pixel_mm2, rule_mm2=rule_mm2)
+    scores = roc.slice_scores(probability, roc.min_pixels_above(rule_mm2, pixel_mm2))
+    np.testing.assert_array_equal(scores > threshold / 255.0, predicted_positive)
 
 
 def test_detection_by_hand():
@@ -58,7 +60,7 @@ def test_no_curve_with_one_class(positive):
 
 
 def test_detection_agrees_with_scikit_learn():
-    """200 random sets, most with many ties; the thinned curves lie on the whole ones."""
+    """200 random sets, most with many ties; thinned curves lie on the full ones."""
     rng = np.random.default_rng(1)
     for _ in range(200):
         n = int(rng.integers(2, 700))
@@ -77,7 +79,7 @@ def test_detection_agrees_with_scikit_learn():
 
 
 def assert_on(points, whole):
-    """All points of the whole curve where they are few, else some of them, evenly, with its ends."""
+    """The points are all of the full curve up to 200, else evenly spaced points of it with both ends."""
     assert len(points) <= 200
     if len(whole) <= 200:
         np.testing.assert_allclose(points, whole, atol=1e-12)
@@ -85,12 +87,12 @@ def assert_on(points, whole):
         distance = np.abs(np.array(points)[:, None] - whole[None]).max(axis=-1)
         assert distance.min(axis=1).max() < 1e-12
         np.testing.assert_allclose([points[0], points[-1]], [whole[0], whole[-1]], atol=1e-12)
-        length = (np.abs(np.diff(whole, axis=0)) / np.ptp(whole, axis=0)).sum()  # on the page
+        length = (np.abs(np.diff(whole, axis=0)) / np.ptp(whole, axis=0)).sum()  # as drawn
         assert distance.min(axis=0).max() <= length / 199  # nothing between two points is farther away
 
 
 def test_free_response_by_hand():
-    """Two scans; of three lesions one is never found; three false positives."""
+    """Two scans; one of three lesions is never detected; three false positives."""
     got = roc.free_response([0.9, 0.5, None], [0.8, 0.8, 0.4], scans=2)
     assert got["curve"] == [
         [0, 0],
@@ -103,7 +105,7 @@ def test_free_response_by_hand():
     assert (got["lesions"], got["found"], got["false_positives"]) == (3, 2, 3)
 
 
-def test_free_response_without_lesions_or_finds():
+def test_free_response_without_lesions_or_detections():
     none = roc.free_response([], [0.5], scans=3)
     assert (none["curve"], set(none["at"].values()), none["false_positives"]) == ([], {None}, 1)
     missed = roc.free_response([None, None], [], scans=3)

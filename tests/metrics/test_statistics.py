@@ -1,3 +1,5 @@
+"""Summaries, bootstrap intervals, paired tests and corrections, by hand and against SciPy."""
+
 import time
 
 import hypothesis
@@ -24,7 +26,7 @@ def test_summary_by_hand():
     }
 
 
-def test_nothing_to_summarize():
+def test_summary_without_values():
     got = statistics.summary(np.full(9, np.nan))
     assert (got["mean"], got["std"], got["ci95"], got["ci95_bca"], got["n"]) == (None, None, None, None, 0)
 
@@ -40,11 +42,11 @@ def test_no_interval_below_eight_subjects(subjects, there):
 
 
 def intervals(values, **options):
-    """(percentile, BCa) interval of one value a subject."""
+    """(percentile, BCa) interval of one value per subject."""
     return statistics.bootstrap_intervals(values, np.ones(len(values)), **options)
 
 
-def test_agrees_with_scipy():
+def test_percentile_interval_agrees_with_scipy():
     values = np.random.default_rng(3).beta(2, 4, 35)
     expected = scipy.stats.bootstrap(
         (values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
@@ -62,7 +64,7 @@ def test_pooled_values_of_a_subject_are_drawn_together():
     assert np.ptp(apart["ci95"]) < 0.3 * np.ptp(pooled["ci95"])
 
 
-def test_against_a_slow_bootstrap_with_unequal_subjects():
+def test_agrees_with_a_slow_bootstrap_of_unequal_subjects():
     rng = np.random.default_rng(5)
     groups = [rng.random(n) for n in (1, 2, 3, 9, 4, 1, 7, 12, 5, 2)]
     means = []
@@ -74,7 +76,7 @@ def test_against_a_slow_bootstrap_with_unequal_subjects():
     assert statistics.summary(np.concatenate(groups), owners)["ci95"] == pytest.approx(expected, abs=0.015)
 
 
-def test_covers_the_true_mean_about_as_often_as_it_says():
+def test_interval_covers_the_true_mean_about_95_percent_of_the_time():
     rng = np.random.default_rng(11)
     covered = 0
     for _ in range(200):
@@ -83,7 +85,7 @@ def test_covers_the_true_mean_about_as_often_as_it_says():
     assert 175 <= covered <= 198  # 95 % of 200 is 190; the percentile interval is a little short at n = 35
 
 
-def test_the_seed_decides():
+def test_intervals_depend_on_the_seed_only():
     values = np.random.default_rng(0).random(20)
     same = [intervals(values, seed=seed)[0] for seed in (0, 0, 1)]
     assert same[0] == same[1] != same[2]
@@ -106,7 +108,7 @@ def test_bca_agrees_with_scipy(draw, n):
     assert statistics.summary(values)["ci95_bca"] == pytest.approx(got, abs=0.05 * width)
 
 
-def test_bca_corrects_what_the_percentiles_do_not():
+def test_bca_shifts_toward_the_long_tail():
     values = np.random.default_rng(2).lognormal(0, 1, 25)
     percentile, bca = intervals(values)
     width = percentile[1] - percentile[0]
@@ -114,7 +116,7 @@ def test_bca_corrects_what_the_percentiles_do_not():
     assert bca[1] > percentile[1] + 0.02 * width
 
 
-def test_pooled_bca_agrees_with_scipy_s_over_subjects():
+def test_pooled_bca_agrees_with_scipy_over_subjects():
     rng = np.random.default_rng(8)
     owners = rng.integers(20, size=150)
     values = rng.random(150) ** 2 + 0.4 * (owners < 3)
@@ -148,7 +150,7 @@ def test_equal_values_have_no_bca(value):
 @hypothesis.given(
     st.lists(st.floats(0, 1), min_size=8, max_size=40), st.floats(0.5, 3), st.floats(-5, 5).map(lambda x: round(x, 2))
 )
-def test_intervals_move_and_stretch_with_the_values(values, scale, shift):
+def test_intervals_shift_and_scale_with_the_values(values, scale, shift):
     values = np.round(values, 3)
     before, after = statistics.summary(values), statistics.summary(scale * values + shift)
     for key in ("ci95", "ci95_bca"):
@@ -173,7 +175,7 @@ def test_a_paired_difference_by_hand():
     b = a + np.array([0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, np.nan, 0.1])
     got = statistics.paired_difference(a, b)
     assert got["n"] == 8
-    assert got["mean"] == pytest.approx(0.045)  # B less A
+    assert got["mean"] == pytest.approx(0.045)  # B - A
     assert got["wilcoxon_p"] == pytest.approx(2 / 2**8)  # all 8 of one sign
     assert got["ci95"][0] > 0.01
     assert got["ci95"] == statistics.summary(b - a)["ci95"]
@@ -188,13 +190,13 @@ def test_wilcoxon_agrees_with_scipy(n):
     b = a + rng.normal(0.1, 0.2, n)
     expected = scipy.stats.wilcoxon(a, b).pvalue
     assert statistics.paired_difference(a, b)["wilcoxon_p"] == pytest.approx(expected, rel=1e-12)
-    same = np.r_[0.2, 0.5, 0.0]  # equal in both, so they say nothing about the sign
+    same = np.r_[0.2, 0.5, 0.0]  # equal in both: zero differences are dropped
     with_zeros = statistics.paired_difference(np.r_[a, same], np.r_[b, same])
     assert with_zeros["wilcoxon_p"] == pytest.approx(expected, rel=1e-12)
     assert with_zeros["n"] == n + 3
 
 
-def test_no_test_of_nothing():
+def test_no_p_value_without_differences_or_with_few_pairs():
     same = statistics.paired_difference(np.arange(9.0), np.arange(9.0))
     assert (same["mean"], same["wilcoxon_p"], same["ci95"], same["ci95_bca"], same["n"]) == (0, None, [0, 0], None, 9)
     few = statistics.paired_difference(np.arange(7.0), np.ones(7))
@@ -218,7 +220,7 @@ def test_holm_by_hand():
 
 
 @hypothesis.given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holm_rejects_as_its_procedure_does(p):
+def test_holm_rejects_as_the_step_down_procedure(p):
     corrected = statistics.holm(p)
     for level in (0.01, 0.05, 0.2):
         rejected = []  # step down: stop at the first that is not below level / (m - k + 1)
@@ -235,7 +237,7 @@ def test_the_age_difference_agrees_with_scipy():
     ages = np.r_[rng.uniform(0, 17.9, 12), 18.0, rng.uniform(18, 70, 22), np.nan, 5.0]
     dice = np.r_[rng.beta(3, 4, 12), rng.beta(5, 3, 23), 0.9, np.nan]
     got = statistics.age_difference(dice, ages)
-    young, adult = dice[:12], dice[12:35]  # 18 years is adult; unknown ages and scores are left out
+    young, adult = dice[:12], dice[12:35]  # 18 years is adult; unknown ages and scores are ignored
     assert (got["under_18"]["n"], got["18_and_over"]["n"], got["n"]) == (12, 23, 35)
     assert got["difference"] == pytest.approx(young.mean() - adult.mean())
     assert got["mann_whitney_p"] == pytest.approx(scipy.stats.mannwhitneyu(young, adult).pvalue)
@@ -250,7 +252,7 @@ def test_the_age_difference_agrees_with_scipy():
     assert got["ci95"] == pytest.approx([expected.low, expected.high], abs=0.006)
 
 
-def test_age_groups_of_one_size_are_drawn_independently():
+def test_age_groups_of_equal_size_are_resampled_independently():
     values = np.linspace(0, 1, 20)  # with shared draws the difference of equal groups would not vary at all
     got = statistics.age_difference(np.r_[values, values], np.r_[np.full(20, 5.0), np.full(20, 50.0)])
     assert got["difference"] == 0.0
@@ -258,14 +260,13 @@ def test_age_groups_of_one_size_are_drawn_independently():
     assert np.ptp(got["ci95"]) == pytest.approx(np.sqrt(2) * one, rel=0.05)
 
 
-def test_age_groups_too_small():
+def test_small_age_groups_have_no_interval():
     got = statistics.age_difference(np.linspace(0, 1, 16), np.r_[np.full(7, 5.0), np.full(9, 40.0)])
     assert (got["ci95"], got["mann_whitney_p"], got["n"]) == (None, None, 16)
     assert got["difference"] == pytest.approx(0.2 - 11 / 15)
     empty = statistics.age_difference(np.ones(9), np.full(9, 30.0))
     assert (empty["difference"], empty["under_18"]["n"], empty["18_and_over"]["n"]) == (None, 0, 9)
-    limit = statistics.age_difference(np.arange(4.0), np.array([1.0, 2, 60, 70]), limit_years=60)
-    assert limit["under_60"]["mean"] == 0.5
-    assert limit["60_and_over"]["mean"] == 2.5
-    with pytest.raises(ValueError, match="one each a subject"):
+    few = statistics.age_difference(np.arange(4.0), np.array([1.0, 17.9, 18, 70]))
+    assert (few["under_18"]["mean"], few["18_and_over"]["mean"], few["difference"]) == (0.5, 2.5, -2.0)
+    with pytest.raises(ValueError, match="one of each per subject"):
         statistics.age_difference(np.ones(3), np.ones(2))

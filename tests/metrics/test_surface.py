@@ -1,3 +1,5 @@
+"""Surface Dice and HD95, by hand and against DeepMind's `surface-distance`."""
+
 import warnings
 
 import numpy as np
@@ -81,8 +83,8 @@ def test_empty_masks():
         ((0, 0, 0), (5, 1, 1), 0.0, None),
     ],
 )
-def test_one_pixel_moved(shift, spacing_mm, hd95_mm, half_mm):
-    """A pixel has eight elements of one area, at its corners; the first lies in a corner of the scan."""
+def test_one_shifted_pixel(shift, spacing_mm, hd95_mm, half_mm):
+    """A pixel has eight elements of equal area at its corners; the truth is in a corner of the scan."""
     truth, prediction = np.zeros((2, 9, 9), bool), np.zeros((2, 9, 9), bool)
     truth[0, 0, 0] = prediction[shift] = True
     got = surface.surface(truth, prediction, spacing_mm, tolerance_mm=hd95_mm)

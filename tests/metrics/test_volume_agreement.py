@@ -1,3 +1,5 @@
+"""Bland-Altman limits and Lin's concordance, by hand and against independent formulas."""
+
 import statistics
 
 import numpy as np

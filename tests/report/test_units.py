@@ -12,7 +12,7 @@ import pytest
 
 from ichjax.files import read_json, write_json
 from ichjax.metrics.aggregate import secondary_metrics
-from ichjax.metrics.per_scan import scan_details
+from ichjax.metrics.per_scan import measure_scan
 from ichjax.report import units, workdir
 from ichjax.report.compare import compare
 from ichjax.report.figures import case as cases
@@ -36,7 +36,7 @@ def nominal(made, tmp_path_factory):
     dataset = cases.open_dataset(run)
     shown = [cases.load_case(run, dataset, number) for number in made.truth]
     details = [
-        scan_details(c.truth, c.prediction, c.prediction.astype(np.uint8) * 204, c.volume, rule_mm2=SLICE_RULE_MM2)
+        measure_scan(c.truth, c.prediction, c.prediction.astype(np.uint8) * 204, c.volume, rule_mm2=SLICE_RULE_MM2)
         for c in shown
     ]
     for folder in (path, *(path / "baselines").iterdir()):

@@ -161,7 +161,7 @@ def _explanations(notes: Sequence[str]) -> list[str]:
         "A, B: means over the n subjects that have the score in both runs. B - A: mean of the paired differences; a "
         "positive value favors B for Dice and Jaccard, and A for volume error and false-positive volume.",
         "95 % CI: confidence interval, percentile bootstrap over paired subjects; none below "
-        f"{statistics.LEAST_SUBJECTS} subjects. p: Wilcoxon signed-rank test, two-sided. Holm p: corrected for the "
+        f"{statistics.MIN_SUBJECTS} subjects. p: Wilcoxon signed-rank test, two-sided. Holm p: corrected for the "
         "number of scores tested here.",
         *notes,
     ]

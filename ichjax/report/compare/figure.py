@@ -123,7 +123,7 @@ def _differences(axes: Axes, pairs: Pairs) -> None:
     reach = max(abs(difference).max(), 1e-3)
     axes.set_ylim(min(difference.min(), 0) - 0.08 * reach, max(difference.max(), 0) + 0.08 * reach)
     axes.set_xlim(-0.8, len(order) - 0.2)
-    name_axes(axes, f"subject, in increasing order (n = {len(order)})", f"B - A: {pairs.axis}", _mean_text(pairs))
+    name_axes(axes, f"subject, sorted by difference (n = {len(order)})", f"B - A: {pairs.axis}", _mean_text(pairs))
     plain_axes(axes)
     labelled = len(order) <= MAX_SUBJECT_TICKS
     axes.set_xticks(range(len(order)) if labelled else [], pairs.subjects[order] if labelled else [], rotation=90)

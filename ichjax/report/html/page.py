@@ -51,7 +51,7 @@ def render(run: Run) -> str:
         by_subtype=rows.group_rows(run.methods, "by_subtype"),
         by_age=rows.group_rows(run.methods, "by_age"),
         age_names=summary_tables.AGE_NAMES,
-        min_subjects=statistics.LEAST_SUBJECTS,
+        min_subjects=statistics.MIN_SUBJECTS,
         folds=rows.fold_rows(run),
         subjects=rows.subject_rows(run.methods),
         units=units.units_of(*run.methods.values()),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from ichjax.metrics import published
+from ichjax.metrics.lesions import MIN_COVERED
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
 from ichjax.report.html.blocks import ENVIRONMENT
 from ichjax.report.tables.paper import table6
@@ -38,6 +39,7 @@ def sections(run: Run, *, layers: Sequence[Mapping] = ()) -> list[dict[str, str]
             "units": units_of(run.results),
             "table6": table6(run.methods),
             "published": published,
+            "min_covered": MIN_COVERED,
             "subtypes_in_words": SUBTYPES_IN_WORDS,
         }
     )

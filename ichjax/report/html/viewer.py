@@ -81,8 +81,8 @@ def viewer(case: cases.Case, *, why: str, quality: int = QUALITIES[0]) -> Viewer
     truth_ml, predicted_ml = truth_px * volume.pixel_ml, predicted_px * volume.pixel_ml
     overlap_px = (case.truth & case.prediction).sum(axis=(1, 2))
     counts = truth_px, predicted_px, overlap_px
-    dice = overlap.with_hemorrhage(overlap.dice, *counts)
-    volume_dice = overlap.with_hemorrhage(overlap.dice, *(px.sum() for px in counts))
+    dice = overlap.score_positive(overlap.dice, *counts)
+    volume_dice = overlap.score_positive(overlap.dice, *(px.sum() for px in counts))
     row_mm, column_mm = volume.pixel_mm
     return {
         "subject": case.number,

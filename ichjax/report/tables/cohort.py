@@ -9,7 +9,7 @@ import numpy as np
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.data.subject import Scan
 from ichjax.metrics import published
-from ichjax.metrics.overlap import ADULT_YEARS
+from ichjax.metrics.statistics import ADULT_YEARS
 from ichjax.report.tables.text import align
 
 DAYS_PER_YEAR = 365.25

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ichjax.metrics.aggregate import secondary_metrics
-from ichjax.metrics.per_scan import scan_details
+from ichjax.metrics.per_scan import measure_scan
 from ichjax.report import workdir
 from ichjax.report.figures import case as cases
 from ichjax.report.figures import paper as paper_figures
@@ -66,7 +66,7 @@ def run(made, tmp_path_factory):
         case = cases.load_case(run, dataset, number)
         probability = case.prediction.astype(np.uint8) * 204
         scan = case.truth, case.prediction, probability, case.volume
-        details.append(scan_details(*scan, rule_mm2=SLICE_RULE_MM2, seams=(8, 4)))
+        details.append(measure_scan(*scan, rule_mm2=SLICE_RULE_MM2, seams=(8, 4)))
     run.results["beyond"] = secondary_metrics(details)
     paper_figures.write_paper_figures(run)
     secondary_figures.write_secondary_figures(run)
