@@ -65,7 +65,7 @@ def cohort_rows(subjects: Sequence[CohortRecord]) -> list[dict[str, str]]:
 
 def _subject_rows(subjects: Sequence[CohortRecord]) -> list[tuple[str, object, object]]:
     """(item, here, paper) of Table 4."""
-    paper: Mapping = published.COHORT
+    paper = published.COHORT
     ages = np.array([s["age_years"] for s in subjects if s["age_years"] is not None], dtype=np.float64)
     sexes = [s["sex"] for s in subjects]
     carries = np.array([np.any(s["slice_labels"], axis=0) for s in subjects]).reshape(-1, len(SUBTYPES))
@@ -101,7 +101,7 @@ def _subject_rows(subjects: Sequence[CohortRecord]) -> list[tuple[str, object, o
 
 def _slice_rows(subjects: Sequence[CohortRecord]) -> list[tuple[str, object, object]]:
     """(item, here, paper) of Table 5."""
-    paper: Mapping = published.SLICE_COUNTS
+    paper = published.SLICE_COUNTS
     labels = np.concatenate([np.reshape(s["slice_labels"], (-1, len(SUBTYPES))) for s in subjects]).astype(bool)
     labelled = int(labels.any(axis=1).sum())
     return [
