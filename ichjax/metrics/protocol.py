@@ -26,12 +26,12 @@ CONVENTIONS = {
         "predicting nothing wins most of it."
     ),
     "slice_detection": (
-        "A slice is called positive when its predicted area exceeds the rule, and is positive when its truth has "
+        "A slice is predicted positive when its predicted area exceeds the rule, and positive when its truth has "
         "at least one pixel; the rate over the slices of each subject, then the mean over the subjects for which "
         "the rate exists."
     ),
     "slice_detection_pooled": "The same rates over all slices of all subjects at once.",
-    "false_alarm_rate": "The share of the subjects without a true pixel that have any slice called positive.",
+    "false_alarm_rate": "The share of the subjects without a true pixel that have any slice predicted positive.",
     "false_positive_ml": "The volume predicted in a scan without a true pixel, mean over these scans.",
     "by_subtype": (
         "The paper's convention over the slices of each sub-type; a slice counts in every sub-type it is labeled with."

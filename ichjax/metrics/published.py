@@ -4,13 +4,16 @@ Source: M. D. Hssayeni et al., 'Intracranial Hemorrhage Segmentation Using A Dee
 5(1), 14 (CC-BY 4.0); tables and sections as given at each figure.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from ichjax.metrics.records import MethodRecord, Published, Results
 
 SOURCE = "Hssayeni et al., Data 2020, 5(1), 14 (CC-BY 4.0)"
 DATA = "82 real subjects, 36 with a hemorrhage, 5 folds by subject"
 
 # Table 4: subjects.
-COHORT = {
+COHORT: Mapping[str, Any] = {
     "subjects": 82,
     "male": 46,
     "female": 36,
@@ -26,7 +29,7 @@ COHORT = {
 }
 
 # Table 5, and the totals of section 3.3: slices.
-SLICE_COUNTS = {
+SLICE_COUNTS: Mapping[str, Any] = {
     "by_subtype": {"IVH": 24, "IPH": 73, "SAH": 18, "EDH": 182, "SDH": 56},
     "without": 2173,
     "with": 318,

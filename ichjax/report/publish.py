@@ -1,4 +1,4 @@
-"""Everything that is drawn and written from a work directory's records: tables, figures, report, and the summary."""
+"""Writes tables, figures and the report of a finished run, and prints the summary."""
 
 import pathlib
 
@@ -12,15 +12,15 @@ from ichjax.report.workdir import read_run
 
 
 def publish(workdir: pathlib.Path) -> None:
-    """Writes tables, figures and the report from what a work directory holds, and prints the summary.
+    """Writes tables, figures and the report of a work directory, and prints the summary.
 
     Raises:
       InputError: as `workdir.read_run`.
     """
     run = read_run(workdir)
     csv_tables.write_tables(run)
-    run_figures.write_figures(workdir)
+    run_figures.write_figures(run)
     paper_figures.write_paper_figures(run)
     secondary_figures.write_secondary_figures(run)
-    path = report_page.write_report(workdir)
+    path = report_page.write_report(run)
     print(f"\n{summary_tables.summary_text(run.methods)}\n\nreport: {path}", flush=True)

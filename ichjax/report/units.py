@@ -1,20 +1,21 @@
-"""Units as they are written: images without a spacing (the jpeg release) have nominal mm and mL, and say so."""
+"""Unit names for display. Images without a spacing (the JPEG release) have nominal mm and mL, and are labelled so."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
-IN_WORDS = "Nominal: the images carry no spacing; every mm, mm2 and mL here assumes 0.33 x 0.33 x 5 mm."
+from ichjax.metrics.records import Results
+
+NOMINAL_NOTE = "Nominal: the images carry no spacing; every mm, mm² and mL here assumes 0.33 x 0.33 x 5 mm."
 
 
 class Units(NamedTuple):
-    """What to write behind a length, an area and a volume."""
+    """The units of length, area and volume as displayed."""
 
     mm: str = "mm"
-    mm2: str = "mm2"
+    mm2: str = "mm²"
     ml: str = "mL"
 
-    def of(self, unit: str) -> str:
-        """A unit as it is to be written: 'mL' in these units' words, any other ('%', '') as it is."""
+    def display(self, unit: str) -> str:
+        """'mL' as displayed in these units; any other unit ('%', '') unchanged."""
         return self.ml if unit == "mL" else unit
 
 
@@ -23,10 +24,10 @@ NOMINAL = Units(*(f"nominal {unit}" for unit in MEASURED))
 
 
 def units(nominal: bool) -> Units:
-    """The units of a scan whose spacing is nominal, or measured."""
+    """The units of a scan whose spacing is nominal or measured."""
     return NOMINAL if nominal else MEASURED
 
 
-def units_of(*results: Mapping) -> Units:
-    """The units of results.json, nominal where any of them rests on a nominal spacing."""
+def units_of(*results: Results) -> Units:
+    """The units of one or more results.json shown together: nominal if the spacing of any of them is."""
     return units(any(one.get("nominal_spacing") for one in results))

@@ -1,45 +1,49 @@
-"""Reads what a cross-validation left in its work directory."""
+"""Reads the records of a finished run from its work directory."""
 
 import dataclasses
 import datetime
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable
+from typing import cast
 
 from ichjax.errors import InputError
-from ichjax.files import CONFIG_FILE, NOTES_FILE, RESULTS_FILE, SPLITS_FILE
+from ichjax.files import CONFIG_FILE, NOTES_FILE, RESULTS_FILE, SPLITS_FILE, read_json
 from ichjax.metrics import published
+from ichjax.metrics.records import Results, SubjectRecord
+
+Epoch = dict[str, float | None]  # a line of metrics.jsonl
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """A work directory's records.
+    """The records of a work directory.
 
     Attributes:
       path: the work directory.
-      config: config.json; empty where there is none.
-      splits: splits.json; empty where there is none.
-      methods: {name to print: results.json}, the main method first, then those under baselines/.
-      metrics: {fold: one record an epoch, in order} of the main method; empty where it has no epochs.
-      notes: lines of notes.txt: what was odd about the data.
+      config: config.json; empty if missing.
+      splits: splits.json; empty if missing.
+      methods: {display name: results.json}, the main method first, then those under baselines/.
+      metrics: {fold: epochs in order} of the main method; empty if it is not trained in epochs.
+      notes: lines of notes.txt: irregularities in the data.
       finished: when results.json was written.
     """
 
     path: pathlib.Path
     config: dict
     splits: dict
-    methods: dict[str, dict]
-    metrics: dict[int, list[dict]]
+    methods: dict[str, Results]
+    metrics: dict[int, list[Epoch]]
     notes: list[str]
     finished: datetime.datetime
 
     @property
     def name(self) -> str:
-        """The main method's name."""
+        """The main method's display name."""
         return next(iter(self.methods))
 
     @property
-    def results(self) -> dict:
+    def results(self) -> Results:
         """The main method's results."""
         return self.methods[self.name]
 
@@ -48,25 +52,25 @@ def read_run(workdir: pathlib.Path | str) -> Run:
     """Reads the records of a work directory.
 
     Raises:
-      InputError: there is no results.json, or a file is not what it should be.
+      InputError: there is no results.json, or a file does not hold what it should.
     """
     path = pathlib.Path(workdir)
     main = path / RESULTS_FILE
     if not main.is_file():
         raise InputError(f"{path}: has no results.json; expected the work directory of a finished crossval")
-    notes = path / NOTES_FILE
-    files = [main, *sorted(path.glob(f"baselines/*/{RESULTS_FILE}"))]
-    methods = {}
-    for file in files:
-        results = _read_json(file)
-        if "conventions" not in results:
-            raise InputError(f"{file}: holds no 'conventions'; expected the results of a crossval")
-        name = published.title_of({"method": file.parent.name, **results})
-        methods[_unused(f"{name}, INVALID split" if results.get("invalid") else name, methods)] = results
+    methods: dict[str, Results] = {}
+    for file in [main, *sorted(path.glob(f"baselines/*/{RESULTS_FILE}"))]:
+        content = read_json(file)
+        if "conventions" not in content:
+            raise InputError(f"{file}: has no 'conventions'; expected the results of a crossval")
+        results = cast(Results, content)
+        name = published.title_of(cast(Results, {"method": file.parent.name, **content}))
+        methods[_unique(f"{name}, INVALID split" if results.get("invalid") else name, methods)] = results
+    config, splits, notes = (path / name for name in (CONFIG_FILE, SPLITS_FILE, NOTES_FILE))
     return Run(
         path=path,
-        config=_read_json(path / CONFIG_FILE, missing={}),
-        splits=_read_json(path / SPLITS_FILE, missing={}),
+        config=read_json(config) if config.is_file() else {},
+        splits=read_json(splits) if splits.is_file() else {},
         methods=methods,
         metrics=read_metrics(path),
         notes=notes.read_text(encoding="utf-8").splitlines() if notes.is_file() else [],
@@ -74,23 +78,22 @@ def read_run(workdir: pathlib.Path | str) -> Run:
     )
 
 
-def _unused(name: str, taken: dict) -> str:
-    """The name, numbered where another method has it already."""
-    number = 2
-    unused = name
-    while unused in taken:
-        unused, number = f"{name} ({number})", number + 1
-    return unused
+def _unique(name: str, taken: Collection[str]) -> str:
+    """The name, numbered if another method already has it."""
+    number, unique = 2, name
+    while unique in taken:
+        unique, number = f"{name} ({number})", number + 1
+    return unique
 
 
-def read_metrics(workdir: pathlib.Path) -> dict[int, list[dict]]:
-    """The epochs of each fold from fold_K/metrics.jsonl: {fold: records in the order of epochs}.
+def read_metrics(workdir: pathlib.Path) -> dict[int, list[Epoch]]:
+    """Reads fold_K/metrics.jsonl of each fold: {fold: records in the order of epochs}.
 
-    A run that was killed and went on may have written an epoch twice, or half a line: the last whole record of
-    an epoch counts.
+    A run that was interrupted and resumed may have written an epoch twice, or half a line: the last complete record
+    of an epoch counts.
     """
     folds = {}
-    for file in sorted(pathlib.Path(workdir).glob("fold_*/metrics.jsonl")):
+    for file in workdir.glob("fold_*/metrics.jsonl"):
         number = file.parent.name.removeprefix("fold_")
         epochs = {}
         for line in file.read_text(encoding="utf-8").splitlines():
@@ -105,25 +108,13 @@ def read_metrics(workdir: pathlib.Path) -> dict[int, list[dict]]:
     return dict(sorted(folds.items()))
 
 
-def _read_json(file: pathlib.Path, *, missing: dict | None = None) -> dict:
-    if missing is not None and not file.is_file():
-        return missing
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{file}: not readable as JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{file}: holds a {type(content).__name__}; expected a JSON object")
-    return content
+def choose_subjects(results: Results) -> list[tuple[str, int]]:
+    """The subjects to show: [(reason, number)], each subject once.
 
-
-def choose_subjects(results: dict) -> list[tuple[str, int]]:
-    """The subjects to look at: [(why, number)], each subject once.
-
-    The best, the median and the worst by Dice in the paper's convention, and of the hemorrhage-free the one with
-    the most false-positive volume.
+    The best, the median and the worst by Dice in the paper's convention, and the hemorrhage-free subject with the
+    largest predicted volume.
     """
-    scored = sorted((s for s in results["subjects"] if s["dice"] is not None), key=lambda s: s["dice"])
+    scored = sorted((s for s in results["subjects"] if s["dice"] is not None), key=lambda s: s["dice"] or 0.0)
     free = [s for s in results["subjects"] if not s["positive_slices"]]
     ranks: dict[int, list[str]] = {}
     if scored:
@@ -131,18 +122,22 @@ def choose_subjects(results: dict) -> list[tuple[str, int]]:
             ranks.setdefault(s["subject"], []).append(rank)
     chosen = [(f"{', '.join(names)} Dice", number) for number, names in ranks.items()]
     if free:
-        most = max(free, key=lambda s: s["predicted_ml"])
-        chosen.append(("hemorrhage-free, most false-positive volume", most["subject"]))
+        largest = max(free, key=lambda s: s["predicted_ml"])
+        chosen.append(("hemorrhage-free, largest false-positive volume", largest["subject"]))
     return chosen
 
 
-def collapsed_folds(results: Mapping) -> list[int]:
-    """Folds in which nothing at all was predicted on any test subject, although one has a hemorrhage."""
-    folds: dict[int, list[Mapping]] = {}
-    for s in results["subjects"]:
+def collapsed_folds(subjects: Iterable[SubjectRecord]) -> list[int | None]:
+    """Folds without any prediction on their test subjects, of which at least one has a hemorrhage.
+
+    Args:
+      subjects: the subjects of results.json; [None] stands for a collapse where the folds are unknown.
+    """
+    folds: dict[int | None, list[SubjectRecord]] = {}
+    for s in subjects:
         folds.setdefault(s["fold"], []).append(s)
-    return sorted(
+    return [
         fold
-        for fold, subjects in folds.items()
-        if not any(s["predicted_ml"] for s in subjects) and any(s["truth_ml"] for s in subjects)
-    )
+        for fold, tested in sorted(folds.items(), key=lambda item: item[0] or 0)
+        if not any(s["predicted_ml"] for s in tested) and any(s["truth_ml"] for s in tested)
+    ]

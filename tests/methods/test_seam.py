@@ -59,7 +59,7 @@ def test_results_and_report_call_it_what_it_calls_itself(run):
     page = (run / "report.html").read_text()
     assert "Made up" in page
     assert "Detection of sub-types" in page
-    assert "by scores of the method itself" in page
+    assert "by the method's own scores" in page
     rows = _csv(run / "tables" / "table6.csv")
     assert {row["method"] for row in rows} == {"Made up", "Threshold"}
     assert {row["paper_dice"] for row in rows if row["method"] == "Made up"} == {""}

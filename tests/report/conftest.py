@@ -1,4 +1,4 @@
-"""A small work directory as a cross-validation leaves it, on a data set of made-up scans."""
+"""A small work directory of a cross-validation on a data set of synthetic scans."""
 
 import dataclasses
 import json
@@ -16,14 +16,14 @@ from tests.expected import SLICE_RULE_MM2
 SHAPE = (5, 20, 24)  # D, H, W
 THRESHOLDS = (0.5, 0.9)
 NASTY = "<script>alert('x')</script> & \"quotes\" $x^2$"
-# On disk: x to the right, y to the front, slices to the head, so that both in-plane axes are turned on reading.
+# On disk: x to the right, y to the front, slices to the head, so that reading flips both in-plane axes.
 AFFINE = np.array([[1.5, 0, 0, -18], [0, 1.25, 0, -12.5], [0, 0, 5, 0], [0, 0, 0, 1]])
 
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """What the fixture holds, to compare with: masks {number: bool [D, H, W]} in a Volume's orientation, the main
-    method's results, and a string that must be escaped wherever data are shown."""
+    """The fixture's content: masks {number: bool [D, H, W]} in a Volume's orientation, the main method's results, and a
+    string that must be escaped wherever data are shown."""
 
     workdir: pathlib.Path
     root: pathlib.Path
@@ -122,15 +122,15 @@ def made(tmp_path_factory):
     write_dataset(root)
     scans = [ct_ich_nifti.load_scan(subject) for subject in ct_ich_nifti.read_dataset(root).subjects]
     folds = {number: number % 2 for number in TRUTH}
-    for place, method, masks in (
+    for folder, method, masks in (
         (workdir, "unet", PREDICTION),
         (workdir / "baselines" / "threshold", "threshold", {n: np.roll(m, 2, axis=2) for n, m in PREDICTION.items()}),
     ):
-        (place / "predictions").mkdir(parents=True)
-        (place / "results.json").write_text(json.dumps(score(scans, masks, folds, method)))
+        (folder / "predictions").mkdir(parents=True)
+        (folder / "results.json").write_text(json.dumps(score(scans, masks, folds, method)))
         for scan in scans:
             number = scan.subject.number
-            path = place / "predictions" / f"{number:03d}.nii.gz"
+            path = folder / "predictions" / f"{number:03d}.nii.gz"
             nifti.write_nifti(path, masks[number].astype(np.uint8), scan.volume)
     config = {"data": {"root": str(root), "synthetic": True, "note": NASTY}, "train": {"epochs": 3}}
     (workdir / "config.json").write_text(json.dumps(config))

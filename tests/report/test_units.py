@@ -1,4 +1,4 @@
-"""Where the spacing is nominal, no length, area or volume of ours stands without the word."""
+"""With a nominal spacing, every length, area and volume of the run is labelled nominal."""
 
 import copy
 import csv
@@ -23,8 +23,8 @@ from ichjax.report.tables import csv as csv_tables
 from ichjax.report.tables import summary as summary_tables
 from tests.expected import SLICE_RULE_MM2
 
-BARE = re.compile(r"(?<!nominal )\bm(?:L|m2?)\b")
-OF_THE_PAPER = re.compile(r"The paper scored 0 on two subjects[^.]*\.|Spacing, mm and mL are nominal")
+BARE = re.compile(r"(?<!nominal )\bm(?:L\b|m\b|m²|m2\b)")
+OF_THE_PAPER = re.compile(r"In the paper, two subjects with a hemorrhage[^.]*\.|Spacing, mm and mL are nominal")
 
 
 @pytest.fixture(scope="module")
@@ -39,23 +39,23 @@ def nominal(made, tmp_path_factory):
         measure_scan(c.truth, c.prediction, c.prediction.astype(np.uint8) * 204, c.volume, rule_mm2=SLICE_RULE_MM2)
         for c in shown
     ]
-    for place in (path, *(path / "baselines").iterdir()):
-        file = place / "results.json"
+    for folder in (path, *(path / "baselines").iterdir()):
+        file = folder / "results.json"
         write_json(file, {**read_json(file), "nominal_spacing": True, "beyond": secondary_metrics(details)})
     return workdir.read_run(path)
 
 
 def bare(text: str) -> list[str]:
-    """Units without the word, with what stands around them; what is said of the paper, and the word's own
-    explanation, are no figures of ours."""
-    text = OF_THE_PAPER.sub("", " ".join(text.split()).replace(units.IN_WORDS, ""))
+    """Units without the word 'nominal', in their context; values of the paper and the explanation of the word are
+    exempt."""
+    text = OF_THE_PAPER.sub("", " ".join(text.split()).replace(units.NOMINAL_NOTE, ""))
     return [text[max(m.start() - 30, 0) : m.end() + 10] for m in BARE.finditer(text)]
 
 
 def test_in_the_terminal_and_in_a_comparison(nominal):
     text = summary_tables.summary_text(nominal.methods)
     assert "nominal mL" in text
-    assert "43.6 nominal mm2" in text
+    assert "43.6 nominal mm²" in " ".join(text.split())
     assert bare(text) == []
     compared = compare.compare(nominal.path, nominal.path)
     assert "Volume error, nominal mL" in compared
@@ -72,20 +72,19 @@ def test_in_the_report(nominal):
 
 def test_in_the_figures(nominal):
     for figure in secondary_figures.draw(nominal.results["beyond"], units.units_of(nominal.results)).values():
-        if figure is not None:
-            assert bare(" ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))) == []
+        assert bare(" ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))) == []
     measured = secondary_figures.bland_altman(nominal.results["beyond"]["volume_agreement"])
     assert bare(" ".join(text.get_text() for text in measured.findobj(matplotlib.text.Text)))
 
 
 def test_on_the_scale_bar(nominal):
     case = cases.load_case(nominal, cases.open_dataset(nominal), 49)
-    said = {}
+    texts = {}
     for flag in (False, True):
         figure = contact_sheet.draw(dataclasses.replace(case.volume, nominal_spacing=flag), case.prediction)
-        said[flag] = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
-    assert "50 mm" in said[False]
-    assert "50 nominal mm" in said[True]
+        texts[flag] = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
+    assert "50 mm" in texts[False]
+    assert "50 nominal mm" in texts[True]
 
 
 def test_in_the_tables(nominal):

@@ -12,25 +12,25 @@ def test_reads_methods_and_epochs(made):
     run = workdir.read_run(made.workdir)
     assert list(run.methods) == ["U-Net", "Threshold"]
     assert (run.name, run.results["method"]) == ("U-Net", "unet")
-    assert [record["epoch"] for record in run.metrics[1]] == [1, 2, 3]  # one was written twice, one was cut
+    assert [record["epoch"] for record in run.metrics[1]] == [1, 2, 3]  # one is written twice, one is truncated
     assert run.notes[0].startswith("subject 50")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "has no results.json"), ("{", "not readable as JSON"), ("[]", "JSON object"), ("{}", "'conventions'")],
+    [(None, "has no results.json"), ("{", "cannot be read as JSON"), ("[]", "JSON object"), ("{}", "'conventions'")],
 )
-def test_what_is_no_work_directory_is_refused(tmp_path, content, message):
+def test_folders_without_results_are_refused(tmp_path, content, message):
     if content is not None:
         (tmp_path / "results.json").write_text(content)
     with pytest.raises(InputError, match=message):
         workdir.read_run(tmp_path)
 
 
-def test_two_methods_of_one_name_stay_apart(made, tmp_path):
-    for place in (tmp_path, tmp_path / "baselines" / "again"):
-        place.mkdir(parents=True, exist_ok=True)
-        shutil.copy(made.workdir / "results.json", place)
+def test_methods_of_the_same_name_are_numbered(made, tmp_path):
+    for folder in (tmp_path, tmp_path / "baselines" / "again"):
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(made.workdir / "results.json", folder)
     assert list(workdir.read_run(tmp_path).methods) == ["U-Net", "U-Net (2)"]
 
 
@@ -39,13 +39,13 @@ def subjects(*rows):
     return {"subjects": [dict(zip(keys, row, strict=True)) for row in rows]}
 
 
-def test_choice_of_subjects():
+def test_best_median_worst_and_largest_false_positive_are_chosen():
     results = subjects((1, 0.5, 3, 9), (2, 0.9, 3, 9), (3, 0.1, 3, 9), (4, None, 0, 2), (5, None, 0, 7))
     assert workdir.choose_subjects(results) == [
         ("best Dice", 2),
         ("median Dice", 1),
         ("worst Dice", 3),
-        ("hemorrhage-free, most false-positive volume", 5),
+        ("hemorrhage-free, largest false-positive volume", 5),
     ]
 
 
@@ -54,14 +54,14 @@ def test_a_subject_is_chosen_once():
     assert workdir.choose_subjects(subjects((4, None, 0, 2)))[0][1] == 4
 
 
-def test_a_case_lies_as_the_scan_does(made):
+def test_masks_of_a_case_have_the_orientation_of_the_scan(made):
     run = workdir.read_run(made.workdir)
     case = cases.load_case(run, cases.open_dataset(run), 50)
     assert (case.truth == made.truth[50]).all()
     assert (case.prediction == made.prediction[50]).all()
 
 
-def test_cases_that_cannot_be_shown(made, tmp_path):
+def test_missing_files_of_a_case_are_refused(made, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(made.workdir, copy)
     run = workdir.read_run(copy)

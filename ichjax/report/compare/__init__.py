@@ -1,1 +1,1 @@
-"""Comparison of two runs, subject by subject."""
+"""Paired comparison of two runs on the subjects they share."""

@@ -1,32 +1,34 @@
-"""The figure of two runs compared: each subject's score under A against under B, and the differences, sorted."""
+"""Figure of a comparison: each subject's score under A against B, and the sorted differences."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ichjax.report.figures.style import BLUE, GRAY, GRID_GRAY, INK, RED, plain, white
+from ichjax.metrics.records import PairedDifference
+from ichjax.report.figures.style import BLUE, GRAY, GRID_GRAY, INK, RED, name_axes, plain_axes, white_figure
 
-# Okabe and Ito's palette, a marker with each: (what it means, colour, marker).
+# (legend, colour, marker)
 B_BETTER = ("B is better", BLUE, "o")
 A_BETTER = ("A is better", RED, "^")
 EQUAL = ("equal", GRAY, "s")
-WIDTH_IN, ROW_IN = 10.5, 3.5
-TITLE = {"fontsize": 9.5, "color": INK, "loc": "left"}
-MAX_SUBJECT_TICKS = 82  # subjects of the whole data set: as many numbers as fit under the axis
+WIDTH_INCHES, ROW_INCHES = 10.5, 3.5
+MAX_SUBJECT_TICKS = 82  # subjects in the whole data set; as many numbers fit below the axis
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pairs:
-    """One score of the subjects that both runs have it for.
+    """The paired values of one score.
 
     Attributes:
-      title: what it is, without its unit.
-      unit: 'mL', 'nominal mL' or nothing.
-      higher_is_better: which way is good.
+      title: the score, without its unit.
+      unit: 'mL', 'nominal mL' or ''.
+      higher_is_better: the direction of improvement.
       subjects: int [N], their numbers in the data set.
       a, b: float [N], all finite.
       difference: `statistics.paired_difference` of them.
@@ -38,7 +40,7 @@ class Pairs:
     subjects: np.ndarray
     a: np.ndarray
     b: np.ndarray
-    difference: Mapping
+    difference: PairedDifference
 
     @property
     def axis(self) -> str:
@@ -47,30 +49,31 @@ class Pairs:
 
 
 def draw(scores: Sequence[Pairs], name_a: str, name_b: str) -> Figure:
-    """A row for each score that has a pair: A against B with the diagonal, and B less A from low to high.
+    """A row for each score that has a pair: A against B with the diagonal, and B - A in increasing order.
 
     Args:
       scores: at least one with a pair.
-      name_a, name_b: of the runs, at most about 110 characters; shown as they are, '$' included.
+      name_a, name_b: of the runs, at most about 110 characters; plain text, '$' included.
 
     Raises:
       ValueError: no score has a pair.
     """
     scores = [pairs for pairs in scores if len(pairs.subjects)]
     if not scores:
-        raise ValueError("no score that both runs have for any subject")
-    figure = white(WIDTH_IN, 1.0 + ROW_IN * len(scores))
-    head, *rows = figure.subfigures(1 + len(scores), 1, height_ratios=[1.0, *[ROW_IN] * len(scores)])
+        raise ValueError("no subject has a score in both runs; expected at least one pair")
+    figure = white_figure(WIDTH_INCHES, 1.0 + ROW_INCHES * len(scores))
+    parts = figure.subfigures(1 + len(scores), 1, height_ratios=[1.0, *[ROW_INCHES] * len(scores)], squeeze=False)
+    head, *rows = parts[:, 0]
     _heading(head, name_a, name_b)
     for row, pairs in zip(rows, scores, strict=True):
         left, right = row.subplots(1, 2, width_ratios=[1, 2.1])
-        _against(left, pairs)
+        _scatter(left, pairs)
         _differences(right, pairs)
     return figure
 
 
-def _heading(head, name_a: str, name_b: str) -> None:
-    """Which run is A and which B, and what the marks mean."""
+def _heading(head: SubFigure, name_a: str, name_b: str) -> None:
+    """The names of A and B, and the legend."""
     for height, letter, name in ((0.8, "A", name_a), (0.55, "B", name_b)):
         head.text(0.012, height, f"{letter}: {name}", fontsize=10, color=INK, va="center", parse_math=False)
     marks = [
@@ -78,19 +81,20 @@ def _heading(head, name_a: str, name_b: str) -> None:
         for label, color, marker in (B_BETTER, A_BETTER, EQUAL)
     ]
     marks.append(Line2D([], [], color=INK, linestyle="--", linewidth=1.2, label="mean difference"))
-    marks.append(Line2D([], [], color=GRID_GRAY, linewidth=7, label="its 95 % interval"))
+    marks.append(Line2D([], [], color=GRID_GRAY, linewidth=7, label="95 % confidence interval"))
     head.legend(handles=marks, loc="lower left", bbox_to_anchor=(0.0, -0.02), ncols=5, fontsize=8.5, frameon=False)
 
 
-def _marks(axes, x: np.ndarray, y: np.ndarray, pairs: Pairs) -> None:
+def _marks(axes: Axes, x: np.ndarray, y: np.ndarray, pairs: Pairs) -> None:
+    """A mark per subject that shows which run is better."""
     gain = (pairs.b - pairs.a) * (1 if pairs.higher_is_better else -1)
     for (_, color, marker), chosen in ((B_BETTER, gain > 0), (A_BETTER, gain < 0), (EQUAL, gain == 0)):
-        style = {"color": color, "markersize": 5.5, "markeredgecolor": "white", "markeredgewidth": 0.5}
+        style: dict[str, Any] = {"color": color, "markersize": 5.5, "markeredgecolor": "white", "markeredgewidth": 0.5}
         axes.plot(x[chosen], y[chosen], marker, **style, zorder=3)
 
 
-def _against(axes, pairs: Pairs) -> None:
-    """A dot a subject; the diagonal is where both are alike."""
+def _scatter(axes: Axes, pairs: Pairs) -> None:
+    """A mark per subject; on the diagonal both runs are equal."""
     top = 1.0 if not pairs.unit else max(1.08 * float(max(pairs.a.max(), pairs.b.max())), 1e-3)
     axes.plot([0, top], [0, top], color=GRAY, linewidth=1.0, zorder=2)
     _marks(axes, pairs.a, pairs.b, pairs)
@@ -99,44 +103,40 @@ def _against(axes, pairs: Pairs) -> None:
     axes.set_box_aspect(1)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5))
-    axes.set_xlabel(f"A: {pairs.axis}", fontsize=9, color=INK)
-    axes.set_ylabel(f"B: {pairs.axis}", fontsize=9, color=INK)
-    axes.set_title(f"{pairs.title}: {'higher' if pairs.higher_is_better else 'lower'} is better", **TITLE)
-    plain(axes)
+    better = f"{pairs.title}: {'higher' if pairs.higher_is_better else 'lower'} is better"
+    name_axes(axes, f"A: {pairs.axis}", f"B: {pairs.axis}", better)
+    plain_axes(axes)
 
 
-def _differences(axes, pairs: Pairs) -> None:
-    """B less A of each subject from low to high, the mean as a line and its interval as a band."""
+def _differences(axes: Axes, pairs: Pairs) -> None:
+    """B - A of each subject in increasing order, the mean as a line and its confidence interval as a band."""
     difference = pairs.b - pairs.a
     order = np.argsort(difference, kind="stable")
-    place = np.empty(len(order))
-    place[order] = np.arange(len(order))
-    mean, interval = pairs.difference["mean"], pairs.difference["ci95"]
-    if interval is not None:
-        axes.axhspan(*interval, color=GRID_GRAY, zorder=0, linewidth=0)
+    rank = np.empty(len(order))
+    rank[order] = np.arange(len(order))
+    if pairs.difference["ci95"] is not None:
+        axes.axhspan(*pairs.difference["ci95"], color=GRID_GRAY, zorder=0, linewidth=0)
     axes.axhline(0, color=GRAY, linewidth=1.0, zorder=1)
-    axes.axhline(mean, color=INK, linewidth=1.2, linestyle="--", zorder=2)
-    axes.vlines(place, 0, difference, color="#b8c0c9", linewidth=1.0, zorder=2)
-    _marks(axes, place, difference, pairs)
+    axes.axhline(float(difference.mean()), color=INK, linewidth=1.2, linestyle="--", zorder=2)
+    axes.vlines(rank, 0, difference, color="#b8c0c9", linewidth=1.0, zorder=2)
+    _marks(axes, rank, difference, pairs)
     reach = max(abs(difference).max(), 1e-3)
     axes.set_ylim(min(difference.min(), 0) - 0.08 * reach, max(difference.max(), 0) + 0.08 * reach)
     axes.set_xlim(-0.8, len(order) - 0.2)
-    axes.set_xlabel(f"subject, from low to high (n = {len(order)})", fontsize=9, color=INK)
-    axes.set_ylabel(f"B - A: {pairs.axis}", fontsize=9, color=INK)
-    axes.set_title(_sentence(pairs), **TITLE)
-    plain(axes)
+    name_axes(axes, f"subject, sorted by difference (n = {len(order)})", f"B - A: {pairs.axis}", _mean_text(pairs))
+    plain_axes(axes)
     labelled = len(order) <= MAX_SUBJECT_TICKS
     axes.set_xticks(range(len(order)) if labelled else [], pairs.subjects[order] if labelled else [], rotation=90)
     axes.tick_params(axis="x", labelsize=float(np.clip(400 / len(order), 5.0, 8.0)))
     axes.grid(False, axis="x")
 
 
-def _sentence(pairs: Pairs) -> str:
-    """'mean -0.302, 95 % interval -0.381 to -0.223'."""
+def _mean_text(pairs: Pairs) -> str:
+    """'mean -0.302, 95 % CI -0.381 to -0.223'."""
     digits = 2 if pairs.unit else 3
     unit = f" {pairs.unit}" if pairs.unit else ""
     text = f"mean {pairs.difference['mean']:+.{digits}f}{unit}"
     if pairs.difference["ci95"] is None:
-        return f"{text}; fewer than 8 subjects: no interval"
+        return f"{text}; fewer than 8 subjects, no confidence interval"
     low, high = pairs.difference["ci95"]
-    return f"{text}, 95 % interval {low:+.{digits}f} to {high:+.{digits}f}{unit}"
+    return f"{text}, 95 % CI {low:+.{digits}f} to {high:+.{digits}f}{unit}"

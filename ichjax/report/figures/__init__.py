@@ -1,1 +1,1 @@
-"""The figures of a run."""
+"""Figures of a run, as PNG."""

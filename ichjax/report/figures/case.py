@@ -1,4 +1,4 @@
-"""One scan with its truth and a prediction, ready to be looked at."""
+"""Loads a scan with its truth and prediction for display, and prepares its slices as images."""
 
 import base64
 import dataclasses
@@ -14,33 +14,53 @@ from ichjax.errors import InputError
 from ichjax.report.workdir import Run
 from ichjax.scan import nifti
 from ichjax.scan import volume as volumes
-from ichjax.scan.volume import BRAIN_WINDOW_HU
+from ichjax.scan.volume import BRAIN_WINDOW_HU, Volume
 
-BODY_HU = -300  # above this is no air
+BODY_HU = -300  # everything above is not air
 MARGIN_PX = 8
+MAX_PNG_SIDE = 256  # larger images are stored as JPEG
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Case:
-    """A scan to look at.
+    """A scan for display.
 
     Attributes:
-      number: the subject's.
+      number: the subject's number.
       volume: the scan.
       truth, prediction: bool [D, H, W] on the scan's voxels.
     """
 
     number: int
-    volume: volumes.Volume
+    volume: Volume
     truth: np.ndarray
     prediction: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """A slice with a hemorrhage, with what is needed to choose among slices.
+
+    Attributes:
+      subject: its number.
+      index: 0 is the lowest.
+      dice: of the prediction.
+      truth_px: pixels of hemorrhage.
+      subtypes: its labels.
+    """
+
+    subject: int
+    index: int
+    dice: float
+    truth_px: int
+    subtypes: tuple[str, ...]
+
+
 def open_dataset(run: Run) -> Dataset:
-    """The data set that a run was scored on.
+    """The data set on which a run was scored.
 
     Raises:
-      InputError: config.json names none, or it is not there any more.
+      InputError: config.json names no data set, or it cannot be read.
     """
     root = run.config.get("data", {}).get("root")
     if not root:
@@ -49,24 +69,31 @@ def open_dataset(run: Run) -> Dataset:
 
 
 def load_case(run: Run, dataset: Dataset, number: int) -> Case:
-    """Reads a subject's scan, truth and the prediction in predictions/.
+    """Reads a subject's scan and truth, and its prediction from predictions/.
 
     Raises:
-      InputError: the subject is not in the data set, a file is missing or damaged, or the prediction does not lie
-        on the scan's grid.
+      InputError: the subject is not in the data set, a file is missing or damaged, or the prediction is not on the
+        scan's grid.
     """
     subject = next((s for s in dataset.subjects if s.number == number), None)
     if subject is None:
-        raise InputError(f"subject {number}: not in the data set any more; expected the one that was scored")
+        raise InputError(f"subject {number}: no longer in the data set; expected the data set that was scored")
     scan = datasets.load_scan(subject)
-    name = f"predictions/{number:03d}.nii.gz"
+    prediction = load_on_grid(run, f"predictions/{number:03d}.nii.gz", scan.volume)
+    return Case(number, scan.volume, scan.mask > 0, prediction > 0)
+
+
+def load_on_grid(run: Run, name: str, volume: Volume) -> np.ndarray:
+    """int16 [D, H, W]: the array of a run's NIfTI file, in the orientation of its scan.
+
+    Raises:
+      InputError: the file is missing or damaged, or its shape is not the scan's.
+    """
     array, affine = nifti.load_array(run.path / name, name=name)
-    prediction = volumes.from_file_grid(array, affine, name=name)
-    if prediction.shape != scan.volume.shape:
-        raise InputError(
-            f"{name}: has the shape {prediction.file_shape}; expected its scan's, {scan.volume.file_shape}"
-        )
-    return Case(number, scan.volume, scan.mask > 0, prediction.hu > 0)
+    stored = volumes.from_file_grid(array, affine, name=name)
+    if stored.shape != volume.shape:
+        raise InputError(f"{name}: has shape {stored.file_shape}; expected the shape of its scan, {volume.file_shape}")
+    return stored.hu
 
 
 def brain_window(hu: np.ndarray) -> np.ndarray:
@@ -77,35 +104,40 @@ def brain_window(hu: np.ndarray) -> np.ndarray:
 
 
 def body_box(hu: np.ndarray, *masks: np.ndarray) -> tuple[slice, slice]:
-    """Rows and columns that hold the body and the masks in any slice, with a margin.
+    """Rows and columns that contain the body and the masks of all slices, with a margin.
 
     Args:
       hu: int16 [D, H, W].
       masks: bool [D, H, W].
     """
-    shown = (hu > BODY_HU).any(axis=0)
+    shown = np.any(hu > BODY_HU, axis=0)
     for mask in masks:
         shown |= mask.any(axis=0)
     if not shown.any():
         return slice(0, shown.shape[0]), slice(0, shown.shape[1])
-    rows, columns = (np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0))
-    return tuple(
-        slice(max(0, int(edge[0]) - MARGIN_PX), min(size, int(edge[-1]) + 1 + MARGIN_PX))
-        for edge, size in zip((rows, columns), shown.shape, strict=True)
-    )
+    return _span(shown.any(axis=1)), _span(shown.any(axis=0))
+
+
+def _span(shown: np.ndarray) -> slice:
+    """From the first to the last true value of bool [N], with a margin."""
+    first, last = np.flatnonzero(shown)[[0, -1]].tolist()
+    return slice(max(0, first - MARGIN_PX), min(len(shown), last + 1 + MARGIN_PX))
 
 
 def encode(image: np.ndarray, *, quality: int) -> str:
-    """A gray image as a data URI: PNG up to 256 pixels a side, else JPEG.
+    """A gray image as a data URI: PNG up to `MAX_PNG_SIDE` pixels a side, else JPEG.
 
     Args:
       image: uint8 [H, W].
-      quality: of the JPEG, to 95.
+      quality: of the JPEG, at most 95.
     """
     buffer = io.BytesIO()
-    kind = "png" if max(image.shape) <= 256 else "jpeg"
-    if kind == "png":
-        Image.fromarray(image).save(buffer, "PNG", optimize=True)
-    else:
-        Image.fromarray(image).save(buffer, "JPEG", quality=quality, optimize=True)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    kind = "png" if max(image.shape) <= MAX_PNG_SIDE else "jpeg"
+    options = {} if kind == "png" else {"quality": quality}
+    Image.fromarray(image).save(buffer, kind, optimize=True, **options)
+    return data_uri(buffer.getvalue(), kind)
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """An encoded image ('png' or 'jpeg') as a data URI."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,1 +1,1 @@
-"""The HTML report of a run: one page that works offline."""
+"""The HTML report of a run: a single page that works offline."""

@@ -1,25 +1,25 @@
-"""The templates of the report: their environment, their filters, and the figures of a run."""
+"""The Jinja environment of the report: its templates and filters."""
 
-import base64
 import pathlib
 
 import jinja2
 
+from ichjax.report.figures.case import data_uri
 from ichjax.report.html import rows
 from ichjax.report.tables import summary as summary_tables
 from ichjax.report.workdir import Run
 
+FOLDER = pathlib.Path(__file__).parent
+
 
 def picture_uri(run: Run, name: str) -> str | None:
-    """A figure in a run's figures/ as a data URI; None where it is not drawn. The name is without '.png'."""
+    """figures/NAME.png of a run as a data URI; None if the figure was not drawn."""
     path = run.path / "figures" / f"{name}.png"
-    if not path.is_file():
-        return None
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+    return data_uri(path.read_bytes(), "png") if path.is_file() else None
 
 
 ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+    loader=jinja2.FileSystemLoader(FOLDER),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
@@ -27,5 +27,5 @@ ENVIRONMENT = jinja2.Environment(
     extensions=["jinja2.ext.do"],
 )
 ENVIRONMENT.filters.update(
-    number=summary_tables.write_number, interval=summary_tables.write_interval, text=rows.text, picture_uri=picture_uri
+    number=summary_tables.number_text, interval=summary_tables.interval_text, text=rows.text, picture_uri=picture_uri
 )

@@ -1,4 +1,4 @@
-"""The report: one HTML file with everything about a run, that works offline."""
+"""Writes the HTML report: a single file with everything about a run, which works offline."""
 
 import logging
 import pathlib
@@ -16,21 +16,15 @@ from ichjax.report.html import blocks, rows, viewer
 from ichjax.report.html import paper as report_paper
 from ichjax.report.tables import paper as paper_tables
 from ichjax.report.tables import summary as summary_tables
-from ichjax.report.workdir import Run, choose_subjects, collapsed_folds, read_run
-
-FOLDER = pathlib.Path(__file__).parent
+from ichjax.report.workdir import Run, choose_subjects, collapsed_folds
 
 
-def write_report(workdir: pathlib.Path | str) -> pathlib.Path:
-    """Writes report.html into a work directory, from what lies there and the data set that config.json names.
+def write_report(run: Run) -> pathlib.Path:
+    """Writes report.html into the work directory of a run, from its records and the data set that config.json names.
 
-    The figures in figures/ become part of it, so draw them first; it says which of them is not there.
-    Where the data set, or a file of a subject, is gone or damaged, the viewer says so and the rest stands.
-
-    Raises:
-      InputError: as `workdir.read_run`.
+    The figures in figures/ become part of it, so draw them first; the report names those that are missing. If the
+    data set, or a file of a subject, is missing or damaged, the report says so in place of its slices.
     """
-    run = read_run(workdir)
     path = run.path / "report.html"
     write_text(path, render(run))
     return path
@@ -38,7 +32,7 @@ def write_report(workdir: pathlib.Path | str) -> pathlib.Path:
 
 def render(run: Run) -> str:
     """The report of a run as HTML."""
-    shown, missing = _look(run)
+    viewers, missing = _viewers(run)
     return blocks.ENVIRONMENT.get_template("report.html.j2").render(
         run=run,
         results=run.results,
@@ -48,22 +42,22 @@ def render(run: Run) -> str:
         colors={"truth": contours.TRUTH_COLOR, "prediction": contours.PREDICTION_COLOR},
         conventions=CONVENTIONS,
         columns=summary_tables.SUMMARY_COLUMNS,
-        marks=summary_tables.footnotes(),
+        footnotes=summary_tables.column_footnotes(),
         summary=summary_tables.summary(run.methods),
         threshold_texts={name: summary_tables.threshold_text(results) for name, results in run.methods.items()},
-        collapsed=collapsed_folds(run.results),
+        collapsed=collapsed_folds(run.results["subjects"]),
         unscored=rows.unscored(run),
         table7=paper_tables.table7(run.methods),
         by_subtype=rows.group_rows(run.methods, "by_subtype"),
         by_age=rows.group_rows(run.methods, "by_age"),
         age_names=summary_tables.AGE_NAMES,
-        least_subjects=statistics.MIN_SUBJECTS,
+        min_subjects=statistics.MIN_SUBJECTS,
         folds=rows.fold_rows(run),
         subjects=rows.subject_rows(run.methods),
         units=units.units_of(*run.methods.values()),
-        nominal_in_words=units.IN_WORDS,
+        nominal_note=units.NOMINAL_NOTE,
         published=published,
-        viewers=shown,
+        viewers=viewers,
         missing=missing,
         sections=report_paper.sections(run, layers=run.results.get("layers", ())),
         settings=rows.flatten(run.config),
@@ -71,21 +65,21 @@ def render(run: Run) -> str:
 
 
 def _verbatim(name: str) -> markupsafe.Markup:
-    return markupsafe.Markup((FOLDER / name).read_text(encoding="utf-8"))
+    return markupsafe.Markup((blocks.FOLDER / name).read_text(encoding="utf-8"))
 
 
-def _look(run: Run) -> tuple[list[dict], list[str]]:
+def _viewers(run: Run) -> tuple[list[viewer.Viewer], list[str]]:
     """(viewers of the chosen subjects, sentences on what cannot be shown)."""
     try:
         dataset = cases.open_dataset(run)
     except InputError as error:
-        logging.warning("the report has no slices to look at: %s", error)
-        return [], ["The data set is not where it was when the run was scored, so there are no slices to look at."]
-    found, missing = [], []
-    for why, number in choose_subjects(run.results):
+        logging.warning("the report shows no slices: %s", error)
+        return [], ["No slices are shown: the data set is no longer where it was when the run was scored."]
+    chosen, missing = [], []
+    for reason, number in choose_subjects(run.results):
         try:
-            found.append((why, cases.load_case(run, dataset, number)))
+            chosen.append((reason, cases.load_case(run, dataset, number)))
         except InputError as error:
-            logging.warning("the report leaves out the slices of subject %d: %s", number, error)
-            missing.append(f"Subject {number} ({why}): its scan, its mask or its prediction could not be read.")
-    return viewer.viewers(found), missing
+            logging.warning("the report skips the slices of subject %d: %s", number, error)
+            missing.append(f"Subject {number} ({reason}): its scan, its mask or its prediction could not be read.")
+    return viewer.viewers(chosen), missing

@@ -1,8 +1,9 @@
-"""Sections of the report: the paper's tables and figures, what lies beyond them, and the conventions of scoring."""
+"""Sections of the report: the paper's tables and figures, the secondary metrics, and the scoring conventions."""
 
 from collections.abc import Mapping, Sequence
 
 from ichjax.metrics import published
+from ichjax.metrics.lesions import MIN_COVERED
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
 from ichjax.report.html.blocks import ENVIRONMENT
 from ichjax.report.tables.paper import table6
@@ -10,27 +11,26 @@ from ichjax.report.units import units_of
 from ichjax.report.workdir import Run
 
 SECTIONS = {
-    "paper_tables": "Beside the paper",
+    "paper_tables": "Comparison with the paper",
     "paper_figures": "Figures of the paper",
-    "beyond": "Beyond the paper",
-    "conventions": "Conventions",
+    "beyond": "Secondary metrics",
+    "conventions": "Scoring conventions",
 }
 
 
-def sections(run: Run, *, layers: Sequence[Mapping] = ()) -> list[dict]:
-    """The sections, as HTML to put into the report.
+def sections(run: Run, *, layers: Sequence[Mapping] = ()) -> list[dict[str, str]]:
+    """The sections, as HTML for the report.
 
-    Images are read from the run's figures/ and become part of the page, so draw them first; one that is not there
-    is said to be missing.
+    The figures in figures/ become part of the page, so draw them first; the section names those that are missing.
 
     Args:
       run: a finished run.
-      layers: the network's, in order: {'name', 'kernel', 'output shape', 'parameters', 'receptive field px'}, any of
-        which may lack ('_' may stand for a space); () for none.
+      layers: of the network, in order: {'name', 'kernel', 'output shape', 'parameters', 'receptive field px'}, all
+        optional ('_' may replace a space); () if there is none.
 
     Returns:
-      [{'id', 'title', 'html'}], the HTML escaped already, as `markupsafe.Markup`: 'paper-tables', 'paper-figures',
-      'beyond' (only where results.json has it) and 'conventions'.
+      [{'id', 'title', 'html'}], the HTML already escaped, as `markupsafe.Markup`: 'paper-tables', 'paper-figures',
+      'beyond' (only if results.json has it) and 'conventions'.
     """
     macros = ENVIRONMENT.get_template("report_sections.html.j2").make_module(
         {
@@ -39,6 +39,7 @@ def sections(run: Run, *, layers: Sequence[Mapping] = ()) -> list[dict]:
             "units": units_of(run.results),
             "table6": table6(run.methods),
             "published": published,
+            "min_covered": MIN_COVERED,
             "subtypes_in_words": SUBTYPES_IN_WORDS,
         }
     )

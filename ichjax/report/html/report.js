@@ -34,7 +34,7 @@
       go(1 + Math.floor(((event.clientX - box.left) / box.width) * scan.slices.length));
       slider.focus({ preventScroll: true });
     });
-    // The slider takes arrow keys by itself while it has the focus; here for the rest of the panel.
+    // The slider handles the arrow keys while it has the focus; this is for the rest of the panel.
     root.tabIndex = -1;
     root.addEventListener("keydown", (event) => {
       const step = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1 }[event.key];
@@ -47,7 +47,7 @@
       box.addEventListener("change", apply);
       apply();
     }
-    show(); // a browser that went back may have kept the slider's place
+    show(); // a browser that navigates back may have kept the slider's position
   }
 
   for (const table of document.querySelectorAll(".sortable")) {
@@ -61,7 +61,7 @@
         const key = (row) => row.cells[column].textContent.trim();
         const rows = [...table.tBodies[0].rows].sort((a, b) => {
           const [x, y] = [key(a), key(b)];
-          if ((x === "-") !== (y === "-")) return x === "-" ? 1 : -1; // what does not exist goes last
+          if ((x === "-") !== (y === "-")) return x === "-" ? 1 : -1; // missing values last
           const order = x.localeCompare(y, "en", { numeric: true });
           const numbers = Number(x) - Number(y);
           return (Number.isNaN(numbers) ? order : numbers) * (down ? -1 : 1);

@@ -1,6 +1,7 @@
-"""What the report's viewer needs of a scan: an image, outlines and figures for each slice."""
+"""Data of the report's slice viewer: an image, mask outlines and scores for each slice of a scan."""
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 
@@ -8,40 +9,69 @@ from ichjax.metrics import overlap, statistics
 from ichjax.report.figures import case as cases
 from ichjax.report.figures import contours
 
-LARGEST_BYTES = 9_000_000  # of all images together, encoded
-QUALITIES = (85, 75, 60, 45, 30)  # of the JPEGs, the first that fits
+MAX_BYTES = 9_000_000  # of all images together, encoded
+QUALITIES = (85, 75, 60, 45, 30)  # of the JPEGs; the first that fits is used
+BAR_MM = 50.0
 
 
-def viewers(chosen: Sequence[tuple[str, cases.Case]]) -> list[dict]:
+class ViewerSlice(TypedDict):
+    """One slice: its image as a data URI, and the outlines as SVG paths in pixels of the image."""
+
+    image: str
+    truth: str
+    prediction: str
+    truth_ml: float
+    predicted_ml: float
+    dice: float | None  # None where the truth is empty
+
+
+class Viewer(TypedDict):
+    """One scan, ready for JSON.
+
+    Keys:
+      subject, why: its number, and the reason it is shown.
+      width, height: of the images, in pixels.
+      aspect: width by height in mm.
+      bar: `BAR_MM` as a fraction of the width.
+      start: index of the slice to show first.
+      dice: mean over its slices, the paper's convention; None if the truth is empty.
+      volume_dice: over all voxels; None if the truth is empty.
+    """
+
+    subject: int
+    why: str
+    width: int
+    height: int
+    aspect: float
+    bar: float
+    start: int
+    truth_ml: float
+    predicted_ml: float
+    dice: float | None
+    volume_dice: float | None
+    slices: list[ViewerSlice]
+
+
+def viewers(chosen: Sequence[tuple[str, cases.Case]]) -> list[Viewer]:
     """Viewers of several scans, with images of the best quality that keeps the report small.
 
     Args:
-      chosen: [(why it was chosen, the scan)].
-
-    Returns:
-      As `viewer`, one each.
+      chosen: [(the reason it is shown, the scan)].
     """
     for quality in QUALITIES:
-        made = [viewer(case, why=why, quality=quality) for why, case in chosen]
-        if sum(len(s["image"]) for v in made for s in v["slices"]) <= LARGEST_BYTES:
+        data = [viewer(case, why=why, quality=quality) for why, case in chosen]
+        if sum(len(s["image"]) for v in data for s in v["slices"]) <= MAX_BYTES:
             break
-    return made
+    return data
 
 
-def viewer(case: cases.Case, *, why: str, quality: int = QUALITIES[0]) -> dict:
-    """One scan, ready for JSON.
+def viewer(case: cases.Case, *, why: str, quality: int = QUALITIES[0]) -> Viewer:
+    """The viewer of one scan.
 
     Args:
       case: the scan, its truth and the prediction.
-      why: why it was chosen, in words.
-      quality: of the images, where they are JPEGs.
-
-    Returns:
-      {'subject', 'why', 'width', 'height' (of the images, in pixels), 'aspect' (width by height in mm), 'bar'
-      (50 mm as a share of the width), 'start' (index of the slice to show first), 'truth_ml', 'predicted_ml',
-      'dice' (mean over its slices, the paper's convention), 'volume_dice' (over all voxels),
-      'slices': [{'image' (a data URI), 'truth', 'prediction' (SVG paths in pixels of the image), 'truth_ml',
-      'predicted_ml', 'dice' (None without truth)}]}.
+      why: the reason it is shown.
+      quality: of the images, if they are JPEGs.
     """
     volume = case.volume
     box = cases.body_box(volume.hu, case.truth, case.prediction)
@@ -60,12 +90,12 @@ def viewer(case: cases.Case, *, why: str, quality: int = QUALITIES[0]) -> dict:
         "width": width,
         "height": height,
         "aspect": width * column_mm / (height * row_mm),
-        "bar": 50.0 / (width * column_mm),
+        "bar": BAR_MM / (width * column_mm),
         "start": int(np.argmax(truth_ml if truth_ml.any() else predicted_ml)),
         "truth_ml": float(truth_ml.sum()),
         "predicted_ml": float(predicted_ml.sum()),
         "dice": None if np.isnan(dice).all() else float(np.nanmean(dice)),
-        "volume_dice": statistics.or_none(volume_dice),
+        "volume_dice": statistics.or_none(float(volume_dice)),
         "slices": [
             {
                 "image": cases.encode(gray[d], quality=quality),

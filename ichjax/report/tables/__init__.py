@@ -1,1 +1,1 @@
-"""The tables of a run: on the terminal, as CSV, and those of the paper."""
+"""Tables of results: for the terminal, as CSV, and for the report."""

@@ -1,6 +1,8 @@
-"""Tables 4 and 5 of the paper for any data set, beside the paper's own columns."""
+"""Tables 4 and 5 of the paper (subjects and slices) for any data set, with the paper's own numbers."""
 
+import itertools
 from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 import numpy as np
 
@@ -8,12 +10,33 @@ from ichjax.data.label_tables import SUBTYPES
 from ichjax.data.subject import Scan
 from ichjax.metrics import published
 from ichjax.metrics.statistics import ADULT_YEARS
+from ichjax.report.tables.text import align
 
-DAYS_A_YEAR = 365.25
+DAYS_PER_YEAR = 365.25
 
 
-def record(scan: Scan) -> dict:
-    """What `cohort_rows` needs of one scan."""
+class CohortRecord(TypedDict):
+    """What the tables need of one subject.
+
+    Keys:
+      subject: its number.
+      age_years, sex ('M' or 'F'), fracture: None if unknown.
+      slice_labels: bool [N, 5], one row per row of the slice table, columns as `SUBTYPES`.
+      mask_positive: bool [D], slices whose mask has a pixel.
+      mask_labels: bool [D, 5], the labels in the order of the mask's slices.
+    """
+
+    subject: int
+    age_years: float | None
+    sex: str | None
+    fracture: bool | None
+    slice_labels: np.ndarray
+    mask_positive: np.ndarray
+    mask_labels: np.ndarray
+
+
+def record(scan: Scan) -> CohortRecord:
+    """The record of one scan."""
     subject = scan.subject
     return {
         "subject": subject.number,
@@ -21,33 +44,33 @@ def record(scan: Scan) -> dict:
         "sex": subject.sex,
         "fracture": subject.fracture,
         "slice_labels": subject.slice_labels,
-        "mask_positive": scan.mask.any(axis=(1, 2)),
+        "mask_positive": np.asarray(scan.mask.any(axis=(1, 2))),
         "mask_labels": scan.slice_labels,
     }
 
 
-def cohort_rows(subjects: Sequence[Mapping]) -> list[dict]:
+def cohort_rows(subjects: Sequence[CohortRecord]) -> list[dict[str, str]]:
     """Counts subjects and slices as the paper's Tables 4 and 5 do.
 
-    Args:
-      subjects: one mapping each with 'subject' (number), 'age_years' (float or None), 'sex' ('M', 'F' or None),
-        'fracture' (bool or None), 'slice_labels' (bool [N, 5], a row of the table each, columns as `SUBTYPES`),
-        'mask_positive' (bool [D], slices whose mask has a pixel) and 'mask_labels' (bool [D, 5], the labels in
-        the order of the mask's slices).
-
     Returns:
-      [{'table', 'item', 'here', 'paper'}], values as text; 'paper' is '' where the paper has no such figure.
+      [{'table', 'item', 'here', 'paper'}]; 'paper' is '' where the paper has no such number.
     """
-    rows = _subject_rows(subjects, published.COHORT) + _slice_rows(subjects, published.SLICE_COUNTS)
-    return [dict(zip(("table", "item", "here", "paper"), row, strict=True)) for row in rows]
+    tables = {"Table 4: subjects": _subject_rows(subjects), "Table 5: slices": _slice_rows(subjects)}
+    return [
+        {"table": table, "item": item, "here": str(here), "paper": str(paper)}
+        for table, rows in tables.items()
+        for item, here, paper in rows
+    ]
 
 
-def _subject_rows(subjects: Sequence[Mapping], paper: Mapping) -> list[tuple[str, str, str, str]]:
+def _subject_rows(subjects: Sequence[CohortRecord]) -> list[tuple[str, object, object]]:
+    """(item, here, paper) of Table 4."""
+    paper = published.COHORT
     ages = np.array([s["age_years"] for s in subjects if s["age_years"] is not None], dtype=np.float64)
     sexes = [s["sex"] for s in subjects]
     carries = np.array([np.any(s["slice_labels"], axis=0) for s in subjects]).reshape(-1, len(SUBTYPES))
-    title = "Table 4: subjects"
-    rows = [
+    fractures = [s["fracture"] for s in subjects if s["fracture"] is not None]
+    rows: list[tuple[str, object, object]] = [
         ("Subjects", len(subjects), paper["subjects"]),
         ("Sex: male, female", f"{sexes.count('M')}, {sexes.count('F')}", f"{paper['male']}, {paper['female']}"),
         (
@@ -66,90 +89,75 @@ def _subject_rows(subjects: Sequence[Mapping], paper: Mapping) -> list[tuple[str
             f"{paper['under_18']}, {paper['18_and_over']}",
         ),
         ("With a hemorrhage, by the labels", carries.any(axis=1).sum(), paper["hemorrhage"]),
-        *(
-            (f"With {name}", carries[:, column].sum(), paper["by_subtype"][name])
-            for column, name in enumerate(SUBTYPES)
-        ),
-        ("With a skull fracture", _fractures(subjects), paper["fracture"]),
+        *_by_subtype("With", carries, paper),
+        ("With a skull fracture", sum(fractures) if fractures else "unknown", paper["fracture"]),
     ]
-    unknown = len(subjects) - len(ages)
-    if unknown:
-        rows.append(("Age unknown", unknown, ""))
+    if len(ages) < len(subjects):
+        rows.append(("Age unknown", len(subjects) - len(ages), ""))
     if set(sexes) - {"M", "F"}:
         rows.append(("Sex unknown", len(sexes) - sexes.count("M") - sexes.count("F"), ""))
-    return [(title, item, str(here), str(theirs)) for item, here, theirs in rows]
+    return rows
 
 
-def _fractures(subjects: Sequence[Mapping]) -> int | str:
-    """How many have one; 'unknown' where no subject's record tells."""
-    known = [s["fracture"] for s in subjects if s["fracture"] is not None]
-    return sum(known) if known else "unknown"
-
-
-def _slice_rows(subjects: Sequence[Mapping], paper: Mapping) -> list[tuple[str, str, str, str]]:
+def _slice_rows(subjects: Sequence[CohortRecord]) -> list[tuple[str, object, object]]:
+    """(item, here, paper) of Table 5."""
+    paper = published.SLICE_COUNTS
     labels = np.concatenate([np.reshape(s["slice_labels"], (-1, len(SUBTYPES))) for s in subjects]).astype(bool)
-    masked = sum(int(np.sum(s["mask_positive"])) for s in subjects)
-    scanned = sum(len(s["mask_positive"]) for s in subjects)
     labelled = int(labels.any(axis=1).sum())
-    title = "Table 5: slices"
-    rows = [
+    return [
         ("Rows of the slice table", len(labels), paper["total"]),
-        *(
-            (f"Labelled {name}", labels[:, column].sum(), paper["by_subtype"][name])
-            for column, name in enumerate(SUBTYPES)
-        ),
+        *_by_subtype("Labelled", labels, paper),
         ("Labelled with a hemorrhage", labelled, paper["with"]),
         ("Labelled without", len(labels) - labelled, paper["without"]),
-        ("Slices of the scans", scanned, ""),
-        ("Slices with a mask", masked, ""),
+        ("Slices of the scans", sum(len(s["mask_positive"]) for s in subjects), ""),
+        ("Slices with a mask", sum(int(np.sum(s["mask_positive"])) for s in subjects), ""),
     ]
-    return [(title, item, str(here), str(theirs)) for item, here, theirs in rows]
+
+
+def _by_subtype(word: str, labels: np.ndarray, paper: Mapping) -> list[tuple[str, object, object]]:
+    """A row for each sub-type: how many rows of bool [N, 5] have it."""
+    counts = zip(SUBTYPES, labels.sum(axis=0), strict=True)
+    return [(f"{word} {name}", count, paper["by_subtype"][name]) for name, count in counts]
 
 
 def age_text(years: float) -> str:
-    """An age in the unit a person would use: '1 day', '7 months', '72 years'."""
-    for unit, per_year, below in (("day", DAYS_A_YEAR, 31 / DAYS_A_YEAR), ("month", 12, 2), ("year", 1, np.inf)):
+    """An age in days, months or years: '1 day', '7 months', '72 years'."""
+    for unit, per_year, below in (("day", DAYS_PER_YEAR, 31 / DAYS_PER_YEAR), ("month", 12, 2), ("year", 1, np.inf)):
         if years < below:
             number = round(years * per_year)
             return f"{number} {unit}{'' if number == 1 else 's'}"
     raise ValueError(f"an age of {years} years")
 
 
-def stats_text(subjects: Sequence[Mapping], notes: Sequence[str] = ()) -> str:
-    """The two tables as text for a terminal, the paper's columns beside, then what is odd.
+def stats_text(subjects: Sequence[CohortRecord], notes: Sequence[str] = ()) -> str:
+    """The two tables as text for a terminal, then where masks and labels disagree, and the notes.
 
     Args:
-      subjects: as `cohort_rows`.
-      notes: further sentences, such as those of `data.ct_ich_nifti.Dataset` and `data.ct_ich_nifti.Scan`.
+      subjects: at least one.
+      notes: further sentences, such as those of `data.subject.Dataset` and `data.subject.Scan`.
     """
-    rows = cohort_rows(subjects)
-    widths = [max(len(row[key]) for row in rows) for key in ("item", "here")]
     lines: list[str] = []
-    for row in rows:
-        if row["table"] not in lines:
-            lines += ["", row["table"], f"  {'':{widths[0]}}  {'here':>{widths[1]}}  paper"]
-        lines.append(f"  {row['item']:{widths[0]}}  {row['here']:>{widths[1]}}  {row['paper']}".rstrip())
-    lines += ["", *disagreement_lines(subjects), f"Paper: {published.SOURCE}."]
+    for table, rows in itertools.groupby(cohort_rows(subjects), key=lambda row: row["table"]):
+        cells = [[row["item"], row["here"], row["paper"]] for row in rows]
+        lines += [table, *(f"  {line}" for line in align([["", "this data set", "paper"], *cells])), ""]
+    lines += [*disagreement_lines(subjects), f"Paper: {published.SOURCE}."]
     if notes:
         lines += ["", "Notes", *(f"  {note}" for note in notes)]
-    return "\n".join(lines[1:])
+    return "\n".join(lines)
 
 
-def disagreement_lines(subjects: Sequence[Mapping]) -> list[str]:
-    """Where masks and labels disagree, in two sentences.
-
-    Args:
-      subjects: as `cohort_rows`.
-    """
+def disagreement_lines(subjects: Sequence[CohortRecord]) -> list[str]:
+    """Where masks and labels disagree, a sentence each."""
+    without_label, without_mask = {}, {}
+    for s in subjects:
+        masked, labelled = np.asarray(s["mask_positive"], bool), np.any(s["mask_labels"], axis=1)
+        without_label[s["subject"]] = int((masked & ~labelled).sum())
+        without_mask[s["subject"]] = int((labelled & ~masked).sum())
     lines = []
-    for what, odd in (
-        ("Slices with a mask but no sub-type", lambda masked, labelled: masked & ~labelled),
-        ("Slices with a sub-type but no mask", lambda masked, labelled: labelled & ~masked),
+    for what, counts in (
+        ("Slices with a mask but no sub-type", without_label),
+        ("Slices with a sub-type but no mask", without_mask),
     ):
-        counts = {
-            s["subject"]: int(odd(np.asarray(s["mask_positive"], bool), np.any(s["mask_labels"], axis=1)).sum())
-            for s in subjects
-        }
-        of = ", ".join(str(number) for number, count in counts.items() if count)
-        lines.append(f"{what}: {sum(counts.values())}" + (f" (subjects {of})." if of else "."))
-    return [*lines, "Masks decide where the hemorrhage is, labels decide sub-types."]
+        numbers = ", ".join(str(number) for number, count in counts.items() if count)
+        lines.append(f"{what}: {sum(counts.values())}" + (f" (subjects {numbers})." if numbers else "."))
+    return [*lines, "The masks define where the hemorrhage is, the labels its sub-types."]

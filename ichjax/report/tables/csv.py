@@ -1,4 +1,4 @@
-"""The tables of a work directory as CSV: a record a line, its convention in words, the paper's figures beside ours."""
+"""Writes the tables of a run as CSV: one record per line, with its convention in words and the paper's values."""
 
 import pathlib
 from collections.abc import Mapping
@@ -6,20 +6,23 @@ from collections.abc import Mapping
 from ichjax.files import write_csv
 from ichjax.metrics import published
 from ichjax.metrics.protocol import CONVENTIONS
+from ichjax.metrics.records import Results
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
+from ichjax.metrics.slice_detection import DETECTION_RATES
 from ichjax.report.tables import paper as paper_tables
 from ichjax.report.tables.summary import PAPER
+from ichjax.report.tables.text import interval_cells
 from ichjax.report.workdir import Run
 
 
 def write_tables(run: Run) -> list[pathlib.Path]:
-    """Writes the tables of a run as CSV into tables/, each number with its convention in words.
+    """Writes the tables of a run as CSV into tables/.
 
-    Rates are fractions; an empty cell is a figure that does not exist.
+    Rates are fractions; an empty cell is a value that does not exist.
 
     Returns:
-      The files: summary, subjects, table6, table7, dice_by_subtype, dice_by_age; thresholds where a method chose
-      grey levels, and subtype_auc where a method scores sub-types.
+      The files: summary, subjects, table6, table7, dice_by_subtype, dice_by_age; thresholds if a method chose gray
+      levels, and subtype_auc if a method scores sub-types.
     """
     folder = run.path / "tables"
     folder.mkdir(exist_ok=True)
@@ -30,65 +33,65 @@ def write_tables(run: Run) -> list[pathlib.Path]:
         "table7": paper_tables.table7(run.methods),
         "dice_by_subtype": paper_tables.dice_by_subtype(run.methods),
         "dice_by_age": paper_tables.dice_by_age(run.methods),
-        "thresholds": paper_tables.grey_levels(run.methods),
+        "thresholds": paper_tables.gray_levels(run.methods),
         "subtype_auc": subtype_auc(run.methods),
     }
     return [write_csv(folder / f"{name}.csv", records) for name, records in tables.items() if records]
 
 
-def _spread(figures: Mapping) -> dict:
-    """A `statistics.summary`, or the part of one that the paper prints, as cells."""
-    low, high = figures.get("ci95") or (None, None)
-    cells = {key: figures.get(key) for key in ("mean", "std", "min", "max")}
-    bca_low, bca_high = figures.get("ci95_bca") or (None, None)
-    cells |= {"ci95_low": low, "ci95_high": high, "ci95_bca_low": bca_low, "ci95_bca_high": bca_high}
-    return {**cells, "n": figures.get("n"), "unit": figures.get("unit")}
-
-
-def _spacing(results: Mapping) -> str:
-    """What every mm and mL rests on."""
+def _spacing(results: Results) -> str:
+    """Whether mm and mL are measured or nominal."""
     return "nominal" if results.get("nominal_spacing") else "measured"
 
 
-def summary_records(methods: Mapping[str, Mapping]) -> list[dict]:
+def _summary_record(
+    method: str, score: str, convention: str, values: Mapping, spacing: str = ""
+) -> paper_tables.CsvRecord:
+    """A line of summary.csv, from a `records.Summary` or a part of one."""
+    return {
+        "method": method,
+        "score": score,
+        "convention": convention,
+        **{key: values.get(key) for key in ("mean", "std", "min", "max")},
+        **interval_cells(values.get("ci95")),
+        **interval_cells(values.get("ci95_bca"), "ci95_bca"),
+        "n": values.get("n"),
+        "unit": values.get("unit"),
+        "spacing": spacing,
+        "in_words": CONVENTIONS[convention],
+    }
+
+
+def summary_records(methods: Mapping[str, Results]) -> list[paper_tables.CsvRecord]:
     """A record for each method, score and convention, then the paper's."""
     records = []
-
-    def add(method: str, score: str, convention: str, figures: Mapping, spacing: str = "") -> None:
-        words = CONVENTIONS[convention]
-        records.append(
-            {
-                "method": method,
-                "score": score,
-                "convention": convention,
-                **_spread(figures),
-                "spacing": spacing,
-                "in_words": words,
-            }
-        )
-
     for name, results in methods.items():
         for convention, scores in results["conventions"].items():
-            for score, figures in scores.items():
-                add(name, score, convention, figures)
-        for score, figures in results["reported_slice_detection"]["per_subject"].items():
-            add(name, score, "slice_detection", figures)
-        for score in ("sensitivity", "specificity", "accuracy"):
-            pooled = {"mean": results["reported_slice_detection"]["pooled"][score], "unit": "slices"}
-            add(name, score, "slice_detection_pooled", {**pooled, "n": results["counts"]["slices"]})
-        free = results["hemorrhage_free"]
-        for score in ("false_alarm_rate", "false_positive_ml"):
-            figures = {"mean": free[score], "ci95": free.get(f"{score}_ci95"), "max": free.get(f"{score}_max")}
-            spacing = _spacing(results) if score.endswith("_ml") else ""
-            add(name, score, score, {**figures, "n": free["n"], "unit": "subjects"}, spacing)
+            records += [_summary_record(name, score, convention, summary) for score, summary in scores.items()]
+        detection, free = results["reported_slice_detection"], results["hemorrhage_free"]
+        for rate in DETECTION_RATES:
+            records.append(_summary_record(name, rate, "slice_detection", detection["per_subject"][rate]))
+        for rate in DETECTION_RATES:
+            pooled = {"mean": detection["pooled"][rate], "unit": "slices", "n": results["counts"]["slices"]}
+            records.append(_summary_record(name, rate, "slice_detection_pooled", pooled))
+        counted = {"n": free["n"], "unit": "subjects"}
+        alarms = {"mean": free["false_alarm_rate"], **counted}
+        volume = {
+            "mean": free["false_positive_ml"],
+            "ci95": free["false_positive_ml_ci95"],
+            "max": free.get("false_positive_ml_max"),
+            **counted,
+        }
+        records.append(_summary_record(name, "false_alarm_rate", "false_alarm_rate", alarms))
+        records.append(_summary_record(name, "false_positive_ml", "false_positive_ml", volume, _spacing(results)))
     for name, results in methods.items():
-        for score, figures in published.of(results).get("table6", {}).items():
-            convention = "paper" if score in ("dice", "jaccard") else "slice_detection"
-            add(f"{PAPER}: {name}", score, convention, figures)
+        for score, values in published.of(results).get("table6", {}).items():
+            source = "paper" if score in ("dice", "jaccard") else "slice_detection"
+            records.append(_summary_record(f"{PAPER}: {name}", score, source, values))
     return records
 
 
-def subject_records(methods: Mapping[str, Mapping]) -> list[dict]:
+def subject_records(methods: Mapping[str, Results]) -> list[paper_tables.CsvRecord]:
     """A record for each method and subject."""
     return [
         {"method": name, **subject, "subtypes": " ".join(subject["subtypes"]), "spacing": _spacing(results)}
@@ -97,18 +100,21 @@ def subject_records(methods: Mapping[str, Mapping]) -> list[dict]:
     ]
 
 
-def subtype_auc(methods: Mapping[str, Mapping]) -> list[dict]:
+def subtype_auc(methods: Mapping[str, Results]) -> list[paper_tables.CsvRecord]:
     """A record for each method, sub-type and unit (slices, scans); none for methods that do not score sub-types."""
-    keys = ("area", "average_precision", "positives", "negatives")
     return [
         {
             "method": name,
             "subtype": subtype,
             "unit": unit,
-            **{key: (curve or {}).get(key) for key in keys},
+            "area": curve and curve["area"],
+            "average_precision": curve and curve["average_precision"],
+            "positives": curve and curve["positives"],
+            "negatives": curve and curve["negatives"],
             "in_words": SUBTYPES_IN_WORDS,
         }
         for name, results in methods.items()
-        for subtype, units in results.get("beyond", {}).get("subtype_roc", {}).items()
-        for unit, curve in units.items()
+        if "beyond" in results
+        for subtype, both in results["beyond"].get("subtype_roc", {}).items()
+        for unit, curve in (("slices", both["slices"]), ("scans", both["scans"]))
     ]

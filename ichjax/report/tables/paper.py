@@ -1,125 +1,127 @@
-"""The paper's tables of results, in its own shape, each figure beside the published one."""
+"""The paper's tables of results in the paper's own layout, each value with the published one."""
 
 from collections.abc import Mapping
+from typing import Any, Literal
 
 from ichjax.metrics import published
 from ichjax.metrics.protocol import CONVENTIONS
+from ichjax.metrics.records import AgeTest, Results
 from ichjax.metrics.slice_detection import DETECTION_RATES
+from ichjax.report.tables.text import interval_cells
+
+CsvRecord = dict[str, Any]  # {column: a number, text, or None where a value does not exist}
 
 PAPER_SCORES = ("jaccard", "dice", "sensitivity", "specificity")
-STATISTICS = {"min": "minimum", "max": "maximum", "std": "SD", "mean": "mean"}  # in the order of the paper's Table 6
-DIFFERENCE = "difference"  # the last record of the table by age
+STATISTICS: dict[Literal["min", "max", "std", "mean"], str] = {  # in the order of the paper's Table 6
+    "min": "minimum", "max": "maximum", "std": "SD", "mean": "mean",
+}  # fmt: skip
+DIFFERENCE = "difference"  # the age group of the record with the difference between the groups
 
 
-def table6(methods: Mapping[str, Mapping]) -> list[dict]:
-    """Table 6: minimum, maximum, SD and mean over subjects, a record each for each method.
+def table6(methods: Mapping[str, Results]) -> list[CsvRecord]:
+    """Table 6: minimum, maximum, SD and mean over subjects, one record for each method and statistic.
 
-    Jaccard and Dice follow the convention 'paper', sensitivity and specificity are rates of slices per subject.
+    Jaccard and Dice follow the paper's convention; sensitivity and specificity are rates of slices per subject.
 
     Args:
-      methods: {name to print: results.json}.
+      methods: {display name: results.json}.
 
     Returns:
-      [{'method', 'statistic', then each of `PAPER_SCORES`, 'n_...' (subjects it rests on) and 'paper_...',
-      'in_words'}]; fractions, None where a figure does not exist.
+      [{'method', 'statistic', each of `PAPER_SCORES`, 'n_...' (number of subjects), 'paper_...', 'in_words'}];
+      fractions, None where a value does not exist.
     """
+    in_words = f"Jaccard, Dice: {CONVENTIONS['paper']} Sensitivity, specificity: {CONVENTIONS['slice_detection']}"
     records = []
     for name, results in methods.items():
         overlap, rates = results["conventions"]["paper"], results["reported_slice_detection"]["per_subject"]
-        ours = {**{s: overlap[s] for s in ("jaccard", "dice")}, **{s: rates[s] for s in ("sensitivity", "specificity")}}
+        ours = (overlap["jaccard"], overlap["dice"], rates["sensitivity"], rates["specificity"])
         paper = published.of(results).get("table6", {})
-        for statistic, words in STATISTICS.items():
-            record = {"method": name, "statistic": words}
-            record |= {score: ours[score][statistic] for score in PAPER_SCORES}
-            record |= {f"n_{score}": ours[score]["n"] for score in PAPER_SCORES}
+        for statistic, label in STATISTICS.items():
+            record: CsvRecord = {"method": name, "statistic": label}
+            record |= {score: values[statistic] for score, values in zip(PAPER_SCORES, ours, strict=True)}
+            record |= {f"n_{score}": values["n"] for score, values in zip(PAPER_SCORES, ours, strict=True)}
             record |= {f"paper_{score}": paper.get(score, {}).get(statistic) for score in PAPER_SCORES}
-            in_words = (
-                f"Jaccard, Dice: {CONVENTIONS['paper']} Sensitivity, specificity: {CONVENTIONS['slice_detection']}"
-            )
             records.append({**record, "in_words": in_words})
     return records
 
 
-def table7(methods: Mapping[str, Mapping]) -> list[dict]:
-    """Table 7: slice detection by the threshold on the probability, a record for each method and threshold.
+def table7(methods: Mapping[str, Results]) -> list[CsvRecord]:
+    """Table 7: slice detection by the threshold on the probability, one record for each method and threshold.
 
     Args:
-      methods: {name to print: results.json}.
+      methods: {display name: results.json}.
 
     Returns:
-      [{'method', 'threshold', then each of `DETECTION_RATES` as the mean over subjects, 'pooled_...' over all slices
-      and 'paper_...', 'in_words'}]; fractions. Only the paper's own method has the paper's figures.
+      [{'method', 'threshold', each of `DETECTION_RATES` as the mean over subjects, 'pooled_...' over all slices,
+      'paper_...', 'in_words'}]; fractions. Only the paper's own method has the paper's values.
     """
+    in_words = f"{CONVENTIONS['slice_detection']} Pooled: {CONVENTIONS['slice_detection_pooled']}"
     records = []
     for name, results in methods.items():
         paper = {row["threshold"]: row for row in published.of(results).get("table7", ())}
         for row in results["slice_detection"]:
-            theirs = paper.get(round(row["threshold"], 6), {})
-            record = {"method": name, "threshold": row["threshold"]}
+            paper_row = paper.get(round(row["threshold"], 6))
+            record: CsvRecord = {"method": name, "threshold": row["threshold"]}
             record |= {rate: row[rate] for rate in DETECTION_RATES}
             record |= {f"pooled_{rate}": row["pooled"][rate] for rate in DETECTION_RATES}
-            record |= {f"paper_{rate}": theirs.get(rate) for rate in DETECTION_RATES}
-            in_words = f"{CONVENTIONS['slice_detection']} Pooled: {CONVENTIONS['slice_detection_pooled']}"
+            record |= {f"paper_{rate}": paper_row[rate] if paper_row else None for rate in DETECTION_RATES}
             records.append({**record, "in_words": in_words})
     return records
 
 
-def _of_groups(methods: Mapping[str, Mapping], key: str, column: str) -> list[dict]:
+def _group_records(
+    methods: Mapping[str, Results], key: Literal["by_subtype", "by_age"], column: str
+) -> list[CsvRecord]:
     """A record for each method and group; only the paper's own method has the paper's Dice."""
-    records = []
-    for name, results in methods.items():
-        paper = published.of(results).get(key, {})
-        for group, units in results[key].items():
-            low, high = units["subjects"]["ci95"] or (None, None)
-            records.append(
-                {
-                    "method": name,
-                    column: group,
-                    "dice": units["subjects"]["mean"],
-                    "std": units["subjects"]["std"],
-                    "ci95_low": low,
-                    "ci95_high": high,
-                    "subjects": units["subjects"]["n"],
-                    "dice_by_slice": units["slices"]["mean"],
-                    "slices": units["slices"]["n"],
-                    "paper_dice": paper.get(group),
-                    "in_words": f"{CONVENTIONS[key]} Mean over subjects, and by slice over all of them.",
-                }
-            )
-    return records
-
-
-def dice_by_subtype(methods: Mapping[str, Mapping]) -> list[dict]:
-    """Dice by sub-type; a slice counts in each sub-type it carries.
-
-    Args:
-      methods: {name to print: results.json}.
-
-    Returns:
-      [{'method', 'subtype', 'dice', 'std', 'ci95_low', 'ci95_high', 'subjects', 'dice_by_slice', 'slices',
-      'paper_dice', 'in_words', 'paper_subjects', 'paper_slices'}]: 'dice' is the mean over subjects, likely the
-      paper's unit.
-    """
-    records = _of_groups(methods, "by_subtype", "subtype")
-    subjects, slices = published.COHORT["by_subtype"], published.SLICE_COUNTS["by_subtype"]
     return [
-        {**r, "paper_subjects": subjects.get(r["subtype"]), "paper_slices": slices.get(r["subtype"])} for r in records
+        {
+            "method": name,
+            column: group,
+            "dice": values["subjects"]["mean"],
+            "std": values["subjects"]["std"],
+            **interval_cells(values["subjects"]["ci95"]),
+            "subjects": values["subjects"]["n"],
+            "dice_by_slice": values["slices"]["mean"],
+            "slices": values["slices"]["n"],
+            "paper_dice": published.of(results).get(key, {}).get(group),
+            "in_words": f"{CONVENTIONS[key]} Mean over subjects, and by slice over all of them.",
+        }
+        for name, results in methods.items()
+        for group, values in results[key].items()
     ]
 
 
-def dice_by_age(methods: Mapping[str, Mapping]) -> list[dict]:
-    """Dice by age group, and the test of the difference where results.json has one.
+def dice_by_subtype(methods: Mapping[str, Results]) -> list[CsvRecord]:
+    """Dice by sub-type; a slice counts in each of its sub-types.
 
     Args:
-      methods: {name to print: results.json}.
+      methods: {display name: results.json}.
+
+    Returns:
+      [{'method', 'subtype', 'dice', 'std', 'ci95_low', 'ci95_high', 'subjects', 'dice_by_slice', 'slices',
+      'paper_dice', 'in_words', 'paper_subjects', 'paper_slices'}]: 'dice' is the mean over subjects, probably the
+      paper's unit.
+    """
+    subjects, slices = published.COHORT["by_subtype"], published.SLICE_COUNTS["by_subtype"]
+    return [
+        {**r, "paper_subjects": subjects.get(r["subtype"]), "paper_slices": slices.get(r["subtype"])}
+        for r in _group_records(methods, "by_subtype", "subtype")
+    ]
+
+
+def dice_by_age(methods: Mapping[str, Results]) -> list[CsvRecord]:
+    """Dice by age group, and the test of the difference if results.json has one.
+
+    Args:
+      methods: {display name: results.json}.
 
     Returns:
       As `dice_by_subtype` with 'age_group', and 'mann_whitney_p'. A method with 'by_age_test' has one more record,
-      `DIFFERENCE` (under 18 less 18 and over), beside the paper's own difference.
+      `DIFFERENCE` (under 18 less 18 and over), with the paper's difference.
     """
-    records = []
+    records: list[CsvRecord] = []
     for name, results in methods.items():
-        groups = _of_groups({name: results}, "by_age", "age_group")
+        groups = _group_records({name: results}, "by_age", "age_group")
         records += [{**record, "mann_whitney_p": None} for record in groups]
         test = results.get("by_age_test")
         if test:
@@ -127,46 +129,40 @@ def dice_by_age(methods: Mapping[str, Mapping]) -> list[dict]:
     return records
 
 
-def _difference(name: str, test: Mapping, paper: Mapping | None) -> dict:
-    low, high = test["ci95"] or (None, None)
+def _difference(name: str, test: AgeTest, paper: Mapping[str, float] | None) -> CsvRecord:
     return {
         "method": name,
         "age_group": DIFFERENCE,
         "dice": test["difference"],
         "std": None,
-        "ci95_low": low,
-        "ci95_high": high,
+        **interval_cells(test["ci95"]),
         "subjects": test["n"],
         "dice_by_slice": None,
         "slices": None,
         "paper_dice": round(paper["under_18"] - paper["18_and_over"], 3) if paper else None,
-        "in_words": "Mean Dice under 18 years less mean Dice from 18 on; Mann-Whitney U test, two-sided.",
+        "in_words": "Mean Dice under 18 years less mean Dice from 18 years on; Mann-Whitney U test, two-sided.",
         "mann_whitney_p": test["mann_whitney_p"],
     }
 
 
-def grey_levels(methods: Mapping[str, Mapping]) -> list[dict]:
-    """Experiment 1: the pair of grey levels that each fold chose on its training subjects.
+def gray_levels(methods: Mapping[str, Results]) -> list[CsvRecord]:
+    """Experiment 1: the pair of gray levels that each fold chose on its training subjects.
 
     Args:
-      methods: {name to print: results.json}; those that chose no grey levels are passed over.
+      methods: {display name: results.json}; methods that chose no gray levels are skipped.
 
     Returns:
-      [{'method', 'fold', 'lower', 'upper', 'training_jaccard', 'paper_lower', 'paper_upper'}]; grey levels 0 to 255
+      [{'method', 'fold', 'lower', 'upper', 'training_jaccard', 'paper_lower', 'paper_upper'}]; gray levels 0 to 255
       of the brain window.
     """
-    nothing = {"lower": None, "upper": None}
-    return [
-        {
-            "method": name,
-            "fold": fold,
-            "lower": chosen["thresholds"][0],
-            "upper": chosen["thresholds"][1],
-            "training_jaccard": chosen.get("training_jaccard"),
-            "paper_lower": published.of(results).get("grey_levels", nothing)["lower"],
-            "paper_upper": published.of(results).get("grey_levels", nothing)["upper"],
-        }
-        for name, results in methods.items()
-        for fold, chosen in enumerate(results.get("chosen_by_fold") or [])
-        if chosen and "thresholds" in chosen
-    ]
+    records = []
+    for name, results in methods.items():
+        paper = published.of(results).get("grey_levels", {})
+        for fold, chosen in enumerate(results.get("chosen_by_fold") or []):
+            if not chosen or "thresholds" not in chosen:
+                continue
+            lower, upper = chosen["thresholds"]
+            record: CsvRecord = {"method": name, "fold": fold, "lower": lower, "upper": upper}
+            record |= {"training_jaccard": chosen.get("training_jaccard")}
+            records.append({**record, "paper_lower": paper.get("lower"), "paper_upper": paper.get("upper")})
+    return records

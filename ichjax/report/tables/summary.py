@@ -1,89 +1,88 @@
-"""Tables of results: text for the terminal, CSV files for everything else."""
+"""The summary table of a run: its rows and columns, and the table as text for a terminal."""
 
 import dataclasses
-import textwrap
 from collections.abc import Mapping, Sequence
 
 from ichjax.metrics import published
 from ichjax.metrics.protocol import CONVENTIONS
-from ichjax.report.units import IN_WORDS, units_of
+from ichjax.metrics.records import Results, Summary
+from ichjax.report.tables.text import footnote_numbers, paragraph, ruled_table
+from ichjax.report.units import NOMINAL_NOTE, units_of
 from ichjax.report.workdir import collapsed_folds
 
-EMPTY_MASK = "An empty mask"
+EMPTY_MASK = "Empty mask"
 PAPER = "Paper"
-WIDTH = 96  # of the lines of text below the terminal's table
 AGE_NAMES = {"under_18": "under 18 years", "18_and_over": "18 years and over", "unknown": "age unknown"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column of the summary: what it is called, how it is written, and the convention it follows."""
+    """A column of the summary: its title, convention and unit."""
 
     key: str
     title: str
     convention: str  # a key of CONVENTIONS
-    unit: str = ""  # '%' for a share, 'mL', or nothing
+    unit: str = ""  # '%' for a rate, 'mL' or ''
     heads: tuple[str, str] = ("", "")  # the title in two short lines, for a terminal
 
 
 SUMMARY_COLUMNS = (
     Column("dice", "Dice", "paper", heads=("Dice", "")),
     Column("jaccard", "Jaccard", "paper", heads=("Jaccard", "")),
-    Column("volume_dice", "Dice of the scan", "volume", heads=("Dice of", "scan")),
+    Column("volume_dice", "Volume Dice", "volume", heads=("Volume", "Dice")),
     Column("sensitivity", "Sensitivity", "slice_detection", "%", heads=("Sensi-", "tivity")),
     Column("specificity", "Specificity", "slice_detection", "%", heads=("Speci-", "ficity")),
-    Column("false_alarm_rate", "False alarms", "false_alarm_rate", "%", heads=("False", "alarms")),
-    Column("false_positive_ml", "False-positive volume", "false_positive_ml", "mL", heads=("False", "positive")),
+    Column("false_alarm_rate", "False-alarm rate", "false_alarm_rate", "%", heads=("False", "alarms")),
+    Column("false_positive_ml", "False-positive volume", "false_positive_ml", "mL", heads=("False-pos.", "volume")),
 )
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
-    """One number of the summary; None where it does not exist."""
+class Estimate:
+    """One value of the summary, its 95 % confidence interval and the number of subjects; None where missing."""
 
     value: float | None
     ci95: Sequence[float] | None = None
     n: int | None = None
 
 
-def summary(methods: Mapping[str, Mapping]) -> list[tuple[str, dict[str, Figure]]]:
-    """Rows of the summary: our methods, an empty mask, then the paper's figures for the methods it has.
+def summary(methods: Mapping[str, Results]) -> list[tuple[str, dict[str, Estimate]]]:
+    """Rows of the summary: the methods of the run, an empty mask, then the paper's values of the methods it has.
 
     Args:
-      methods: {name to print: results.json}; all scored on the same subjects.
+      methods: {display name: results.json}; all scored on the same subjects.
 
     Returns:
-      [(name, {column key: Figure})]; a row leaves out the columns that it has no figure for.
+      [(name, {column key: Estimate})]; a row lacks the columns for which it has no value.
     """
-    rows = [(name, _figures(results)) for name, results in methods.items()]
+    rows = [(name, _estimates(results)) for name, results in methods.items()]
     first = next(iter(methods.values()))
     empty = first["empty_mask_would_score"]
-    free = first["hemorrhage_free"]["n"]
+    nothing = Estimate(0.0 if first["hemorrhage_free"]["n"] else None)
     rows.append(
         (
             EMPTY_MASK,
             {
-                "dice": Figure(empty["paper"]),
-                "jaccard": Figure(empty["paper"]),  # no overlap: both are 0, or neither exists
-                "volume_dice": Figure(empty["volume"]),
-                "sensitivity": Figure(empty["slice_detection"]["sensitivity"]),
-                "specificity": Figure(empty["slice_detection"]["specificity"]),
-                "false_alarm_rate": Figure(0.0 if free else None),
-                "false_positive_ml": Figure(0.0 if free else None),
+                "dice": Estimate(empty["paper"]),
+                "jaccard": Estimate(empty["paper"]),  # without overlap both are 0, or neither exists
+                "volume_dice": Estimate(empty["volume"]),
+                "sensitivity": Estimate(empty["slice_detection"]["sensitivity"]),
+                "specificity": Estimate(empty["slice_detection"]["specificity"]),
+                "false_alarm_rate": nothing,
+                "false_positive_ml": nothing,
             },
         )
     )
     for name, results in methods.items():
         paper = published.of(results).get("table6")
         if paper:
-            figures = {key: Figure(figure["mean"]) for key, figure in paper.items()}
-            rows.append((f"{PAPER}: {name}", figures))
+            rows.append((f"{PAPER}: {name}", {key: Estimate(values["mean"]) for key, values in paper.items()}))
     return rows
 
 
-def _figures(results: Mapping) -> dict[str, Figure]:
-    def of(figures: Mapping) -> Figure:
-        return Figure(figures["mean"], figures["ci95"], figures["n"])
+def _estimates(results: Results) -> dict[str, Estimate]:
+    def of(values: Summary) -> Estimate:
+        return Estimate(values["mean"], values["ci95"], values["n"])
 
     conventions, free = results["conventions"], results["hemorrhage_free"]
     rates = results["reported_slice_detection"]["per_subject"]
@@ -93,13 +92,13 @@ def _figures(results: Mapping) -> dict[str, Figure]:
         "volume_dice": of(conventions["volume"]["dice"]),
         "sensitivity": of(rates["sensitivity"]),
         "specificity": of(rates["specificity"]),
-        "false_alarm_rate": Figure(free["false_alarm_rate"], None, free["n"]),
-        "false_positive_ml": Figure(free["false_positive_ml"], free["false_positive_ml_ci95"], free["n"]),
+        "false_alarm_rate": Estimate(free["false_alarm_rate"], None, free["n"]),
+        "false_positive_ml": Estimate(free["false_positive_ml"], free["false_positive_ml_ci95"], free["n"]),
     }
 
 
-def write_number(value: float | None, unit: str = "") -> str:
-    """'0.315', '97.3 %', '2.04 mL', '2.04 nominal mL'; '-' where there is no figure."""
+def number_text(value: float | None, unit: str = "") -> str:
+    """'0.315', '97.3 %', '2.04 mL', '2.04 nominal mL'; '-' for a value that does not exist."""
     if value is None:
         return "-"
     if unit == "%":
@@ -107,91 +106,85 @@ def write_number(value: float | None, unit: str = "") -> str:
     return f"{value:.2f} {unit}" if unit else f"{value:.3f}"
 
 
-def write_interval(figure: Figure, unit: str = "") -> str:
-    """'0.25 to 0.38', in the column's unit; '' where there is no interval."""
-    if figure.ci95 is None:
-        return ""
-    low, high = (write_number(bound, unit).split()[0] for bound in figure.ci95)
-    return f"{low} to {high}"
+def interval_text(estimate: Estimate, unit: str = "") -> str:
+    """'0.25 to 0.38', in the column's unit; '' for an interval that does not exist."""
+    return " to ".join(number_text(bound, unit).split()[0] for bound in estimate.ci95 or ())
 
 
-def summary_text(methods: Mapping[str, Mapping]) -> str:
-    """The summary as text for a terminal: the table, then what each column means, in words.
+def column_footnotes() -> dict[str, int]:
+    """{convention: number of its footnote}, in the order of the summary's columns."""
+    return footnote_numbers(column.convention for column in SUMMARY_COLUMNS)
+
+
+def summary_text(methods: Mapping[str, Results]) -> str:
+    """The summary as text for a terminal: the table, the conventions of its columns, and remarks.
 
     Args:
-      methods: {name to print: results.json}.
+      methods: {display name: results.json}.
     """
     rows, units = summary(methods), units_of(*methods.values())
-    marks = footnotes()
-    table = [
-        ["Method", *(line.strip() for line in heads)] for heads in zip(*(c.heads for c in SUMMARY_COLUMNS), strict=True)
-    ]
-    table[1][0] = ""
-    table.append(["", *(f"[{marks[c.convention]}]" for c in SUMMARY_COLUMNS)])
-    for name, figures in rows:
-        cells = [
-            write_number(figures[c.key].value, units.of(c.unit)) if c.key in figures else "" for c in SUMMARY_COLUMNS
+    marks = column_footnotes()
+    upper, lower = zip(*(column.heads for column in SUMMARY_COLUMNS), strict=True)
+    head = [["Method", *upper], ["", *lower], ["", *(f"[{marks[column.convention]}]" for column in SUMMARY_COLUMNS)]]
+    cells = [
+        [
+            name,
+            *(
+                number_text(estimates[column.key].value, units.display(column.unit)) if column.key in estimates else ""
+                for column in SUMMARY_COLUMNS
+            ),
         ]
-        table.append([name, *cells])
-    lines = aligned(table)
-    rule = "-" * max(map(len, lines))
-    words = [textwrap.fill(f"[{n}] {CONVENTIONS[name]}", WIDTH, subsequent_indent="    ") for name, n in marks.items()]
-    return "\n".join([*lines[:3], rule, *lines[3:], rule, *words, *_remarks(methods, dict(rows))])
+        for name, estimates in rows
+    ]
+    footnotes = [paragraph(f"[{number}] {CONVENTIONS[name]}") for name, number in marks.items()]
+    return "\n".join([*ruled_table(head, cells), *footnotes, *map(paragraph, _remarks(methods, dict(rows)))])
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells as lines: the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
-
-
-def footnotes() -> dict[str, int]:
-    """{convention: number of its footnote}, in the order of the summary's columns."""
-    return {name: n for n, name in enumerate(dict.fromkeys(c.convention for c in SUMMARY_COLUMNS), start=1)}
-
-
-def _remarks(methods: Mapping[str, Mapping], rows: Mapping[str, dict[str, Figure]]) -> list[str]:
-    """How sure the figures are and what they rest on, a paragraph each."""
+def _remarks(methods: Mapping[str, Results], rows: Mapping[str, dict[str, Estimate]]) -> list[str]:
+    """Warnings, confidence intervals, thresholds and sources, a paragraph each."""
     remarks = list(dict.fromkeys(results["invalid"] + "." for results in methods.values() if results.get("invalid")))
     for name, results in methods.items():
-        collapsed = ", ".join(map(str, collapsed_folds(results)))
+        collapsed = ", ".join(map(str, collapsed_folds(results["subjects"])))
         if collapsed:
             remarks.append(f"{name} collapsed in fold {collapsed}: no hemorrhage is predicted on any test subject.")
         intervals = [
-            f"{c.title} {write_interval(rows[name][c.key], c.unit)}"
-            for c in SUMMARY_COLUMNS
-            if rows[name][c.key].ci95 is not None
+            f"{column.title} {interval_text(rows[name][column.key], column.unit)}"
+            for column in SUMMARY_COLUMNS
+            if rows[name][column.key].ci95 is not None
         ]
-        sure = "; ".join(intervals) if intervals else "none, there are fewer than 8 subjects"
-        figure = rows[name]["dice"]
         remarks.append(
-            f"{name}: {figure.n} subjects with a hemorrhage, {results['hemorrhage_free']['n']} without. "
-            f"95 % intervals (bootstrap over subjects): {sure}. {threshold_text(results)}"
+            f"{name}: {rows[name]['dice'].n} subjects with a hemorrhage, {results['hemorrhage_free']['n']} without. "
+            "95 % confidence intervals (bootstrap over subjects): "
+            f"{'; '.join(intervals) or 'none, fewer than 8 subjects'}. {threshold_text(results)}"
         )
     if any(results.get("nominal_spacing") for results in methods.values()):
-        remarks.append(IN_WORDS)
+        remarks.append(NOMINAL_NOTE)
     if any(name.startswith(f"{PAPER}: ") for name in rows):
         remarks.append(f"{PAPER}: {published.SOURCE}; {published.DATA}. Not the subjects scored here.")
-    return [textwrap.fill(remark, WIDTH, subsequent_indent="    ") for remark in remarks]
+    return remarks
 
 
-def threshold_text(results: Mapping) -> str:
-    """What the reported figures rest on: the threshold, what each fold chose, the area rule."""
+def threshold_text(results: Results) -> str:
+    """The threshold and how it was chosen, what each fold chose, and the area rule for a positive slice."""
     value, chosen_on = results["thresholds"]["value"], results["thresholds"]["chosen_on"]
-    by_fold = [_chosen(fold) for fold in results.get("chosen_by_fold") or [] if fold]
-    if isinstance(value, list) and any("thresholds" in text for text in by_fold):
-        value = "s"  # each stands beside what it scored
+    by_fold = [_chosen_text(fold) for fold in results.get("chosen_by_fold") or [] if fold]
+    if not isinstance(value, list):
+        threshold = f"Threshold {value}"
+    elif any("thresholds" in text for text in by_fold):
+        threshold = "Thresholds"  # listed below, with their scores
     else:
-        value = f"s by fold {value}" if isinstance(value, list) else f" {value}"
+        threshold = f"Thresholds by fold {value}"
     rule = results.get("slice_rule_px")
     area = f"{results['slice_rule_mm2']:g} {units_of(results).mm2}" if rule is None else f"{rule} pixels"
     return (
-        f"Threshold{value}, {'' if chosen_on.startswith('fixed') else 'chosen on '}{chosen_on}. "
+        f"{threshold}, {'' if chosen_on.startswith('fixed') else 'chosen on '}{chosen_on}. "
         + (f"By fold: {'; '.join(by_fold)}. " if by_fold else "")
-        + f"A slice is called positive with more than {area}."
+        + f"A slice is predicted positive if the predicted area exceeds {area}."
     )
 
 
-def _chosen(fold: Mapping) -> str:
-    figures = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in fold.items()}
-    return ", ".join(f"{name.replace('_', ' ')} {figure}" for name, figure in figures.items())
+def _chosen_text(fold: Mapping[str, object]) -> str:
+    """'epoch 8, validation Jaccard 0.2774': what a fold chose, in words."""
+    values = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in fold.items()}
+    texts = (f"{name.replace('_', ' ')} {value}" for name, value in values.items())
+    return ", ".join(texts).replace("jaccard", "Jaccard")

@@ -27,12 +27,12 @@ def write_run(folder, rows, **others):
     return folder
 
 
-def cohort(gain=0.0, *, folds=4, seed=0, bleeding=12, free=9):
-    """Rows of subjects whose truth is always the same; another seed is another method."""
+def cohort(gain=0.0, *, folds=4, seed=0, positive=12, free=9):
+    """Rows of subjects whose truth is always the same; each seed stands for another method."""
     truth, rng = np.random.default_rng(99), np.random.default_rng(seed)
     rows = []
-    for number in range(49, 49 + bleeding + free):
-        ml = float(truth.lognormal(2, 1)) if number < 49 + bleeding else 0.0
+    for number in range(49, 49 + positive + free):
+        ml = float(truth.lognormal(2, 1)) if number < 49 + positive else 0.0
         score = float(np.clip(0.5 + gain + rng.normal(0, 0.1), 0, 1)) if ml else None
         rows.append(row(number, dice=score, truth_ml=ml, predicted_ml=ml + rng.uniform(0, 5), fold=number % folds))
     return rows
@@ -56,13 +56,13 @@ def compared(tmp_path_factory):
 
 def test_every_score_agrees_with_its_definition_and_scipy(compared):
     rows_a, rows_b, _, out = compared
-    bleeding, free = slice(0, 12), slice(12, 21)
+    positive, free = slice(0, 12), slice(12, 21)
     expected = {
-        "dice": [[r["dice"] for r in rows[bleeding]] for rows in (rows_a, rows_b)],
-        "jaccard": [[r["jaccard"] for r in rows[bleeding]] for rows in (rows_a, rows_b)],
-        "volume_dice": [[r["volume_dice"] for r in rows[bleeding]] for rows in (rows_a, rows_b)],
+        "dice": [[r["dice"] for r in rows[positive]] for rows in (rows_a, rows_b)],
+        "jaccard": [[r["jaccard"] for r in rows[positive]] for rows in (rows_a, rows_b)],
+        "volume_dice": [[r["volume_dice"] for r in rows[positive]] for rows in (rows_a, rows_b)],
         "volume_error_ml": [
-            [abs(r["predicted_ml"] - r["truth_ml"]) for r in rows[bleeding]] for rows in (rows_a, rows_b)
+            [abs(r["predicted_ml"] - r["truth_ml"]) for r in rows[positive]] for rows in (rows_a, rows_b)
         ],
         "false_positive_ml": [[r["predicted_ml"] for r in rows[free]] for rows in (rows_a, rows_b)],
     }
@@ -83,7 +83,7 @@ def test_every_score_agrees_with_its_definition_and_scipy(compared):
     assert [float(r["holm_p"]) for r in written.values()] == pytest.approx(holm)
 
 
-def test_the_text_is_a_table_with_its_conventions(compared):
+def test_text_is_a_table_with_its_conventions(compared):
     _, _, text, out = compared
     lines = text.splitlines()
     assert max(len(line) for line in lines if str(out) not in line) <= 98
@@ -108,7 +108,7 @@ def test_the_text_is_a_table_with_its_conventions(compared):
     assert "Warning" not in text  # the same subjects in the same folds
 
 
-def test_the_json_holds_what_the_picture_shows(compared):
+def test_json_holds_the_values_of_the_figure(compared):
     rows_a, rows_b, _, out = compared
     content = json.loads((out / "compare.json").read_text())
     assert content["runs"]["B"]["name"] == "U-Net, second"
@@ -123,7 +123,7 @@ def test_the_json_holds_what_the_picture_shows(compared):
         assert min(picture.size) > 1000
 
 
-def test_turned_round_every_difference_changes_its_sign(compared, tmp_path):
+def test_swapping_the_runs_changes_the_sign_of_every_difference(compared, tmp_path):
     rows_a, rows_b, _, out = compared
     compare.compare(write_run(tmp_path / "b", rows_b), write_run(tmp_path / "a", rows_a), tmp_path / "out")
     for key, got in records(tmp_path / "out").items():
@@ -135,7 +135,7 @@ def test_turned_round_every_difference_changes_its_sign(compared, tmp_path):
 def test_a_run_against_its_baseline(made, tmp_path):
     text = compare.compare(made.workdir, made.workdir / "baselines" / "threshold")
     assert "B: Threshold, run/baselines/threshold" in text
-    assert str(made.workdir.parent) not in text  # the folder's name, never where it lies
+    assert str(made.workdir.parent) not in text  # the folder's name, never its full path
     dice = made.results["conventions"]["paper"]["dice"]["mean"]
     line = next(line for line in text.splitlines() if line.startswith("Dice [1]")).split()
     assert line[2] == f"{dice:.3f}"
@@ -148,60 +148,60 @@ def test_a_run_against_its_baseline(made, tmp_path):
     assert "same folder" in compare.compare(made.workdir, made.workdir)
 
 
-def test_who_is_in_one_only_and_why(tmp_path):
+def test_reports_subjects_in_one_run_only(tmp_path):
     a = write_run(tmp_path / "a", cohort())
     b = write_run(tmp_path / "b", cohort()[2:], left_out_unreadable=[50])
     text = flat(compare.compare(a, b, tmp_path / "out"))
-    assert "only in A, so not compared: 2 subjects (49, 50); unreadable in B: subject 50." in text
+    assert "only in A, therefore not compared: 2 subjects (49, 50); unreadable in B: subject 50." in text
     assert "19 subjects in both: 10 with a hemorrhage, 9 without." in text
     assert json.loads((tmp_path / "out" / "compare.json").read_text())["runs"]["A"]["only_here"] == [49, 50]
-    many = write_run(tmp_path / "many", cohort()[12:])
-    assert "12 subjects (49, 50, 51, 52, 53, 54, 55, 56, 57, 58, ...)" in flat(compare.compare(a, many))
+    fewer = write_run(tmp_path / "fewer", cohort()[12:])
+    assert "12 subjects (49, 50, 51, 52, 53, 54, 55, 56, 57, 58, ...)" in flat(compare.compare(a, fewer))
 
 
-def test_folds_that_differ_are_said_but_not_another_numbering(tmp_path):
+def test_warns_of_different_folds_but_not_of_another_numbering(tmp_path):
     a = write_run(tmp_path / "a", cohort(folds=3))
     renamed = write_run(tmp_path / "renamed", [{**r, "fold": 9 - r["fold"]} for r in cohort(folds=3)])
     assert "folds" not in compare.compare(a, renamed)
     moved = cohort(folds=3)
     moved[0]["fold"], moved[1]["fold"] = moved[1]["fold"], moved[0]["fold"]
     text = flat(compare.compare(a, write_run(tmp_path / "moved", moved)))
-    assert "the folds differ, 14 of 21 subjects are tested beside others" in text  # both folds of seven
+    assert "the folds differ for 14 of 21 subjects" in text  # both folds of seven
     foreign = write_run(tmp_path / "foreign", [{**r, "fold": None} for r in cohort()])
-    assert "B does not tell folds" in flat(compare.compare(a, foreign))
+    assert "B does not record folds" in flat(compare.compare(a, foreign))
     nothing = [{k: v for k, v in r.items() if k != "fold"} for r in cohort()]
-    assert "A and B do not tell folds" in flat(compare.compare(write_run(tmp_path / "none", nothing), foreign))
+    assert "A and B do not record folds" in flat(compare.compare(write_run(tmp_path / "none", nothing), foreign))
 
 
-def test_subjects_left_out_of_the_paper_s_convention(tmp_path):
+def test_subjects_excluded_from_the_convention_of_the_paper(tmp_path):
     a = write_run(tmp_path / "a", cohort(seed=1), left_out_of_paper=[50])
     b = write_run(tmp_path / "b", cohort(seed=2), left_out_of_paper=[])
     text = flat(compare.compare(a, b, tmp_path / "out"))
-    assert "leave different subjects out of the paper's convention (A: subject 50; B: none)" in text
+    assert "exclude different subjects from the paper's convention (A: subject 50; B: none)" in text
     got = records(tmp_path / "out")
     assert [int(got[key]["n"]) for key in ("dice", "jaccard", "volume_dice", "volume_error_ml")] == [11, 11, 12, 12]
 
 
-def test_a_collapse_is_said(tmp_path):
+def test_warns_of_a_collapse(tmp_path):
     a = write_run(tmp_path / "a", cohort())
     silent = [{**r, "predicted_ml": 0.0 if r["fold"] == 2 else r["predicted_ml"]} for r in cohort()]
-    assert "B collapsed in fold 2: nothing" in flat(compare.compare(a, write_run(tmp_path / "b", silent)))
+    assert "B collapsed in fold 2: it predicts nothing" in flat(compare.compare(a, write_run(tmp_path / "b", silent)))
     unknown = [{**r, "predicted_ml": 0.0, "fold": None} for r in cohort()]
-    assert "B collapsed: nothing" in flat(compare.compare(a, write_run(tmp_path / "c", unknown)))
+    assert "B collapsed: it predicts nothing" in flat(compare.compare(a, write_run(tmp_path / "c", unknown)))
 
 
-@pytest.mark.parametrize("bleeding", [0, 9])
-def test_scores_that_no_subject_has(tmp_path, bleeding):
-    rows = cohort(bleeding=bleeding, free=9 - bleeding)
+@pytest.mark.parametrize("positive", [0, 9])
+def test_scores_that_no_subject_has(tmp_path, positive):
+    rows = cohort(positive=positive, free=9 - positive)
     text = compare.compare(write_run(tmp_path / "a", rows), write_run(tmp_path / "b", rows), tmp_path / "out")
-    key, other = ("dice", "false_positive_ml") if bleeding == 0 else ("false_positive_ml", "dice")
+    key, other = ("dice", "false_positive_ml") if positive == 0 else ("false_positive_ml", "dice")
     got = records(tmp_path / "out")
     assert (got[key]["n"], got[key]["mean_a"], got[key]["difference"]) == ("0", "", "")
     assert got[other]["n"] == "9"
-    assert f"{bleeding} with a hemorrhage, {9 - bleeding} without" in text
+    assert f"{positive} with a hemorrhage, {9 - positive} without" in text
 
 
-def test_true_volumes_within_one_percent_are_the_same(tmp_path):
+def test_true_volumes_within_one_percent_are_equal(tmp_path):
     a = write_run(tmp_path / "a", cohort())
     near, far, lost = ([dict(r) for r in cohort()] for _ in range(3))
     near[3]["truth_ml"] *= 1.009
@@ -216,14 +216,14 @@ def test_true_volumes_within_one_percent_are_the_same(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_shared(tmp_path):
+def test_runs_without_a_shared_subject_are_refused(tmp_path):
     a, b = write_run(tmp_path / "a", cohort()[:4]), write_run(tmp_path / "b", cohort()[4:])
     with pytest.raises(InputError, match="have no subject in common; expected two runs on the same data set"):
         compare.compare(a, b)
 
 
 @pytest.mark.parametrize(
-    ("rows", "found"),
+    ("rows", "message"),
     [
         (None, "lists no subjects"),
         ([], "lists no subjects"),
@@ -236,28 +236,28 @@ def test_nothing_shared(tmp_path):
         ([row(49) | {"dice": float("nan")}], "subject 49 has dice nan"),
     ],
 )
-def test_rows_that_are_not_rows(tmp_path, rows, found):
+def test_malformed_rows_are_refused(tmp_path, rows, message):
     a, b = write_run(tmp_path / "a", cohort()), write_run(tmp_path / "b", rows)
-    with pytest.raises(InputError, match=re.escape(str(b / "results.json")) + f": .*{found}.*; expected"):
+    with pytest.raises(InputError, match=re.escape(str(b / "results.json")) + f": .*{message}.*; expected"):
         compare.compare(a, b)
 
 
-def test_folders_that_are_not_runs_or_cannot_be_written(tmp_path):
+def test_folders_without_a_run_or_not_writable_are_refused(tmp_path):
     a = write_run(tmp_path / "a", cohort())
     with pytest.raises(InputError, match="has no results"):
         compare.compare(a, tmp_path)
     (tmp_path / "file").write_text("")
-    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputError, match=r"not writable .*; expected a folder"):
-            compare.compare(a, a, place)
+            compare.compare(a, a, folder)
 
 
-def test_long_and_odd_names(tmp_path):
+def test_long_names_are_shortened_and_made_printable(tmp_path):
     folder = write_run(tmp_path / ("long-$x^2$-" + "y" * 90 + "\x1b[31m-end"), cohort())
     name = load.read_side("A", folder).name
-    assert len(name) <= load.NAME_LENGTH
+    assert len(name) <= load.MAX_NAME_LENGTH
     assert name.isprintable()
     assert name.startswith("U-Net, long-$x^2$-")
     assert name.endswith("-end")
-    text = compare.compare(folder, folder, tmp_path / "out")  # the picture shows '$' as it is
+    text = compare.compare(folder, folder, tmp_path / "out")  # the figure shows '$' as it is
     assert max(map(len, text.splitlines()[:-1])) <= 98

@@ -13,7 +13,7 @@ MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, ma
 
 
 def even_odd(loops, shape):
-    """Fills outlines by the even-odd rule at pixel centres, one ray a row."""
+    """Fills outlines by the even-odd rule at pixel centres, one ray per row."""
     filled = np.zeros(shape, dtype=bool)
     for loop in loops:
         ends = np.roll(loop, -1, axis=0)
@@ -37,7 +37,7 @@ def corners_of(path):
 
 
 @given(MASKS)
-def test_filling_the_outlines_gives_the_mask_back(mask):
+def test_filling_the_outlines_restores_the_mask(mask):
     assert (even_odd(contours.trace(mask), mask.shape) == mask).all()
 
 
@@ -57,14 +57,14 @@ def test_every_corner_is_a_turn(mask):
 
 
 @given(MASKS)
-def test_as_many_outlines_as_regions_and_holes(mask):
+def test_one_outline_per_region_and_hole(mask):
     regions = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)[0] - 1
     around = np.pad(~mask, 1, constant_values=True).astype(np.uint8)
     holes = cv2.connectedComponents(around, connectivity=8)[0] - 2
     assert len(contours.trace(mask)) == regions + holes
 
 
-def test_hand_drawn():
+def test_a_rectangle_by_hand():
     mask = np.zeros((4, 5), dtype=bool)
     mask[1:3, 1:4] = True
     assert sorted(map(tuple, contours.trace(mask)[0])) == [(1, 1), (1, 3), (4, 1), (4, 3)]

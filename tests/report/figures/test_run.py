@@ -49,7 +49,7 @@ def test_a_sheet_shows_truth_and_prediction(case, tmp_path):
 
 
 def test_a_mask_on_another_grid_is_refused(case, tmp_path):
-    with pytest.raises(ValueError, match="prediction of shape"):
+    with pytest.raises(ValueError, match="prediction has shape"):
         run_figures.overlay_sheet(tmp_path / "x.png", case.volume, case.prediction[:-1])
     assert not list(tmp_path.iterdir())
 
@@ -61,12 +61,12 @@ def test_a_scan_of_one_slice(tmp_path):
     assert pixels(tmp_path / "one.png").size
 
 
-def test_many_slices_are_thinned_but_keep_the_largest_prediction():
+def test_of_many_slices_a_selection_with_the_largest_predictions_is_shown():
     prediction = np.zeros((300, 4, 4), bool)
     prediction[122:125, 0] = True
     prediction[123] = True
     shown = contact_sheet.choose_slices(prediction)
-    assert len(shown) <= contact_sheet.MOST_SLICES
+    assert len(shown) <= contact_sheet.MAX_SLICES
     assert {0, 122, 123, 124, 299} <= set(shown.tolist())
     assert (np.diff(shown) > 0).all()
     assert (contact_sheet.choose_slices(prediction[:40]) == np.arange(40)).all()
@@ -74,7 +74,7 @@ def test_many_slices_are_thinned_but_keep_the_largest_prediction():
 
 
 @pytest.mark.parametrize("slices", range(1, 65))
-def test_columns_hold_all_slices_about_wider_than_high(slices):
+def test_columns_fit_all_slices_on_a_wide_sheet(slices):
     columns = contact_sheet.choose_columns(slices)
     rows = -(-slices // columns)
     assert rows * columns >= slices
@@ -87,7 +87,7 @@ def test_brain_window():
     assert cases.brain_window(hu).tolist() == [0, 0, 128, 255, 255]
 
 
-def test_body_box_keeps_masks_in():
+def test_body_box_includes_the_masks():
     hu = np.full((2, 40, 40), -1000, np.int16)
     hu[0, 15:20, 16:22] = 40
     mask = np.zeros((2, 40, 40), bool)
@@ -98,27 +98,27 @@ def test_body_box_keeps_masks_in():
 
 
 def test_write_figures(made):
-    written = run_figures.write_figures(made.workdir)
+    written = run_figures.write_figures(workdir.read_run(made.workdir))
     names = {path.name for path in written}
     assert {"curves.png", "dice_by_subject.png", "overlay_049.png", "overlay_051.png", "overlay_052.png"} <= names
     assert all(path.parent == made.workdir / "figures" for path in written)
     assert not matplotlib._pylab_helpers.Gcf.get_all_fig_managers()
 
 
-def test_write_figures_without_the_data(made, tmp_path, caplog):
+def test_write_figures_without_the_data_set(made, tmp_path, caplog):
     copy = tmp_path / "run"
     shutil.copytree(made.workdir, copy, ignore=shutil.ignore_patterns("config.json", "fold_*", "figures"))
-    assert [path.name for path in run_figures.write_figures(copy)] == ["dice_by_subject.png"]
-    assert "no sheets" in caplog.text
+    assert [path.name for path in run_figures.write_figures(workdir.read_run(copy))] == ["dice_by_subject.png"]
+    assert "skipped contact sheets" in caplog.text
 
 
-def test_figures_of_next_to_nothing(made):
+def test_figures_without_losses_and_scores(made):
     style.png(run_figures.curves({0: [{"epoch": 1, "loss": None}]}))
     nothing = {**made.results, "subjects": [s for s in made.results["subjects"] if s["dice"] is None]}
     nothing["conventions"] = {"paper": {"dice": {"mean": None}}}
     assert Image.open(io.BytesIO(style.png(run_figures.dice_by_subject({"None": nothing})))).size
 
 
-def test_the_same_figure_is_the_same_bytes(made):
+def test_same_figure_gives_the_same_bytes(made):
     run = workdir.read_run(made.workdir)
     assert style.png(run_figures.curves(run.metrics)) == style.png(run_figures.curves(run.metrics))

@@ -27,7 +27,7 @@ def detection(positive, scores):
 
 @pytest.fixture(scope="session")
 def beyond():
-    """A small results['beyond'], all its parts there."""
+    """A small results['beyond'] with all its parts."""
     rng = np.random.default_rng(0)
     positive = rng.random(60) < 0.4
     summary = {"mean": 0.5, "std": 0.1, "min": 0.2, "max": 0.8, "ci95": None, "n": 4, "unit": "subjects"}
@@ -75,36 +75,36 @@ NAMES = {
 }  # fmt: skip
 
 
-def texts(figure):
+def figure_texts(figure):
     """Every text of a figure, legends included."""
-    found = [t.get_text() for legend in figure.legends for t in legend.get_texts()]
+    texts = [t.get_text() for legend in figure.legends for t in legend.get_texts()]
     for axes in figure.axes:
-        found += [t.get_text() for t in axes.texts] + [axes.get_title(loc) for loc in ("left", "center")]
-        found += [axes.get_xlabel(), axes.get_ylabel()]
+        texts += [t.get_text() for t in axes.texts] + [axes.get_title(loc) for loc in ("left", "center")]
+        texts += [axes.get_xlabel(), axes.get_ylabel()]
         if axes.get_legend():
-            found += [t.get_text() for t in axes.get_legend().get_texts()]
-    return "\n".join(found)
+            texts += [t.get_text() for t in axes.get_legend().get_texts()]
+    return "\n".join(texts)
 
 
-def test_one_picture_each(made, beyond, tmp_path):
+def test_one_figure_per_metric(made, beyond, tmp_path):
     run = workdir.read_run(made.workdir)
     results = {**run.results, "beyond": beyond}
-    there = workdir.Run(tmp_path, {}, {}, {"U-Net": results}, {}, [], run.finished)
-    written = secondary_figures.write_secondary_figures(there)
+    target = workdir.Run(tmp_path, {}, {}, {"U-Net": results}, {}, [], run.finished)
+    written = secondary_figures.write_secondary_figures(target)
     assert {p.name for p in written} == {f"{name}.png" for name in NAMES}
     for path in written:
         with Image.open(path) as image:
             assert min(image.size) > 300
 
 
-def test_nothing_is_drawn_where_nothing_is_known(made, tmp_path):
+def test_without_secondary_metrics_nothing_is_drawn(made, tmp_path):
     run = workdir.read_run(made.workdir)
-    there = workdir.Run(tmp_path, {}, {}, run.methods, {}, [], run.finished)
-    assert secondary_figures.write_secondary_figures(there) == []
+    target = workdir.Run(tmp_path, {}, {}, run.methods, {}, [], run.finished)
+    assert secondary_figures.write_secondary_figures(target) == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_parts_that_are_missing_leave_the_others(beyond):
+def test_parts_without_data_are_skipped(beyond):
     poor = copy.deepcopy(beyond)
     poor |= {"slice_roc": None, "calibration": None}
     poor["froc"] |= {"curve": [], "at": dict.fromkeys(("0.5", "1", "2", "4")), "lesions": 0, "found": 0}
@@ -112,29 +112,29 @@ def test_parts_that_are_missing_leave_the_others(beyond):
     poor["lesion_size"]["points"] = []
     poor["diameter"]["points"] = []
     poor["false_positives_to_bone"] |= {"share": [0.0, 0.0, 0.0]}
-    assert not any(secondary_figures.draw(poor).values())
+    assert secondary_figures.draw(poor) == {}
 
 
-def test_a_last_bin_without_end(beyond):
+def test_an_open_last_bin(beyond):
     part = {**beyond["false_positives_to_bone"], "edges_mm": [0, 2, 4]}
     ticks = [t.get_text() for t in secondary_figures.false_positives_to_bone(part).axes[0].get_xticklabels()]
     assert ticks == ["0 to 2", "2 to 4", "over 4"]
 
 
-def test_the_figures_say_their_numbers_and_units(beyond):
-    drawn = {name: texts(figure) for name, figure in secondary_figures.draw(beyond).items()}
-    assert f"area {beyond['slice_roc']['area']:.3f}" in drawn["roc_pr"]
+def test_figures_show_their_numbers_and_units(beyond):
+    drawn = {name: figure_texts(figure) for name, figure in secondary_figures.draw(beyond).items()}
+    assert f"AUC {beyond['slice_roc']['area']:.3f}" in drawn["roc_pr"]
     assert f"average precision {beyond['slice_roc']['average_precision']:.3f}" in drawn["roc_pr"]
     assert all(f"{n}/{of}" in drawn["lesion_size"] for n, of in ((1, 2), (1, 1)))
-    assert "missed, Dice 0 (1)" in drawn["lesion_size"]
+    assert "no overlap, Dice 0 (1)" in drawn["lesion_size"]
     assert all(text in drawn["bland_altman"] for text in ("bias +1.0 mL", "upper limit +3.0 mL", "lower limit -1.0 mL"))
     assert "ECE 0.100" in drawn["reliability"]
-    assert "below 10 mm: 1 slices, Dice 0.00, called positive 0 %" in drawn["dice_by_diameter"]
+    assert "below 10 mm: n = 1, mean Dice 0.000, predicted positive 0.0 %" in drawn["dice_by_diameter"]
     for name, unit in (("lesion_size", "(mL)"), ("dice_by_diameter", "(mm)"), ("false_positives_to_bone", "(mm)")):
         assert unit in drawn[name]
 
 
-def test_the_curve_is_the_data(beyond):
+def test_the_roc_curve_is_drawn_from_its_points(beyond):
     axes = secondary_figures.roc_pr({"slices": beyond["slice_roc"], "scans": None}).axes[0]
     drawn = axes.lines[1].get_xydata()
     np.testing.assert_allclose(drawn, beyond["slice_roc"]["roc"])
@@ -142,7 +142,7 @@ def test_the_curve_is_the_data(beyond):
     assert metrics.auc(*drawn.T) == pytest.approx(beyond["slice_roc"]["area"], abs=1e-12)
 
 
-def test_the_same_figure_is_the_same_bytes(beyond):
+def test_same_figure_gives_the_same_bytes(beyond):
     a, b = (style.png(secondary_figures.froc(beyond["froc"])) for _ in range(2))
     assert a == b
     assert Image.open(io.BytesIO(a)).size

@@ -1,4 +1,4 @@
-"""The report is parsed as a browser would, and held against results.json and the masks."""
+"""The report, parsed as a browser would, against results.json and the masks."""
 
 import base64
 import html.parser
@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ichjax.errors import InputError
 from ichjax.report import workdir
 from ichjax.report.figures import case as cases
 from ichjax.report.html import page as report_page
@@ -64,9 +63,14 @@ class Page(html.parser.HTMLParser):
         return [a for t, a in self.tags if t == tag and all(a.get(k) == v for k, v in attrs.items())]
 
 
+def write(folder):
+    """The text of the report of a work directory."""
+    return report_page.write_report(workdir.read_run(folder)).read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def text(made):
-    return report_page.write_report(made.workdir).read_text(encoding="utf-8")
+    return write(made.workdir)
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +80,12 @@ def page(text):
 
 @pytest.fixture
 def copy(made, tmp_path):
-    """A copy of the work directory, to break."""
+    """A copy of the work directory, to modify."""
     shutil.copytree(made.workdir, tmp_path / "run")
     return tmp_path / "run"
 
 
-def test_stands_alone(text, page):
+def test_report_refers_to_nothing_outside(text, page):
     assert "http:" not in text
     assert "https:" not in text
     for tag, attrs in page.tags:
@@ -105,16 +109,16 @@ def test_data_are_escaped(made, text, page):
         assert not any(name.startswith("on") for name in attrs)
 
 
-def test_where_the_data_lie_is_not_told(text, made):
+def test_the_folder_of_the_data_set_is_not_shown(text, made):
     assert "secret-hospital" not in text
     assert str(made.workdir.parent) not in text
 
 
-def test_says_what_it_is(page):
+def test_header_describes_the_run(page):
     shown = " ".join("".join(page.shown).split())
     assert "Research use only" in shown
     assert "Synthetic data: no patient was scanned" in shown
-    assert "on 5 synthetic subjects, 3 of them with a hemorrhage; 5 of 25 slices show one." in shown
+    assert "on 5 synthetic subjects, 3 of them with a hemorrhage, in 5 of 25 slices." in shown
     assert "abc123" in shown
 
 
@@ -124,22 +128,22 @@ def test_summary_equals_the_results(made, page):
     rows = {row[0]: row[1:] for row in rows}
     for name, results in workdir.read_run(made.workdir).methods.items():
         conventions, free = results["conventions"], results["hemorrhage_free"]
-        found = results["reported_slice_detection"]
+        detection = results["reported_slice_detection"]
         assert rows[name] == [
             f"{conventions['paper']['dice']['mean']:.3f}",
             f"{conventions['paper']['jaccard']['mean']:.3f}",
             f"{conventions['volume']['dice']['mean']:.3f}",
-            f"{100 * found['sensitivity']:.1f} %",
-            f"{100 * found['specificity']:.1f} %",
+            f"{100 * detection['sensitivity']:.1f} %",
+            f"{100 * detection['specificity']:.1f} %",
             f"{100 * free['false_alarm_rate']:.1f} %",
             f"{free['false_positive_ml']:.2f} mL",
         ]
-    assert rows["An empty mask"][:4] == ["0.000", "0.000", "0.000", "0.0 %"]
+    assert rows["Empty mask"][:4] == ["0.000", "0.000", "0.000", "0.0 %"]
     assert rows["Paper: U-Net"][:2] == ["0.315", "0.218"]
     assert rows["Paper: U-Net"][3:5] == ["97.3 %", "50.4 %"]
 
 
-def test_conventions_stand_in_words(made, page):
+def test_conventions_are_defined(made, page):
     shown = " ".join("".join(page.shown).split())
     for sentence in made.results["conventions_in_words"].values():
         assert sentence in shown
@@ -148,12 +152,12 @@ def test_conventions_stand_in_words(made, page):
 def test_slice_detection_equals_the_results(made, page):
     rows = page.tables["detection"][0][2:]
     first, second = rows[:2]
-    found = made.results["slice_detection"]
+    detection = made.results["slice_detection"]
     rates = ("sensitivity", "specificity", "accuracy")
     assert first[:2] == ["U-Net", "0.5 (reported)"]
     assert first[2:] == [
-        *(f"{100 * found[0][rate]:.1f} %" for rate in rates),
-        *(f"{100 * found[0]['pooled'][rate]:.1f} %" for rate in rates),
+        *(f"{100 * detection[0][rate]:.1f} %" for rate in rates),
+        *(f"{100 * detection[0]['pooled'][rate]:.1f} %" for rate in rates),
         *("97.2 %", "50.4 %", "56.6 %"),
     ]
     assert second[0] == "0.9"
@@ -189,7 +193,7 @@ def test_folds(page):
     assert rows[1] == ["1", "1", "1", "3", "49, 51, 53"]
 
 
-def test_a_slider_a_subject(made, page):
+def test_one_slider_per_chosen_subject(made, page):
     chosen = [number for _, number in workdir.choose_subjects(made.results)]
     sliders = page.named("input", type="range")
     assert [slider["aria-label"] for slider in sliders] == [f"slice of subject {number}" for number in chosen]
@@ -246,10 +250,10 @@ def test_images_shrink_until_they_fit(made, monkeypatch):
     tried = []
     made_one = {"slices": [{"image": "x" * 100}]}
     monkeypatch.setattr(viewer, "viewer", lambda case, *, why, quality: tried.append(quality) or made_one)
-    monkeypatch.setattr(viewer, "LARGEST_BYTES", 100)
+    monkeypatch.setattr(viewer, "MAX_BYTES", 100)
     viewer.viewers([("why", case)])
     assert tried == [85]
-    monkeypatch.setattr(viewer, "LARGEST_BYTES", 99)
+    monkeypatch.setattr(viewer, "MAX_BYTES", 99)
     viewer.viewers([("why", case)])
     assert tried[1:] == list(viewer.QUALITIES)
 
@@ -262,50 +266,44 @@ def test_large_images_are_jpegs():
     assert np.abs(back.astype(int) - image).mean() < 5
 
 
-def test_without_the_data_the_rest_stands(copy, caplog):
+def test_without_the_data_set_only_the_slices_are_missing(copy, caplog):
     config = json.loads((copy / "config.json").read_text())
     config["data"]["root"] = str(copy / "gone")
     (copy / "config.json").write_text(json.dumps(config))
-    page = Page(report_page.write_report(copy).read_text(encoding="utf-8"))
+    page = Page(write(copy))
     assert not page.named("input", type="range")
-    assert "The data set is not where it was" in "".join(page.shown)
+    assert "No slices are shown: the data set is no longer where it was" in "".join(page.shown)
     assert len(page.tables["subjects"][0]) == 6
-    assert "no slices to look at" in caplog.text
+    assert "the report shows no slices" in caplog.text
 
 
-def test_a_damaged_prediction_costs_its_own_viewer_only(copy, caplog):
+def test_a_damaged_prediction_removes_only_its_own_viewer(copy, caplog):
     (copy / "predictions" / "050.nii.gz").write_bytes(b"damaged")
-    page = Page(report_page.write_report(copy).read_text(encoding="utf-8"))
+    page = Page(write(copy))
     assert len(page.named("input", type="range")) == 3
     assert "Subject 50 (median Dice)" in "".join(page.shown)
     assert "predictions/050.nii.gz" in caplog.text
 
 
-def test_with_nothing_but_results(made, tmp_path):
+def test_report_of_results_json_alone(made, tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(made.results))
-    page = Page(report_page.write_report(tmp_path).read_text(encoding="utf-8"))
+    page = Page(write(tmp_path))
     shown = "".join(page.shown)
     assert "No splits.json" in shown
-    assert "has no epochs" in shown
+    assert "no epochs are recorded" in shown
     assert "Synthetic data" not in shown
     assert [path.name for path in tmp_path.iterdir() if path.name != "results.json"] == ["report.html"]
 
 
-def test_no_results_no_report(tmp_path):
-    with pytest.raises(InputError, match=r"no results\.json"):
-        report_page.write_report(tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_collapse_is_said(copy):
+def test_warns_of_a_collapse(copy):
     results = json.loads((copy / "results.json").read_text())
-    assert workdir.collapsed_folds(results) == []
+    assert workdir.collapsed_folds(results["subjects"]) == []
     for s in results["subjects"]:
         if s["fold"] == 0:
             s["predicted_ml"] = 0.0
-    assert workdir.collapsed_folds(results) == [0]
+    assert workdir.collapsed_folds(results["subjects"]) == [0]
     (copy / "results.json").write_text(json.dumps(results))
-    page = Page(report_page.write_report(copy).read_text(encoding="utf-8"))
+    page = Page(write(copy))
     assert "collapsed in fold 0" in "".join(page.shown)
 
 
@@ -314,12 +312,12 @@ def test_subjects_without_a_score_are_named(copy, page):
     splits = json.loads((copy / "splits.json").read_text())
     splits["folds"][0]["test"] += [77, 60]
     (copy / "splits.json").write_text(json.dumps(splits))
-    shown = "".join(Page(report_page.write_report(copy).read_text(encoding="utf-8")).shown)
-    assert "its fold is not done: subjects 60, 77." in shown
+    shown = "".join(Page(write(copy)).shown)
+    assert "its fold is not finished: subjects 60, 77." in shown
     assert "every subject is scored" not in shown
 
 
-def test_limits_name_what_was_left_out_and_what_disagrees(made):
+def test_limitations_name_excluded_and_disagreeing_subjects(made):
     run = workdir.read_run(made.workdir)
     run.config["data"]["synthetic"] = False
     results = {
@@ -328,12 +326,12 @@ def test_limits_name_what_was_left_out_and_what_disagrees(made):
         "disagreements": {"mask_without_label": 2, "label_without_mask": 0, "subjects": [51, 60]},
     }
     run.methods["U-Net"] = results
-    said = report_page.render(run).partition('<section id="limits">')[2].partition("</section>")[0]
-    assert "Subjects 70 are left out" in said
-    assert "slices of subjects 51, 60: 2 slices have a mask" in said
-    assert "synthetic" not in said
+    limits = report_page.render(run).partition('<section id="limits">')[2].partition("</section>")[0]
+    assert "included everywhere else: subject 70." in limits
+    assert "slices of subjects 51, 60: slices with a mask but no sub-type: 2;" in limits
+    assert "synthetic" not in limits
 
 
-def test_settings_leave_the_folder_out():
+def test_settings_omit_the_folder_of_the_data_set():
     fields = {"data": {"root": "/home/somebody", "folds": 5}, "windows": [[40, 120]], "x": None}
     assert report_rows.flatten(fields) == [("data.folds", "5"), ("windows", "[40, 120]"), ("x", "none")]

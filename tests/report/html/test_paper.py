@@ -56,7 +56,7 @@ def read(section):
 
 @pytest.fixture(scope="module")
 def run(made, tmp_path_factory):
-    """The made run with what lies beyond the paper, scored from its masks, and its figures drawn."""
+    """The made run with secondary metrics, computed from its masks, and its figures."""
     path = tmp_path_factory.mktemp("report") / "run"
     shutil.copytree(made.workdir, path)
     run = workdir.read_run(path)
@@ -65,64 +65,64 @@ def run(made, tmp_path_factory):
     for number in made.truth:
         case = cases.load_case(run, dataset, number)
         probability = case.prediction.astype(np.uint8) * 204
-        made_of = case.truth, case.prediction, probability, case.volume
-        details.append(measure_scan(*made_of, rule_mm2=SLICE_RULE_MM2, seams=(8, 4)))
+        scan = case.truth, case.prediction, probability, case.volume
+        details.append(measure_scan(*scan, rule_mm2=SLICE_RULE_MM2, seams=(8, 4)))
     run.results["beyond"] = secondary_metrics(details)
     paper_figures.write_paper_figures(run)
     secondary_figures.write_secondary_figures(run)
     return run
 
 
-def test_the_sections(run):
+def test_titles_and_table_6(run):
     sections = {s["id"]: s for s in report_paper.sections(run, layers=LAYERS)}
     assert [s["title"] for s in sections.values()] == [
-        "Beside the paper", "Figures of the paper", "Beyond the paper", "Conventions",
+        "Comparison with the paper", "Figures of the paper", "Secondary metrics", "Scoring conventions",
     ]  # fmt: skip
-    beside = read(sections["paper-tables"])
-    mean = next(row for row in beside.rows if row[:2] == ["U-Net", "mean"])
+    section = read(sections["paper-tables"])
+    mean = next(row for row in section.rows if row[:2] == ["U-Net", "mean"])
     # PROTOCOL, Table 6.
     assert mean[3::2] == ["0.218", "0.315", "97.3 %", "50.4 %"]
     assert mean[4] == f"{run.results['conventions']['paper']['dice']['mean']:.3f}"
-    assert ["DDANet 2024", "0.712", "-", "Folds over slices: subjects leak, not comparable."] in beside.rows
+    assert ["DDANet 2024", "0.712", "-", "Folds over slices: subjects leak, not comparable."] in section.rows
 
 
-def test_images_are_in_the_page(run):
+def test_figures_are_embedded(run):
     sections = report_paper.sections(run, layers=LAYERS)
     figures = read(sections[1])
     assert [i["alt"] for i in figures.images] == ["Figure 2", "Figure S1", "Figure 5"]
-    assert "Figure 4: not drawn" in figures.text  # no probabilities there
+    assert "Figure 4: not drawn" in figures.text  # there are no probabilities
     assert ["encoder1_conv1", "3 x 3", "160 x 160 x 64", "36,928", "3"] in figures.rows
     for section in sections:
         assert all(i["src"].startswith("data:image/png;base64,") for i in read(section).images)
         assert "http" not in section["html"]
 
 
-def test_beyond_says_the_infinite_distances_and_a_sentence_each(run):
+def test_secondary_metrics_count_infinite_distances(run):
     section = read(report_paper.sections(run)[2])
     surface = run.results["beyond"]["surface"]
     row = next(row for row in section.rows if row[0].startswith("HD95"))
-    # Subject 52 bleeds and has an empty prediction.
+    # Subject 52 has a hemorrhage and an empty prediction.
     assert surface["hd95_mm"]["infinite"] == 1
     assert row[-1] == "1"
-    for heading in ("Lesions", "Volumes", "Calibration", "Size of the lesion", "Diameter", "Seams between patches"):
+    for heading in ("Lesion detection", "Volume agreement", "Calibration", "Lesion size", "Seams between patches"):
         assert heading in section.text
-    assert f"area under the ROC curve {run.results['beyond']['slice_roc']['area']:.3f}" in section.text
+    assert f"area under the ROC curve (AUC) {run.results['beyond']['slice_roc']['area']:.3f}" in section.text
 
 
-def test_every_convention_stands_beside_an_empty_mask(run):
+def test_every_convention_is_compared_with_an_empty_mask(run):
     section = read(report_paper.sections(run)[-1])
     cells = [row for row in section.rows if row[0] == "U-Net"]
     rows = {row[1].split(" ")[0]: row for row in cells}
     assert set(rows) == set(run.results["conventions"])
     assert rows["paper"][2] == f"{run.results['conventions']['paper']['dice']['mean']:.3f}"
     assert rows["paper"][-1] == "0.000"
-    assert "(inflated: a demonstration)" in rows["all_slices"][1]
+    assert "(inflated, demonstration only)" in rows["all_slices"][1]
     assert float(rows["all_slices"][-1]) > 0
-    said = dict(row for row in section.rows if len(row) == 2)
-    assert all(said[name].endswith(".") for name in run.results["conventions"])
+    definitions = dict(row for row in section.rows if len(row) == 2)
+    assert all(definitions[name].endswith(".") for name in run.results["conventions"])
 
 
-def test_without_beyond_and_figures_the_rest_stands(made, tmp_path):
+def test_without_secondary_metrics_and_figures(made, tmp_path):
     run = workdir.read_run(made.workdir)
     bare = workdir.Run(tmp_path, {}, {}, {run.name: run.results}, {}, [], run.finished)
     sections = report_paper.sections(bare)
@@ -130,16 +130,16 @@ def test_without_beyond_and_figures_the_rest_stands(made, tmp_path):
     assert sections[1]["html"].count("not drawn") == 4
 
 
-def test_what_data_hold_is_escaped(run, made):
+def test_text_from_the_data_is_escaped(run, made):
     results = copy.deepcopy(run.results)
     results["by_subtype"] = {made.nasty: next(iter(results["by_subtype"].values()))}
     nasty = workdir.Run(run.path, {}, {}, {made.nasty: results}, {}, [], run.finished)
     for section in report_paper.sections(nasty, layers=[{"name": made.nasty}]):
         assert "<script" not in section["html"]
-        assert section["html"] == markupsafe.escape(section["html"])  # ready for the page: not escaped once more
+        assert section["html"] == markupsafe.escape(section["html"])  # not escaped twice
 
 
-def test_parts_that_cannot_be_measured_are_said(run):
+def test_explains_metrics_that_cannot_be_computed(run):
     poor = copy.deepcopy(run.results)
     poor["beyond"]["volume_agreement"] |= {"limits_ml": None, "sd_ml": None, "n": 1}
     poor["beyond"]["seams"] = {"across": None, "elsewhere": 0.1, "n_across": 0, "n_elsewhere": 9}
@@ -147,7 +147,7 @@ def test_parts_that_cannot_be_measured_are_said(run):
     poor["beyond"]["slice_roc"] = None
     bare = workdir.Run(run.path, {}, {}, {"U-Net": poor}, {}, [], run.finished)
     text = read(report_paper.sections(bare)[2]).text
-    assert "too few for limits of agreement" in text
-    assert "No pair of pixels" in text
-    assert "No false positive lies inside the skull" in text
-    assert "Detection of slices" not in text
+    assert "too few scans for limits of agreement" in text
+    assert "no pairs of pixels" in text
+    assert "no false positives inside the skull" in text
+    assert "Slice-level detection" not in text

@@ -14,7 +14,7 @@ from ichjax.report.tables import paper as paper_tables
 
 @pytest.fixture
 def run(made, tmp_path):
-    """The made run, to write into."""
+    """A copy of the made run in which the second method chose gray levels."""
     shutil.copytree(made.workdir, tmp_path / "run")
     run = workdir.read_run(tmp_path / "run")
     run.methods["Threshold"]["chosen_by_fold"] = [
@@ -29,7 +29,7 @@ def read(path):
         return list(csv.DictReader(file))
 
 
-def test_every_table_is_written_beside_the_papers(run):
+def test_tables_are_written_with_the_values_of_the_paper(run):
     written = csv_tables.write_tables(run)[2:]
     assert [p.name for p in written] == [
         "table6.csv", "table7.csv", "dice_by_subtype.csv", "dice_by_age.csv", "thresholds.csv",
@@ -56,9 +56,9 @@ def test_table_6_agrees_with_the_scores_of_the_subjects(run):
 def test_table_7_agrees_with_the_counts_of_the_subjects(run):
     first = paper_tables.table7(run.methods)[0]
     truth = np.array([s["positive_slices"] for s in run.results["subjects"]])
-    called = np.array([s["called_slices"] for s in run.results["subjects"]])
+    predicted_positive = np.array([s["called_slices"] for s in run.results["subjects"]])
     pooled = run.results["slice_detection"][0]["pooled"]
-    assert pooled["true_positives"] + pooled["false_positives"] == called.sum()
+    assert pooled["true_positives"] + pooled["false_positives"] == predicted_positive.sum()
     assert first["pooled_sensitivity"] == pytest.approx(pooled["true_positives"] / truth.sum())
     assert [first[f"paper_{r}"] for r in DETECTION_RATES] == [0.972, 0.504, 0.566]
     others = [r for r in paper_tables.table7(run.methods) if r["method"] == "Threshold"]
@@ -66,7 +66,7 @@ def test_table_7_agrees_with_the_counts_of_the_subjects(run):
     assert all(r["paper_sensitivity"] is None for r in others)
 
 
-def test_groups_and_the_test_of_the_ages(run):
+def test_groups_and_the_test_of_the_age_groups(run):
     subtypes = {r["subtype"]: r for r in paper_tables.dice_by_subtype(run.methods) if r["method"] == "U-Net"}
     assert subtypes["SAH"]["paper_dice"] == 0.23
     assert (subtypes["EDH"]["paper_subjects"], subtypes["EDH"]["paper_slices"]) == (21, 182)
@@ -80,21 +80,21 @@ def test_groups_and_the_test_of_the_ages(run):
     row = next(r for r in paper_tables.dice_by_age(methods) if r["age_group"] == "difference")
     assert (row["dice"], row["ci95_low"], row["ci95_high"], row["mann_whitney_p"]) == (-0.25, -0.5, 0.125, 0.75)
     assert row["paper_dice"] == 0.012  # 0.321 less 0.309
-    # One shape whatever there is, as a CSV needs.
+    # A CSV needs the same columns in every record.
     assert len({tuple(r) for r in paper_tables.dice_by_age(methods)}) == 1
 
 
-def test_grey_levels_of_each_fold(run):
-    rows = paper_tables.grey_levels(run.methods)
+def test_gray_levels_of_each_fold(run):
+    rows = paper_tables.gray_levels(run.methods)
     assert [(r["fold"], r["lower"], r["upper"], r["training_jaccard"]) for r in rows] == [
         (0, 130, 220, 0.25),
         (1, 150, 240, 0.5),
     ]
     assert {(r["paper_lower"], r["paper_upper"]) for r in rows} == {(140, 230)}
     without = {"U-Net": run.methods["U-Net"]}
-    assert paper_tables.grey_levels(without) == []
+    assert paper_tables.gray_levels(without) == []
 
 
-def test_other_published_figures_say_how_far_to_trust_them():
+def test_other_published_results_have_a_note_on_comparability():
     assert all(o["trust"].endswith(".") for o in published.OTHERS_ON_CT_ICH)
     assert {o["name"]: o["dice"] for o in published.OTHERS_ON_CT_ICH}["DDANet 2024"] == 0.712

@@ -6,7 +6,7 @@ import pytest
 from ichjax.metrics import published
 from ichjax.metrics.protocol import CONVENTIONS
 from ichjax.report import workdir
-from ichjax.report.tables import cohort
+from ichjax.report.tables import cohort, text
 from ichjax.report.tables import csv as csv_tables
 from ichjax.report.tables import summary as summary_tables
 
@@ -27,7 +27,7 @@ def number(cell):
     return float(cell) if cell else None
 
 
-def test_summary_holds_every_figure_and_its_convention_in_words(made, written):
+def test_summary_csv_holds_every_score_and_its_convention(made, written):
     rows = written["summary"]
     for convention, scores in made.results["conventions"].items():
         for score, figures in scores.items():
@@ -43,7 +43,7 @@ def test_summary_holds_every_figure_and_its_convention_in_words(made, written):
     assert all(row["in_words"] for row in rows)
 
 
-def test_subjects_hold_every_subject_of_every_method(made, written):
+def test_subjects_csv_holds_every_subject_of_every_method(made, written):
     rows = written["subjects"]
     assert len(rows) == 2 * len(made.results["subjects"])
     for subject in made.results["subjects"]:
@@ -62,24 +62,24 @@ def test_detection_and_groups(made, written):
         assert all(row["in_words"].endswith((".", "over all of them.", "two-sided.")) for row in written[name])
 
 
-def test_the_terminal_s_table(made):
+def test_terminal_table(made):
     methods = workdir.read_run(made.workdir).methods
-    text = summary_tables.summary_text(methods)
-    lines = text.splitlines()
-    assert max(map(len, lines)) <= summary_tables.WIDTH
+    printed = summary_tables.summary_text(methods)
+    lines = printed.splitlines()
+    assert max(map(len, lines)) <= text.WIDTH
     ours = next(line for line in lines if line.startswith("U-Net"))
     dice = made.results["conventions"]["paper"]["dice"]["mean"]
     assert ours.split()[1] == f"{dice:.3f}"
     assert ours.split()[-2:] == [f"{made.results['hemorrhage_free']['false_positive_ml']:.2f}", "mL"]
     assert next(line for line in lines if line.startswith("Paper: U-Net")).split()[2:4] == ["0.315", "0.218"]
-    flat = " ".join(text.split())
+    flat = " ".join(printed.split())
     for column in summary_tables.SUMMARY_COLUMNS:
         assert CONVENTIONS[column.convention] in flat
     assert "fewer than 8 subjects" in flat
-    assert "43.6 mm2" in flat
+    assert "43.6 mm²" in flat
 
 
-def test_a_collapse_is_said(made):
+def test_warns_of_a_collapse(made):
     assert "collapsed" not in summary_tables.summary_text({"U-Net": made.results})
     silent = [{**s, "predicted_ml": 0.0} for s in made.results["subjects"]]
     assert "U-Net collapsed in fold 0, 1: no hem" in summary_tables.summary_text(
@@ -87,7 +87,7 @@ def test_a_collapse_is_said(made):
     )
 
 
-def test_figures_that_do_not_exist_are_dashes(made):
+def test_missing_values_are_dashes(made):
     nothing = {key: None for key in ("mean", "ci95")} | {"n": 0}
     results = {
         **made.results,
@@ -106,19 +106,19 @@ def test_figures_that_do_not_exist_are_dashes(made):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
-        ({"slice_rule_px": 400}, "more than 400 pixels"),
+        ({"slice_rule_px": 400}, "exceeds 400 pixels."),
         ({"thresholds": {"value": 0.5, "chosen_on": "fixed beforehand"}}, "Threshold 0.5, fixed beforehand."),
         ({"thresholds": {"value": [0.3, 0.4], "chosen_on": "x"}}, "Thresholds by fold [0.3, 0.4], chosen on x."),
-        ({"chosen_by_fold": [{"lower": 140}, {"best_jaccard": 0.123456}]}, "By fold: lower 140; best jaccard 0.1235."),
+        ({"chosen_by_fold": [{"lower": 140}, {"best_jaccard": 0.123456}]}, "By fold: lower 140; best Jaccard 0.1235."),
     ],
 )
-def test_what_the_figures_rest_on(made, change, said):
-    assert said in summary_tables.threshold_text({**made.results, **change})
+def test_threshold_and_area_rule_in_words(made, change, expected):
+    assert expected in summary_tables.threshold_text({**made.results, **change})
 
 
-def test_published_figures_are_consistent():
+def test_published_values_are_consistent():
     slices = published.SLICE_COUNTS
     assert slices["with"] + slices["without"] == slices["total"]
     assert published.COHORT["male"] + published.COHORT["female"] == published.COHORT["subjects"]
@@ -151,7 +151,7 @@ PEOPLE = [
 ]
 
 
-def test_cohort_by_hand():
+def test_cohort_counts_by_hand():
     got = {row["item"]: row["here"] for row in cohort.cohort_rows(PEOPLE)}
     assert got == {
         "Subjects": "4",
@@ -182,13 +182,13 @@ def test_cohort_by_hand():
 
 
 def test_cohort_text():
-    text = cohort.stats_text(PEOPLE, ["a note"])
-    assert "Slices with a mask but no sub-type: 1 (subjects 3)." in text
-    assert "Slices with a sub-type but no mask: 1 (subjects 2)." in text
-    assert "  a note" in text
-    line = next(line for line in text.splitlines() if "Labelled EDH" in line)
+    printed = cohort.stats_text(PEOPLE, ["a note"])
+    assert "Slices with a mask but no sub-type: 1 (subjects 3)." in printed
+    assert "Slices with a sub-type but no mask: 1 (subjects 2)." in printed
+    assert "  a note" in printed
+    line = next(line for line in printed.splitlines() if "Labelled EDH" in line)
     assert line.split()[-2:] == ["0", "182"]
-    assert text.count("Table 4") == text.count("Table 5") == 1
+    assert printed.count("Table 4") == printed.count("Table 5") == 1
 
 
 def test_cohort_without_ages_and_rows():
@@ -199,7 +199,7 @@ def test_cohort_without_ages_and_rows():
 
 
 @pytest.mark.parametrize(
-    ("years", "text"),
+    ("years", "expected"),
     [
         (0.0, "0 days"),
         (0.0027, "1 day"),
@@ -209,5 +209,5 @@ def test_cohort_without_ages_and_rows():
         (72, "72 years"),
     ],
 )
-def test_ages_in_words(years, text):
-    assert cohort.age_text(years) == text
+def test_ages_in_words(years, expected):
+    assert cohort.age_text(years) == expected
