@@ -123,7 +123,8 @@ def load_run(
     if on_cpu and "whole_slices" not in changes and registry.make(config.method, config).same_on_whole_slices:
         changes["whole_slices"] = True
     try:
-        config.update_from_flattened_dict({f"predict.{name}": value for name, value in changes.items()})
+        for name, value in changes.items():
+            setattr(config.predict, name, value)
     except (TypeError, ValueError) as error:
         raise InputError(f"config.predict cannot be {changes} ({error})") from error
     configs.check(config)
