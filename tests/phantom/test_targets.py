@@ -30,7 +30,7 @@ REAL_PIXEL_MM = 0.488  # pixel spacing of the real scan
 
 @pytest.fixture(scope="session")
 def root():
-    """Twelve calibrated subjects on disk, made once for all runs with these sources; sets older than a day are removed."""
+    """Twelve calibrated subjects on disk, kept for later runs with these sources; sets older than a day are removed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ICHJAX_CACHE", str(pathlib.Path(tempfile.gettempdir()) / f"ichjax-phantom-targets-{os.getuid()}"))
         root = store.dataset_root("", preset="calibrated", subjects=SUBJECTS, seed=SEED)
