@@ -26,7 +26,7 @@ from ichjax.phantom import store
 from ichjax.scan.nifti import read_nifti
 
 SLICES = 34
-ONE_AT_A_TIME = ", one patch at a time"
+SINGLE_PATCHES = ", one patch at a time"
 WHOLE = f"{OURS}, whole slices"
 
 
@@ -91,7 +91,7 @@ def _contestants(peers: list[str], sizes: dict) -> list[contest.Contestant]:
     for peer in peers:
         contestants.append(start(peer))
         if peer == one_at_a_time:
-            contestants.append(start(peer, label=peer + ONE_AT_A_TIME, one_at_a_time=True))
+            contestants.append(start(peer, label=peer + SINGLE_PATCHES, one_at_a_time=True))
     return contestants
 
 

@@ -1,4 +1,4 @@
-"""Every test runs with several CPU devices, strict rank promotion, and warnings as errors."""
+"""Shared fixtures; every test runs on several CPU devices, with strict rank promotion and warnings as errors."""
 
 import os
 import tempfile
@@ -14,7 +14,7 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Programs that several tests compile, in this process or in another, are compiled once in a session.
+# Programs that several tests compile, in this process or another, are compiled once per session.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _programs = tempfile.TemporaryDirectory(prefix="ichjax-programs-")  # removed by the process that made it
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs.name
@@ -33,13 +33,13 @@ from ichjax import config
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Compiling makes first examples slow, and the machine may be busy: no deadline, and the same examples every run.
+# No deadline, because compilation makes the first examples slow and the machine may be busy; always the same examples.
 hypothesis.settings.register_profile("ichjax", deadline=None, derandomize=True, max_examples=20)
 hypothesis.settings.load_profile("ichjax")
 
 
 def pytest_configure(config):
-    """Tests that share a costly run stay on one worker of pytest-xdist; without it the mark is known all the same."""
+    """Registers the mark that keeps tests sharing a costly run on one worker, also if pytest-xdist is not installed."""
     config.addinivalue_line("markers", "xdist_group(name): runs on the worker of its group")
 
 
@@ -50,7 +50,7 @@ def _own_cache(tmp_path_factory):
 
 
 TINY_AFFINE = np.array([[-6.0, 0, 0, 93], [0, 6, 0, -93], [0, 0, 5, 0], [0, 0, 0, 1]])  # x left, y front, slices up
-TINY_BLEEDS = {  # subject: (slices, center row and column of a Volume's slice, sub-type)
+TINY_BLEEDS = {  # {subject: (slices, center row and column in a Volume's slice, sub-type)}
     49: ((1, 2), (12, 11), "Intraparenchymal"),
     50: ((0, 1, 2), (13, 20), "Epidural"),
     52: ((2, 3), (20, 12), "Epidural"),
@@ -61,7 +61,7 @@ TINY_BLEEDS = {  # subject: (slices, center row and column of a Volume's slice, 
 
 
 def _tiny_subject(number):
-    """(hu int16, mask uint8) [D, H, W] of 4 x 32 x 32: brain in a ring of bone in air, and a blob where one bleeds."""
+    """(hu int16, mask uint8) [4, 32, 32]: brain in a ring of bone in air, with a blob of blood in `TINY_BLEEDS`."""
     rng = np.random.default_rng(number)
     y, x = np.mgrid[:32, :32]
     radius = np.hypot(y - 15.5, x - 15.5)
@@ -77,8 +77,8 @@ def _tiny_subject(number):
 
 @pytest.fixture(scope="session")
 def tiny_root(tmp_path_factory):
-    """A data set of subjects 49 to 57 in the nifti layout, 32 x 32 x 4 voxels of 6 x 6 x 5 mm; copy it before
-    changing anything. 51 has an empty mask, 54 and 57 have none, the others bleed (`TINY_BLEEDS`)."""
+    """A data set of subjects 49 to 57 in the nifti layout, 32 x 32 x 4 voxels of 6 x 6 x 5 mm; copy it before changing
+    it. 51 has an empty mask, 54 and 57 have no mask, the others bleed (`TINY_BLEEDS`)."""
     root = tmp_path_factory.mktemp("tiny")
     for folder in ("ct_scans", "masks"):
         (root / folder).mkdir()
@@ -135,7 +135,7 @@ def tiny_config(tiny_root):
 
 @pytest.fixture(scope="session")
 def config_file():
-    """config_file(folder, config): writes a configuration as a file for --config; returns its path."""
+    """config_file(folder, config): writes a configuration as a file for --config, and returns its path."""
 
     def write(folder, made):
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,8 +151,8 @@ def config_file():
 
 @pytest.fixture(scope="session")
 def ct_series():
-    """ct_series(folder, hu, table_mm, tilt_degrees=0, **tags): writes hu [N, rows, columns] as a DICOM CT series of
-    pixels of 6 x 6 mm, the table at `table_mm` [N]; further header fields by keyword."""
+    """ct_series(folder, hu, table_mm, tilt_degrees=0, **tags): writes hu [N, rows, columns] as a DICOM CT series with
+    pixels of 6 x 6 mm and table positions `table_mm` [N]; further header fields by keyword."""
 
     def write(folder, hu, table_mm, *, tilt_degrees=0.0, **tags):
         folder.mkdir(parents=True)
@@ -181,7 +181,7 @@ def ct_series():
 
 @pytest.fixture(scope="session")
 def tiny_threshold_run(tiny_config, config_file, tmp_path_factory):
-    """A finished work directory of the threshold method on `tiny_root`: trained in seconds."""
+    """A finished work directory of the threshold method on `tiny_root`."""
     folder = tmp_path_factory.mktemp("threshold")
     path = config_file(folder, tiny_config(**{"method": "threshold", "compare_with": ()}))
     assert launch.main(["crossval", f"--config={path}", f"--workdir={folder / 'run'}"]) == 0
@@ -190,8 +190,8 @@ def tiny_threshold_run(tiny_config, config_file, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_network_run(tiny_config, config_file, tmp_path_factory):
-    """A work directory of two folds of three (0 and 2) of a very small network without normalisation; copy it before
-    changing anything."""
+    """A work directory with folds 0 and 2 of three, of a very small network without normalization; copy it before
+    changing it."""
     folder = tmp_path_factory.mktemp("network")
     small = {"model.base_width": 2, "model.depth": 1, "model.norm": "none", "train.epochs": 1, "compare_with": ()}
     path = config_file(folder, tiny_config(**small))

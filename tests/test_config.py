@@ -1,4 +1,4 @@
-"""Configurations: defaults of the paper, overrides, refusals, and the digest that names a run."""
+"""Configurations: shipped files, overrides, rejected values, and the digest that identifies a run."""
 
 import json
 import pathlib
@@ -17,12 +17,12 @@ def read(path, *overrides):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.stem)
-def test_every_configuration_shipped_is_one(path):
+def test_every_shipped_configuration_is_valid(path):
     config.check(read(path))
-    assert f"--config=configs/{path.name}" in path.read_text()  # its docstring says the command
+    assert f"--config=configs/{path.name}" in path.read_text()  # the command in its docstring
 
 
-def test_overrides_of_every_type_count_wherever_they_stand(tmp_path, config_file):
+def test_overrides_of_every_type_are_applied_before_or_after_the_file(tmp_path, config_file):
     path = config_file(tmp_path, config.default())
     words = [
         "--config.train.batch_size=64",
@@ -43,7 +43,7 @@ def test_overrides_of_every_type_count_wherever_they_stand(tmp_path, config_file
     config.check(made)
 
 
-def test_the_digest_names_the_experiment_and_not_its_place():
+def test_the_digest_depends_on_the_experiment_and_not_on_its_location():
     one, other = config.default(), config.default()
     other.data.root, other.fold = "/elsewhere", 3
     assert config.digest(one) == config.digest(other)
@@ -52,7 +52,7 @@ def test_the_digest_names_the_experiment_and_not_its_place():
     assert config.digest(one) != config.digest(other)
 
 
-def test_flat_names_and_differences():
+def test_flatten_and_differing_fields():
     flat = config.flatten(config.default())
     assert flat["train.batch_size"] == 32
     assert flat["seed"] == 0
@@ -95,14 +95,14 @@ def test_flat_names_and_differences():
         ("evaluate.slice_rule_px", -1),
     ],
 )
-def test_values_that_no_run_can_have(field, value):
+def test_invalid_values_are_refused(field, value):
     made = config.default()
     made.update_from_flattened_dict({field: value})
     with pytest.raises(InputError, match=rf"^config\.{field} is .*; expected"):
         config.check(made)
 
 
-def test_a_hemorrhage_free_slice_is_not_drawn_from_slices_with_a_hemorrhage():
+def test_one_slice_negatives_need_hemorrhage_free_slices():
     made = config.default()
     made.train.slices, made.train.negatives = "hemorrhage", "one_slice"
     with pytest.raises(InputError, match=r"config\.train\.negatives is 'one_slice'; expected .*config\.train\.slices"):
@@ -110,7 +110,7 @@ def test_a_hemorrhage_free_slice_is_not_drawn_from_slices_with_a_hemorrhage():
 
 
 @pytest.mark.parametrize("name", ["paper_full_slice", "paper_patches", "paper_patches_nifti"])
-def test_the_papers_patches_cover_its_slices_evenly(name):
+def test_the_papers_patches_tile_the_slice_without_a_remainder(name):
     made = read(ROOT / "configs" / f"{name}.py")
     side = made.grid.side or 512
     rows = (side - made.patch.side) / made.patch.stride + 1
@@ -119,7 +119,7 @@ def test_the_papers_patches_cover_its_slices_evenly(name):
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("--config.train.batchsize=3", "no field config.train.batchsize; did you mean config.train.batch_size?"),
         ("--config.batch_size=3", "did you mean config.train.batch_size?"),
@@ -128,15 +128,15 @@ def test_the_papers_patches_cover_its_slices_evenly(name):
         ("--config.train.epochs=2.5", "config.train.epochs=2.5"),
     ],
 )
-def test_overrides_that_cannot_be(tmp_path, config_file, override, said):
+def test_invalid_overrides_are_refused(tmp_path, config_file, override, message):
     with pytest.raises(InputError) as caught:
         read(config_file(tmp_path, config.default()), override)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (
             "from ichjax.config import default\ndef get_config():\n    c = default()\n    c.train.epocs = 3\n",
@@ -149,17 +149,17 @@ def test_overrides_that_cannot_be(tmp_path, config_file, override, said):
         ("import no_such_module\n", "no_such_module"),
     ],
 )
-def test_files_that_are_no_configuration(tmp_path, text, said):
+def test_files_without_a_configuration_are_refused(tmp_path, text, message):
     path = tmp_path / "odd.py"
     path.write_text(text)
     with pytest.raises(InputError) as caught:
         read(path)
     assert str(path) in str(caught.value)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_no_configuration_or_one_that_is_not_there(tmp_path):
+def test_a_missing_configuration_is_refused(tmp_path):
     with pytest.raises(InputError, match="--config=configs/NAME"):
         config_flags.read_config(["--config.seed=1"])
     with pytest.raises(InputError, match=r"nothing\.py: no such configuration"):

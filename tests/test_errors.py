@@ -1,3 +1,5 @@
+"""The first line of an error's message, or its type, at most 200 characters."""
+
 import pytest
 
 from ichjax.errors import first_line

@@ -1,8 +1,9 @@
-"""The paper's three experiments on phantoms in each layout of a data set: one command each, and every table and
-figure that the README promises for it. Minutes: `make experiments`.
+"""The paper's three experiments on phantoms in each layout of a data set, one command each, with every table and figure
+that docs/evaluation.md lists. Minutes: `make experiments`.
 
-Networks are narrow and take one training step, so no score is judged here. All else is the experiment's own: the
-640 x 640 grid, 49 patches a slice, batch sizes, windows, kernels."""
+Networks are narrow and take one training step, so scores are not tested. All other settings are the experiment's: the
+640 x 640 grid, 49 patches per slice, batch sizes, windows, kernels.
+"""
 
 import base64
 import csv
@@ -33,10 +34,10 @@ from ichjax.phantom import dataset as phantoms
 pytestmark = pytest.mark.experiments
 ROOT = pathlib.Path(__file__).parents[1]
 NUMBERS = range(49, 57)
-SEED = 2  # of the phantoms: five of eight bleed, all sub-types, both age groups, in every part of the paper's folds
-FEW = {"side": 512, "slice_mm": 25.0, "slices": ((0, 3), (1, 3.99))}  # the real set's matrix, three slices each
+SEED = 2  # of the phantoms: five of eight bleed, with all sub-types and both age groups in the paper's folds
+THREE_SLICES = {"side": 512, "slice_mm": 25.0, "slices": ((0, 3), (1, 3.99))}  # of the real data's matrix
 SHORT = {"data.folds": 3, "train.epochs": 1, "model.base_width": 2}
-EXPERIMENTS = {  # configuration: (what else is shorter, side of the network's grid, patches a slice)
+EXPERIMENTS = {  # {configuration: (further fields that shorten it, side of the network's grid, patches per slice)}
     "paper_threshold": ({}, None, None),
     "paper_full_slice": ({"train.examples_per_epoch": 2}, 640, 1),
     "paper_patches": ({"train.examples_per_epoch": 32}, 640, 49),
@@ -48,35 +49,36 @@ SECTIONS = "summary look detection groups paper-tables paper-figures beyond conv
 
 
 def launch(*words, shared):
-    """Runs launch.py as a user does, in a process of its own: one device, compiled as it is for a user."""
+    """Runs launch.py in a process of its own, with one device and a user's compiler flags; returns what it printed."""
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     environment |= {"JAX_COMPILATION_CACHE_DIR": str(shared / "compiled"), "ICHJAX_TRACEBACK": "1"}
-    done = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "launch.py", *map(str, words)], cwd=ROOT, env=environment, capture_output=True, text=True,
         timeout=900,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Warning" not in done.stderr
-    return done.stdout
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "Warning" not in finished.stderr
+    return finished.stdout
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """A folder that all workers of pytest-xdist share, for compiled programs: they are the same in every layout."""
+    """A folder for compiled programs, which are the same in every layout, shared by all workers of pytest-xdist."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own
 
 
 @pytest.fixture(scope="module")
 def data_set(tmp_path_factory):
-    """data_set(layout): the folder of the phantoms, made once in each layout."""
+    """data_set(layout): the folder of the phantoms, made once per layout."""
 
     @functools.cache
     def make(layout):
         root = tmp_path_factory.mktemp("phantoms") / layout
         with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(phantoms.PRESETS, "few", dataclasses.replace(phantoms.PRESETS["demo"], **FEW))
-            # In this process: those that it would spawn do not know the preset.
+            preset = dataclasses.replace(phantoms.PRESETS["demo"], **THREE_SLICES)
+            patch.setitem(phantoms.PRESETS, "few", preset)
+            # In this process: spawned workers would not know the preset.
             phantoms.write_dataset(root, subjects=len(NUMBERS), seed=SEED, preset="few", layout=layout, workers=1)
         return root
 
@@ -85,42 +87,43 @@ def data_set(tmp_path_factory):
 
 @pytest.fixture(params=CASES, ids="-".join)
 def run(request, data_set, shared, tmp_path_factory):
-    """A finished run of an experiment in a layout, made by its one command."""
+    """A finished run of an experiment in a layout."""
     name, layout = request.param
     shorter, side, patches = EXPERIMENTS[name]
     path, root, fields = tmp_path_factory.mktemp("run") / name, data_set(layout), SHORT | shorter
     flags = [f"--config.{field}={value}" for field, value in fields.items()]
     words = ["crossval", f"--config=configs/{name}.py", f"--workdir={path}", f"--config.data.root={root}", *flags]
-    said = launch(*words, shared=shared)
+    output = launch(*words, shared=shared)
     return types.SimpleNamespace(
-        name=name, layout=layout, path=path, root=root, said=said, fields=fields, side=side, patches=patches,
+        name=name, layout=layout, path=path, root=root, output=output, fields=fields, side=side, patches=patches,
         results=json.loads((path / "results.json").read_text(), parse_constant=_not_a_number),
     )  # fmt: skip
 
 
 def _not_a_number(word):
-    raise AssertionError(f"results.json holds {word}")
+    raise AssertionError(f"results.json contains {word}")
 
 
 def methods_of(run):
-    """{name to print: its folder} of the methods that ran."""
-    beside = {"U-Net": run.path, "Threshold": run.path / "baselines" / "threshold"}
-    return {"Threshold": run.path} if run.name == "paper_threshold" else beside
+    """{title: folder} of the methods that ran."""
+    if run.name == "paper_threshold":
+        return {"Threshold": run.path}
+    return {"U-Net": run.path, "Threshold": run.path / "baselines" / "threshold"}
 
 
-def promised(run):
-    """The files that the README's table 'The paper, table by table' names for an experiment."""
-    part = (ROOT / "README.md").read_text().split("## The paper, table by table")[1].split("\n## ")[0]
+def documented_files(run):
+    """The files that 'The paper, table by table' in docs/evaluation.md lists for an experiment."""
+    part = (ROOT / "docs" / "evaluation.md").read_text().split("## The paper, table by table")[1].split("\n## ")[0]
     files = set()
-    for _, command, place in re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", part, re.MULTILINE):
-        of_all = command.startswith("any `crossval`") and ("network" not in command or run.name != "paper_threshold")
-        if of_all or f"{run.name}.py" in command:
-            files |= set(re.findall(r"`([\w/]+\.(?:csv|png|json))`", place))
+    for _, command, paths in re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", part, re.MULTILINE):
+        of_any = command.startswith("any `crossval`") and ("network" not in command or run.name != "paper_threshold")
+        if of_any or f"{run.name}.py" in command:
+            files |= set(re.findall(r"`([\w/]+\.(?:csv|png|json))`", paths))
     return files
 
 
 def rows_of(run, name):
-    """Records of a table; no cell is NaN or infinite."""
+    """The records of a table, in which no cell is NaN or infinite."""
     text = (run.path / "tables" / f"{name}.csv").read_text()
     rows = list(csv.DictReader(text.splitlines()))
     assert rows
@@ -132,25 +135,25 @@ def array_of(path):
     return np.asanyarray(nib.load(path).dataobj)
 
 
-def check_every_promised_file_is_there(run):
-    files = promised(run)
+def check_every_documented_file_is_written(run):
+    files = documented_files(run)
     assert {"tables/table6.csv", "tables/table7.csv", "figures/figure2_samples.png"} <= files
     assert ("figures/figure4_patches.png" in files) == (run.name != "paper_threshold")
     assert all((run.path / name).stat().st_size > 100 for name in files)
-    assert run.said.rstrip().endswith(f"report: {run.path / 'report.html'}")
+    assert run.output.rstrip().endswith(f"report: {run.path / 'report.html'}")
 
 
-def check_only_the_settings_that_shorten_the_run_differ_from_the_experiments(run):
-    theirs = config.to_dict(config_flags.read_config([f"--config={ROOT / 'configs' / run.name}.py"]))
-    ours = json.loads((run.path / "config.json").read_text())
-    assert ours["data"].pop("synthetic") is True
-    assert ours["data"].pop("root") == str(run.root)
-    del theirs["data"]["root"]
-    differing = {line.split(" ")[0] for line in config.differing_fields(theirs, ours)}
+def check_only_the_shortening_fields_differ_from_the_shipped_configuration(run):
+    shipped = config.to_dict(config_flags.read_config([f"--config={ROOT / 'configs' / run.name}.py"]))
+    used = json.loads((run.path / "config.json").read_text())
+    assert used["data"].pop("synthetic") is True
+    assert used["data"].pop("root") == str(run.root)
+    del shipped["data"]["root"]
+    differing = {line.split(" ")[0] for line in config.differing_fields(shipped, used)}
     assert differing == set(run.fields)
 
 
-def check_tables_have_the_papers_rows_and_figures(run):
+def check_tables_have_the_rows_and_published_figures_of_the_paper(run):
     names = list(methods_of(run))
     six = rows_of(run, "table6")
     assert [(row["method"], row["statistic"]) for row in six] == [
@@ -172,14 +175,14 @@ def check_tables_have_the_papers_rows_and_figures(run):
             assert 0 <= float(row[f"pooled_{rate}"]) <= 1
             assert row[f"paper_{rate}"] or row["method"] == "Threshold"
     groups = {"subtype": SUBTYPES, "age": ("under_18", "18_and_over", "difference")}
-    for key, wanted in groups.items():
+    for key, expected in groups.items():
         rows = rows_of(run, f"dice_by_{key}")
         column = "age_group" if key == "age" else key
-        assert [(row["method"], row[column]) for row in rows] == [(name, group) for name in names for group in wanted]
+        assert [(row["method"], row[column]) for row in rows] == [(name, group) for name in names for group in expected]
         assert all(int(row["subjects"]) > 0 and math.isfinite(float(row["dice"])) for row in rows)
 
 
-def check_each_fold_has_a_pair_of_grey_levels_in_the_papers_range(run):
+def check_each_fold_has_two_gray_levels_in_the_papers_range(run):
     rows = rows_of(run, "thresholds")
     assert [int(row["fold"]) for row in rows] == [0, 1, 2]
     for row in rows:
@@ -195,7 +198,7 @@ def check_figures_open_and_are_not_blank(run):
             assert np.asarray(image.convert("L")).std() > 5, path.name
 
 
-def check_the_report_holds_each_section_and_its_figures(run):
+def check_the_report_has_every_section_and_figure(run):
     page = (run.path / "report.html").read_text()
     assert re.findall(r'<section id="([\w-]+)"', page) == SECTIONS.split()
     sources = re.findall(r'src="(.{30})', page)
@@ -206,14 +209,14 @@ def check_the_report_holds_each_section_and_its_figures(run):
     assert all(min(size) > 200 for size in sizes)
     for title in ("Table 6", "Table 7", "Figure 2", "Figure S1", "Figure 3", "Figure 4", "Figure 5"):
         assert re.search(rf"<h[23]>{title}\b", page)
-    assert "not drawn" not in page or run.name == "paper_threshold"  # it has no patches
+    assert "not drawn" not in page or run.name == "paper_threshold"  # which has no patches
     assert "Synthetic data: no patient was scanned" in page
     assert ("Spacing, mm and mL are nominal" in page) == (run.layout == "jpeg")
 
 
-def check_results_hold_every_convention_and_every_subject(run):
-    for place in methods_of(run).values():
-        results = json.loads((place / "results.json").read_text(), parse_constant=_not_a_number)
+def check_results_have_every_convention_and_subject(run):
+    for folder in methods_of(run).values():
+        results = json.loads((folder / "results.json").read_text(), parse_constant=_not_a_number)
         assert set(results["conventions"]) == {"paper", "pooled", "volume", "challenge", "all_slices"}
         for convention, scores in results["conventions"].items():
             for score in ("dice", "jaccard"):
@@ -229,27 +232,27 @@ def check_results_hold_every_convention_and_every_subject(run):
     assert all(sorted(n for part in PARTS for n in fold[part]) == [*NUMBERS] for fold in folds["folds"])
 
 
-def check_the_network_sees_the_papers_grid_and_patches(run):
+def check_the_network_uses_the_papers_grid_and_patches(run):
     if run.side is None:
         assert "layers" not in run.results
         return
-    cut = json.loads((run.path / "config.json").read_text())["patch"]
+    patch = json.loads((run.path / "config.json").read_text())["patch"]
     for fold in range(3):
         folder = run.path / f"fold_{fold}"
         grid = json.loads((folder / "model.json").read_text())["grid"]
         assert (grid["height"], grid["width"]) == (run.side, run.side)
-        assert math.prod(grid_shape(grid["height"], grid["width"], **{k: cut[k] for k in ("side", "stride")})) == (
+        assert math.prod(grid_shape(grid["height"], grid["width"], **{k: patch[k] for k in ("side", "stride")})) == (
             run.patches
         )
         (row,) = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert all(math.isfinite(value) for value in row.values())
     layers = run.results["layers"]
-    assert layers[0]["output_shape"] == [cut["side"], cut["side"], SHORT["model.base_width"]]
+    assert layers[0]["output_shape"] == [patch["side"], patch["side"], SHORT["model.base_width"]]
     assert sum(layer["parameters"] > 0 for layer in layers) == 24  # convolutions
 
 
 def scan_grid(run, number):
-    """(shape, affine or None, voxel in mL) of a scan as its files have it: x, y, slice."""
+    """(shape, affine or None, voxel volume in mL) of a scan from its files, in the order x, y, slice."""
     if run.layout == "jpeg":
         slices = [p for p in (run.root / "Patients_CT" / f"{number:03d}" / "brain").glob("*.jpg") if p.stem.isdecimal()]
         return (640, 640, len(slices)), None, 0.33 * 0.33 * 5 / 1000
@@ -259,7 +262,7 @@ def scan_grid(run, number):
 
 
 def true_pixels(run, number):
-    """Pixels of hemorrhage, counted in the files by themselves."""
+    """Pixels of hemorrhage, counted in the files without ichjax."""
     if run.layout == "jpeg":
         files = (run.root / "Patients_CT" / f"{number:03d}" / "brain").glob("*_HGE_Seg.jpg")
         return sum(int((np.asarray(Image.open(path))[5:-5, 5:-5] > 128).sum()) for path in files)
@@ -268,22 +271,22 @@ def true_pixels(run, number):
     return int((mask > mask.max() / 2).sum())
 
 
-def check_predictions_lie_on_the_scans_own_grid_and_volumes_follow_from_the_files(run):
-    for place in methods_of(run).values():
-        results = json.loads((place / "results.json").read_text())
+def check_predictions_are_on_the_scans_grid_and_volumes_agree_with_the_files(run):
+    for method_folder in methods_of(run).values():
+        results = json.loads((method_folder / "results.json").read_text())
         for row in results["subjects"]:
             shape, affine, voxel_ml = scan_grid(run, row["subject"])
             for folder in ("predictions", "probabilities"):
-                image = nib.load(place / folder / f"{row['subject']:03d}.nii.gz")
+                image = nib.load(method_folder / folder / f"{row['subject']:03d}.nii.gz")
                 assert image.shape == shape
                 assert affine is None or np.allclose(image.affine, affine, atol=1e-4)
-            mask = array_of(place / "predictions" / f"{row['subject']:03d}.nii.gz")
+            mask = array_of(method_folder / "predictions" / f"{row['subject']:03d}.nii.gz")
             assert row["predicted_ml"] == pytest.approx(mask.sum(dtype=int) * voxel_ml, rel=1e-4)
             assert row["truth_ml"] == pytest.approx(true_pixels(run, row["subject"]) * voxel_ml, rel=1e-4)
 
 
-def test_one_command_makes_the_papers_tables_and_figures(run):
-    """One test a case, and not one a check, so that pytest-xdist runs no experiment twice."""
+def test_one_command_writes_the_papers_tables_and_figures(run):
+    """One test per case instead of one per check, so that pytest-xdist runs no experiment twice."""
     checks = [check for name, check in globals().items() if name.startswith("check_")]
     assert len(checks) == 9
     for check in checks:
@@ -291,10 +294,10 @@ def test_one_command_makes_the_papers_tables_and_figures(run):
 
 
 @pytest.mark.parametrize("layout", ["nifti", "jpeg", "own"])
-def test_tables_4_and_5(layout, data_set, shared):
-    said = launch("stats", f"--config.data.root={data_set(layout)}", shared=shared)
-    assert "Table 4" in said
-    assert "Table 5" in said
-    assert re.search(r"Subjects +8  82\n", said)
-    assert re.search(r"With a hemorrhage, by the labels +5  36\n", said)
-    assert re.search(r"Slices of the scans +24\n", said)
+def test_stats_prints_tables_4_and_5(layout, data_set, shared):
+    output = launch("stats", f"--config.data.root={data_set(layout)}", shared=shared)
+    assert "Table 4" in output
+    assert "Table 5" in output
+    assert re.search(r"Subjects +8  82\n", output)
+    assert re.search(r"With a hemorrhage, by the labels +5  36\n", output)
+    assert re.search(r"Slices of the scans +24\n", output)

@@ -1,4 +1,4 @@
-"""The house: imports go to a lower floor or stay in the package, and what reads data never imports JAX."""
+"""Layering: packages import only lower packages, host-side packages never import JAX, imports have no side effects."""
 
 import ast
 import graphlib
@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import pytest
+
+from tests.sources import write_sources
 
 ROOT = pathlib.Path(__file__).parents[1]
 DEVICE_SIDE = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
@@ -35,7 +37,7 @@ LAZY = {"ichjax", "ichjax.hosts", "ichjax.methods.registry"}  # and cli: may imp
 
 
 def module_files(package):
-    """{dotted name: file} of a package's folder."""
+    """{dotted name: file} of the modules in a package's folder."""
     names = {}
     for path in sorted(package.rglob("*.py")):
         parts = path.relative_to(package.parent).with_suffix("").parts
@@ -44,17 +46,17 @@ def module_files(package):
 
 
 def imports_of(name, path, known, *, lazy=True):
-    """Every module that a file imports; 'from a import b' is a.b where that is a module.
+    """Every module that a file imports; 'from a import b' is a.b if that is a module.
 
-    lazy: whether imports inside functions count.
+    lazy: whether to include imports inside functions.
     """
-    found, pending = set(), [ast.parse(path.read_text(encoding="utf-8"))]
+    modules, pending = set(), [ast.parse(path.read_text(encoding="utf-8"))]
     while pending:
         node = pending.pop()
         if lazy or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             pending += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
+            modules.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
@@ -62,62 +64,61 @@ def imports_of(name, path, known, *, lazy=True):
                 parents = package[: len(package) - node.level + 1]
                 base = ".".join([*parents, *([base] if base else [])])
             inner = {f"{base}.{alias.name}" for alias in node.names} & set(known)
-            found.update(inner)
+            modules.update(inner)
             if len(inner) < len(node.names):
-                found.add(base)
-    return found
+                modules.add(base)
+    return modules
 
 
 def graph_of(*packages, lazy=True):
-    """{module: the modules it imports} of packages."""
+    """{module: the modules that it imports} of all modules of the packages."""
     files = {name: path for package in packages for name, path in module_files(package).items()}
     return {name: imports_of(name, path, files, lazy=lazy) for name, path in files.items()}
 
 
-def part_of(module):
+def package_of(module):
     """'ichjax.scan.volume' -> 'scan'; 'ichjax' -> '__init__'; 'benchmarks.all' -> 'benchmarks'."""
     parts = [*module.split("."), "__init__"]
     return "benchmarks" if parts[0] == "benchmarks" else parts[1]
 
 
-def is_allowed(part, other):
-    """Whether a module of one part may import one of another."""
-    if part == other:
+def is_allowed(package, other):
+    """Whether a module of one package may import a module of the other."""
+    if package == other:
         return True
-    if part == "ops":
+    if package == "ops":
         return other == "errors"
-    if part in ROOT_FILES:
+    if package in ROOT_FILES:
         return other in ROOT_FILES
-    return other in ROOT_FILES | {"__init__", "scan"} | MAY_IMPORT.get(part, set())
+    return other in ROOT_FILES | {"__init__", "scan"} | MAY_IMPORT.get(package, set())
 
 
 def forbidden_imports(graph):
-    """(module, what it imports) for every import that the table does not allow."""
+    """(module, imported module) for every import that the table does not allow."""
     return [
         (name, other)
         for name, imported in graph.items()
         for other in sorted(m for m in imported if m.split(".")[0] in ("ichjax", "benchmarks"))
-        if not is_allowed(part_of(name), part_of(other))
+        if not is_allowed(package_of(name), package_of(other))
     ]
 
 
 def reaches(graph, start):
-    """All modules that a module imports, directly or through others of the package."""
-    seen, left = set(), [start]
-    while left:
-        for module in graph.get(left.pop(), ()):
-            if module not in seen:
-                seen.add(module)
-                left.append(module)
-    return seen
+    """All modules that a module imports, directly or indirectly."""
+    reached, pending = set(), [start]
+    while pending:
+        new = graph.get(pending.pop(), set()) - reached
+        reached |= new
+        pending += new
+    return reached
 
 
 def is_host_side(module):
-    return part_of(module) in HOST_SIDE or module == "ichjax.inference.discover"
+    return package_of(module) in HOST_SIDE or module == "ichjax.inference.discover"
 
 
 def reaches_jax(graph):
-    """(module that must not, the JAX library it reaches)."""
+    """(host-side module, JAX library that it imports directly or indirectly)."""
     host_side = [name for name in graph if is_host_side(name)]
     return [(n, m) for n in host_side for m in sorted(reaches(graph, n)) if m.split(".")[0] in DEVICE_SIDE]
 
@@ -127,29 +128,29 @@ def graph():
     return graph_of(ROOT / "ichjax", ROOT / "benchmarks")
 
 
-def test_every_package_has_its_floor(graph):
-    """A new package gets a line in the table above, so that its place in the house is a decision."""
-    assert {part_of(name) for name in graph} == set(MAY_IMPORT) | ROOT_FILES | {"__init__"}
+def test_every_package_is_in_the_table(graph):
+    """A new package needs a line in the table above, so that its layer is decided deliberately."""
+    assert {package_of(name) for name in graph} == set(MAY_IMPORT) | ROOT_FILES | {"__init__"}
 
 
-def test_imports_go_down(graph):
+def test_packages_import_only_lower_packages(graph):
     assert forbidden_imports(graph) == []
 
 
 def test_no_import_is_circular(graph):
     inner = {name: {m for m in imported if m in graph and m != name} for name, imported in graph.items()}
-    inner["ichjax"] = set()  # its own are looked up when they are used
+    inner["ichjax"] = set()  # its names are imported on first use
     list(graphlib.TopologicalSorter(inner).static_order())  # raises CycleError
 
 
-def test_imports_inside_functions_stand_where_they_have_a_reason(graph):
-    at_the_top = graph_of(ROOT / "ichjax", lazy=False)
-    lazy = {name for name, imported in at_the_top.items() if graph[name] - imported}
-    assert {name for name in lazy if part_of(name) != "cli"} <= LAZY
+def test_lazy_imports_are_only_in_the_listed_modules(graph):
+    top_level = graph_of(ROOT / "ichjax", lazy=False)
+    lazy = {name for name, imported in top_level.items() if graph[name] - imported}
+    assert {name for name in lazy if package_of(name) != "cli"} <= LAZY
 
 
-def test_what_reads_data_never_imports_jax(graph):
-    """Nor through others; `hosts` imports it inside functions, once somebody else has imported it."""
+def test_host_side_modules_never_import_jax(graph):
+    """Neither directly nor indirectly; `hosts` does so inside functions, after JAX has been imported elsewhere."""
     without_hosts = {**graph, "ichjax.hosts": graph_of(ROOT / "ichjax", lazy=False)["ichjax.hosts"]}
     assert reaches_jax(without_hosts) == []
     names = sorted({name for name in graph if is_host_side(name)} - {"ichjax.data.loader"})  # grain imports JAX itself
@@ -157,20 +158,20 @@ def test_what_reads_data_never_imports_jax(graph):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-QUIET = """
+SIDE_EFFECTS = """
 import importlib, logging, os, signal, sys, warnings
 names = sys.argv[1].split()
 for name in sys.argv[2].split():
-    importlib.import_module(name)  # what libraries do themselves is theirs
-def process():
+    importlib.import_module(name)  # side effects of libraries are not ours
+def state():
     levels = {name: log.level for name, log in logging.root.manager.loggerDict.items() if hasattr(log, "level")}
     hooks = (sys.unraisablehook, sys.excepthook, sys.displayhook)
     signals = [signal.getsignal(number) for number in signal.valid_signals()]
     return levels, logging.root.level, hooks, signals, dict(os.environ), list(sys.path), list(warnings.filters)
-before = process()
+before = state()
 for name in names:
     importlib.import_module(name)
-after = process()
+after = state()
 changed = {name: level for name, level in after[0].items() if level != before[0].get(name, 0)}
 assert not changed, changed
 for one, other in zip(before[1:], after[1:]):
@@ -178,20 +179,19 @@ for one, other in zip(before[1:], after[1:]):
 """
 
 
-def test_importing_changes_nothing_in_the_process(graph):
+def test_importing_has_no_side_effects(graph):
     ours = [name for name in graph if name.split(".")[0] == "ichjax"]
     libraries = {other for name in ours for other in graph[name] if other.split(".")[0] != "ichjax"}
     words = [" ".join(sorted(ours)), " ".join(sorted(libraries))]
-    done = subprocess.run([sys.executable, "-c", QUIET, *words], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
+    finished = subprocess.run([sys.executable, "-c", SIDE_EFFECTS, *words], capture_output=True, text=True, cwd=ROOT)
+    assert finished.returncode == 0, finished.stderr
 
 
 def test_nothing_in_the_package_imports_the_launcher(graph):
     assert [name for name, imported in graph.items() if "launch" in imported] == []
 
 
-def test_these_tests_can_fail(tmp_path):
-    """The same functions on a small package with each fault."""
+def test_the_checks_detect_each_fault_in_a_small_package(tmp_path):
     package = tmp_path / "ichjax"
     sources = {
         "__init__.py": "",
@@ -204,9 +204,7 @@ def test_these_tests_can_fail(tmp_path):
         "errors.py": "",
         "files.py": "import ichjax.data.a\n",
     }
-    for name, text in sources.items():
-        (package / name).parent.mkdir(parents=True, exist_ok=True)
-        (package / name).write_text(text)
+    write_sources(package, sources)
     graph = graph_of(package)
     assert graph["ichjax.data.d"] == {"ichjax.data.a"}
     assert forbidden_imports(graph) == [

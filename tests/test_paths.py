@@ -1,4 +1,4 @@
-"""How much a reader has to open: the files between the command line and the training step, and from there to Dice."""
+"""Few files lie on the call path from the command line to the training step, and from prediction to Dice."""
 
 import pathlib
 import traceback
@@ -16,7 +16,7 @@ MAX_FILES, MAX_LINES = 9, 1500
 
 @pytest.fixture
 def stacks(monkeypatch):
-    """stacks(module, name): the list that gets the files of this repository on the stack, each time it is called."""
+    """stacks(module, name): a list that gets the repository's files on the call stack at each call of the function."""
 
     def watch(module, name):
         function, seen = getattr(module, name), []
@@ -33,28 +33,28 @@ def stacks(monkeypatch):
     return watch
 
 
-def check(files):
+def check_size(files):
+    """The names of the files, which must be few and short."""
     names = {str(path.relative_to(ROOT)) for path in files if ".venv" not in path.parts}
     lines = sum(len((ROOT / name).read_text().splitlines()) for name in names)
     assert len(names) <= MAX_FILES, names
     assert lines <= MAX_LINES, (lines, names)
-    print(f"{len(names)} files, {lines} lines: {', '.join(sorted(names))}")
     return names
 
 
-def test_from_the_command_line_to_the_training_step_and_from_prediction_to_dice(
+def test_few_files_from_the_command_line_to_the_training_step_and_from_prediction_to_dice(
     stacks, tiny_config, config_file, tmp_path
 ):
     steps, counts, scores = stacks(step, "example_keys"), stacks(metrics, "counts_at"), stacks(overlap, "dice")
-    # Fields of no other test, so that no program has been traced before.
+    # Fields that no other test uses, so that no program has been traced before.
     fields = {"model.base_width": 3, "model.depth": 1, "train.epochs": 1, "folds": (1,), "compare_with": ()}
     fields |= {"predict.closing_px": 7}
     path = config_file(tmp_path, tiny_config(**fields))
     assert launch.main(["crossval", f"--config={path}", f"--workdir={tmp_path / 'run'}"]) == 0
     run_through = {ROOT / name for name in ("launch.py", "ichjax/train/epoch.py", "ichjax/train/parallel.py")}
-    training = check(steps[0] | run_through)  # the step is traced by `loop` itself, before `epoch` runs it
+    training = check_size(steps[0] | run_through)  # `loop` traces the step before `epoch` runs it
     assert {"ichjax/cli/main.py", "ichjax/train/loop.py", "ichjax/train/step.py"} <= training
     above = {ROOT / "launch.py", *(path for path in steps[0] if path.parent.name == "cli")}
     papers = [seen for seen in scores if ROOT / "ichjax" / "metrics" / "protocol.py" in seen]  # not of single lesions
-    scoring = check(set().union(*counts, *papers) - above)
+    scoring = check_size(set().union(*counts, *papers) - above)
     assert {"ichjax/experiment/crossval.py", "ichjax/ops/metrics.py", "ichjax/metrics/overlap.py"} <= scoring

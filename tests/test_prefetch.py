@@ -1,4 +1,4 @@
-"""The next scan is read while the present one is worked on."""
+"""Prefetching: the next item is read while the current one is processed."""
 
 import threading
 
@@ -6,34 +6,34 @@ from ichjax.errors import InputError
 from ichjax.prefetch import one_ahead
 
 
-def test_the_next_is_read_while_one_is_worked_on_and_no_more():
-    begun, second_begun = [], threading.Event()
+def test_one_item_is_read_ahead_and_no_more():
+    started, second_started = [], threading.Event()
 
     def read(item):
-        begun.append(item)
+        started.append(item)
         if item == 1:
-            second_begun.set()
+            second_started.set()
         if item == 2:
             raise InputError("two is bad")
         return item * 10
 
-    got = []
+    results = []
     for i, result in enumerate(one_ahead(read, range(5))):
         if i == 0:
-            assert second_begun.wait(10)
-        assert len(begun) <= i + 2
+            assert second_started.wait(10)
+        assert len(started) <= i + 2
         try:
-            got.append(result())
+            results.append(result())
         except InputError as error:
-            got.append(str(error))
-    assert got == [0, 10, "two is bad", 30, 40]
-    assert begun == [0, 1, 2, 3, 4]
+            results.append(str(error))
+    assert results == [0, 10, "two is bad", 30, 40]
+    assert started == [0, 1, 2, 3, 4]
     assert list(one_ahead(read, [])) == []
 
 
-def test_interrupted_at_the_second_scan_nothing_more_is_read():
-    begun = []
-    reads = one_ahead(begun.append, range(5))
+def test_nothing_more_is_read_after_the_iterator_is_closed():
+    started = []
+    reads = one_ahead(started.append, range(5))
     next(reads), next(reads)
     reads.close()
-    assert max(begun) <= 2
+    assert max(started) <= 2

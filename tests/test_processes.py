@@ -1,4 +1,4 @@
-"""Several processes connected on the loopback, as several hosts are: the same weights, one set of files."""
+"""Several processes connected over localhost, as on several hosts: the same weights and one set of files."""
 
 import json
 import os
@@ -21,7 +21,7 @@ SMALL = {"model.depth": 1, "model.base_width": 2, "model.norm": "none", "model.d
 
 
 def start(words, *, devices, process=None, processes=2, port=None):
-    """A process of launch.py with so many devices; one of several where `process` says which."""
+    """Starts launch.py with that many devices; if `process` is given, as one of several connected processes."""
     others = " ".join(flag for flag in os.environ["XLA_FLAGS"].split() if "device_count" not in flag)
     flags = f"{others} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "ICHJAX_TRACEBACK": "1"}
@@ -39,25 +39,25 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def together(words, *, devices, processes=2):
-    """What each of several connected processes printed; all must end with status 0."""
+def run_connected(words, *, devices, processes=2):
+    """Runs connected processes and returns what each printed; all must end with status 0."""
     port = free_port()
     running = [start(words, devices=devices, process=k, processes=processes, port=port) for k in range(processes)]
-    said = [process.communicate(timeout=400)[0] for process in running]
-    assert [process.returncode for process in running] == [0] * processes, "\n".join(said)
-    return said
+    outputs = [process.communicate(timeout=400)[0] for process in running]
+    assert [process.returncode for process in running] == [0] * processes, "\n".join(outputs)
+    return outputs
 
 
 @pytest.fixture(scope="module")
 def words(tiny_config, config_file, tiny_root, tmp_path_factory):
-    """words(command, name, **fields): of a command that works in the folder `name`."""
-    place = tmp_path_factory.mktemp("processes")
+    """words(command, name, **fields): the command line of a run in the folder `name`."""
+    parent = tmp_path_factory.mktemp("processes")
 
     def make(command, name, **fields):
-        path = config_file(place / f"{name}_config", tiny_config(**SMALL, **fields))
-        return [command, f"--config={path}", f"--workdir={place / name}", f"--config.data.root={tiny_root}"]
+        path = config_file(parent / f"{name}_config", tiny_config(**SMALL, **fields))
+        return [command, f"--config={path}", f"--workdir={parent / name}", f"--config.data.root={tiny_root}"]
 
-    make.place = place
+    make.parent = parent
     return make
 
 
@@ -65,73 +65,73 @@ def words(tiny_config, config_file, tiny_root, tmp_path_factory):
 def alone(words):
     """The weights of fold 0 that one process with four devices trains."""
     process = start(words("train", "alone"), devices=4)
-    said = process.communicate(timeout=400)[0]
-    assert process.returncode == 0, said
-    return initial.read(words.place / "alone" / "fold_0" / "weights")
+    output = process.communicate(timeout=400)[0]
+    assert process.returncode == 0, output
+    return initial.read(words.parent / "alone" / "fold_0" / "weights")
 
 
-def same(weights, expected):
+def assert_same(weights, expected):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-5), weights, expected)
 
 
-def test_two_processes_train_alike(words, alone):
-    said = together(words("train", "jit"), devices=2)
-    same(initial.read(words.place / "jit" / "fold_0" / "weights"), alone)
-    assert "fold 0 epoch" in said[0]
-    assert "epoch" not in said[1]  # one of them speaks
+def test_two_processes_train_the_same_weights_as_one(words, alone):
+    outputs = run_connected(words("train", "jit"), devices=2)
+    assert_same(initial.read(words.parent / "jit" / "fold_0" / "weights"), alone)
+    assert "fold 0 epoch" in outputs[0]
+    assert "epoch" not in outputs[1]  # only the first process prints
 
 
 @pytest.mark.faults
-def test_two_processes_cross_validate_a_fold(words, alone):
-    said = together([*words("crossval", "two"), "--config.folds=0"], devices=2)
-    run = words.place / "two"
-    same(initial.read(run / "fold_0" / "weights"), alone)
-    for place in (run, run / "baselines" / "threshold"):
-        results = json.loads((place / "results.json").read_text())
+def test_two_processes_cross_validate_one_fold(words, alone):
+    outputs = run_connected([*words("crossval", "two"), "--config.folds=0"], devices=2)
+    run = words.parent / "two"
+    assert_same(initial.read(run / "fold_0" / "weights"), alone)
+    for folder in (run, run / "baselines" / "threshold"):
+        results = json.loads((folder / "results.json").read_text())
         tested = json.loads((run / "splits.json").read_text())["folds"][0]["test"]
         assert sorted(row["subject"] for row in results["subjects"]) == sorted(tested)
-        assert len(list((place / "predictions").iterdir())) == len(tested) > 1
-        assert not list(place.glob("fold_*/scores_*.json"))
+        assert len(list((folder / "predictions").iterdir())) == len(tested) > 1
+        assert not list(folder.glob("fold_*/scores_*.json"))
     assert len(json.loads((run / "results.json").read_text())["devices"]) == 4
     assert (run / "report.html").is_file()
-    assert "fold 0 epoch" in said[0]
-    assert "epoch" not in said[1]  # one of them speaks
+    assert "fold 0 epoch" in outputs[0]
+    assert "epoch" not in outputs[1]  # only the first process prints
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("mode", ["pmap", "shard_map"])
-def test_and_in_every_mode(words, alone, mode):
-    together(words("train", mode, parallel=mode), devices=2)
-    same(initial.read(words.place / mode / "fold_0" / "weights"), alone)
+def test_pmap_and_shard_map_train_the_same_weights(words, alone, mode):
+    run_connected(words("train", mode, parallel=mode), devices=2)
+    assert_same(initial.read(words.parent / mode / "fold_0" / "weights"), alone)
 
 
-COUNTED_BY_JAX = """
+CONNECTED_BY_CALLER = """
 import sys, jax
 from ichjax import hosts
 assert (hosts.number(), hosts.count(), hosts.share([5, 6, 7])) == (0, 1, [5, 6, 7])
-jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))  # by the caller, not by us
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))  # by the caller, not by ichjax
 hosts.start(sys.argv[1], 2, int(sys.argv[2]))  # already connected: nothing to do
 from jax._src import xla_bridge
 assert (hosts.number(), hosts.count()) == (int(sys.argv[2]), 2)
-assert not xla_bridge.backends_are_initialized()  # asking did not touch a device
+assert not xla_bridge.backends_are_initialized()  # counting used no device
 hosts.wait("asked")
 assert (jax.process_index(), jax.process_count()) == (hosts.number(), hosts.count())
 assert hosts.any_of(hosts.number() == 1)
 """
 
 
-def test_processes_that_someone_else_connected_are_counted():
+def test_processes_connected_by_the_caller_are_counted_without_using_a_device():
     port = free_port()
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", COUNTED_BY_JAX, f"localhost:{port}", str(k)],
+            [sys.executable, "-c", CONNECTED_BY_CALLER, f"localhost:{port}", str(k)],
             env=os.environ | {"JAX_PLATFORMS": "cpu"}, cwd=ROOT, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )
         for k in range(2)
     ]  # fmt: skip
-    said = [process.communicate(timeout=120)[0] for process in running]
-    assert [process.returncode for process in running] == [0, 0], "\n".join(said)
+    outputs = [process.communicate(timeout=120)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0], "\n".join(outputs)
 
 
 def test_without_jax_there_is_one_process():
@@ -143,7 +143,7 @@ def test_without_jax_there_is_one_process():
     ("environment", "several"),
     [
         ({}, False),
-        ({"SLURM_NTASKS": "4"}, False),  # of the job; this process was not started by srun
+        ({"SLURM_NTASKS": "4"}, False),  # of the job, but srun did not start this process
         ({"SLURM_STEP_NUM_TASKS": "4"}, True),
         ({"OMPI_COMM_WORLD_SIZE": "1"}, False),
         ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
@@ -151,14 +151,14 @@ def test_without_jax_there_is_one_process():
         ({"TPU_WORKER_HOSTNAMES": "10.0.0.1,10.0.0.2"}, True),
     ],
 )
-def test_what_starts_several_processes_is_noticed(environment, several):
+def test_launchers_of_several_processes_are_detected(environment, several):
     assert hosts.launched_together(environment) is several
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("arguments", "message"),
     [(("localhost:1", None, None), "belong together"), (("localhost:1", 2, 2), "--process is 2 of 2 --processes")],
 )
-def test_flags_that_make_no_sense_are_refused(given, said):
-    with pytest.raises(InputError, match=said):
-        hosts.start(*given)
+def test_inconsistent_process_flags_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        hosts.start(*arguments)
