@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ichjax.errors import InputError
 from ichjax.files import write_csv, write_json
@@ -24,26 +23,15 @@ FILES = ("compare.csv", "compare.json", "compare.png")
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """A score to compare.
+    """A score to compare, and how to get it from a subject's record in results.json (None if it has none)."""
 
-    Attributes:
-      key: in compare.csv and compare.json.
-      title: in the table and the figure.
-      in_words: its definition.
-      value: from a subject's record in results.json; None where the subject has no such score.
-      unit: 'mL' or ''.
-      higher_is_better: the direction of improvement.
-      as_paper: whether it excludes the subjects that the paper's convention excludes.
-      in_figure: whether the figure shows it.
-    """
-
-    key: str
+    key: str  # in compare.csv and compare.json
     title: str
-    in_words: str
+    in_words: str  # its definition
     value: Callable[[SubjectRecord], float | None]
-    unit: str = ""
+    unit: str = ""  # 'mL' or ''
     higher_is_better: bool = True
-    as_paper: bool = False
+    as_paper: bool = False  # excludes the subjects that the paper's convention excludes
     in_figure: bool = True
 
 
@@ -104,9 +92,7 @@ def compare(run_a: pathlib.Path | str, run_b: pathlib.Path | str, output: pathli
     lines = [*_heading(a, b, shared), "", *_table(rows), *_explanations(notes)]
     if output is not None:
         folder = pathlib.Path(output)
-        figure = draw([row.pairs for row in rows if row.score.in_figure], a.name, b.name)
-        records = [_record(row) for row in rows]
-        _write(folder, figure, records, _content(a, b, shared, rows, records, notes))
+        _write(folder, a, b, rows, _content(a, b, shared, rows, notes))
         lines.append(f"Written to {folder}: {', '.join(FILES)}")
     return "\n".join(lines)
 
@@ -191,14 +177,7 @@ def _record(row: Row) -> dict[str, object]:
     }
 
 
-def _content(
-    a: Side,
-    b: Side,
-    shared: Sequence[int],
-    rows: Sequence[Row],
-    records: Sequence[Mapping[str, object]],
-    notes: Sequence[str],
-) -> dict[str, object]:
+def _content(a: Side, b: Side, shared: Sequence[int], rows: Sequence[Row], notes: Sequence[str]) -> dict[str, object]:
     """compare.json: the runs, the records of the CSV, the notes, and the paired values of each subject."""
     subjects: dict[int, dict[str, float | None]] = {
         n: {"subject": n, "fold_a": a.rows[n]["fold"], "fold_b": b.rows[n]["fold"]} for n in shared
@@ -217,20 +196,19 @@ def _content(
             for side in (a, b)
         },
         "difference": "B less A",
-        "scores": records,
+        "scores": [_record(row) for row in rows],
         "notes": list(notes),
         "subjects": list(subjects.values()),
     }
 
 
-def _write(
-    folder: pathlib.Path, figure: Figure, records: Sequence[Mapping[str, object]], content: Mapping[str, object]
-) -> None:
+def _write(folder: pathlib.Path, a: Side, b: Side, rows: Sequence[Row], content: Mapping[str, object]) -> None:
     """Writes the three files; InputError if the folder cannot be written."""
+    figure = draw([row.pairs for row in rows if row.score.in_figure], a.name, b.name)
     table, record, picture = (folder / name for name in FILES)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_csv(table, records)
+        write_csv(table, [_record(row) for row in rows])
         write_json(record, content)
         save(figure, picture)
     except OSError as error:

@@ -23,23 +23,14 @@ MAX_SUBJECT_TICKS = 82  # subjects in the whole data set; as many numbers fit be
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pairs:
-    """The paired values of one score.
+    """The paired values of one score."""
 
-    Attributes:
-      title: the score, without its unit.
-      unit: 'mL', 'nominal mL' or ''.
-      higher_is_better: the direction of improvement.
-      subjects: int [N], their numbers in the data set.
-      a, b: float [N], all finite.
-      difference: `statistics.paired_difference` of them.
-    """
-
-    title: str
-    unit: str
+    title: str  # without the unit
+    unit: str  # 'mL', 'nominal mL' or ''
     higher_is_better: bool
-    subjects: np.ndarray
-    a: np.ndarray
-    b: np.ndarray
+    subjects: np.ndarray  # int [N], their numbers in the data set
+    a: np.ndarray  # float [N], all finite
+    b: np.ndarray  # float [N], all finite
     difference: PairedDifference
 
     @property

@@ -19,17 +19,11 @@ MAX_NAME_LENGTH = 48  # characters of a run's name
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Side:
-    """One run, represented by its main method.
+    """One run, represented by its main method."""
 
-    Attributes:
-      letter: 'A' or 'B'.
-      run: its records.
-      rows: {subject number: its record in results.json}, in order; 'fold' is None if unknown.
-    """
-
-    letter: str
+    letter: str  # 'A' or 'B'
     run: Run
-    rows: dict[int, SubjectRecord]
+    rows: dict[int, SubjectRecord]  # by subject number, in order; 'fold' is None if unknown
 
     @property
     def name(self) -> str:

@@ -23,37 +23,23 @@ MAX_PNG_SIDE = 256  # larger images are stored as JPEG
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Case:
-    """A scan for display.
+    """A subject's scan for display."""
 
-    Attributes:
-      number: the subject's number.
-      volume: the scan.
-      truth, prediction: bool [D, H, W] on the scan's voxels.
-    """
-
-    number: int
+    number: int  # of the subject
     volume: Volume
-    truth: np.ndarray
-    prediction: np.ndarray
+    truth: np.ndarray  # bool [D, H, W], as the volume
+    prediction: np.ndarray  # bool [D, H, W]
 
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """A slice with a hemorrhage, with what is needed to choose among slices.
-
-    Attributes:
-      subject: its number.
-      index: 0 is the lowest.
-      dice: of the prediction.
-      truth_px: pixels of hemorrhage.
-      subtypes: its labels.
-    """
+    """A slice with a hemorrhage, with what is needed to choose among slices."""
 
     subject: int
-    index: int
-    dice: float
-    truth_px: int
-    subtypes: tuple[str, ...]
+    index: int  # 0 is the lowest
+    dice: float  # of the prediction
+    truth_px: int  # pixels of hemorrhage
+    subtypes: tuple[str, ...]  # its labels
 
 
 def open_dataset(run: Run) -> Dataset:

@@ -167,14 +167,7 @@ def _title_and_caption(figure: Figure, title: str, text: str, names: list[str]) 
 
 
 def legend(figure: Figure, names: Sequence[str], *, height: float, fontsize: float) -> Legend:
-    """Adds a legend of outlines at the right edge.
-
-    Args:
-      figure: a dark one.
-      names: keys of `OUTLINE_STYLES`.
-      height: of its centre, as a fraction of the figure's height.
-      fontsize: in points.
-    """
+    """Adds a legend of outlines (keys of `OUTLINE_STYLES`) at the right edge, at a fraction of the figure's height."""
     styles = [(name, *OUTLINE_STYLES[name]) for name in names]
     lines = [Line2D([], [], color=color, linestyle=dashes, linewidth=1.6, label=name) for name, color, dashes in styles]
     return figure.legend(

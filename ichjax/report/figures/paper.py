@@ -44,7 +44,6 @@ def write_paper_figures(run: Run) -> list[pathlib.Path]:
         logging.warning("skipped the figures of the paper: no slice with a hemorrhage could be read")
         return []
     folder = run.path / "figures"
-    folder.mkdir(exist_ok=True)
     samples = choose_samples(slices)
     worst, best = choose_extremes(slices)
     largest = max(slices, key=lambda s: s.truth_px)
@@ -110,12 +109,12 @@ def _one_per_subject(slices: Sequence[Slice]) -> list[Slice]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class View:
-    """A slice's pixels, cropped to the body: hu int16 [h, w], masks bool [h, w], (row, column) spacing in mm."""
+    """A slice's pixels, cropped to the body."""
 
-    hu: np.ndarray
-    truth: np.ndarray
-    prediction: np.ndarray
-    pixel_mm: tuple[float, float]
+    hu: np.ndarray  # int16 [h, w]
+    truth: np.ndarray  # bool [h, w]
+    prediction: np.ndarray  # bool [h, w]
+    pixel_mm: tuple[float, float]  # (row, column) spacing
 
 
 def load_views(run: Run, dataset: Dataset, slices: Sequence[Slice]) -> dict[Slice, View]:

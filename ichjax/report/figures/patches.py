@@ -21,24 +21,14 @@ PROBABILITY_ONE = 255  # in the files of probabilities/
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Patch:
-    """A patch in the scan's own pixels.
-
-    Attributes:
-      subject: its number.
-      index: of the slice, 0 is the lowest.
-      hu: int16 [h, w].
-      truth: bool [h, w].
-      probability: float32 [h, w], 0 to 1.
-      pixel_mm: (row, column) spacing.
-      nominal_spacing: whether the spacing is nominal.
-    """
+    """A patch in the scan's own pixels."""
 
     subject: int
-    index: int
-    hu: np.ndarray
-    truth: np.ndarray
-    probability: np.ndarray
-    pixel_mm: tuple[float, float]
+    index: int  # of the slice, 0 is the lowest
+    hu: np.ndarray  # int16 [h, w]
+    truth: np.ndarray  # bool [h, w]
+    probability: np.ndarray  # float32 [h, w], 0 to 1
+    pixel_mm: tuple[float, float]  # (row, column) spacing
     nominal_spacing: bool = False
 
 

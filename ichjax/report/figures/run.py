@@ -102,18 +102,7 @@ def overlay_sheet(
     truth: np.ndarray | None = None,
     title: str = "",
 ) -> None:
-    """Writes a PNG of a scan's slices in the brain window, with mask outlines.
-
-    Args:
-      path: the file, ends in .png.
-      volume: the scan.
-      prediction_mask: bool or uint8 [D, H, W]; dashed orange.
-      truth: bool or uint8 [D, H, W]; solid blue; None if there is none.
-      title: plain text above the sheet; never a patient's name.
-
-    Raises:
-      ValueError: the shape of a mask is not the scan's.
-    """
+    """Writes the contact sheet of a scan as PNG (`contact_sheet.draw`); the title must not be a patient's name."""
     save(contact_sheet.draw(volume, prediction_mask, truth=truth, title=title), path)
 
 
@@ -127,7 +116,6 @@ def write_figures(run: Run) -> list[pathlib.Path]:
       The files written.
     """
     folder = run.path / "figures"
-    folder.mkdir(exist_ok=True)
     written = [save(curves(run.metrics), folder / "curves.png")] if run.metrics else []
     written.append(save(dice_by_subject(run.methods), folder / "dice_by_subject.png"))
     try:

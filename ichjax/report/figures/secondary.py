@@ -29,10 +29,7 @@ def write_secondary_figures(run: Run) -> list[pathlib.Path]:
     """
     beyond = run.results.get("beyond")
     figures = draw(beyond, units_of(run.results)) if beyond else {}
-    folder = run.path / "figures"
-    if figures:
-        folder.mkdir(exist_ok=True)
-    return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+    return [save(figure, run.path / "figures" / f"{name}.png") for name, figure in figures.items()]
 
 
 def draw(beyond: records.SecondaryMetrics, units: Units = MEASURED) -> dict[str, Figure]:
@@ -179,16 +176,14 @@ def dice_by_diameter(part: records.Diameter, units: Units = MEASURED) -> Figure:
     """Dice of each slice against the largest in-plane diameter of its hemorrhage, with the paper's 10 mm line."""
     figure, (axes,) = chart(6.8, 4.1)
     points = np.array(part["points"], dtype=float)  # [[mm, Dice, predicted positive]]
-    for chosen, marker, color, name in (
-        (points[points[:, 2] > 0], "o", BLUE, "predicted positive"),
-        (points[points[:, 2] == 0], "x", RED, "predicted negative"),
+    for value, marker, color, edge_color, edge_width, name in (
+        (1, "o", BLUE, "white", 0.5, "predicted positive"),
+        (0, "x", RED, RED, 1.2, "predicted negative"),
     ):
-        edge: dict[str, Any] = {"markeredgewidth": 1.2, "markeredgecolor": color}
-        if marker == "o":
-            edge = {"markeredgewidth": 0.5, "markeredgecolor": "white"}
-        if len(chosen):
-            label = f"{name} ({len(chosen)})"
-            axes.plot(*chosen[:, :2].T, marker, color=color, markersize=5.5, label=label, **edge)
+        mm, dice, _ = points[points[:, 2] == value].T
+        if len(mm):
+            axes.plot(mm, dice, marker, color=color, markersize=5.5, markeredgecolor=edge_color,
+                      markeredgewidth=edge_width, label=f"{name} ({len(mm)})")  # fmt: skip
     line = part["line_mm"]
     axes.axvline(line, color=INK, linewidth=1.2, linestyle="--")
     axes.set(xlim=(0, 1.05 * max(line, points[:, 0].max())), ylim=(-0.05, 1.02))
@@ -206,15 +201,11 @@ def dice_by_diameter(part: records.Diameter, units: Units = MEASURED) -> Figure:
 def false_positives_to_bone(part: records.ToBone, units: Units = MEASURED) -> Figure:
     """Share of the false positives by distance to the inner table, next to that of the intracranial space."""
     figure, (axes,) = chart(6.8, 3.9)
-    edges = part["edges_mm"]
     share, brain = np.array(part["share"], dtype=float), np.array(part["share_of_brain"], dtype=float)
     x = np.arange(len(share))
     axes.bar(x - 0.2, 100 * share, 0.38, color=RED, label="false-positive pixels")
     axes.bar(x + 0.2, 100 * brain, 0.38, color=BLUE, hatch="//", edgecolor="white", label="intracranial space")
-    names = [f"{low:g} to {high:g}" for low, high in itertools.pairwise(edges)]
-    if len(names) < len(share):  # the last bin is open
-        names.append(f"over {edges[-1]:g}")
-    axes.set_xticks(x, names)
+    axes.set_xticks(x, [f"{low:g} to {high:g}" for low, high in itertools.pairwise(part["edges_mm"])])
     axes.grid(False, axis="x")
     name_axes(axes, f"distance to the inner table of the skull ({units.mm})", "share of pixels (%)")
     legend_below(figure)

@@ -45,8 +45,9 @@ def chart(width_inches: float, height_inches: float, *, columns: int = 1) -> tup
 
 
 def save(figure: Figure, path: pathlib.Path | str) -> pathlib.Path:
-    """Writes a figure as PNG, atomically."""
+    """Writes a figure as PNG, atomically; creates the folder if missing."""
     path = pathlib.Path(path)
+    path.parent.mkdir(exist_ok=True)
     with atomic(path) as temporary:
         temporary.write_bytes(png(figure))
     return path
@@ -125,13 +126,7 @@ def explain_empty_panel(axes: Axes, text: str) -> None:
 
 
 def caption(figure: Figure, text: str, names: Sequence[str] = ()) -> None:
-    """Adds a caption below the slices, wrapped where needed, and the legend of the outlines to its right.
-
-    Args:
-      figure: of `slice_grid`.
-      text: plain text.
-      names: keys of `contact_sheet.OUTLINE_STYLES`.
-    """
+    """Adds a caption below the slices, wrapped where needed, and to its right the legend of the outlines `names`."""
     height = figure.get_figheight()
     width_points = 72 * figure.get_figwidth() - 100 * len(names)  # left of the legend
     text = textwrap.fill(text, max(24, int(width_points / POINTS_PER_LETTER)))

@@ -59,7 +59,7 @@ def render(run: Run) -> str:
         published=published,
         viewers=viewers,
         missing=missing,
-        sections=report_paper.sections(run, layers=run.results.get("layers", ())),
+        sections=report_paper.sections(run),
         settings=rows.flatten(run.config),
     )
 

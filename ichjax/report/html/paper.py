@@ -1,7 +1,5 @@
 """Sections of the report: the paper's tables and figures, the secondary metrics, and the scoring conventions."""
 
-from collections.abc import Mapping, Sequence
-
 from ichjax.metrics import published
 from ichjax.metrics.lesions import MIN_COVERED
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
@@ -18,15 +16,10 @@ SECTIONS = {
 }
 
 
-def sections(run: Run, *, layers: Sequence[Mapping] = ()) -> list[dict[str, str]]:
+def sections(run: Run) -> list[dict[str, str]]:
     """The sections, as HTML for the report.
 
     The figures in figures/ become part of the page, so draw them first; the section names those that are missing.
-
-    Args:
-      run: a finished run.
-      layers: of the network, in order: {'name', 'kernel', 'output shape', 'parameters', 'receptive field px'}, all
-        optional ('_' may replace a space); () if there is none.
 
     Returns:
       [{'id', 'title', 'html'}], the HTML already escaped, as `markupsafe.Markup`: 'paper-tables', 'paper-figures',
@@ -35,7 +28,6 @@ def sections(run: Run, *, layers: Sequence[Mapping] = ()) -> list[dict[str, str]
     macros = ENVIRONMENT.get_template("report_sections.html.j2").make_module(
         {
             "run": run,
-            "layers": layers,
             "units": units_of(run.results),
             "table6": table6(run.methods),
             "published": published,

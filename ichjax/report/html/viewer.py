@@ -15,40 +15,30 @@ BAR_MM = 50.0
 
 
 class ViewerSlice(TypedDict):
-    """One slice: its image as a data URI, and the outlines as SVG paths in pixels of the image."""
+    """One slice; Dice is None where the truth is empty."""
 
-    image: str
-    truth: str
+    image: str  # a data URI
+    truth: str  # SVG path of the outline, in pixels of the image
     prediction: str
     truth_ml: float
     predicted_ml: float
-    dice: float | None  # None where the truth is empty
+    dice: float | None
 
 
 class Viewer(TypedDict):
-    """One scan, ready for JSON.
-
-    Keys:
-      subject, why: its number, and the reason it is shown.
-      width, height: of the images, in pixels.
-      aspect: width by height in mm.
-      bar: `BAR_MM` as a fraction of the width.
-      start: index of the slice to show first.
-      dice: mean over its slices, the paper's convention; None if the truth is empty.
-      volume_dice: over all voxels; None if the truth is empty.
-    """
+    """One scan, ready for JSON."""
 
     subject: int
-    why: str
-    width: int
+    why: str  # the reason it is shown
+    width: int  # of the images, in pixels
     height: int
-    aspect: float
-    bar: float
-    start: int
+    aspect: float  # width by height in mm
+    bar: float  # `BAR_MM` as a fraction of the width
+    start: int  # index of the slice to show first
     truth_ml: float
     predicted_ml: float
-    dice: float | None
-    volume_dice: float | None
+    dice: float | None  # mean over its slices, the paper's convention
+    volume_dice: float | None  # over all voxels
     slices: list[ViewerSlice]
 
 
@@ -66,13 +56,7 @@ def viewers(chosen: Sequence[tuple[str, cases.Case]]) -> list[Viewer]:
 
 
 def viewer(case: cases.Case, *, why: str, quality: int = QUALITIES[0]) -> Viewer:
-    """The viewer of one scan.
-
-    Args:
-      case: the scan, its truth and the prediction.
-      why: the reason it is shown.
-      quality: of the images, if they are JPEGs.
-    """
+    """The viewer of one scan; `quality` is that of its images, if they are JPEGs."""
     volume = case.volume
     box = cases.body_box(volume.hu, case.truth, case.prediction)
     gray = cases.brain_window(volume.hu[(slice(None), *box)])

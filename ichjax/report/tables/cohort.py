@@ -16,23 +16,15 @@ DAYS_PER_YEAR = 365.25
 
 
 class CohortRecord(TypedDict):
-    """What the tables need of one subject.
-
-    Keys:
-      subject: its number.
-      age_years, sex ('M' or 'F'), fracture: None if unknown.
-      slice_labels: bool [N, 5], one row per row of the slice table, columns as `SUBTYPES`.
-      mask_positive: bool [D], slices whose mask has a pixel.
-      mask_labels: bool [D, 5], the labels in the order of the mask's slices.
-    """
+    """What the tables need of one subject; None where unknown."""
 
     subject: int
     age_years: float | None
-    sex: str | None
+    sex: str | None  # 'M' or 'F'
     fracture: bool | None
-    slice_labels: np.ndarray
-    mask_positive: np.ndarray
-    mask_labels: np.ndarray
+    slice_labels: np.ndarray  # bool [N, 5], the rows of the slice table, columns as `SUBTYPES`
+    mask_positive: np.ndarray  # bool [D], slices whose mask has a pixel
+    mask_labels: np.ndarray  # bool [D, 5], the labels in the order of the mask's slices
 
 
 def record(scan: Scan) -> CohortRecord:

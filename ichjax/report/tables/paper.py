@@ -1,4 +1,7 @@
-"""The paper's tables of results in the paper's own layout, each value with the published one."""
+"""The paper's tables of results in the paper's own layout, each value with the published one.
+
+The argument `methods` of all functions is {display name: results.json}.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -23,9 +26,6 @@ def table6(methods: Mapping[str, Results]) -> list[CsvRecord]:
 
     Jaccard and Dice follow the paper's convention; sensitivity and specificity are rates of slices per subject.
 
-    Args:
-      methods: {display name: results.json}.
-
     Returns:
       [{'method', 'statistic', each of `PAPER_SCORES`, 'n_...' (number of subjects), 'paper_...', 'in_words'}];
       fractions, None where a value does not exist.
@@ -47,9 +47,6 @@ def table6(methods: Mapping[str, Results]) -> list[CsvRecord]:
 
 def table7(methods: Mapping[str, Results]) -> list[CsvRecord]:
     """Table 7: slice detection by the threshold on the probability, one record for each method and threshold.
-
-    Args:
-      methods: {display name: results.json}.
 
     Returns:
       [{'method', 'threshold', each of `DETECTION_RATES` as the mean over subjects, 'pooled_...' over all slices,
@@ -94,9 +91,6 @@ def _group_records(
 def dice_by_subtype(methods: Mapping[str, Results]) -> list[CsvRecord]:
     """Dice by sub-type; a slice counts in each of its sub-types.
 
-    Args:
-      methods: {display name: results.json}.
-
     Returns:
       [{'method', 'subtype', 'dice', 'std', 'ci95_low', 'ci95_high', 'subjects', 'dice_by_slice', 'slices',
       'paper_dice', 'in_words', 'paper_subjects', 'paper_slices'}]: 'dice' is the mean over subjects, probably the
@@ -111,9 +105,6 @@ def dice_by_subtype(methods: Mapping[str, Results]) -> list[CsvRecord]:
 
 def dice_by_age(methods: Mapping[str, Results]) -> list[CsvRecord]:
     """Dice by age group, and the test of the difference if results.json has one.
-
-    Args:
-      methods: {display name: results.json}.
 
     Returns:
       As `dice_by_subtype` with 'age_group', and 'mann_whitney_p'. A method with 'by_age_test' has one more record,
@@ -146,10 +137,7 @@ def _difference(name: str, test: AgeTest, paper: Mapping[str, float] | None) -> 
 
 
 def gray_levels(methods: Mapping[str, Results]) -> list[CsvRecord]:
-    """Experiment 1: the pair of gray levels that each fold chose on its training subjects.
-
-    Args:
-      methods: {display name: results.json}; methods that chose no gray levels are skipped.
+    """Experiment 1: the pair of gray levels that each fold chose on its training subjects; other methods are skipped.
 
     Returns:
       [{'method', 'fold', 'lower', 'upper', 'training_jaccard', 'paper_lower', 'paper_upper'}]; gray levels 0 to 255

@@ -1,4 +1,7 @@
-"""The summary table of a run: its rows and columns, and the table as text for a terminal."""
+"""The summary table of a run: its rows and columns, and the table as text for a terminal.
+
+The argument `methods` of all functions is {display name: results.json}, all scored on the same subjects.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -48,9 +51,6 @@ class Estimate:
 
 def summary(methods: Mapping[str, Results]) -> list[tuple[str, dict[str, Estimate]]]:
     """Rows of the summary: the methods of the run, an empty mask, then the paper's values of the methods it has.
-
-    Args:
-      methods: {display name: results.json}; all scored on the same subjects.
 
     Returns:
       [(name, {column key: Estimate})]; a row lacks the columns for which it has no value.
@@ -117,11 +117,7 @@ def column_footnotes() -> dict[str, int]:
 
 
 def summary_text(methods: Mapping[str, Results]) -> str:
-    """The summary as text for a terminal: the table, the conventions of its columns, and remarks.
-
-    Args:
-      methods: {display name: results.json}.
-    """
+    """The summary as text for a terminal: the table, the conventions of its columns, and remarks."""
     rows, units = summary(methods), units_of(*methods.values())
     marks = column_footnotes()
     upper, lower = zip(*(column.heads for column in SUMMARY_COLUMNS), strict=True)

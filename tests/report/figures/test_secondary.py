@@ -115,12 +115,6 @@ def test_parts_without_data_are_skipped(beyond):
     assert secondary_figures.draw(poor) == {}
 
 
-def test_an_open_last_bin(beyond):
-    part = {**beyond["false_positives_to_bone"], "edges_mm": [0, 2, 4]}
-    ticks = [t.get_text() for t in secondary_figures.false_positives_to_bone(part).axes[0].get_xticklabels()]
-    assert ticks == ["0 to 2", "2 to 4", "over 4"]
-
-
 def test_figures_show_their_numbers_and_units(beyond):
     drawn = {name: figure_texts(figure) for name, figure in secondary_figures.draw(beyond).items()}
     assert f"AUC {beyond['slice_roc']['area']:.3f}" in drawn["roc_pr"]

@@ -16,8 +16,8 @@ from ichjax.report.html import paper as report_paper
 from tests.expected import SLICE_RULE_MM2
 
 LAYERS = [
-    {"name": "encoder1_conv1", "kernel": (3, 3), "output_shape": (160, 160, 64), "parameters": 36928,
-     "receptive field px": 3},
+    {"name": "encoder1_conv1", "kernel": "3 x 3", "output_shape": [160, 160, 64], "parameters": 36928,
+     "receptive_field_px": 3},
 ]  # fmt: skip
 
 
@@ -68,13 +68,14 @@ def run(made, tmp_path_factory):
         scan = case.truth, case.prediction, probability, case.volume
         details.append(measure_scan(*scan, rule_mm2=SLICE_RULE_MM2, seams=(8, 4)))
     run.results["beyond"] = secondary_metrics(details)
+    run.results["layers"] = LAYERS
     paper_figures.write_paper_figures(run)
     secondary_figures.write_secondary_figures(run)
     return run
 
 
 def test_titles_and_table_6(run):
-    sections = {s["id"]: s for s in report_paper.sections(run, layers=LAYERS)}
+    sections = {s["id"]: s for s in report_paper.sections(run)}
     assert [s["title"] for s in sections.values()] == [
         "Comparison with the paper", "Figures of the paper", "Secondary metrics", "Scoring conventions",
     ]  # fmt: skip
@@ -87,7 +88,7 @@ def test_titles_and_table_6(run):
 
 
 def test_figures_are_embedded(run):
-    sections = report_paper.sections(run, layers=LAYERS)
+    sections = report_paper.sections(run)
     figures = read(sections[1])
     assert [i["alt"] for i in figures.images] == ["Figure 2", "Figure S1", "Figure 5"]
     assert "Figure 4: not drawn" in figures.text  # there are no probabilities
@@ -132,9 +133,10 @@ def test_without_secondary_metrics_and_figures(made, tmp_path):
 
 def test_text_from_the_data_is_escaped(run, made):
     results = copy.deepcopy(run.results)
+    results["layers"][0]["name"] = made.nasty
     results["by_subtype"] = {made.nasty: next(iter(results["by_subtype"].values()))}
     nasty = workdir.Run(run.path, {}, {}, {made.nasty: results}, {}, [], run.finished)
-    for section in report_paper.sections(nasty, layers=[{"name": made.nasty}]):
+    for section in report_paper.sections(nasty):
         assert "<script" not in section["html"]
         assert section["html"] == markupsafe.escape(section["html"])  # not escaped twice
 
