@@ -24,8 +24,8 @@ def count_flops(program: core.ClosedJaxpr) -> int:
       program: of real numbers, for one device: `jax.jit(function).trace(*arguments).jaxpr`.
 
     Raises:
-      ValueError: for calls whose operations are unknown (trace a network inside `library.by_xla()` on a CPU), for
-        programs of several devices, and for convolutions or matrix products in a `while` loop, whose number of
+      ValueError: for calls whose operations are unknown (on a CPU, trace a network inside `xla_convolutions_only()`),
+        for programs of several devices, and for convolutions or matrix products in a `while` loop, whose number of
         iterations is unknown.
     """
     live, _ = partial_eval.dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars))

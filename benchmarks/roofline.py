@@ -24,7 +24,7 @@ from benchmarks.flops import count_flops
 from ichjax import config as configs
 from ichjax import xla
 from ichjax.models import unet
-from ichjax.models.convolution import by_xla
+from ichjax.models.convolution import xla_convolutions_only
 from ichjax.models.unet import layer_table
 from ichjax.ops.augment import AffineRange
 from ichjax.train import parallel
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
                 ("training step", trace_training_step, make_training_step, training_flops),
             ):
                 row = {"program": name, "dtype": dtype, "width": width, "GFLOP by hand": by_hand(config) / 1e9}
-                with by_xla():  # operations of C++ calls cannot be counted
+                with xla_convolutions_only():  # operations of C++ calls cannot be counted
                     flops = count_flops(trace(config)[0].jaxpr)
                 rows.append(row | measure(make(config), flops, *ceilings, rounds=options.rounds, batch=options.batch))
     said = (

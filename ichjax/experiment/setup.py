@@ -20,7 +20,7 @@ from ichjax.data.subject import Dataset
 from ichjax.errors import InputError
 from ichjax.experiment import seen_scans
 from ichjax.files import CLAIM, CONFIG_FILE, NOTES_FILE, SPLITS_FILE, read_json, write_json, write_text
-from ichjax.models.convolution import convolved_by
+from ichjax.models.convolution import convolution_backend
 from ichjax.phantom import store
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "nibabel", "pydicom")
@@ -198,7 +198,7 @@ def provenance(config: Config) -> dict:
     """What goes on record with every result: digest of the configuration, versions, devices and how they convolve."""
     versions = {"ichjax": __version__, "python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
-    how = ", convolutions in C++" if convolved_by() == "C++" else ""
+    how = ", convolutions in C++" if convolution_backend() == "C++" else ""
     kinds = [f"{device.platform}: {device.device_kind}{how}" for device in jax.devices()]
     return {"config_digest": configs.digest(config), "versions": versions, "devices": kinds}
 

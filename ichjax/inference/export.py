@@ -20,7 +20,7 @@ from ichjax.inference import model as trained_runs
 from ichjax.inference import model_card
 from ichjax.inference.model import TrainedRun
 from ichjax.methods.slices import DEPTH_STEP
-from ichjax.models.convolution import by_xla
+from ichjax.models.convolution import xla_convolutions_only
 from ichjax.ops import metrics
 from ichjax.scan.volume import AIR_HU
 
@@ -94,7 +94,7 @@ def make(
     trained: TrainedRun, programs: Sequence[Callable], own: Geometry, platforms: Sequence[str]
 ) -> jax.export.Exported:
     """The program of a run, from each fold's `Method.slice_program`: for any number of slices of one grid."""
-    with by_xla():  # C++ of this machine would not travel
+    with xla_convolutions_only():  # C++ of this machine would not travel
         depth = jax.export.symbolic_shape("depth")
         hu = jax.ShapeDtypeStruct((*depth, own.height, own.width), jnp.int16)
         return jax.export.export(jax.jit(_program(trained, programs, own)), platforms=list(platforms))(hu)

@@ -8,8 +8,8 @@ import pytest
 from benchmarks import roofline
 from benchmarks.flops import count_flops
 from ichjax import config as configs
+from ichjax.models.convolution import xla_convolutions_only
 from ichjax.models.unet import layer_table
-from ichjax.native import library
 
 
 def small():
@@ -51,7 +51,7 @@ def our_layers(config, *, padded):
 def test_our_layers_by_hand_and_by_their_shapes():
     config = small()
     config.model.depth = 2
-    with library.by_xla():
+    with xla_convolutions_only():
         prediction, step = (
             count_flops(trace(config)[0].jaxpr) for trace in (roofline.trace_prediction, roofline.trace_training_step)
         )
@@ -71,7 +71,7 @@ def test_our_layers_by_hand_and_by_their_shapes():
 )
 def test_the_network_by_hand_and_by_its_shapes(trace, make, by_hand):
     config = small()
-    with library.by_xla():
+    with xla_convolutions_only():
         flops = count_flops(trace(config)[0].jaxpr)
     # Less where a product is known beforehand and saved, as in a convolution of an upsampled map, which is a tenth of
     # all at most; a little more for the head's padded channels.
