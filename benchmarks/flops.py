@@ -24,7 +24,7 @@ def count_flops(program: core.ClosedJaxpr) -> int:
 
     Raises:
       ValueError: the program has calls whose operations are unknown (on a CPU, trace a network inside
-        `convolution.by_xla()`), runs on several devices, or has convolutions or matrix products in a `while` loop,
+        `xla_convolutions_only()`), runs on several devices, or has convolutions or matrix products in a `while` loop,
         whose number of iterations is unknown.
     """
     live, _ = partial_eval.dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars))

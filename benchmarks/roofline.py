@@ -22,7 +22,7 @@ from benchmarks.our_work import noise_batch, paper_config, training_program
 from ichjax import xla
 from ichjax.config import Config
 from ichjax.models import unet
-from ichjax.models.convolution import by_xla
+from ichjax.models.convolution import xla_convolutions_only
 from ichjax.models.unet import layer_table
 from ichjax.train import parallel
 from ichjax.train import state as states
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
                 ("training step", trace_training_step, make_training_step, training_flops),
             ):
                 row = {"program": name, "dtype": dtype, "width": width, "GFLOP by hand": by_hand(config) / 1e9}
-                with by_xla():  # the operations of C++ calls cannot be counted
+                with xla_convolutions_only():  # the operations of C++ calls cannot be counted
                     flops = count_flops(trace(config)[0].jaxpr)
                 rows.append(row | measure(make(config), flops, *ceilings, rounds=options.rounds, batch=options.batch))
     description = (

@@ -22,7 +22,7 @@ from ichjax.errors import InputError
 from ichjax.experiment import seen_scans
 from ichjax.files import CLAIM, CONFIG_FILE, NOTES_FILE, SPLITS_FILE, read_json, write_json, write_text
 from ichjax.metrics.records import Provenance
-from ichjax.models.convolution import convolved_by
+from ichjax.models.convolution import convolution_backend
 from ichjax.phantom import store
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "nibabel", "pydicom")
@@ -215,7 +215,7 @@ def provenance(config: Config) -> Provenance:
     """What goes on record with every result: digest of the configuration, versions, devices and how they convolve."""
     versions = {"ichjax": __version__, "python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
-    native = ", convolutions in C++" if convolved_by() == "C++" else ""
+    native = ", convolutions in C++" if convolution_backend() == "C++" else ""
     devices = [f"{device.platform}: {device.device_kind}{native}" for device in jax.devices()]
     return {"config_digest": configs.digest(config), "versions": versions, "devices": devices}
 

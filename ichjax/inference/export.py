@@ -22,7 +22,7 @@ from ichjax.inference import model_card
 from ichjax.inference.model import TrainedRun
 from ichjax.inference.records import ProgramRecord
 from ichjax.methods.slices import DEPTH_STEP
-from ichjax.models.convolution import by_xla
+from ichjax.models.convolution import xla_convolutions_only
 from ichjax.ops import metrics
 from ichjax.scan.volume import AIR_HU
 
@@ -99,7 +99,7 @@ def trace_program(
     trained: TrainedRun, programs: Sequence[SliceProgram], grid: Geometry, platforms: Sequence[str]
 ) -> jax.export.Exported:
     """Traces a run's program, from each fold's `Method.slice_program`, for any number of slices of one grid."""
-    with by_xla():  # the C++ convolutions of this machine cannot be exported
+    with xla_convolutions_only():  # the C++ convolutions of this machine cannot be exported
         depth = jax.export.symbolic_shape("depth")
         hu = jax.ShapeDtypeStruct((*depth, grid.height, grid.width), jnp.int16)
         return jax.export.export(jax.jit(_make_program(trained, programs, grid)), platforms=list(platforms))(hu)

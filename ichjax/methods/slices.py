@@ -206,7 +206,7 @@ class SlicePredictor:
         # Those that show something first, and after them one that shows nothing and speaks for all of its kind.
         order = jnp.pad(jnp.argsort(~shows, stable=True), (0, -count % size), constant_values=count - 1)
         place = jnp.where(shows, jnp.cumsum(shows) - 1, shows.sum())
-        images = self._network.marked(images)
+        images = self._network.mark_corner(images)
 
         def step(index, found):
             chosen = jax.lax.dynamic_slice_in_dim(order, index * size, size)

@@ -1,31 +1,32 @@
-"""A network with its input and its loss: what training and prediction ask of any family of networks."""
+"""A network with its input and its loss: the interface for training and prediction."""
 
 import dataclasses
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ichjax.models.convolution import by_xla
+from ichjax.models.convolution import xla_convolutions_only
 from ichjax.ops import hu as hu_ops
 from ichjax.ops import losses
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A Flax module, the input it is given and the loss it is trained with.
+    """A Flax module, its input and its training loss.
 
-    The training step, the reader of patches and the predictor call the methods below and know no module, so another
-    loss, input or head is a subclass that overrides one of them. Hashable: programs are compiled once for each.
+    The training step, the patch reader and the predictor use only the methods below, so another loss, input or head is
+    a subclass that overrides one of them. Hashable, so that programs are compiled once per network.
 
     Attributes:
       module: maps images [B, H, W, C] to logits [B, H, W]; called with `dropout_keys` in training.
       windows: HU level and width of each input channel.
       corner_pixel: set every patch's last pixel to the top of the window, as the authors' JPEG code does.
-      positive_weight: of a hemorrhage's pixel in the cross-entropy; 1 in the paper.
-      dice_weight: of a soft Dice loss that is added to the cross-entropy; 0 in the paper.
-      neighbors: slices read above and below each, 0 for none. Their HU reach `images` as a last axis S = 2 n + 1.
-      side_multiple: the sides of its input must be multiples of this.
+      positive_weight: of hemorrhage pixels in the cross-entropy; 1 in the paper.
+      dice_weight: of a soft Dice loss added to the cross-entropy; 0 in the paper.
+      neighbors: n slices read above and below each one; `images` gets them as a last axis of S = 2 n + 1.
+      side_multiple: input sides must be multiples of this.
     """
 
     module: nn.Module
@@ -37,35 +38,35 @@ class Network:
     side_multiple: int = 1
 
     def init(self, key: jax.Array, side: int) -> dict:
-        """Fresh parameters for patches of side P, from one PRNG key."""
+        """Initial parameters for patches of side P, from one PRNG key."""
         shape = (1, side, side, 2 * self.neighbors + 1) if self.neighbors else (1, side, side)
         images = jax.eval_shape(self.images, jax.ShapeDtypeStruct(shape, jnp.int16))
         return self.module.init(key, jnp.zeros(images.shape, images.dtype))["params"]
 
     def shapes(self, side: int) -> dict:
-        """The parameters' shapes and dtypes; nothing is computed or compiled."""
-        with by_xla():
+        """Shapes and dtypes of the parameters; nothing is computed or compiled."""
+        with xla_convolutions_only():
             return jax.eval_shape(lambda key: self.init(key, side), jax.random.key(0))
 
     def images(self, hu: jax.Array) -> jax.Array:
-        """What the module is given: float32 [B, H, W, C] from int16 HU [B, H, W], or [B, H, W, S] with neighbors.
+        """The module's input: float32 [B, H, W, C] from int16 HU [B, H, W], or [B, H, W, S] with neighbors.
 
-        All zeros means that a patch shows nothing (air): the predictor runs the network on one such patch only.
+        A patch of all zeros is empty (air): the predictor runs the network on only one such patch.
         """
         windowed = hu_ops.windows(hu, self.windows)
         return windowed.reshape(*windowed.shape[:3], -1)
 
-    def marked(self, images: jax.Array) -> jax.Array:
-        """`images` with the corner pixel set, where the network asks for it."""
+    def mark_corner(self, images: jax.Array) -> jax.Array:
+        """`images` with the corner pixel set if `corner_pixel` is."""
         return hu_ops.mark_corner(images) if self.corner_pixel else images
 
     def logits(self, params: dict, images: jax.Array, *, dropout_keys: jax.Array | None = None) -> jax.Array:
-        """float32 [B, H, W]. `dropout_keys`: one PRNG key an example [B]; None switches dropout off."""
-        dropout = {} if dropout_keys is None else {"dropout_keys": dropout_keys}
-        return self.module.apply({"params": params}, images, **dropout)
+        """float32 [B, H, W]. `dropout_keys`: one PRNG key per example [B]; None disables dropout."""
+        keys: dict[str, Any] = {} if dropout_keys is None else {"dropout_keys": dropout_keys}
+        return cast(jax.Array, self.module.apply({"params": params}, images, **keys))
 
     def loss(self, params: dict, images: jax.Array, masks: jax.Array, *, dropout_keys: jax.Array) -> jax.Array:
-        """The training loss of each example: float32 [B], from images [B, H, W, C] and masks [B, H, W] of 0 and 1."""
+        """Training loss of each example: float32 [B], from images [B, H, W, C] and masks [B, H, W] of 0 and 1."""
         logits = self.logits(params, images, dropout_keys=dropout_keys)
         loss = losses.binary_cross_entropy(logits, masks, self.positive_weight)
         if self.dice_weight:
@@ -73,12 +74,12 @@ class Network:
         return loss
 
     def validate(self, params: dict, images: jax.Array, masks: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """(validation loss [B], probability [B, H, W]), float32: the plain cross-entropy, whatever training weighs."""
+        """(validation loss [B], probability [B, H, W]), float32; the loss is the unweighted cross-entropy."""
         logits = self.logits(params, images)
         return losses.binary_cross_entropy(logits, masks), nn.sigmoid(logits)
 
     def probability(self, params: dict, images: jax.Array) -> jax.Array:
-        """The probability of hemorrhage: float32 [B, H, W] in [0, 1]."""
+        """Probability of hemorrhage: float32 [B, H, W] in [0, 1]."""
         return nn.sigmoid(self.logits(params, images))
 
 

@@ -1,12 +1,13 @@
-"""The authors' U-Net (paper, figure 3; the layer details are those of their Keras code).
+"""The authors' U-Net (paper, figure 3; layer details from their Keras code).
 
-Encoder 64-128-256-512, bottleneck 1024: two 3 x 3 convolutions with ReLU a level, 2 x 2 max-pooling; decoder:
-nearest upsampling, a 2 x 2 convolution with ReLU, the skip connection, two 3 x 3 convolutions; head: a 3 x 3
-convolution to two maps with ReLU, a 1 x 1 convolution. 24 convolutions, 31,031,685 parameters, no normalisation.
+Encoder 64-128-256-512, bottleneck 1024: two 3 x 3 convolutions with ReLU per level, 2 x 2 max-pooling. Decoder:
+nearest upsampling, a 2 x 2 convolution with ReLU, the skip connection, two 3 x 3 convolutions. Head: a 3 x 3
+convolution to two maps with ReLU, a 1 x 1 convolution. 24 convolutions, 31,031,685 parameters, no normalization.
 """
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -15,27 +16,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from ichjax.config import Config, fields_of
-from ichjax.models.convolution import Conv, by_xla
+from ichjax.models.convolution import Conv, xla_convolutions_only
 from ichjax.models.network import Network, count_parameters
 from ichjax.models.up_convolution import UpConv
 
-PRIOR_LOGIT = -4.0  # where the plain head starts: 2 % of the pixels of a training patch are hemorrhage
-GROUPS = 4  # of channels at most, where `norm` is 'group'
+PRIOR_LOGIT = -4.0  # initial bias of the plain head: 2 % of the pixels of training patches are hemorrhage
+MAX_GROUPS = 4  # of channels, in group normalization
 
 
 class UNet(nn.Module):
     """A U-Net for one class.
 
     Attributes:
-      base_width: channels of the first level, doubled at each one below it.
-      depth: number of poolings; a side must be a multiple of 2 ** depth.
-      dropout: rate at the two deepest levels (after the last encoder level, before its skip is taken, and after
-        the bottleneck), as in the authors' code.
-      norm: 'none' as in the paper, or 'group' (group normalisation after each 3 x 3 convolution).
-      head: 'paper' squeezes the features through two maps with ReLU before the last convolution, as the authors do;
-        'plain' leaves that out, cannot die there, and starts from the rarity of hemorrhage: else features
-        learn to say background, and the logit of a hemorrhage hardly rises above zero.
-      dtype: of the computation; parameters, and the logits that are returned, stay float32.
+      base_width: channels of the first level, doubled at each deeper level.
+      depth: number of poolings; input sides must be multiples of 2 ** depth.
+      dropout: rate at the two deepest levels (after the last encoder level, before its skip connection, and after the
+        bottleneck), as in the authors' code.
+      norm: 'none' as in the paper, or 'group' (group normalization after each 3 x 3 convolution).
+      head: 'paper' reduces the features to two maps with ReLU before the last convolution, as the authors do. 'plain'
+        omits these maps, whose ReLUs can die, and initializes the bias to the prior of hemorrhage; otherwise the
+        features learn the background, and the logit of a hemorrhage hardly rises above zero.
+      dtype: of the computation; parameters and returned logits stay float32.
     """
 
     base_width: int = 64
@@ -43,7 +44,7 @@ class UNet(nn.Module):
     dropout: float = 0.5
     norm: str = "none"
     head: str = "paper"
-    dtype: Any = jnp.float32
+    dtype: jax.typing.DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, images: jax.Array, *, dropout_keys: jax.Array | None = None) -> jax.Array:
@@ -51,12 +52,14 @@ class UNet(nn.Module):
 
         Args:
           images: float [B, H, W, C].
-          dropout_keys: PRNG keys [B], one an example, so that what is dropped for an example does not depend on
-            its neighbours or on the number of devices; None switches dropout off (prediction).
+          dropout_keys: PRNG keys [B], one per example, so that an example's dropout does not depend on the rest of
+            the batch or on the number of devices; None disables dropout (prediction).
 
         Returns:
-          float32 [B, H, W]; the probability of hemorrhage is their sigmoid.
+          float32 [B, H, W]; their sigmoid is the probability of hemorrhage.
         """
+        if self.norm not in ("none", "group"):
+            raise ValueError(f"norm {self.norm!r}; expected 'none' or 'group'")
         x = images.astype(self.dtype)
         skips = []
         for level in range(self.depth):
@@ -70,44 +73,42 @@ class UNet(nn.Module):
         for level in reversed(range(self.depth)):
             width = self.base_width * 2**level
             up = UpConv(width, self.dtype, relu=True, name=f"up{level + 1}")(x)
-            x = self._level(skips.pop(), width, f"decoder{level + 1}", beside=up)
+            x = self._level(skips.pop(), width, f"decoder{level + 1}", upsampled=up)
         if self.head == "paper":
             x = Conv(2, (3, 3), dtype=self.dtype, relu=True, name="head")(x)
         elif self.head != "plain":
             raise ValueError(f"head {self.head!r}; expected 'paper' or 'plain'")
-        start = 0.0 if self.head == "paper" else PRIOR_LOGIT
-        return Conv(1, (1, 1), start, self.dtype, name="logit")(x)[..., 0].astype(jnp.float32)
+        bias_init = 0.0 if self.head == "paper" else PRIOR_LOGIT
+        return Conv(1, (1, 1), bias_init, self.dtype, name="logit")(x)[..., 0].astype(jnp.float32)
 
-    def _level(self, x, width, name, *, beside=None):
-        """Two convolutions with ReLU; `beside` are further channels of x, the skip connection's other half."""
-        if self.norm not in ("none", "group"):
-            raise ValueError(f"norm {self.norm!r}; expected 'none' or 'group'")
+    def _level(self, x: jax.Array, width: int, name: str, *, upsampled: jax.Array | None = None) -> jax.Array:
+        """Two 3 x 3 convolutions with ReLU; in the decoder x is the skip connection, concatenated with `upsampled`."""
+        plain = self.norm == "none"
         for index in (1, 2):
-            plain = self.norm == "none"
-            x = Conv(width, (3, 3), dtype=self.dtype, relu=plain, name=f"{name}_conv{index}")(x, beside)
+            x = Conv(width, (3, 3), dtype=self.dtype, relu=plain, name=f"{name}_conv{index}")(x, upsampled)
             if not plain:
                 x = nn.relu(GroupNorm(name=f"{name}_norm{index}")(x))
-            beside = None
+            upsampled = None
         return x
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation (Wu and He, 2018), the moments summed channel by channel first.
+    """Group normalization (Wu and He, 2018) whose moments are summed per channel first.
 
-    The same function as flax's, from which the tests take its values. Faster on a CPU (timed once on a busy machine,
-    8 x 64 x 64 x 16: 17 to 1 ms forward, 17 to 2 ms backward; less at smaller maps), as the sums over pixels run along
-    the channels in memory and no five-dimensional copy is made.
+    The same function as flax's, but faster on a CPU (measured once on a busy machine, 8 x 64 x 64 x 16: 1 instead of
+    17 ms forward, 2 instead of 17 ms backward; less on smaller maps), since sums over pixels run along the channels in
+    memory and no five-dimensional copy is made.
     """
 
     epsilon: float = 1e-6
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Normalises float [B, H, W, C] over H, W and each of at most `GROUPS` groups of channels."""
+        """Normalizes float [B, H, W, C] over H, W and each of at most `MAX_GROUPS` groups of channels."""
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        groups = math.gcd(GROUPS, channels)
+        groups = math.gcd(MAX_GROUPS, channels)
         pixels = x.astype(jnp.float32)
         mean = _over_groups(pixels.mean(axis=(1, 2)), groups)
         variance = _over_groups((pixels * pixels).mean(axis=(1, 2)), groups) - mean * mean
@@ -123,14 +124,17 @@ def _over_groups(channels: jax.Array, groups: int) -> jax.Array:
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:
-    """2 x 2 max-pooling of [B, H, W, C] as maxima of strided slices, whose gradient is far cheaper on a CPU than
-    that of a sliding window. Where values tie it shares the gradient; after a ReLU only zeros do."""
+    """2 x 2 max-pooling of [B, H, W, C].
+
+    As maxima of strided slices, whose gradient is far cheaper on a CPU than that of a reduce-window. Tied values share
+    the gradient; after a ReLU only zeros tie.
+    """
     rows = jnp.maximum(x[:, ::2], x[:, 1::2])
     return jnp.maximum(rows[:, :, ::2], rows[:, :, 1::2])
 
 
 def dropout(x: jax.Array, keys: jax.Array | None, rate: float, *, salt: int) -> jax.Array:
-    """Dropout of [B, ...] with one key an example [B]; `salt` tells the places of a network apart."""
+    """Dropout of [B, ...] with one key per example [B]; each dropout layer of a network has its own `salt`."""
     if keys is None or rate == 0.0:
         return x
     keep = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, salt), 1.0 - rate, x.shape[1:]))(keys)
@@ -138,15 +142,15 @@ def dropout(x: jax.Array, keys: jax.Array | None, rate: float, *, salt: int) -> 
 
 
 def from_config(config: Config) -> UNet:
-    """The module of the fields of `config.model`."""
+    """The module that `config.model` describes."""
     return UNet(**{**fields_of(config.model), "dtype": jnp.dtype(config.model.dtype)})
 
 
 def network_from_config(config: Config) -> Network:
-    """The module with the input and loss that `config.windows`, `patch` and `train` ask for."""
+    """The module with the input and loss that `config.windows`, `patch` and `train` describe."""
     return Network(
         from_config(config),
-        tuple(tuple(window) for window in config.windows),
+        tuple((level, width) for level, width in config.windows),
         corner_pixel=config.patch.corner_pixel,
         positive_weight=config.train.positive_weight,
         dice_weight=config.train.dice_weight,
@@ -155,34 +159,33 @@ def network_from_config(config: Config) -> Network:
 
 
 def layer_table(config: Config) -> list[dict]:
-    """The network layer by layer, as the paper's figure 3, taken from the module as it is called and not by hand.
+    """The network layer by layer, as in the paper's figure 3, recorded while the module is traced.
 
     Args:
-      config: its `model`, `patch.side` and `windows` count.
+      config: `model`, `patch.side` and `windows` are used.
 
     Returns:
-      One dict for each layer that has parameters, in the order in which they are called: 'name', 'kernel' ('3 x 3',
-      '' for a normalisation), 'output_shape' [H, W, C], 'parameters', and 'receptive_field_px', the side of the
-      largest square of the patch's pixels that a pixel of its output can depend on, were the patch large enough
-      (through convolutions: group normalisation looks at the whole patch, and is left out of it).
+      One dict per layer with parameters, in call order: 'name', 'kernel' ('3 x 3', '' for a normalization),
+      'output_shape' [H, W, C], 'parameters', and 'receptive_field_px', the side of the square of input pixels that an
+      output pixel depends on through convolutions, if the patch is large enough (group normalization, which depends on
+      the whole patch, is not counted).
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
 
-    def record(layer, args, kwargs, context):
+    def record(layer: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         output = layer(*args, **kwargs)
         if context.module.path and context.method_name == "__call__":
-            shape = [int(size) for size in output.shape[1:]]
             rows.append(
                 {
                     "name": context.module.name,
                     "kernel": " x ".join(map(str, getattr(context.module, "kernel_size", ()))),
-                    "output_shape": shape,
+                    "output_shape": [int(size) for size in output.shape[1:]],
                 }
             )
         return output
 
     images = jax.ShapeDtypeStruct((1, config.patch.side, config.patch.side, len(config.windows)), jnp.float32)
-    with nn.intercept_methods(record), by_xla():
+    with nn.intercept_methods(record), xla_convolutions_only():
         params = jax.eval_shape(from_config(config).init, jax.random.key(0), images)["params"]
     fields = _receptive_fields([config.patch.side, *(row["output_shape"][0] for row in rows)], rows, config.model.depth)
     counts = {name: count_parameters(tree) for name, tree in params.items()}
@@ -193,12 +196,12 @@ def layer_table(config: Config) -> list[dict]:
 
 
 def _receptive_fields(sides: list[int], rows: list[dict], depth: int) -> list[int]:
-    """Follows the first and the last pixel that each pixel of a long line depends on through the layers.
+    """Tracks the first and the last input pixel that each pixel of a long line depends on, layer by layer.
 
-    A layer whose output is half as long as the one's before it follows a pooling, one twice as long an upsampling. A
-    skip connection adds nothing to what comes up beside it, which has seen all of its pixels and more.
+    A layer with half the output side of its predecessor follows a pooling, one with twice the side an upsampling. Skip
+    connections are ignored: the upsampled map has a larger receptive field.
     """
-    first = last = np.arange(64 * 2**depth)  # longer than any field, so that the middle of it sees no end
+    first = last = np.arange(64 * 2**depth)  # longer than any receptive field
     fields = []
     for before, side, row in zip(sides[:-1], sides[1:], rows, strict=True):
         if side < before:
@@ -207,12 +210,12 @@ def _receptive_fields(sides: list[int], rows: list[dict], depth: int) -> list[in
             first, last = np.repeat(first, 2), np.repeat(last, 2)
         kernel = int(row["kernel"].split()[0]) if row["kernel"] else 1
         reach = range(-((kernel - 1) // 2), kernel // 2 + 1)
-        first = functools.reduce(np.minimum, (_shifted(first, by) for by in reach))
-        last = functools.reduce(np.maximum, (_shifted(last, by) for by in reach))
+        first = functools.reduce(np.minimum, (_shift(first, by) for by in reach))
+        last = functools.reduce(np.maximum, (_shift(last, by) for by in reach))
         fields.append(int((last - first + 1).max()))
     return fields
 
 
-def _shifted(line: np.ndarray, by: int) -> np.ndarray:
-    """line[i + by] at place i, the ends repeated."""
+def _shift(line: np.ndarray, by: int) -> np.ndarray:
+    """line[i + by] at index i, the ends repeated."""
     return line[np.clip(np.arange(len(line)) + by, 0, len(line) - 1)]

@@ -1,32 +1,30 @@
-"""Nearest 2 x upsampling and a 2 x 2 convolution as one, without the upsampled copy."""
-
-from typing import Any
+"""Nearest 2 x upsampling followed by a 2 x 2 convolution, fused so that no upsampled copy is made."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ichjax.models.convolution import add_bias, convolve, up_convolve_native
+from ichjax.models.convolution import add_bias, convolve, native_up_convolve
 
-KERNEL_SIDE = 2  # of the kernel, and the factor of upsampling
+KERNEL_SIDE = 2  # also the upsampling factor
 
 
 class UpConv(nn.Module):
-    """A 2 x 2 'same' convolution of a map upsampled to twice its side by repeating its pixels.
+    """A 'same' 2 x 2 convolution of a map upsampled 2 x by repeating pixels.
 
-    The kernel covers, from an output pixel in an even row and column, one input pixel four times; elsewhere two, two
-    and four different ones. So the four kinds of output pixels are four small convolutions of the input itself, with
-    the kernel's taps added up: 9 products for 4 outputs in place of 16, on a map of a quarter of the size. Parameters
-    have the names and shapes of the plain convolution's, and it is the same function.
+    From an output pixel in an even row and column, the kernel covers one input pixel four times; from the others two,
+    two and four different ones. So the four parities of output pixels are four small convolutions of the input itself,
+    with the kernel's taps summed: 9 products for 4 outputs instead of 16, on a map of a quarter of the size. The
+    function, and the names and shapes of the parameters, are those of the plain convolution.
 
     Attributes:
-      features: channels of the output.
+      features: output channels.
       dtype: of the computation; parameters stay float32.
-      relu: whether a ReLU follows.
+      relu: whether to apply a ReLU.
     """
 
     features: int
-    dtype: Any = jnp.float32
+    dtype: jax.typing.DTypeLike = jnp.float32
     relu: bool = False
     kernel_size: tuple[int, int] = (KERNEL_SIDE, KERNEL_SIDE)
 
@@ -36,16 +34,14 @@ class UpConv(nn.Module):
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        # Taps are added up in float32, whatever the dtype of the computation.
+        # Taps are summed in float32, whatever the dtype of the computation.
         sums = (kernel.sum(axes, keepdims=True) for axes in ((0, 1), (0,), (1,), ()))
         kernels = tuple(taps.astype(self.dtype) for taps in sums)
         x, bias = x.astype(self.dtype), bias.astype(self.dtype)
-        native = up_convolve_native(x, kernel, kernels, bias, self.relu)
-        if native is not None:
+        if (native := native_up_convolve(x, kernel, kernels, bias, self.relu)) is not None:
             return native
-        both, right, down, neither = (convolve(x, taps) for taps in kernels)
-        # Even rows: even columns, odd columns; odd rows likewise.
-        rows = [jnp.stack([both, right], axis=3), jnp.stack([down, neither], axis=3)]
+        even_even, even_odd, odd_even, odd_odd = (convolve(x, taps) for taps in kernels)
+        rows = [jnp.stack([even_even, even_odd], axis=3), jnp.stack([odd_even, odd_odd], axis=3)]
         count, height, width, _ = x.shape
         out = jnp.stack(rows, axis=2).reshape(count, 2 * height, 2 * width, self.features)
         return nn.relu(add_bias(out, bias)) if self.relu else add_bias(out, bias)

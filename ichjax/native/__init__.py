@@ -1,1 +1,1 @@
-"""Convolutions in C++ for CPUs, compiled on the machine where they run; without a compiler XLA's serve."""
+"""Optional C++ convolutions for CPUs, compiled on the machine that runs them; XLA's are used without a compiler."""

@@ -1,5 +1,6 @@
-"""Losses and the quantities that training watches, as sums that merge exactly over batches and devices."""
+"""Losses, and overlap sums that merge exactly over batches and devices."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -10,18 +11,19 @@ def binary_cross_entropy(logits: jax.Array, truth: jax.Array, positive_weight: f
     Args:
       logits: float32 [B, H, W].
       truth: float32 [B, H, W] of 0 and 1.
-      positive_weight: factor on the pixels of a hemorrhage; 1 in the paper.
+      positive_weight: weight of hemorrhage pixels; 1 in the paper.
 
     Returns:
       float32 [B].
     """
+    _check_same_images(logits, truth)
     # log(1 + exp(-|x|)) keeps both tails finite.
     losses = jnp.maximum(logits, 0.0) - logits * truth + jnp.log1p(jnp.exp(-jnp.abs(logits)))
     return (losses * (1.0 + (positive_weight - 1.0) * truth)).mean(axis=(1, 2))
 
 
 def soft_dice_loss(probability: jax.Array, truth: jax.Array) -> jax.Array:
-    """1 - soft Dice of each example, smoothed by one pixel so that an empty truth asks for an empty prediction.
+    """1 - soft Dice of each example, smoothed by one pixel so that an empty truth rewards an empty prediction.
 
     Args:
       probability: float32 [B, H, W].
@@ -30,14 +32,22 @@ def soft_dice_loss(probability: jax.Array, truth: jax.Array) -> jax.Array:
     Returns:
       float32 [B].
     """
-    both = (probability * truth).sum(axis=(1, 2))
-    return 1.0 - (2.0 * both + 1.0) / (probability.sum(axis=(1, 2)) + truth.sum(axis=(1, 2)) + 1.0)
+    _check_same_images(probability, truth)
+    intersection = (probability * truth).sum(axis=(1, 2))
+    return 1.0 - (2.0 * intersection + 1.0) / (probability.sum(axis=(1, 2)) + truth.sum(axis=(1, 2)) + 1.0)
 
 
 def soft_overlap(probability: jax.Array, truth: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Soft intersection and union of each example: float32 [B] each, from float32 [B, H, W].
 
-    Their sums over examples, divided, are the soft Jaccard index by which the best epoch is chosen.
+    The ratio of their sums over examples is the soft Jaccard index that selects the best epoch.
     """
+    _check_same_images(probability, truth)
     intersection = (probability * truth).sum(axis=(1, 2))
     return intersection, (probability + truth).sum(axis=(1, 2)) - intersection
+
+
+def _check_same_images(prediction: jax.Array, truth: jax.Array) -> None:
+    """Raises AssertionError unless both are [B, H, W]: a stray axis would broadcast silently."""
+    chex.assert_rank(prediction, 3)
+    chex.assert_equal_shape([prediction, truth])

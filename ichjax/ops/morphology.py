@@ -1,60 +1,62 @@
-"""Morphology with square kernels, of masks and of whole numbers; equal to OpenCV's bit for bit, even kernels included.
+"""Binary and grey-level morphology with square kernels, bit-identical to OpenCV, even kernel sides included.
 
-OpenCV anchors a kernel of side k at k // 2, does not mirror it, and ignores what lies outside the image (a dilation
-sees the lowest value there, an erosion the highest). With an even kernel a closing therefore moves its result by one
-pixel to the lower right; the authors' 10 x 10 closing does so too, and parity keeps it.
+OpenCV anchors a kernel of side k at k // 2, does not mirror it, and ignores pixels outside the image (a dilation pads
+with the lowest value, an erosion with the highest). With an even kernel a closing therefore shifts its result by one
+pixel to the lower right; the authors' 10 x 10 closing does so too, and is reproduced here.
 
-A maximum over k neighbours is taken by doubling (1, 2, 4, ... neighbours), about log2(k) passes along each axis.
+The maximum over k neighbors is computed by doubling (1, 2, 4, ... neighbors): about log2(k) passes along each axis.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 
 def dilate(mask: jax.Array, *, side: int) -> jax.Array:
-    """Dilation of bool or integer [..., H, W] by `side` x `side` ones: each pixel becomes the highest value under the
-    kernel; `side` 0 or 1 changes nothing."""
-    return _both_axes(mask, side, jnp.maximum, outside=_extremes(mask.dtype)[0])
+    """Dilates bool or integer [..., H, W] by `side` x `side` ones: the maximum under the kernel; 0 or 1: no change."""
+    return _separable(mask, side, jnp.maximum, outside=_limits(mask)[0])
 
 
 def erode(mask: jax.Array, *, side: int) -> jax.Array:
-    """Erosion of bool or integer [..., H, W] by `side` x `side` ones: each pixel becomes the lowest value under the
-    kernel; `side` 0 or 1 changes nothing."""
-    return _both_axes(mask, side, jnp.minimum, outside=_extremes(mask.dtype)[1])
+    """Erodes bool or integer [..., H, W] by `side` x `side` ones: the minimum under the kernel; 0 or 1: no change."""
+    return _separable(mask, side, jnp.minimum, outside=_limits(mask)[1])
 
 
 def close(mask: jax.Array, *, side: int) -> jax.Array:
-    """Closing (fills gaps) of bool or integer [..., H, W]: a dilation, then an erosion."""
+    """Closes bool or integer [..., H, W] (fills gaps): dilation, then erosion."""
     return erode(dilate(mask, side=side), side=side)
 
 
-def open(mask: jax.Array, *, side: int) -> jax.Array:  # the field's name for it
-    """Opening (removes specks) of bool or integer [..., H, W]: an erosion, then a dilation."""
+def open(mask: jax.Array, *, side: int) -> jax.Array:  # shadows the builtin: the standard term
+    """Opens bool or integer [..., H, W] (removes specks): erosion, then dilation."""
     return dilate(erode(mask, side=side), side=side)
 
 
 def clean(mask: jax.Array, *, closing: int, opening: int) -> jax.Array:
-    """The paper's post-processing (section 3.2): closing, then opening; the sides in pixels, 0 for none."""
+    """The paper's post-processing (section 3.2): closing, then opening; kernel sides in pixels, 0 for none."""
     return open(close(mask, side=closing), side=opening)
 
 
-def _extremes(dtype):
-    if dtype == jnp.bool_:
+def _limits(mask: jax.Array) -> tuple[int, int]:
+    """Lowest and highest value of the dtype."""
+    if mask.dtype == jnp.bool_:
         return False, True
-    limits = jnp.iinfo(dtype)
+    limits = jnp.iinfo(mask.dtype)
     return limits.min, limits.max
 
 
-def _both_axes(mask, side, combine, *, outside):
+def _separable(mask: jax.Array, side: int, combine: Callable[..., jax.Array], *, outside: int) -> jax.Array:
+    """Combines the neighbors under a square kernel, first along columns, then along rows."""
     if side < 0:
         raise ValueError(f"kernel side {side}; expected 0 or more pixels")
     if side <= 1:
         return mask
-    return _running(_running(mask, side, combine, -1, outside), side, combine, -2, outside)
+    return _combine_along(_combine_along(mask, side, combine, -1, outside), side, combine, -2, outside)
 
 
-def _running(mask, side, combine, axis, outside):
-    """Combines each pixel with its neighbours from -(side // 2) to side - 1 - side // 2 along one axis."""
+def _combine_along(mask: jax.Array, side: int, combine: Callable[..., jax.Array], axis: int, outside: int) -> jax.Array:
+    """Combines each pixel with its neighbors at -(side // 2) to side - 1 - side // 2 along one axis."""
     axis %= mask.ndim
     length = mask.shape[axis]
     before = side // 2

@@ -1,9 +1,13 @@
-"""Patches of slices on an even grid, and slices put together again from overlapping patches.
+"""Extraction of overlapping patches from slices, and stitching of patches back into slices.
 
-A patch side P is a whole number of strides S, so a slice is a board of S x S blocks and a patch is k x k of them
-(k = P / S): both directions are reshapes and slices of that board, with no gather and no loop over patches.
+The patch side P is a whole number k of strides S, so a slice is a grid of S x S blocks and a patch is k x k blocks:
+both directions are reshapes and slices of that grid, without gathers or loops over patches.
 """
 
+import functools
+import operator
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,13 +16,13 @@ from ichjax.errors import InputError
 
 
 def grid_shape(height: int, width: int, *, side: int, stride: int) -> tuple[int, int]:
-    """How many patches fit (rows, columns): 7 x 7 for 640 and 160/80, for 512 and 128/64 (paper, section 3.2).
+    """Number of patches (rows, columns): 7 x 7 for 640 and 160/80, and for 512 and 128/64 (paper, section 3.2).
 
     Raises:
-      InputError: the patches would not cover the slice evenly.
+      InputError: the patches do not cover the slice evenly.
     """
     if side <= 0 or stride <= 0 or side % stride:
-        raise InputError(f"patch side {side} and stride {stride}: the side must be a whole number of strides")
+        raise InputError(f"patch side {side} and stride {stride}; expected a side that is a whole number of strides")
     if min(height, width) < side or (height - side) % stride or (width - side) % stride:
         raise InputError(f"patches of side {side} at stride {stride} do not cover a slice of {height} x {width} evenly")
     return (height - side) // stride + 1, (width - side) // stride + 1
@@ -30,10 +34,10 @@ def extract(slices: jax.Array, *, side: int, stride: int) -> jax.Array:
     Args:
       slices: any dtype [N, H, W, ...].
       side: P, in pixels, a multiple of `stride`.
-      stride: S, in pixels; (H - P) and (W - P) are multiples of it.
+      stride: S, in pixels; H - P and W - P are multiples of it.
 
     Returns:
-      [N, rows, columns, P, P, ...], the patch at (i, j) starting at pixel (i S, j S).
+      [N, rows, columns, P, P, ...]; patch (i, j) starts at pixel (i S, j S).
     """
     count, height, width, *rest = slices.shape
     rows, columns = grid_shape(height, width, side=side, stride=stride)
@@ -46,8 +50,9 @@ def extract(slices: jax.Array, *, side: int, stride: int) -> jax.Array:
 
 
 def min_max_stretch(probability: jax.Array) -> jax.Array:
-    """Stretches each patch so that its own lowest value becomes 0 and its highest 1, as the authors' JPEG code did
-    in saving patches as images: even an empty patch then has a 'certain' pixel. A constant patch becomes 0.
+    """Stretches each patch to [0, 1] by its own minimum and maximum; a constant patch becomes 0.
+
+    The authors' JPEG code does so when it saves patches as images: even an empty patch then has a 'certain' pixel.
 
     Args:
       probability: float32 [..., P, P].
@@ -59,62 +64,63 @@ def min_max_stretch(probability: jax.Array) -> jax.Array:
     highest = probability.max(axis=(-2, -1), keepdims=True)
     spread = highest - lowest
     stretched = jnp.minimum((probability - lowest) / jnp.where(spread > 0, spread, 1.0), 1.0)
-    # A compiler may divide by multiplying with 1 / spread: the highest must be 1 all the same, or 8 bits cut it to 254.
+    # A compiler may multiply by 1 / spread instead; the maximum must be exactly 1, or 8 bits truncate it to 254.
     return jnp.where((probability == highest) & (spread > 0), 1.0, stretched)
 
 
 def stitch_8bit(patches: jax.Array, *, stride: int) -> jax.Array:
-    """Stitches as the authors' code does, through 8-bit images: each probability truncated to 0 to 255, averaged
-    where patches overlap, truncated again.
+    """Stitches through 8-bit images as the authors' code does: truncates to 0 to 255, averages, truncates again.
 
-    Args, returns: as `stitch`, but multiples of 1/256, so that above t means above 256 t levels, as they compare.
+    Args and result as in `stitch`, but the result is a multiple of 1/256, so that 'above t' means above 256 t grey
+    levels, the comparison in their code.
     """
     return jnp.floor(stitch(jnp.floor(patches * 255.0), stride=stride)) / 256.0
 
 
 def stitch(patches: jax.Array, *, stride: int, gaussian: bool = False) -> jax.Array:
-    """Puts patches back at their places and averages where they overlap (paper, section 3.2).
+    """Reassembles slices from patches, averaging where they overlap (paper, section 3.2).
 
-    Every pixel gets the mean of its 1 (corner), 2 (edge) or 4 predictions when the side is twice the stride.
+    If the side is twice the stride, every pixel is the mean of 1 (corner), 2 (edge) or 4 predictions.
 
     Args:
       patches: float [N, rows, columns, P, P].
       stride: S, in pixels.
-      gaussian: weigh each patch's pixels by a bell of P / 8 pixels around its middle, as a network sees least at the
-        edge (nnU-Net: Isensee et al., Nature Methods 2021); the paper's mean is flat.
+      gaussian: weight the pixels of a patch by a Gaussian of sigma P / 8 at its center, since a network has the least
+        context at the edge (nnU-Net: Isensee et al., Nature Methods 2021); the paper's mean is unweighted.
 
     Returns:
       float [N, H, W].
     """
     count, rows, columns, side, _ = patches.shape
+    chex.assert_shape(patches, (..., side, side))
     k = side // stride
     height, width = (rows + k - 1) * stride, (columns + k - 1) * stride
-    bell = _bell(side) if gaussian else np.ones(side, np.float32)
-    weight = np.outer(bell, bell)
+    profile = _gaussian_profile(side) if gaussian else np.ones(side, np.float32)
     if gaussian:
-        patches = patches * jnp.asarray(weight, patches.dtype)[None, None, None]
-    total = None
-    for i in range(k):  # every k-th patch along both axes is a tiling of the slice: k x k of them are shifted and added
-        for j in range(k):
-            tiles = patches[:, i::k, j::k]
-            down, across = tiles.shape[1] * side, tiles.shape[2] * side
-            tiling = tiles.swapaxes(2, 3).reshape(count, down, across)
-            top, left = i * stride, j * stride
-            tiling = jnp.pad(tiling, ((0, 0), (top, height - top - down), (left, width - left - across)))
-            total = tiling if total is None else total + tiling
-    predictions = np.outer(_covered(rows, bell, stride), _covered(columns, bell, stride))
-    return total / jnp.asarray(predictions, patches.dtype)[None]
+        patches = patches * jnp.asarray(np.outer(profile, profile), patches.dtype)[None, None, None]
+
+    def tiling(i: int, j: int) -> jax.Array:
+        """Every k-th patch along both axes, from patch (i, j) on: side by side, padded to the slice."""
+        tiles = patches[:, i::k, j::k]
+        down, across = tiles.shape[1] * side, tiles.shape[2] * side
+        top, left = i * stride, j * stride
+        tiles = tiles.swapaxes(2, 3).reshape(count, down, across)
+        return jnp.pad(tiles, ((0, 0), (top, height - top - down), (left, width - left - across)))
+
+    total = functools.reduce(operator.add, (tiling(i, j) for i in range(k) for j in range(k)))
+    weight = np.outer(_total_weight(rows, profile, stride), _total_weight(columns, profile, stride))
+    return total / jnp.asarray(weight, patches.dtype)[None]
 
 
-def _bell(side: int) -> np.ndarray:
-    """float32 [P], 1 in the middle; never so small that a pixel that one patch alone covers is lost to rounding."""
-    place = (np.arange(side) - (side - 1) / 2) / (side / 8)
-    return np.maximum(np.exp(-(place**2) / 2), 1e-3).astype(np.float32)
+def _gaussian_profile(side: int) -> np.ndarray:
+    """float32 [P], 1 at the center; at least 1e-3, so that pixels covered by a single patch keep their precision."""
+    x = (np.arange(side) - (side - 1) / 2) / (side / 8)
+    return np.maximum(np.exp(-(x**2) / 2), 1e-3).astype(np.float32)
 
 
-def _covered(patches: int, line: np.ndarray, stride: int) -> np.ndarray:
-    """The weights that each pixel along one axis gets of `patches` in a line, added up: float [(patches + k - 1) S]."""
-    total = np.zeros((patches - 1) * stride + len(line), line.dtype)
-    for i in range(patches):
-        total[i * stride : i * stride + len(line)] += line
+def _total_weight(count: int, profile: np.ndarray, stride: int) -> np.ndarray:
+    """Sum of the weights of `count` overlapping patches along one axis: float32 [(count + k - 1) S]."""
+    total = np.zeros((count - 1) * stride + len(profile), profile.dtype)
+    for i in range(count):
+        total[i * stride : i * stride + len(profile)] += profile
     return total

@@ -1,9 +1,10 @@
-"""Experiment 1 of the paper: every pair of grey-level thresholds, scored exactly from cumulative histograms.
+"""Exact grid search over pairs of grey-level thresholds (experiment 1 of the paper), from cumulative histograms.
 
-The pixels of a slice between two grey levels, and those of them that are true, are differences of two cumulative
-histograms; so all 5,106 pairs cost 256 additions a slice each, and no mask is ever formed.
+The predicted and the correctly predicted pixels of a slice between two grey levels are differences of two cumulative
+histograms, so all 5,106 pairs cost 256 additions per slice each, and no mask is formed.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -19,19 +20,20 @@ def cumulative_histograms(hu: jax.Array, mask: jax.Array) -> jax.Array:
 
     Args:
       hu: int16 [N, H, W].
-      mask: integer or bool [N, H, W], the truth.
+      mask: integer or bool [N, H, W], the true mask.
 
     Returns:
-      int32 [N, 2, 257]: of all pixels, and of the true ones; entry g counts those with a grey level below g.
+      int32 [N, 2, 257]: of all pixels, and of the true ones; entry g counts pixels with a grey level below g.
     """
+    chex.assert_equal_shape([hu, mask])
 
-    def of_slice(hu, mask):
+    def histogram_of_slice(hu: jax.Array, mask: jax.Array) -> jax.Array:
         grey = hu_ops.grey_levels(hu).ravel()
         weights = jnp.stack([jnp.ones_like(grey), (mask.ravel() > 0).astype(jnp.int32)], axis=1)
         counts = jnp.zeros((LEVELS, 2), jnp.int32).at[grey].add(weights, mode="promise_in_bounds")
         return jnp.pad(jnp.cumsum(counts, axis=0), ((1, 0), (0, 0))).T
 
-    return jax.lax.map(lambda pair: of_slice(*pair), (hu, mask))
+    return jax.lax.map(lambda pair: histogram_of_slice(*pair), (hu, mask))
 
 
 def mean_jaccard_of_pairs(histograms: jax.Array) -> jax.Array:
@@ -41,24 +43,26 @@ def mean_jaccard_of_pairs(histograms: jax.Array) -> jax.Array:
       histograms: int32 [N, 2, 257] from `cumulative_histograms`; slices without a true pixel do not count.
 
     Returns:
-      float32 [111, 46]: by lower and by upper threshold; a pixel is positive from the lower to the upper, both
-      included. NaN throughout where no slice has a hemorrhage.
+      float32 [111, 46], by lower and upper threshold; pixels from the lower to the upper level, both included, are
+      positive. All NaN if no slice has a hemorrhage.
     """
+    chex.assert_shape(histograms, (None, 2, LEVELS + 1))
     lower, upper = jnp.array(LOWER), jnp.array(UPPER) + 1
 
-    def of_slice(total, histogram):
+    def add_slice(total: jax.Array, histogram: jax.Array) -> tuple[jax.Array, None]:
         between = histogram[:, None, upper] - histogram[:, lower, None]  # [2, 111, 46]
-        predicted, both = between[0], between[1]
+        predicted, intersection = between[0], between[1]
         truth = histogram[1, -1]
-        jaccard = both / jnp.maximum(predicted + truth - both, 1)
+        jaccard = intersection / jnp.maximum(predicted + truth - intersection, 1)
         return total + jnp.where(truth > 0, jaccard, 0.0), None
 
-    total, _ = jax.lax.scan(of_slice, jnp.zeros((len(LOWER), len(UPPER))), histograms)
+    total, _ = jax.lax.scan(add_slice, jnp.zeros((len(LOWER), len(UPPER))), histograms)
     slices = (histograms[:, 1, -1] > 0).sum()
     return jnp.where(slices > 0, total / jnp.maximum(slices, 1), jnp.nan)
 
 
-def between(hu: jax.Array, lower: jax.Array, upper: jax.Array) -> jax.Array:
-    """bool [...]: whether the grey level of each HU lies from `lower` to `upper`, both included."""
+def between(hu: jax.Array, lower: jax.Array | int, upper: jax.Array | int) -> jax.Array:
+    """bool [...]: whether the grey level of each HU is in [lower, upper]; both bounds are scalars."""
+    chex.assert_rank([lower, upper], 0)
     grey = hu_ops.grey_levels(hu)
     return (grey >= lower) & (grey <= upper)

@@ -50,7 +50,7 @@ def make_train_step(
         keys = example_keys(settings.seed, state.fold, state.step, batch["index"])
         warp_keys, dropout_keys = jnp.unstack(jax.vmap(lambda key: jax.random.split(key, 2))(keys), axis=1)
         masks = batch["mask"].astype(jnp.float32)
-        images = network.marked(network.images(batch["image"]))
+        images = network.mark_corner(network.images(batch["image"]))
         images, masks = augment.augment(warp_keys, images, masks, settings.ranges)
         return network.loss(params, images, masks, dropout_keys=dropout_keys).mean()
 
@@ -100,7 +100,7 @@ def make_validation_step(network: Network) -> Callable:
     def validation_step(params: dict, batch: dict) -> dict:
         weight = batch["weight"]
         truth = batch["mask"].astype(jnp.float32)
-        images = network.marked(network.images(batch["image"]))
+        images = network.mark_corner(network.images(batch["image"]))
         loss, probability = network.validate(params, images, truth)
         intersection, union = losses.soft_overlap(probability, truth)
         mask = (probability > 0.5).astype(jnp.float32)

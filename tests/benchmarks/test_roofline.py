@@ -9,8 +9,8 @@ from benchmarks import roofline
 from benchmarks.flops import count_flops
 from benchmarks.our_work import paper_config
 from ichjax import config as configs
+from ichjax.models.convolution import xla_convolutions_only
 from ichjax.models.unet import layer_table
-from ichjax.native import library
 
 
 def small_config():
@@ -52,7 +52,7 @@ def our_layer_flops(config, *, padded):
 def test_our_layers_by_hand_and_from_their_shapes():
     config = small_config()
     config.model.depth = 2
-    with library.by_xla():
+    with xla_convolutions_only():
         prediction, step = (
             count_flops(trace(config)[0].jaxpr) for trace in (roofline.trace_prediction, roofline.trace_training_step)
         )
@@ -72,7 +72,7 @@ def test_our_layers_by_hand_and_from_their_shapes():
 )
 def test_the_network_by_hand_and_from_its_shapes(trace, make, by_hand):
     config = small_config()
-    with library.by_xla():
+    with xla_convolutions_only():
         flops = count_flops(trace(config)[0].jaxpr)
     # At most a tenth less, because a convolution of an upsampled map needs fewer products; a little more for the head's
     # padded channels.

@@ -1,4 +1,4 @@
-"""The network's shape and size against the authors' figures, and its layers against NumPy."""
+"""The U-Net: layers and size against the paper's, values against NumPy and flax."""
 
 import math
 
@@ -27,7 +27,7 @@ def test_the_papers_network_has_31_031_685_parameters_in_24_convolutions(side):
 
 @pytest.mark.parametrize("norm", ["none", "group"])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_logits_are_float32_of_the_images_size(norm, dtype):
+def test_logits_are_float32_and_of_the_size_of_the_images(norm, dtype):
     model = unet.UNet(base_width=4, depth=2, norm=norm, dtype=dtype)
     images = jax.ShapeDtypeStruct((3, 16, 24, 2), jnp.float32)
     params = jax.eval_shape(model.init, jax.random.key(0), images)
@@ -36,7 +36,7 @@ def test_logits_are_float32_of_the_images_size(norm, dtype):
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
 
 
-def test_the_layer_table_is_the_papers_network():
+def test_the_layer_table_describes_the_papers_network():
     table = unet.layer_table(config.default())
     assert len(table) == 24
     assert sum(row["parameters"] for row in table) == 31_031_685
@@ -47,7 +47,7 @@ def test_the_layer_table_is_the_papers_network():
     }  # fmt: skip
     assert rows["bottleneck_conv2"]["output_shape"] == [10, 10, 1024]
     assert rows["bottleneck_conv2"]["parameters"] == 9 * 1024 * 1024 + 1024
-    assert rows["bottleneck_conv2"]["receptive_field_px"] == 140  # 4 x 3 x 3 twice a level, 2 x 2 poolings: by hand
+    assert rows["bottleneck_conv2"]["receptive_field_px"] == 140  # by hand
     assert (rows["up4"]["kernel"], rows["logit"]["output_shape"]) == ("2 x 2", [160, 160, 1])
 
 
@@ -65,19 +65,19 @@ def test_the_layer_table_adds_up_for_any_network(tiny_config, norm):
 
 @pytest.mark.parametrize(("depth", "head"), [(1, "paper"), (2, "plain"), (3, "plain")])
 def test_the_receptive_field_is_as_far_as_gradients_reach(tiny_config, depth, head):
-    """Positive weights throughout: no dependence cancels, and the field's side is what has a gradient."""
+    """With positive weights no dependence cancels, so the receptive field is where the gradient is not zero."""
     made = tiny_config(**{"model.depth": depth, "model.norm": "none", "model.base_width": 1, "model.head": head})
     model, side = unet.from_config(made), 32 * 2**depth
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, side, side, 1)))["params"]
     params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 1.0 / math.prod(leaf.shape[:-1])), shapes)
 
-    # A sum over the window of a pooling instead of its maximum, whose gradient goes to one pixel only.
-    def soft(x):
+    # A mean instead of the maximum, whose gradient reaches one pixel only.
+    def mean_pool(x):
         return x.reshape(len(x), x.shape[1] // 2, 2, x.shape[2] // 2, 2, -1).mean(axis=(2, 4))
 
     def at(image, row):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(unet, "max_pool_2x2", soft)
+            patch.setattr(unet, "max_pool_2x2", mean_pool)
             return model.apply({"params": params}, image)[0, row, side // 2]
 
     gradient = jax.jit(jax.grad(at))
@@ -89,7 +89,7 @@ def test_the_receptive_field_is_as_far_as_gradients_reach(tiny_config, depth, he
 
 
 def conv(x, kernel, bias):
-    """A 'same' convolution in NumPy: an even kernel gets its extra padding at the end, as in Keras."""
+    """A 'same' convolution in NumPy; the extra padding of an even kernel is at the end, as in Keras."""
     side = kernel.shape[0]
     x = np.pad(x, (((side - 1) // 2, side // 2), ((side - 1) // 2, side // 2), (0, 0)))
     view = np.lib.stride_tricks.sliding_window_view(x, (side, side), axis=(0, 1))
@@ -114,7 +114,7 @@ def test_forward_agrees_with_numpy():
     np.testing.assert_allclose(model.apply({"params": params}, image[None])[0], expected, atol=1e-5)
 
 
-def test_dropout_keeps_the_mean_and_depends_on_the_examples_own_key():
+def test_dropout_keeps_the_mean_and_depends_on_the_key_of_its_example():
     x = jnp.ones((4, 32, 32, 8))
     keys = jax.random.split(jax.random.key(0), 4)
     dropped = unet.dropout(x, keys, 0.5, salt=0)
@@ -126,9 +126,9 @@ def test_dropout_keeps_the_mean_and_depends_on_the_examples_own_key():
 
 
 @pytest.mark.parametrize("channels", [4, 12, 16])
-def test_group_normalisation_agrees_with_flax(channels):
+def test_group_normalization_agrees_with_flax(channels):
     x = jnp.asarray(np.random.default_rng(0).normal(3.0, 2.0, (2, 6, 10, channels)), jnp.float32)
-    theirs = flax.linen.GroupNorm(num_groups=math.gcd(unet.GROUPS, channels))
+    theirs = flax.linen.GroupNorm(num_groups=math.gcd(unet.MAX_GROUPS, channels))
     params = theirs.init(jax.random.key(0), x)
     params = jax.tree.map(lambda p: p + jnp.linspace(0.0, 1.0, channels), params)
     np.testing.assert_allclose(unet.GroupNorm().apply(params, x), theirs.apply(params, x), atol=1e-4)
@@ -143,6 +143,6 @@ def test_pooling_and_its_gradient_agree_with_flax():
     np.testing.assert_array_equal(ours[1], theirs[1])
 
 
-def test_an_unknown_normalisation_is_refused():
+def test_an_unknown_normalization_is_refused():
     with pytest.raises(ValueError, match="'batch'"):
         unet.UNet(base_width=4, depth=1, norm="batch").init(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))

@@ -1,4 +1,4 @@
-"""The up-convolution without an upsampled copy: the same function, gradients and parameters as with one."""
+"""The fused up-convolution against upsampling and a plain convolution: values, gradients and parameters."""
 
 import flax.linen as nn
 import jax
@@ -10,7 +10,7 @@ from ichjax.models.up_convolution import UpConv
 
 
 class Plain(nn.Module):
-    """As the authors wrote it: repeat the pixels, then convolve."""
+    """As in the authors' code: repeat the pixels, then convolve."""
 
     @nn.compact
     def __call__(self, x):
@@ -19,7 +19,7 @@ class Plain(nn.Module):
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 6, 3), (1, 1, 1, 3), (1, 5, 1, 3)])
-def test_values_and_gradients_of_an_upsampled_map(shape):
+def test_values_and_gradients_agree_with_an_upsampled_map(shape):
     rng = np.random.default_rng(0)
     x = rng.normal(size=shape).astype(np.float32)
     params = {"kernel": rng.normal(size=(2, 2, 3, 5)), "bias": rng.normal(size=5)}
@@ -33,11 +33,11 @@ def test_values_and_gradients_of_an_upsampled_map(shape):
         out = Plain().apply({"params": {"Conv_0": params}}, x)
         return (out * weight).sum(), out
 
-    found, expected = (jax.jit(jax.grad(f, argnums=(0, 1), has_aux=True))(params, x) for f in (ours, theirs))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, expected)
+    result, expected = (jax.jit(jax.grad(f, argnums=(0, 1), has_aux=True))(params, x) for f in (ours, theirs))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), result, expected)
 
 
-def test_it_starts_from_the_same_parameters():
+def test_initial_parameters_are_the_same():
     x = jnp.zeros((1, 4, 4, 3))
     ours = UpConv(5).init(jax.random.key(3), x)["params"]
     theirs = Plain().init(jax.random.key(3), x)["params"]["Conv_0"]
@@ -46,7 +46,7 @@ def test_it_starts_from_the_same_parameters():
     assert not ours["bias"].any()
 
 
-def test_bfloat16_is_of_the_computation():
+def test_bfloat16_computes_with_float32_parameters():
     x = jnp.ones((1, 4, 4, 3), jnp.bfloat16)
     model = UpConv(5, jnp.bfloat16)
     params = model.init(jax.random.key(0), x)

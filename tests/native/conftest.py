@@ -1,4 +1,4 @@
-"""The library, compiled once for all tests of this folder (which stay on one worker)."""
+"""The C++ library, compiled once for all tests of this folder (which run on one worker)."""
 
 import pytest
 
@@ -7,8 +7,8 @@ from ichjax.native import library
 
 @pytest.fixture(scope="session")
 def native():
-    """The calls are known to XLA; skips where no compiler could make them so."""
+    """Registers the calls with XLA; skips the test if they cannot be compiled."""
     try:
         library.load()
-    except library.Unusable as problem:
+    except library.UnavailableError as problem:
         pytest.skip(f"no native convolutions: {problem}")

@@ -31,7 +31,7 @@ def test_counts_agree_with_numpy(seed):
     counts = metrics.counts_at(jnp.asarray(level), jnp.array([0.7, 0.5]), jnp.asarray(truth))
     for index, (t, levels) in enumerate(zip(truth, level, strict=True)):
         assert int(counts[0][index]) == t.sum()
-        for column, lowest in enumerate((2, 1)):  # of two thresholds the higher one asks for level 2
+        for column, lowest in enumerate((2, 1)):  # the higher of two thresholds requires level 2
             p = levels >= lowest
             assert [int(count[index, column]) for count in counts[1:]] == [p.sum(), (t & p).sum()]
 
@@ -42,11 +42,11 @@ def test_scoring_at_every_threshold_agrees_with_opencv(seed):
     probability = cv2.GaussianBlur(rng.random((48, 40), np.float32), (0, 0), 2.5)
     probability = (probability - probability.min()) / np.ptp(probability)
     truth = probability > 0.6
-    thresholds = rng.permutation(np.array([0.3, 0.5, 0.5, 0.7], np.float32))  # in any order, two of them alike
-    area, predicted, both = SCORE(
+    thresholds = rng.permutation(np.array([0.3, 0.5, 0.5, 0.7], np.float32))  # in any order, two of them equal
+    truth_px, predicted, intersection = SCORE(
         jnp.asarray(probability)[None], jnp.asarray(truth)[None], jnp.asarray(thresholds), closing=4, opening=3
     )
-    assert int(area[0]) == truth.sum()
+    assert int(truth_px[0]) == truth.sum()
     masks = MASKS(jnp.asarray(probability)[None], jnp.asarray(thresholds), closing=4, opening=3)
     for index, threshold in enumerate(thresholds):
         image = (probability > threshold).astype(np.uint8)
@@ -54,10 +54,10 @@ def test_scoring_at_every_threshold_agrees_with_opencv(seed):
         image = cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         np.testing.assert_array_equal(masks[index, 0], image > 0)
         assert int(predicted[index, 0]) == image.sum()
-        assert int(both[index, 0]) == (image.astype(bool) & truth).sum()
+        assert int(intersection[index, 0]) == (image.astype(bool) & truth).sum()
 
 
-def test_more_thresholds_than_a_byte_holds():
+def test_more_thresholds_than_a_byte_can_hold():
     probability = jnp.linspace(0.0, 1.0, 7 * 300).reshape(1, 7, 300)
     thresholds = jnp.linspace(0.05, 0.95, 300)
     masks = MASKS(probability, thresholds, closing=0, opening=0)
@@ -65,7 +65,7 @@ def test_more_thresholds_than_a_byte_holds():
 
 
 @pytest.mark.parametrize("height", [1, 127, 128, 129, 300])
-def test_pixels_of_a_full_slice_are_counted_beyond_a_byte(height):
+def test_a_full_slice_is_counted_without_overflowing_a_byte(height):
     mask = np.ones((2, height, 5), bool)
     mask[1, 0, 0] = False
     np.testing.assert_array_equal(metrics.count_pixels(jnp.asarray(mask)), [5 * height, 5 * height - 1])
@@ -76,8 +76,8 @@ def test_cross_entropy_agrees_with_optax(seed):
     rng = np.random.default_rng(seed)
     logits = (rng.standard_normal((3, 5, 5)) * 20).astype(np.float32)
     truth = (rng.random((3, 5, 5)) < 0.3).astype(np.float32)
-    theirs = optax.sigmoid_binary_cross_entropy(logits, truth).mean(axis=(1, 2))
-    np.testing.assert_allclose(losses.binary_cross_entropy(logits, truth), theirs, rtol=1e-5)
+    expected = optax.sigmoid_binary_cross_entropy(logits, truth).mean(axis=(1, 2))
+    np.testing.assert_allclose(losses.binary_cross_entropy(logits, truth), expected, rtol=1e-5)
     weighted = (optax.sigmoid_binary_cross_entropy(logits, truth) * np.where(truth > 0, 3.0, 1.0)).mean(axis=(1, 2))
     np.testing.assert_allclose(losses.binary_cross_entropy(logits, truth, 3.0), weighted, rtol=1e-5)
 

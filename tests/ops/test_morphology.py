@@ -17,11 +17,11 @@ JITTED = {
     name: jax.jit(getattr(morphology, name), static_argnames="side", compiler_options=AS_USERS)
     for name in ("dilate", "erode", "close", "open")
 }
-PAPERS = jax.jit(lambda masks: morphology.clean(masks, closing=10, opening=5), compiler_options=AS_USERS)
+CLEAN = jax.jit(lambda masks: morphology.clean(masks, closing=10, opening=5), compiler_options=AS_USERS)
 
 
-def random_mask(size, share, seed):
-    return np.random.default_rng(seed).random(size) < share
+def random_mask(size, density, seed):
+    return np.random.default_rng(seed).random(size) < density
 
 
 def opencv(name, mask, side):
@@ -35,10 +35,10 @@ def opencv(name, mask, side):
 
 @pytest.mark.parametrize("name", ["dilate", "erode", "close", "open"])
 @given(SIZES, SIDES, st.floats(0.02, 0.98), st.integers(0, 2**31))
-def test_equals_opencv(name, size, side, share, seed):
-    mask = random_mask(size, share, seed)
-    ours = JITTED[name](jnp.asarray(mask), side=side)
-    np.testing.assert_array_equal(ours, opencv(name, mask, side))
+def test_masks_equal_opencv(name, size, side, density, seed):
+    mask = random_mask(size, density, seed)
+    result = JITTED[name](jnp.asarray(mask), side=side)
+    np.testing.assert_array_equal(result, opencv(name, mask, side))
 
 
 @pytest.mark.parametrize("name", ["dilate", "erode", "close", "open"])
@@ -51,25 +51,25 @@ def test_grey_levels_equal_opencv(name, size, side, seed):
 
 
 @given(st.floats(0.02, 0.9), st.integers(0, 2**31))
-def test_the_papers_closing_and_opening_equal_opencv_on_a_stack(share, seed):
-    masks = random_mask((3, 61, 47), share, seed)
-    for mask, mine in zip(masks, np.asarray(PAPERS(jnp.asarray(masks))), strict=True):
-        np.testing.assert_array_equal(mine, opencv("open", opencv("close", mask, 10), 5))
+def test_the_papers_closing_and_opening_equal_opencv_on_a_stack(density, seed):
+    masks = random_mask((3, 61, 47), density, seed)
+    for mask, result in zip(masks, np.asarray(CLEAN(jnp.asarray(masks))), strict=True):
+        np.testing.assert_array_equal(result, opencv("open", opencv("close", mask, 10), 5))
 
 
-def test_by_hand():
+def test_a_point_dilates_to_a_square_and_back():
     point = np.zeros((7, 7), bool)
     point[3, 3] = True
-    wide = np.zeros((7, 7), bool)
-    wide[2:5, 2:5] = True
-    np.testing.assert_array_equal(morphology.dilate(jnp.asarray(point), side=3), wide)
-    np.testing.assert_array_equal(morphology.erode(jnp.asarray(wide), side=3), point)
+    square = np.zeros((7, 7), bool)
+    square[2:5, 2:5] = True
+    np.testing.assert_array_equal(morphology.dilate(jnp.asarray(point), side=3), square)
+    np.testing.assert_array_equal(morphology.erode(jnp.asarray(square), side=3), point)
     np.testing.assert_array_equal(morphology.open(jnp.asarray(point), side=2), np.zeros((7, 7), bool))
-    everything = np.ones((7, 7), bool)
-    np.testing.assert_array_equal(morphology.erode(jnp.asarray(everything), side=5), everything)  # the border
+    full = np.ones((7, 7), bool)
+    np.testing.assert_array_equal(morphology.erode(jnp.asarray(full), side=5), full)  # no erosion at the border
 
 
-def test_side_zero_is_no_operation():
+def test_side_zero_changes_nothing_and_a_negative_side_is_refused():
     mask = jnp.asarray(random_mask((9, 9), 0.5, 0))
     np.testing.assert_array_equal(morphology.clean(mask, closing=0, opening=0), mask)
     with pytest.raises(ValueError, match="-1"):

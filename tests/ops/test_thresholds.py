@@ -1,4 +1,4 @@
-"""Experiment 1: all pairs of thresholds from histograms, against masks that are formed one by one."""
+"""Threshold pairs of experiment 1: scores from histograms against scores of masks."""
 
 import jax
 import numpy as np
@@ -14,14 +14,14 @@ SEARCH = jax.jit(thresholds.mean_jaccard_of_pairs)
 
 
 def grey_of(hu):
-    """Grey levels by exact arithmetic: (HU + 20) x 255 / 120 = 17 (HU + 20) / 8, halves to the even one."""
+    """Grey levels by exact arithmetic: (HU + 20) x 255 / 120 = 17 (HU + 20) / 8, halves round to even."""
     eighths = 17 * (np.clip(hu.astype(int), -20, 100) + 20)
     whole, rest = np.divmod(eighths, 8)
     return whole + ((rest > 4) | ((rest == 4) & (whole % 2 == 1)))
 
 
 def slices_of(seed):
-    """Six slices of 12 x 12 and their truth, which is brighter than the rest; two slices without one."""
+    """Six slices of 12 x 12 and their mask of brighter pixels, empty in two slices."""
     rng = np.random.default_rng(seed)
     hu = rng.integers(-30, 120, (6, 12, 12)).astype(np.int16)
     mask = (rng.random(hu.shape) < np.where(hu > 60, 0.7, 0.05)).astype(np.uint8)
@@ -29,11 +29,11 @@ def slices_of(seed):
     return hu, mask
 
 
-def brute(hu, mask, lower, upper):
-    """Mean Jaccard of one pair over the slices with a hemorrhage, of masks."""
+def jaccard_of_masks(hu, mask, lower, upper):
+    """Mean Jaccard index of one pair over the slices with a hemorrhage, from masks."""
     grey, truth = grey_of(hu), mask > 0
-    found = (grey >= lower) & (grey <= upper)
-    return np.mean([(a & b).sum() / (a | b).sum() for a, b in zip(found, truth, strict=True) if b.any()])
+    result = (grey >= lower) & (grey <= upper)
+    return np.mean([(a & b).sum() / (a | b).sum() for a, b in zip(result, truth, strict=True) if b.any()])
 
 
 def test_there_are_5106_pairs():
@@ -44,22 +44,22 @@ def test_there_are_5106_pairs():
 @given(
     st.integers(0, 2**31), st.lists(st.tuples(st.sampled_from(LOWER), st.sampled_from(UPPER)), min_size=8, max_size=8)
 )
-def test_scores_equal_those_of_masks(seed, pairs):
+def test_scores_equal_those_from_masks(seed, pairs):
     hu, mask = slices_of(seed)
     scores = np.asarray(SEARCH(HISTOGRAMS(hu, mask)))
     assert scores.shape == (111, 46)
     for lower, upper in [*pairs, (100, 255), (210, 210)]:
-        found = scores[LOWER.index(lower), UPPER.index(upper)]
-        np.testing.assert_allclose(found, brute(hu, mask, lower, upper), rtol=1e-5)
+        result = scores[LOWER.index(lower), UPPER.index(upper)]
+        np.testing.assert_allclose(result, jaccard_of_masks(hu, mask, lower, upper), rtol=1e-5)
 
 
-def test_the_best_pair_of_a_coarse_grid_is_that_of_masks():
+def test_the_best_pair_of_a_coarse_grid_equals_that_from_masks():
     hu, mask = slices_of(0)
     grey = grey_of(hu)
     mask[:] = (grey >= 160) & (grey <= 220)
     mask[[1, 4]] = 0
     scores = np.asarray(SEARCH(HISTOGRAMS(hu, mask)))[::10, ::5]
-    slow = np.array([[brute(hu, mask, lower, upper) for upper in UPPER[::5]] for lower in LOWER[::10]])
+    slow = np.array([[jaccard_of_masks(hu, mask, lower, upper) for upper in UPPER[::5]] for lower in LOWER[::10]])
     np.testing.assert_allclose(scores, slow, rtol=1e-5)
     best = np.unravel_index(scores.argmax(), scores.shape)
     assert (LOWER[::10][best[0]], UPPER[::5][best[1]]) == (160, 220)

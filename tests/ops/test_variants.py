@@ -1,0 +1,185 @@
+"""Every op with and without jit, on NumPy and device arrays, and under pmap, against values computed in NumPy."""
+
+import functools
+import inspect
+import pkgutil
+from importlib import import_module
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl.testing import parameterized
+
+from ichjax import ops
+from ichjax.ops import augment, hu, losses, metrics, morphology, patches, resample, thresholds
+
+rng = np.random.default_rng(0)
+HU = rng.integers(-40, 130, (2, 3, 4), dtype=np.int16)
+PROBABILITY = rng.random((2, 3, 4), np.float32)
+TRUTH = rng.random((2, 3, 4)) < 0.4
+SOFT_TRUTH = TRUTH.astype(np.float32)
+THRESHOLDS = np.array([0.7, 0.2, 0.5], np.float32)
+LEVELS = (PROBABILITY[None] > THRESHOLDS[:, None, None, None]).sum(axis=0).astype(np.uint8)
+MASKS = np.stack([threshold < PROBABILITY for threshold in THRESHOLDS])
+NO_CLEANING = {"closing": 0, "opening": 0}
+COUNTS = (TRUTH.sum((1, 2)), MASKS.sum((2, 3)).T, (MASKS & TRUTH).sum((2, 3)).T)  # [D], [D, T], [D, T]
+SCORES = (COUNTS[0], COUNTS[1].T, COUNTS[2].T)
+GREY = np.round(np.clip((HU.astype(float) + 20) * 2.125, 0, 255))
+CUMULATIVE = np.stack(
+    [[(GREY[d] < g).sum() for g in range(257)] for d in range(2)]
+    + [[((GREY[d] < g) & TRUTH[d]).sum() for g in range(257)] for d in range(2)]
+).reshape(2, 2, 257).swapaxes(0, 1)  # fmt: skip
+PATCH = rng.random((1, 1, 1, 4, 4), np.float32)  # one patch covers the slice, so stitching changes nothing
+INTERSECTION = (PROBABILITY * SOFT_TRUTH).sum((1, 2))
+KEYS, IMAGES = jax.random.split(jax.random.key(0), 2), rng.random((2, 3, 3, 1), np.float32)
+STILL = augment.AffineRange(0.0, 0.0, 0.0, 0.0)
+IDENTITY = np.tile(np.eye(2, 3, dtype=np.float32), (2, 1, 1))
+SLOPE = np.linspace(0, 1, 5)
+HALF = np.array([[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0], [0, 0.5, 0.5], [0, 0, 1]], np.float32)  # from 3 samples to 5
+
+
+def jaccard_of_pairs():
+    """The mean Jaccard index of each pair of thresholds, from masks."""
+    scores = np.empty((111, 46))
+    for row, column in np.ndindex(scores.shape):
+        mask = (thresholds.LOWER[row] <= GREY) & (thresholds.UPPER[column] >= GREY)
+        scores[row, column] = ((mask & TRUTH).sum((1, 2)) / (mask | TRUTH).sum((1, 2))).mean()
+    return scores
+
+
+def under_kernel(mask, outside):
+    """[D, H, W, 4]: the pixels of a mask under a 2 x 2 kernel anchored, as by OpenCV, at its lower right pixel."""
+    padded = np.pad(mask, ((0, 0), (1, 0), (1, 0)), constant_values=outside)
+    return np.lib.stride_tricks.sliding_window_view(padded, (2, 2), (1, 2)).reshape(*mask.shape, 4)
+
+
+def dilate(mask):
+    return under_kernel(mask, False).any(axis=-1)
+
+
+def erode(mask):
+    return under_kernel(mask, True).all(axis=-1)
+
+
+# {op: (keyword options, arguments, expected values)}
+CASES = {
+    hu.window: ({"level": 40.0, "width": 120.0}, (HU,), np.clip((HU.astype(float) + 20) / 120, 0, 1)),
+    hu.windows: (
+        {"levels_and_widths": ((40.0, 120.0), (60.0, 60.0))},
+        (HU,),
+        np.stack([np.clip((HU.astype(float) - low) / width, 0, 1) for low, width in ((-20, 120), (30, 60))], -1),
+    ),
+    hu.mark_corner: ({}, (IMAGES,), np.where(np.arange(9).reshape(3, 3, 1) == 8, 1, IMAGES)),
+    hu.grey_levels: ({}, (HU,), GREY),
+    losses.binary_cross_entropy: (
+        {"positive_weight": 3.0},
+        (np.log(PROBABILITY / (1 - PROBABILITY)), SOFT_TRUTH),
+        -np.where(TRUTH, 3 * np.log(PROBABILITY), np.log(1 - PROBABILITY)).mean((1, 2)),
+    ),
+    losses.soft_dice_loss: (
+        {},
+        (PROBABILITY, SOFT_TRUTH),
+        1 - (2 * INTERSECTION + 1) / (PROBABILITY.sum((1, 2)) + TRUTH.sum((1, 2)) + 1),
+    ),
+    losses.soft_overlap: (
+        {},
+        (PROBABILITY, SOFT_TRUTH),
+        (INTERSECTION, (PROBABILITY + SOFT_TRUTH).sum((1, 2)) - INTERSECTION),
+    ),
+    metrics.count_pixels: ({}, (TRUTH,), COUNTS[0]),
+    metrics.levels: (NO_CLEANING, (PROBABILITY, THRESHOLDS), LEVELS),
+    metrics.ranks: ({}, (THRESHOLDS,), [3, 1, 2]),
+    metrics.masks_at: (NO_CLEANING, (PROBABILITY, THRESHOLDS), MASKS),
+    metrics.counts_at: ({}, (LEVELS, THRESHOLDS, TRUTH), COUNTS),
+    metrics.score: (NO_CLEANING, (PROBABILITY, TRUTH, THRESHOLDS), SCORES),
+    morphology.dilate: ({"side": 2}, (TRUTH,), dilate(TRUTH)),
+    morphology.erode: ({"side": 2}, (TRUTH,), erode(TRUTH)),
+    morphology.close: ({"side": 2}, (TRUTH,), erode(dilate(TRUTH))),
+    morphology.open: ({"side": 2}, (TRUTH,), dilate(erode(TRUTH))),
+    morphology.clean: ({"closing": 2, "opening": 2}, (TRUTH,), dilate(erode(erode(dilate(TRUTH))))),
+    patches.extract: (
+        {"side": 2, "stride": 1},
+        (HU,),
+        np.lib.stride_tricks.sliding_window_view(HU, (2, 2), (1, 2)),
+    ),
+    patches.min_max_stretch: ({}, (PATCH,), (PATCH - PATCH.min()) / np.ptp(PATCH)),
+    patches.stitch: ({"stride": 2}, (np.ones((1, 2, 3, 4, 4), np.float32),), np.ones((1, 6, 8))),
+    patches.stitch_8bit: ({"stride": 4}, (PATCH,), np.floor(PATCH[:, 0, 0] * 255) / 256),
+    resample.line_weights: (
+        {"to_size": 5, "to_spacing": 0.5, "padded_size": 3},
+        (np.int32(3), np.float32(1)),
+        HALF,
+    ),
+    resample.resample: (
+        {},
+        (PROBABILITY, HALF, np.eye(4, dtype=np.float32)),
+        np.einsum("ah,nhw->naw", HALF, PROBABILITY),
+    ),
+    thresholds.cumulative_histograms: ({}, (HU, TRUTH), CUMULATIVE),
+    thresholds.mean_jaccard_of_pairs: ({}, (CUMULATIVE.astype(np.int32),), jaccard_of_pairs()),
+    thresholds.between: ({"lower": 50, "upper": 100}, (HU,), (GREY >= 50) & (GREY <= 100)),
+    augment.sample_affine: ({"side": 8, "ranges": STILL}, (KEYS[0],), IDENTITY[0]),
+    augment.warp: ({}, (IMAGES, IDENTITY), IMAGES),
+    augment.augment: ({"ranges": STILL}, (KEYS, IMAGES, (IMAGES[..., 0] > 0.5).astype(np.float32)),
+                      (IMAGES, IMAGES[..., 0] > 0.5)),
+}  # fmt: skip
+NOT_OPS = {patches.grid_shape}  # integers to integers
+DTYPES = {
+    np.bool_: [metrics.masks_at, morphology.dilate, morphology.erode, morphology.close, morphology.open,
+               morphology.clean, thresholds.between],
+    np.int32: [hu.grey_levels, metrics.count_pixels, metrics.ranks, metrics.counts_at, metrics.score,
+               thresholds.cumulative_histograms],
+    np.int16: [patches.extract],
+    np.uint8: [metrics.levels],
+}  # fmt: skip
+DTYPE_OF = {op: dtype for dtype, of in DTYPES.items() for op in of}
+NAMED = [(f"{op.__module__.rsplit('.')[-1]}_{op.__name__}", op) for op in CASES]
+
+
+def test_the_table_holds_every_public_function_of_every_module():
+    modules = [import_module(f"ichjax.ops.{module.name}") for module in pkgutil.iter_modules(ops.__path__)]
+    functions = {
+        value
+        for module in modules
+        for name, value in inspect.getmembers(module, inspect.isfunction)
+        if value.__module__ == module.__name__ and not name.startswith("_")
+    }
+    assert functions == set(CASES) | NOT_OPS
+
+
+class Variants(chex.TestCase):
+    @chex.all_variants
+    @parameterized.named_parameters(NAMED)
+    def test_values_shapes_and_dtypes(self, op):
+        options, arguments, expected = CASES[op]
+        chex.clear_trace_counter()
+        function = self.variant(functools.partial(chex.assert_max_traces(op, n=1), **options))
+        for _ in range(2):
+            result = function(*arguments)
+        expected = jax.tree.map(np.asarray, expected, is_leaf=lambda x: isinstance(x, list))
+        chex.assert_trees_all_equal_shapes(result, expected)
+        chex.assert_type(jax.tree.leaves(result), DTYPE_OF.get(op, np.float32))
+        chex.assert_trees_all_close(result, jax.tree.map(lambda x: x.astype(float), expected), rtol=1e-5, atol=1e-6)
+
+
+WRONG = {
+    "loss_of_an_extra_axis": lambda: losses.binary_cross_entropy(PROBABILITY, SOFT_TRUTH[..., None]),
+    "overlap_of_one_slice": lambda: losses.soft_overlap(PROBABILITY, SOFT_TRUTH[:1]),
+    "dice_of_one_column": lambda: losses.soft_dice_loss(PROBABILITY, SOFT_TRUTH[..., :1]),
+    "counts_of_one_slice": lambda: metrics.counts_at(LEVELS, THRESHOLDS, TRUTH[:1]),
+    "levels_of_a_column_of_thresholds": lambda: metrics.levels(PROBABILITY, THRESHOLDS[:, None], **NO_CLEANING),
+    "patches_that_are_not_square": lambda: patches.stitch(jnp.ones((1, 2, 2, 4, 2)), stride=2),
+    "weights_of_two_spacings": lambda: resample.line_weights(3, SLOPE, 5, 0.5, 3),
+    "warp_by_one_transform": lambda: augment.warp(IMAGES, IDENTITY[:1]),
+    "histograms_of_a_transposed_mask": lambda: thresholds.cumulative_histograms(HU, TRUTH.swapaxes(1, 2)),
+    "pairs_of_a_coarser_histogram": lambda: thresholds.mean_jaccard_of_pairs(CUMULATIVE[..., ::2]),
+    "between_two_lower_levels": lambda: thresholds.between(HU, np.arange(4), 100),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_shape_that_would_broadcast_is_refused(name):
+    with pytest.raises(AssertionError):
+        WRONG[name]()
