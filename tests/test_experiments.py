@@ -295,6 +295,6 @@ def test_tables_4_and_5(layout, data_set, shared):
     said = launch("stats", f"--config.data.root={data_set(layout)}", shared=shared)
     assert "Table 4" in said
     assert "Table 5" in said
-    assert re.search(r"Subjects +8  82\n", said)
-    assert re.search(r"With a hemorrhage, by the labels +5  36\n", said)
+    assert re.search(r"Subjects +8 +82\n", said)
+    assert re.search(r"With a hemorrhage, by the labels +5 +36\n", said)
     assert re.search(r"Slices of the scans +24\n", said)
