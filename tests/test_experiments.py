@@ -298,6 +298,6 @@ def test_stats_prints_tables_4_and_5(layout, data_set, shared):
     output = launch("stats", f"--config.data.root={data_set(layout)}", shared=shared)
     assert "Table 4" in output
     assert "Table 5" in output
-    assert re.search(r"Subjects +8  82\n", output)
-    assert re.search(r"With a hemorrhage, by the labels +5  36\n", output)
+    assert re.search(r"Subjects +8 +82\n", output)
+    assert re.search(r"With a hemorrhage, by the labels +5 +36\n", output)
     assert re.search(r"Slices of the scans +24\n", output)

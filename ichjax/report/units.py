@@ -1,4 +1,4 @@
-"""Unit names for display. Images without a spacing (the JPEG release) have nominal mm and mL, and are labelled so."""
+"""Unit names for display. Images without a spacing (the JPEG release) have nominal mm and mL, and are labeled so."""
 
 from typing import NamedTuple
 

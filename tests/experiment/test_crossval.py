@@ -112,7 +112,7 @@ def test_the_thresholds_are_said_as_chosen_fold_by_fold(finished):
     assert found["value"] == pairs
     assert "training" in found["chosen_on"]
     said = " ".join(finished.said.split())
-    assert all(f"thresholds {pair}, training jaccard" in said for pair in pairs)
+    assert all(f"thresholds {pair}, training Jaccard" in said for pair in pairs)
 
 
 def test_no_subject_is_in_two_parts_of_a_fold(finished):

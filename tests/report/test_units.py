@@ -1,4 +1,4 @@
-"""With a nominal spacing, every length, area and volume of the run is labelled nominal."""
+"""With a nominal spacing, every length, area and volume of the run is labeled nominal."""
 
 import copy
 import csv

@@ -13,11 +13,11 @@ from matplotlib.ticker import MaxNLocator
 from ichjax.metrics.records import PairedDifference
 from ichjax.report.figures.style import BLUE, GRAY, GRID_GRAY, INK, RED, name_axes, plain_axes, white_figure
 
-# (legend, colour, marker)
+# (legend, color, marker)
 B_BETTER = ("B is better", BLUE, "o")
 A_BETTER = ("A is better", RED, "^")
 EQUAL = ("equal", GRAY, "s")
-WIDTH_INCHES, ROW_INCHES = 10.5, 3.5
+FIGURE_WIDTH_INCHES, ROW_INCHES = 10.5, 3.5
 MAX_SUBJECT_TICKS = 82  # subjects in the whole data set; as many numbers fit below the axis
 
 
@@ -52,7 +52,7 @@ def draw(scores: Sequence[Pairs], name_a: str, name_b: str) -> Figure:
     scores = [pairs for pairs in scores if len(pairs.subjects)]
     if not scores:
         raise ValueError("no subject has a score in both runs; expected at least one pair")
-    figure = white_figure(WIDTH_INCHES, 1.0 + ROW_INCHES * len(scores))
+    figure = white_figure(FIGURE_WIDTH_INCHES, 1.0 + ROW_INCHES * len(scores))
     parts = figure.subfigures(1 + len(scores), 1, height_ratios=[1.0, *[ROW_INCHES] * len(scores)], squeeze=False)
     head, *rows = parts[:, 0]
     _heading(head, name_a, name_b)
@@ -116,8 +116,8 @@ def _differences(axes: Axes, pairs: Pairs) -> None:
     axes.set_xlim(-0.8, len(order) - 0.2)
     name_axes(axes, f"subject, sorted by difference (n = {len(order)})", f"B - A: {pairs.axis}", _mean_text(pairs))
     plain_axes(axes)
-    labelled = len(order) <= MAX_SUBJECT_TICKS
-    axes.set_xticks(range(len(order)) if labelled else [], pairs.subjects[order] if labelled else [], rotation=90)
+    labeled = len(order) <= MAX_SUBJECT_TICKS
+    axes.set_xticks(range(len(order)) if labeled else [], pairs.subjects[order] if labeled else [], rotation=90)
     axes.tick_params(axis="x", labelsize=float(np.clip(400 / len(order), 5.0, 8.0)))
     axes.grid(False, axis="x")
 

@@ -21,7 +21,7 @@ from ichjax.scan.volume import Volume
 MAX_SLICES = 64
 WIDTH_INCHES = 15.0
 BAR_MM = 50
-GAP_PX = 2  # black, between neighbouring slices
+GAP_PX = 2  # black, between neighboring slices
 BACKGROUND, LIGHT_INK, DIM_INK = "#0b0d10", "#e8ecf0", "#a9b3bd"
 LABEL: dict[str, Any] = {
     "fontsize": 8, "color": LIGHT_INK, "path_effects": [withStroke(linewidth=1.5, foreground=BACKGROUND)],

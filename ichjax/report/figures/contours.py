@@ -2,7 +2,7 @@
 
 import numpy as np
 
-TRUTH_COLOR = "#56b4e9"  # sky blue of Okabe and Ito's colour-blind-safe palette; drawn solid
+TRUTH_COLOR = "#56b4e9"  # sky blue of Okabe and Ito's color-blind-safe palette; drawn solid
 PREDICTION_COLOR = "#e69f00"  # its orange; drawn dashed
 CASING_COLOR = "#000000"  # a thin dark edge under both, for contrast on any gray
 
@@ -34,7 +34,7 @@ def _edges(mask: np.ndarray) -> dict[Edge, None]:
     """The directed edges between mask and background, in a fixed order."""
     padded = np.pad(mask, 1)
     edges: dict[Edge, None] = {}
-    # (heading, offset of the neighbouring pixel as (row, column), start corner of the edge as (x, y))
+    # (heading, offset of the neighboring pixel as (row, column), start corner of the edge as (x, y))
     for heading, (row, column), (x, y) in (
         (0, (-1, 0), (0, 0)),
         (1, (0, 1), (1, 0)),

@@ -1,4 +1,4 @@
-"""The paper's Figure 4: input patches of the network, with the truth and the raw probability in colour."""
+"""The paper's Figure 4: input patches of the network, with the truth and the raw probability in color."""
 
 import dataclasses
 import logging

@@ -17,7 +17,7 @@ from ichjax.report.figures.style import BLUE, GREEN, INK, RED, chart, plain_axes
 from ichjax.report.workdir import Epoch, Run, choose_subjects
 from ichjax.scan.volume import Volume
 
-# (colour, marker) of each method; neighbours of Okabe and Ito's palette in this order differ most.
+# (color, marker) of each method; neighbors of Okabe and Ito's palette in this order differ most.
 METHOD_STYLES = ((BLUE, "o"), (RED, "^"), (GREEN, "s"), ("#cc79a7", "D"), ("#000000", "v"))
 LINE_STYLES = ("--", ":", "-.")
 

@@ -99,13 +99,13 @@ def show_slice(
 
     Args:
       axes: to draw on.
-      image: [H, W], values that `limits` maps to the colours of `cmap`.
+      image: [H, W], values that `limits` maps to the colors of `cmap`.
       pixel_mm: (row, column) spacing.
       masks: {'truth' | 'prediction': bool [H, W]}.
       title: plain text above the slice.
 
     Returns:
-      The image, for a colour bar.
+      The image, for a color bar.
     """
     height, width = image.shape
     shown = axes.imshow(image, cmap=cmap, vmin=limits[0], vmax=limits[1], aspect=pixel_mm[0] / pixel_mm[1],

@@ -11,7 +11,7 @@ from ichjax.metrics import published, statistics
 from ichjax.metrics.protocol import CONVENTIONS
 from ichjax.report import units
 from ichjax.report.figures import case as cases
-from ichjax.report.figures import contours
+from ichjax.report.figures import contact_sheet, contours
 from ichjax.report.html import blocks, rows, viewer
 from ichjax.report.html import paper as report_paper
 from ichjax.report.tables import paper as paper_tables
@@ -58,6 +58,7 @@ def render(run: Run) -> str:
         nominal_note=units.NOMINAL_NOTE,
         published=published,
         viewers=viewers,
+        bar_mm=contact_sheet.BAR_MM,
         missing=missing,
         sections=report_paper.sections(run),
         settings=rows.flatten(run.config),

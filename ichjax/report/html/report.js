@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("viewer-data").textContent);
-  const millilitres = (value) => `${value.toFixed(2)} ${document.body.dataset.ml}`;
+  const milliliters = (value) => `${value.toFixed(2)} ${document.body.dataset.ml}`;
 
   for (const root of document.querySelectorAll(".viewer")) {
     const scan = data[Number(root.dataset.viewer)];
@@ -18,8 +18,8 @@
       }
       root.querySelector(".place").textContent = `${index + 1} / ${scan.slices.length}`;
       strip.querySelector(".here").setAttribute("x", index);
-      fact("truth_ml").textContent = millilitres(slice.truth_ml);
-      fact("predicted_ml").textContent = millilitres(slice.predicted_ml);
+      fact("truth_ml").textContent = milliliters(slice.truth_ml);
+      fact("predicted_ml").textContent = milliliters(slice.predicted_ml);
       fact("dice").textContent = slice.dice === null ? "-" : slice.dice.toFixed(3);
     };
     const go = (value) => {

@@ -8,10 +8,10 @@ import numpy as np
 from ichjax.metrics import overlap, statistics
 from ichjax.report.figures import case as cases
 from ichjax.report.figures import contours
+from ichjax.report.figures.contact_sheet import BAR_MM
 
 MAX_BYTES = 9_000_000  # of all images together, encoded
 QUALITIES = (85, 75, 60, 45, 30)  # of the JPEGs; the first that fits is used
-BAR_MM = 50.0
 
 
 class ViewerSlice(TypedDict):

@@ -95,12 +95,12 @@ def _slice_rows(subjects: Sequence[CohortRecord]) -> list[tuple[str, object, obj
     """(item, here, paper) of Table 5."""
     paper = published.SLICE_COUNTS
     labels = np.concatenate([np.reshape(s["slice_labels"], (-1, len(SUBTYPES))) for s in subjects]).astype(bool)
-    labelled = int(labels.any(axis=1).sum())
+    labeled = int(labels.any(axis=1).sum())
     return [
         ("Rows of the slice table", len(labels), paper["total"]),
-        *_by_subtype("Labelled", labels, paper),
-        ("Labelled with a hemorrhage", labelled, paper["with"]),
-        ("Labelled without", len(labels) - labelled, paper["without"]),
+        *_by_subtype("Labeled", labels, paper),
+        ("Labeled with a hemorrhage", labeled, paper["with"]),
+        ("Labeled without", len(labels) - labeled, paper["without"]),
         ("Slices of the scans", sum(len(s["mask_positive"]) for s in subjects), ""),
         ("Slices with a mask", sum(int(np.sum(s["mask_positive"])) for s in subjects), ""),
     ]
@@ -142,9 +142,9 @@ def disagreement_lines(subjects: Sequence[CohortRecord]) -> list[str]:
     """Where masks and labels disagree, a sentence each."""
     without_label, without_mask = {}, {}
     for s in subjects:
-        masked, labelled = np.asarray(s["mask_positive"], bool), np.any(s["mask_labels"], axis=1)
-        without_label[s["subject"]] = int((masked & ~labelled).sum())
-        without_mask[s["subject"]] = int((labelled & ~masked).sum())
+        masked, labeled = np.asarray(s["mask_positive"], bool), np.any(s["mask_labels"], axis=1)
+        without_label[s["subject"]] = int((masked & ~labeled).sum())
+        without_mask[s["subject"]] = int((labeled & ~masked).sum())
     lines = []
     for what, counts in (
         ("Slices with a mask but no sub-type", without_label),

@@ -20,7 +20,7 @@ def random_pairs(n, seed=0, scale=1.0):
 
 
 def marks(axes, color):
-    """Points [K, 2] drawn in a colour."""
+    """Points [K, 2] drawn in a color."""
     lines = [line for line in axes.lines if line.get_color() == color and line.get_marker() not in ("None", "")]
     return np.concatenate([line.get_xydata() for line in lines])
 
@@ -29,12 +29,12 @@ def test_marks_lie_at_the_scores_of_each_subject():
     a, b = [0.2, 0.5, 0.6, 0.9], [0.4, 0.5, 0.1, 0.95]
     figure = compare_figure.draw([pairs(a, b)], "a", "b")
     against, differences = figure.axes
-    blue, orange, grey = (
+    blue, orange, gray = (
         style[1] for style in (compare_figure.B_BETTER, compare_figure.A_BETTER, compare_figure.EQUAL)
     )
     np.testing.assert_allclose(marks(against, blue), [[0.2, 0.4], [0.9, 0.95]])
     np.testing.assert_allclose(marks(against, orange), [[0.6, 0.1]])
-    np.testing.assert_allclose(marks(against, grey), [[0.5, 0.5]])
+    np.testing.assert_allclose(marks(against, gray), [[0.5, 0.5]])
     np.testing.assert_allclose(marks(differences, orange), [[0, -0.5]])
     np.testing.assert_allclose(sorted(marks(differences, blue).tolist()), [[2, 0.05], [3, 0.2]])
     assert [label.get_text() for label in differences.get_xticklabels()] == ["51", "50", "52", "49"]

@@ -13,7 +13,7 @@ MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, ma
 
 
 def even_odd(loops, shape):
-    """Fills outlines by the even-odd rule at pixel centres, one ray per row."""
+    """Fills outlines by the even-odd rule at pixel centers, one ray per row."""
     filled = np.zeros(shape, dtype=bool)
     for loop in loops:
         ends = np.roll(loop, -1, axis=0)
@@ -102,7 +102,7 @@ def rgb(color):
 
 
 @pytest.mark.parametrize("vision", VISION)
-def test_colours_differ_from_each_other_and_from_every_gray(vision):
+def test_colors_differ_from_each_other_and_from_every_gray(vision):
     truth, prediction = (
         VISION[vision] @ luminance(rgb(c))[1] for c in (contours.TRUTH_COLOR, contours.PREDICTION_COLOR)
     )

@@ -38,7 +38,7 @@ def run(made, tmp_path):
 
 
 def count(path, color):
-    """Pixels near a colour."""
+    """Pixels near a color."""
     rgb = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
     with Image.open(path) as image:
         return int((np.abs(np.asarray(image.convert("RGB")).astype(int) - rgb).max(axis=2) < 40).sum())

@@ -18,7 +18,7 @@ def pixels(path):
 
 
 def count(image, color, tolerance=60):
-    """Pixels near a colour."""
+    """Pixels near a color."""
     rgb = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
     return int((np.abs(image - rgb).max(axis=2) < tolerance).sum())
 

@@ -133,10 +133,10 @@ def test_published_values_are_consistent():
 # Table 4 and 5 by hand.
 
 
-def person(number, age, sex, fracture, labelled, masked):
-    """A record with D = 3; `labelled` is {slice: columns}, `masked` the slices with a mask."""
+def person(number, age, sex, fracture, labeled, masked):
+    """A record with D = 3; `labeled` is {slice: columns}, `masked` the slices with a mask."""
     labels = np.zeros((3, 5), bool)
-    for d, columns in labelled.items():
+    for d, columns in labeled.items():
         labels[d, list(columns)] = True
     positive = np.isin(np.arange(3), masked)
     scan_like = {"age_years": age, "sex": sex, "fracture": fracture, "slice_labels": labels}
@@ -169,13 +169,13 @@ def test_cohort_counts_by_hand():
         "Age unknown": "1",
         "Sex unknown": "1",
         "Rows of the slice table": "12",
-        "Labelled IVH": "1",
-        "Labelled IPH": "1",
-        "Labelled SAH": "0",
-        "Labelled EDH": "0",
-        "Labelled SDH": "2",
-        "Labelled with a hemorrhage": "3",
-        "Labelled without": "9",
+        "Labeled IVH": "1",
+        "Labeled IPH": "1",
+        "Labeled SAH": "0",
+        "Labeled EDH": "0",
+        "Labeled SDH": "2",
+        "Labeled with a hemorrhage": "3",
+        "Labeled without": "9",
         "Slices of the scans": "12",
         "Slices with a mask": "3",
     }
@@ -186,7 +186,7 @@ def test_cohort_text():
     assert "Slices with a mask but no sub-type: 1 (subjects 3)." in printed
     assert "Slices with a sub-type but no mask: 1 (subjects 2)." in printed
     assert "  a note" in printed
-    line = next(line for line in printed.splitlines() if "Labelled EDH" in line)
+    line = next(line for line in printed.splitlines() if "Labeled EDH" in line)
     assert line.split()[-2:] == ["0", "182"]
     assert printed.count("Table 4") == printed.count("Table 5") == 1
 
