@@ -36,8 +36,8 @@ def read_scan(path: str | pathlib.Path) -> Scan:
     """Reads a NIfTI scan of HU; raises FileNotFoundError."""
     image = nib.as_closest_canonical(nib.load(path))
     hu = np.rint(image.get_fdata(dtype=np.float32)).astype(np.int16)
-    millimetres = image.header.get_zooms()[:3]
-    return Scan(np.ascontiguousarray(hu.transpose(2, 1, 0)[:, ::-1, ::-1]), float(np.prod(millimetres)) / 1000.0)
+    voxel_mm = image.header.get_zooms()[:3]
+    return Scan(np.ascontiguousarray(hu.transpose(2, 1, 0)[:, ::-1, ::-1]), float(np.prod(voxel_mm)) / 1000.0)
 
 
 def windowed(hu: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The paper's first experiment: two grey-level thresholds by grid search, no morphology.
+"""The paper's first experiment: two gray-level thresholds by grid search, no morphology.
 
     python launch.py crossval --config=configs/paper_threshold.py --workdir=runs/threshold --config.data.root=DIR
 
