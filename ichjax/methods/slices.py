@@ -1,6 +1,7 @@
 """Slices to probability as one jitted program: windows, patches, network, stitching, on every device."""
 
 import copy
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -96,13 +97,13 @@ class SlicePredictor:
         with xla.explain_out_of_memory(what, lambda: self._smaller_batch(*arguments)):
             return jax.block_until_ready(self._program(*arguments))
 
-    def _smaller_batch(self, *arguments) -> str:
+    def _smaller_batch(self, *arguments: Any) -> str:
         """What to set so that a prediction fits, for an error message."""
 
         def compiled(batch_size: int) -> jax.stages.Compiled:
             smaller = copy.copy(self)
             smaller._batch_size = batch_size
-            return xla.jit(smaller._predict).lower(*arguments).compile()
+            return jax.jit(smaller._predict, compiler_options=xla.options()).lower(*arguments).compile()
 
         if self._whole:
             return "config.predict.whole_slices=False"

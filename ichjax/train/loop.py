@@ -70,7 +70,7 @@ def train_fold(
     state = create(network, config, fold=fold)
     state = parallel.replicate(initial.weights(config, state, console.say), mesh)
 
-    def fitting():
+    def fitting() -> contextlib.AbstractContextManager[None]:
         what = f"fold {fold}: a training step on {size // mesh.size} patches per device"
         compiled = functools.partial(_compiled_in_parts, network, config, end, state, reader)
         return xla.explain_out_of_memory(what, lambda: memory.smaller_step(config, mesh.size, compiled))
@@ -211,7 +211,7 @@ def _measure_step(train_step, state: TrainState, reader: loader.PatchReader, con
     return min(times[1:]) / config.train.steps_per_dispatch
 
 
-def _empty_batch(reader: loader.PatchReader, config, mesh) -> dict:
+def _empty_batch(reader: loader.PatchReader, config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> dict:
     """A batch of no example, or several stacked, on the devices."""
     group = config.train.steps_per_dispatch
     here = len(parallel.rows_here(mesh, config.train.batch_size))
@@ -220,7 +220,12 @@ def _empty_batch(reader: loader.PatchReader, config, mesh) -> dict:
 
 
 def _compiled_in_parts(
-    network: Network, config, total_steps: int, state: TrainState, reader: loader.PatchReader, parts: int
+    network: Network,
+    config: ml_collections.ConfigDict,
+    total_steps: int,
+    state: TrainState,
+    reader: loader.PatchReader,
+    parts: int,
 ) -> jax.stages.Compiled:
     """The training step with another `config.train.accumulate`; the buffers of `state` may be gone."""
     changed = copy.deepcopy(config)
