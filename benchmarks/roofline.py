@@ -115,7 +115,7 @@ def trace_training_step(config: ml_collections.ConfigDict) -> tuple[jax.stages.T
     mesh = parallel.make_mesh(jax.devices()[:1])
     make_step = functools.partial(steps.make_train_step, unet.network_from_config(config), optimizer, settings)
     step = parallel.compile_step(make_step, mode="jit", mesh=mesh)
-    batch = parallel.place(make_batch(config), mode="jit", mesh=mesh)
+    batch = parallel.shard_batch(make_batch(config), mode="jit", mesh=mesh)
     state = parallel.replicate(states.create(unet.network_from_config(config), config, fold=0), mesh)
     return step.trace(state, batch), (state, batch)
 

@@ -86,7 +86,7 @@ def _variant(config, mode: str, devices: int) -> tuple:
     image = rng.integers(-40, 130, (size, side, side)).astype(np.int16)
     batch = {"image": image, "mask": (image > 100).astype(np.uint8), "index": np.arange(size, dtype=np.int32)}
     batch["weight"] = np.ones(size, np.float32)
-    batch = parallel.place(batch, mode=mode, mesh=mesh)
+    batch = parallel.shard_batch(batch, mode=mode, mesh=mesh)
     holder = [parallel.replicate(states.create(unet.network_from_config(config), config, fold=0), mesh)]
     compiled = program.lower(holder[0], batch).compile()
     _seconds(compiled, batch, holder, 2)
