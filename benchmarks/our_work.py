@@ -181,8 +181,16 @@ def train_epoch(
         batches = loader.training_batches(reader, order, batch_size=batch, start_step=first, stop_step=end, **reading)
         batches = parallel.prefetch(batches, mode=config.parallel, mesh=mesh, grouped=grouped)
         now, bar = epochs_run.Epoch(first, []), tqdm(disable=True)
-        holder[0] = epochs_run.run(
-            program, holder[0], batches, now, stop=end, batch_size=batch, watch=Watch(), bar=bar, checked=_check_finite
+        holder[0] = epochs_run.run_epoch(
+            program,
+            holder[0],
+            batches,
+            now,
+            stop=end,
+            batch_size=batch,
+            watch=Watch(),
+            bar=bar,
+            on_update=_check_finite,
         )
         jax.block_until_ready(holder[0])
         numbers[0] += 1
@@ -229,7 +237,7 @@ def predict_scan(
     network = unet.network_from_config(config)
     predict = SlicePredictor(network, side=side, stride=stride, batch_size=batch, whole_slices=whole_slices)
     params = host.read_weights(weights) if weights else states.create(network, config, fold=0).params
-    params, read = predict.place(params), nifti.read_nifti(pathlib.Path(scan))
+    params, read = predict.replicate(params), nifti.read_nifti(pathlib.Path(scan))
     kernels = {"closing": config.predict.closing_px, "opening": config.predict.opening_px}
     clean = jax.jit(lambda probability: metrics.masks_at(probability, jnp.float32([threshold]), **kernels)[0])
 

@@ -87,7 +87,7 @@ def trace_training_step(config: Config) -> tuple[jax.stages.Traced, tuple]:
     """(the traced training step, its arguments: state and batch), as training compiles it, for one device."""
     mesh = parallel.make_mesh(jax.devices()[:1])
     step, state = training_program(config, mesh)
-    batch = parallel.place(noise_batch(config), mode=config.parallel, mesh=mesh)
+    batch = parallel.shard_batch(noise_batch(config), mode=config.parallel, mesh=mesh)
     return step.trace(state, batch), (state, batch)
 
 

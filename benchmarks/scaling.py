@@ -72,7 +72,7 @@ def _variant(config: Config, devices: int) -> tuple[Callable, dict, list]:
     """(compiled program, batch on the devices, [state])."""
     mesh = parallel.make_mesh(jax.devices()[:devices])
     program, state = training_program(config, mesh)
-    batch, holder = parallel.place(noise_batch(config), mode=config.parallel, mesh=mesh), [state]
+    batch, holder = parallel.shard_batch(noise_batch(config), mode=config.parallel, mesh=mesh), [state]
     del state  # its buffers are donated
     compiled = program.lower(holder[0], batch).compile()
     _seconds(compiled, batch, holder, 2)

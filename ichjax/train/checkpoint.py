@@ -1,10 +1,11 @@
-"""Checkpoints with orbax: the newest two and the best, each whole or absent."""
+"""Checkpoints of a fold with orbax: the newest two and the best are kept, each complete or absent."""
 
 import contextlib
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Final, TypedDict
 
 import jax
 import orbax.checkpoint as ocp
@@ -12,42 +13,51 @@ from orbax.checkpoint import checkpoint_managers
 
 from ichjax.errors import InputError, first_line
 from ichjax.train.state import TrainState
+from ichjax.train.step import Update
 
-SCORE = "validation_jaccard"
-UNSCORED = -1.0  # below every Jaccard: of a checkpoint within an epoch
+SCORE: Final = "validation_jaccard"
+UNSCORED = -1.0  # below every Jaccard index: the score of a checkpoint within an epoch
+
+
+class Best(TypedDict):
+    """The best epoch so far; its last step; its score."""
+
+    epoch: int
+    step: int
+    validation_jaccard: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a fold has come, beside its state: what a run needs to go on as if it had not stopped.
+    """The progress of a fold, saved with its state: all a run needs to continue as if never interrupted.
 
-    The next example follows from `step` alone, as the order of examples does from seed, fold and epoch.
+    The next example follows from `step`, as the order of examples follows from seed, fold and epoch.
 
     Attributes:
       step: updates made.
-      epoch: whole epochs done.
-      best: {'epoch', 'step', SCORE} of the best epoch so far; step 0 before the first.
-      history: {'loss', 'gradient_norm', 'finite'} of each update of the epoch that is not done.
+      epoch: epochs completed.
+      best: the best epoch so far; step 0 before the first.
+      history: the updates of the current, incomplete epoch.
     """
 
     step: int = 0
     epoch: int = 0
-    best: dict = dataclasses.field(default_factory=lambda: {"epoch": 0, "step": 0, SCORE: UNSCORED})
-    history: list = dataclasses.field(default_factory=list)
+    best: Best = dataclasses.field(default_factory=lambda: Best(epoch=0, step=0, validation_jaccard=UNSCORED))
+    history: list[Update] = dataclasses.field(default_factory=list)
 
 
 class Checkpoints:
     """The checkpoints of one fold, numbered by updates made.
 
-    Saving is asynchronous; `close` waits for it. A save is written aside and renamed, so a kill leaves the one
-    before it valid.
+    Saving is asynchronous; `close` waits for it. Checkpoints are written to a temporary folder and renamed, so a kill
+    leaves the previous one valid.
     """
 
     def __init__(self, folder: pathlib.Path):
         keep = checkpoint_managers.AnyPreservationPolicy(
             [
                 checkpoint_managers.LatestN(2),
-                # Of equal scores (a network that died) the first epoch is the best: the same one that `best` names.
+                # Of equal scores (a network that died) the first epoch is the best, as in `Progress.best`.
                 checkpoint_managers.BestN(n=1, get_metric_fn=lambda metrics: (metrics[SCORE], -metrics["step"])),
             ]
         )
@@ -59,25 +69,25 @@ class Checkpoints:
         """Starts to save.
 
         Args:
-          progress: how far the fold has come.
-          state: the state; its arrays are copied before this returns, so they may be donated.
-          score: validation Jaccard of the epoch that ends here; `UNSCORED` within an epoch.
+          progress: of the fold.
+          state: its arrays are copied before this returns, so they may be donated.
+          score: validation Jaccard index of the epoch that ends here; `UNSCORED` within an epoch.
 
         Raises:
-          InputError: it, or the save before it, cannot be written.
+          InputError: this or the previous checkpoint cannot be written.
         """
         meta = ocp.args.JsonSave(dataclasses.asdict(progress))
         arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=meta)
-        with self._writing():
+        with self._write_errors():
             if not self._manager.save(progress.step, args=arguments, metrics={SCORE: score, "step": progress.step}):
                 raise RuntimeError(f"{self._folder}: the checkpoint of step {progress.step} was not saved")
 
     def latest(self) -> int:
-        """Updates made at the newest checkpoint; 0 where there is none."""
+        """Updates made at the newest checkpoint; 0 if there is none."""
         return self._manager.latest_step() or 0
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress]:
-        """The state after `step` updates, shaped and placed as `like`, and how far the fold had come.
+        """The state after `step` updates, with the shapes and shardings of `like`, and the progress of the fold.
 
         Raises:
           InputError: the checkpoint is damaged or belongs to another network.
@@ -87,55 +97,54 @@ class Checkpoints:
         try:
             loaded = self._manager.restore(step, args=arguments)
             progress = Progress(**loaded["meta"])
-        except Exception as error:  # orbax, tensorstore and JSON raise many kinds
+        except Exception as error:  # orbax, tensorstore and JSON raise many types
             reason = first_line(error)
             raise InputError(f"{self._folder / str(step)}: the checkpoint cannot be read ({reason})") from error
         return loaded["state"], progress
 
     def restore_newest(self, like: TrainState, say: Callable[[str], None]) -> tuple[TrainState, Progress] | None:
-        """The newest checkpoint that can be read; None where there is none.
+        """The newest readable checkpoint; None if there is no checkpoint.
 
-        A damaged one is said, deleted and passed over: the updates after the one before it are made again, to the
-        same bits.
+        Damaged ones are reported and deleted: the updates since the previous one are made again, to the same bits.
 
         Raises:
-          InputError: there are checkpoints, and none can be read.
+          InputError: there are checkpoints, but none can be read.
         """
-        problems = []
+        damaged: list[tuple[int, InputError]] = []
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                state, progress = self.restore(step, like)
+                restored = self.restore(step, like)
             except InputError as error:
-                problems.append((step, error))
+                damaged.append((step, error))
                 continue
-            for damaged, error in problems:
-                say(f"{error}; going on after step {step}")
-                self._manager.delete(damaged)
-            return state, progress
-        if problems:
-            raise InputError(f"{problems[0][1]}; delete the fold's folder to train it anew")
+            for damaged_step, problem in damaged:
+                say(f"{problem}; resuming after step {step}")
+                self._manager.delete(damaged_step)
+            return restored
+        if damaged:
+            raise InputError(f"{damaged[0][1]}; delete the fold's folder to train it again")
         return None
 
     def wait(self) -> None:
-        """Waits for the save in progress; InputError where it cannot be written."""
-        with self._writing():
+        """Waits for the save in progress; InputError if it cannot be written."""
+        with self._write_errors():
             self._manager.wait_until_finished()
 
     @contextlib.contextmanager
-    def _writing(self):
-        """Turns what goes wrong on the disk into one sentence; orbax raises it at the call after."""
+    def _write_errors(self) -> Iterator[None]:
+        """Turns disk errors into one sentence; orbax raises those of a save at the next call."""
         try:
             yield
         except Exception as error:
             reason = first_line(error)
             raise InputError(
-                f"{self._folder}: a checkpoint cannot be written ({reason}); expected a disk with room; the one "
-                "before it is kept"
+                f"{self._folder}: a checkpoint cannot be written ({reason}); expected enough free disk space; the "
+                "previous one is kept"
             ) from error
 
     def close(self) -> None:
-        """Releases what orbax holds, after a save in progress."""
+        """Waits for a save in progress and releases orbax's resources."""
         try:
             self._manager.close()
-        except Exception as error:  # `wait` has said it, or the error that brings us here matters more
+        except Exception as error:  # already reported by `wait`, or less important than the error that led here
             logging.getLogger(__name__).debug("closing: %s", error)

@@ -1,10 +1,11 @@
-"""One epoch of updates: dispatched ahead of the device, looked at behind it, and left in good order when asked to."""
+"""The updates of one epoch: async dispatch, metrics fetched later, and a clean stop after a signal."""
 
 import dataclasses
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import TypedDict
 
 import jax
 import numpy as np
@@ -13,33 +14,44 @@ from tqdm import tqdm
 from ichjax.errors import InputError
 from ichjax.train.interrupt import Watch
 from ichjax.train.state import TrainState
+from ichjax.train.step import DeviceBatch, Metrics, Update
 
-BEHIND = 8  # dispatches whose metrics are left on the device, so that looking at them never makes it wait
+MAX_PENDING = 8  # dispatches whose metrics stay on the device, so that fetching them never stalls it
+
+
+class Row(TypedDict):
+    """The columns of metrics.jsonl that come from training: means over finite updates, and the time spent."""
+
+    loss: float
+    gradient_norm: float
+    skipped: int
+    examples_per_second: float
+    wait_share: float
+    seconds: float
 
 
 @dataclasses.dataclass
 class Epoch:
-    """What is known of an epoch while it runs.
+    """The state of a running epoch.
 
     Attributes:
       step: updates made since training began.
-      history: {'loss', 'gradient_norm', 'finite'} of each update of this epoch, those before a resume included.
-      examples, seconds, waited: of this process alone, since it began with the epoch.
+      history: the updates of this epoch, including those before a resume.
+      examples, seconds, waited: of this process since it entered the epoch; `waited` are seconds spent on batches.
     """
 
     step: int
-    history: list[dict]
+    history: list[Update]
     examples: int = 0
     seconds: float = 0.0
     waited: float = 0.0
 
-    def row(self) -> dict:
-        """The epoch in numbers: means over its updates, those left out as not finite apart."""
+    def row(self) -> Row:
+        """Summarizes the epoch."""
         finite = [update for update in self.history if update["finite"]]
-        mean = lambda name: float(np.mean([update[name] for update in finite])) if finite else math.nan  # noqa: E731
         return {
-            "loss": mean("loss"),
-            "gradient_norm": mean("gradient_norm"),
+            "loss": float(np.mean([update["loss"] for update in finite])) if finite else math.nan,
+            "gradient_norm": float(np.mean([update["gradient_norm"] for update in finite])) if finite else math.nan,
             "skipped": len(self.history) - len(finite),
             "examples_per_second": self.examples / max(self.seconds, 1e-9),
             "wait_share": self.waited / max(self.seconds, 1e-9),
@@ -47,87 +59,93 @@ class Epoch:
         }
 
 
-def run(
-    program: Callable,
+def run_epoch(
+    program: Callable[[TrainState, DeviceBatch], tuple[TrainState, Metrics]],
     state: TrainState,
-    batches: Iterator[dict],
+    batches: Iterator[DeviceBatch],
     epoch: Epoch,
     *,
     stop: int,
     batch_size: int,
     watch: Watch,
     bar: tqdm,
-    checked: Callable[[int, dict], None],
+    on_update: Callable[[int, Update], None],
 ) -> TrainState:
-    """Makes the updates up to step `stop`, or up to the dispatch in which a signal arrives.
+    """Makes the updates up to step `stop`, or up to the end of the dispatch during which a signal arrives.
 
     Args:
-      program: (state, batch) -> (state, metrics), of one update or of several stacked.
+      program: one update, or several stacked.
       state: its buffers are donated.
       batches: from `parallel.prefetch`.
       epoch: kept up to date.
       stop: updates since training began at which the epoch ends.
-      batch_size: examples of an update.
-      watch: asked after each dispatch.
-      bar: moves with the updates.
-      checked: called with the number of each update and its metrics, on the host, in order.
+      batch_size: examples per update.
+      watch: checked after each dispatch.
+      bar: advances with the updates.
+      on_update: called with the number and the metrics of each update, on the host, in order.
 
     Returns:
-      The state after the last update made.
+      The state after the last update.
     """
-    started, ahead = time.perf_counter(), deque()
+    started = time.perf_counter()
+    pending: deque[tuple[int, Metrics]] = deque()
 
-    def look() -> None:
-        first, metrics = ahead.popleft()
+    def fetch() -> None:
+        first, metrics = pending.popleft()
         for number, update in enumerate(_updates(jax.device_get(metrics)), start=first):
             epoch.history.append(update)
-            checked(number, update)
+            on_update(number, update)
 
-    dispatch = 0
-    while epoch.step < stop and not watch.leave(dispatch):
-        dispatch += 1
-        asked = time.perf_counter()
+    dispatches = 0
+    while epoch.step < stop and not watch.should_stop(dispatches):
+        dispatches += 1
+        wait_started = time.perf_counter()
         batch = next(batches)
-        epoch.waited += time.perf_counter() - asked
+        epoch.waited += time.perf_counter() - wait_started
         state, metrics = program(state, batch)
-        made = np.size(metrics["loss"])
-        ahead.append((epoch.step, metrics))
-        epoch.step += made
-        epoch.examples += made * batch_size
-        bar.update(made)
-        if len(ahead) > BEHIND:
-            look()
-    while ahead:
-        look()
+        updates = np.size(metrics["loss"])
+        pending.append((epoch.step, metrics))
+        epoch.step += updates
+        epoch.examples += updates * batch_size
+        bar.update(updates)
+        if len(pending) > MAX_PENDING:
+            fetch()
+    while pending:
+        fetch()
     epoch.seconds += time.perf_counter() - started
     return state
 
 
-def _updates(metrics: dict) -> list[dict]:
-    """Metrics of one update, or of several stacked, as one dict each, ready for JSON."""
-    columns = {name: np.atleast_1d(values).tolist() for name, values in metrics.items()}
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+def _updates(metrics: dict[str, np.ndarray]) -> list[Update]:
+    """Metrics of one update, or of several stacked, as one JSON-ready dict each."""
+    losses, norms, finite = (np.atleast_1d(metrics[name]).tolist() for name in ("loss", "gradient_norm", "finite"))
+    return [
+        {"loss": loss, "gradient_norm": norm, "finite": is_finite}
+        for loss, norm, is_finite in zip(losses, norms, finite, strict=True)
+    ]
 
 
-def refuse_nonfinite(*, fold: int, learning_rate: float, examples: Callable[[int], np.ndarray], saved: Callable):
-    """What `run` calls for each update where one that is not finite ends the run.
+def refuse_nonfinite(
+    *, fold: int, learning_rate: float, examples: Callable[[int], np.ndarray], saved: Callable[[], int]
+) -> Callable[[int, Update], None]:
+    """An `on_update` for `run_epoch` that ends the run at an update that is not finite.
 
     Args:
       fold: for the message.
       learning_rate: for the message.
-      examples: step to the rows of its batch in the patch table.
-      saved: () to the step of the newest checkpoint, 0 for none.
+      examples: maps a step to its batch's rows of the patch table.
+      saved: returns the step of the newest checkpoint, 0 for none.
     """
 
-    def check(step: int, update: dict) -> None:
+    def check(step: int, update: Update) -> None:
         if update["finite"]:
             return
         rows = ", ".join(map(str, examples(step)))
         last = saved()
-        kept = f"the checkpoint of step {last} is kept" if last else "nothing was saved before it"
+        kept = f"the checkpoint of step {last} is kept" if last else "no checkpoint was saved before it"
         raise InputError(
-            f"fold {fold} step {step}: loss {update['loss']:g}, gradient norm {update['gradient_norm']:g}, of the "
-            f"examples {rows}; expected finite ones: a lower config.train.learning_rate than {learning_rate:g}, or "
+            f"fold {fold} step {step}: loss {update['loss']:g}, gradient norm {update['gradient_norm']:g}, examples "
+            f"{rows}; expected finite values: set config.train.learning_rate below {learning_rate:g}, or "
             f"config.on_nonfinite=skip; {kept}"
         )
 

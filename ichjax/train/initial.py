@@ -1,7 +1,8 @@
-"""Where training starts from: fresh weights, or those of another run wherever names and shapes fit."""
+"""Initial weights of a run: random, or those of another run where names and shapes match (`config.init_from`)."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,54 +12,56 @@ from ichjax.config import Config
 from ichjax.errors import InputError, first_line
 from ichjax.train.state import TrainState
 
-SHOWN = 6  # names in a sentence
+MAX_NAMES = 6  # listed in a message
 
 
 def weights(config: Config, state: TrainState, say: Callable[[str], None]) -> TrainState:
-    """The state with the weights that `config.init_from` names put into it, saying what fitted and what did not.
+    """The state with the weights at `config.init_from`, if set; reports which arrays matched.
 
-    Only the network's parameters are taken; the optimizer, the schedule and the order of examples start fresh.
+    Only the network's parameters are taken; the optimizer, the schedule and the order of examples start afresh.
 
     Raises:
-      InputError: there are no weights there, they cannot be read, or none of them fits.
+      InputError: there are no weights, they cannot be read, or none of them matches.
     """
     if not config.init_from:
         return state
-    place = find(pathlib.Path(config.init_from))
-    there, here = _named(read(place)), _named(state.params)
-    fits = {name for name in here if name in there and there[name].shape == here[name].shape}
-    if not fits:
-        raise InputError(f"{place}: none of its {len(there)} arrays fits this network; expected names and shapes alike")
-    say(f"init_from {place}: {len(fits)} of {len(here)} arrays taken")
-    unlike = (here.keys() & there.keys()) - fits
-    other = sorted(f"{name} {there[name].shape} there, {here[name].shape} here" for name in unlike)
+    path = find(pathlib.Path(config.init_from))
+    theirs, ours = _by_name(read(path)), _by_name(state.params)
+    matching = {name for name in ours if name in theirs and theirs[name].shape == ours[name].shape}
+    if not matching:
+        raise InputError(f"{path}: none of {len(theirs)} arrays fits this network; expected the same names and shapes")
+    say(f"init_from {path}: {len(matching)} of {len(ours)} arrays loaded")
+    other_shape = sorted(
+        f"{name} {theirs[name].shape} there, {ours[name].shape} here"
+        for name in (ours.keys() & theirs.keys()) - matching
+    )
     for text, names in (
-        ("left as they start, of another shape", other),
-        ("left as they start, not there", sorted(here.keys() - there.keys())),
-        ("not used", sorted(there.keys() - here.keys())),
+        ("not loaded, another shape", other_shape),
+        ("not loaded, not there", sorted(ours.keys() - theirs.keys())),
+        ("not used", sorted(theirs.keys() - ours.keys())),
     ):
         if names:
-            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            say(f"init_from: {text}: {', '.join(names[:SHOWN])}{more}")
+            more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+            say(f"init_from: {text}: {', '.join(names[:MAX_NAMES])}{more}")
     params = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: there[_name(path)].astype(leaf.dtype) if _name(path) in fits else leaf, state.params
+        lambda path, leaf: theirs[_name(path)].astype(leaf.dtype) if _name(path) in matching else leaf, state.params
     )
     return state.replace(params=params)
 
 
 def find(path: pathlib.Path) -> pathlib.Path:
-    """The weights in a run (its first finished fold's), in a fold, or themselves.
+    """The weights in a run (of its first finished fold) or in a fold; or `path` itself, if it holds weights.
 
     Raises:
       InputError: there are none.
     """
-    for place in (path, path / "weights", *sorted(path.glob("fold_*/weights"))):
-        if (place / "_METADATA").is_file():
-            return place
+    for folder in (path, path / "weights", *sorted(path.glob("fold_*/weights"))):
+        if (folder / "_METADATA").is_file():
+            return folder
     raise InputError(f"{path}: no trained weights; expected a run of `train` or `crossval`, or a fold_K in one")
 
 
-def read(place: pathlib.Path) -> dict:
+def read(folder: pathlib.Path) -> dict[str, Any]:
     """Every array of saved weights, on the host, as nested dicts.
 
     Raises:
@@ -66,19 +69,19 @@ def read(place: pathlib.Path) -> dict:
     """
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            tree = checkpointer.metadata(place.resolve()).item_metadata.tree
+            tree = checkpointer.metadata(folder.resolve()).item_metadata.tree
             like = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree, is_leaf=lambda x: hasattr(x, "shape"))
             device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
             target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
-            return jax.device_get(checkpointer.restore(place.resolve(), target))
-    except Exception as error:  # orbax and tensorstore raise many kinds
-        raise InputError(f"{place}: the weights cannot be read ({first_line(error)})") from error
+            return jax.device_get(checkpointer.restore(folder.resolve(), target))
+    except Exception as error:  # orbax and tensorstore raise many types
+        raise InputError(f"{folder}: the weights cannot be read ({first_line(error)})") from error
 
 
-def _named(tree: dict) -> dict[str, np.ndarray]:
+def _by_name(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """{'encoder1_conv1/kernel': array}."""
     return {_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
-def _name(path) -> str:
+def _name(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -1,49 +1,51 @@
-"""Ctrl-C and preemption: the step is finished and saved before the process leaves."""
+"""Ctrl-C and preemption: finish and save the current step before the process exits."""
 
 import signal
 import threading
+from types import FrameType
+from typing import Any
 
 from ichjax import hosts
 from ichjax.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-TOGETHER = 16  # dispatches between two times that several processes ask each other
+SYNC_INTERVAL = 16  # dispatches between checks for signals to other processes
 
 
 class Watch:
-    """While it is entered, a first SIGINT or SIGTERM only sets `asked`; a second one interrupts at once.
+    """Context manager in which a first SIGINT or SIGTERM only sets `received`, and a second one interrupts at once.
 
-    A first one that nobody heeded is sent again when it is left, to whoever handles it outside.
-    Signals reach the main thread alone, so in another one it watches nothing. One that this process was told to ignore,
-    as a shell does for SIGINT when it starts a job in the background, stays ignored.
+    On exit, a first signal that was not acted upon is raised again for the outer handler. Python delivers signals to
+    the main thread only, so this does nothing in other threads. A signal that the process ignores, such as SIGINT of a
+    shell's background job, stays ignored.
     """
 
-    def __init__(self):
-        self.asked: str | None = None  # the signal's name
-        self._before: dict = {}
+    def __init__(self) -> None:
+        self.received: str | None = None  # name of the signal
+        self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Watch":
         if threading.current_thread() is threading.main_thread():
-            heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-            self._before = {number: signal.signal(number, self._note) for number in heeded}
+            handled = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            self._handlers = {number: signal.signal(number, self._receive) for number in handled}
         return self
 
-    def __exit__(self, kind, *_) -> None:
-        for number, handler in self._before.items():
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        if kind is None and self.asked in signal.Signals.__members__:
-            signal.raise_signal(signal.Signals[self.asked])
+        if kind is None and self.received is not None and self.received in signal.Signals.__members__:
+            signal.raise_signal(signal.Signals[self.received])
 
-    def leave(self, dispatch: int) -> bool:
-        """Whether to stop after this dispatch: the same answer in every process, so that all stop at one step."""
+    def should_stop(self, dispatches: int) -> bool:
+        """Whether to stop after this many dispatches: the same answer in every process, so that all stop together."""
         if hosts.count() == 1:
-            return self.asked is not None
-        if dispatch % TOGETHER or not hosts.any_of(self.asked is not None):
+            return self.received is not None
+        if dispatches % SYNC_INTERVAL or not hosts.any_of(self.received is not None):
             return False
-        self.asked = self.asked or "a signal to another process"
+        self.received = self.received or "a signal to another process"
         return True
 
-    def _note(self, number: int, _frame) -> None:
-        if self.asked:
-            raise Interrupted(f"interrupted twice, by {signal.Signals(number).name}: what was not saved is lost")
-        self.asked = signal.Signals(number).name
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if self.received:
+            raise Interrupted(f"interrupted twice, by {signal.Signals(number).name}: unsaved progress is lost")
+        self.received = signal.Signals(number).name

@@ -1,4 +1,4 @@
-"""Training one fold, read from top to bottom."""
+"""Training loop of one fold."""
 
 import contextlib
 import copy
@@ -9,9 +9,12 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
+import optax
+from jax.sharding import Mesh
 from tqdm import tqdm
 
 from ichjax import console, hosts, xla
@@ -25,16 +28,23 @@ from ichjax.ops.augment import AffineRange
 from ichjax.train import checkpoint, epoch, initial, log, memory, parallel, profile
 from ichjax.train.interrupt import Watch
 from ichjax.train.state import TrainState, create, make_optimizer, make_schedule
-from ichjax.train.step import StepSettings, make_train_step, make_validation_step, merge
+from ichjax.train.step import StepSettings, Update, Validation, make_train_step, make_validation_step, merge
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fitted:
-    """What training gives: the network's parameters at the best epoch, which epoch, and its validation score."""
+    """The result of training: the parameters at the best epoch, its number and its validation score."""
 
-    params: dict
+    params: dict[str, Any]
     epoch: int
     validation_jaccard: float
+
+
+class _Programs(NamedTuple):
+    mesh: Mesh
+    schedule: optax.Schedule
+    train_step: Callable
+    validation_step: Callable
 
 
 def train_fold(
@@ -46,15 +56,15 @@ def train_fold(
     folder: pathlib.Path,
     fold: int,
 ) -> Fitted:
-    """Trains a network on `train` and keeps the epoch with the highest soft Jaccard on `valid`.
+    """Trains a network on `train` and keeps the epoch with the highest soft Jaccard index on `valid`.
 
-    Called again in the same folder, it goes on after the last update saved; a finished fold is only read. A
-    checkpoint that cannot be read is said and passed over for the one before it.
+    Called again with the same folder, it resumes after the last saved update; a finished fold is only read. Damaged
+    checkpoints are reported, and the newest readable one is used.
 
     Raises:
-      InputError: no patch with a hemorrhage, fewer patches than a batch, a batch that the devices cannot share,
-        a checkpoint that cannot be read or written, a loss that is not finite.
-      Interrupted: SIGINT or SIGTERM came; everything up to the update in progress is saved.
+      InputError: no patch with a hemorrhage, fewer patches than a batch, a batch that does not split over the devices,
+        no readable checkpoint, a checkpoint that cannot be written, a loss that is not finite.
+      Interrupted: after SIGINT or SIGTERM; everything up to the update in progress is saved.
     """
     # --- data
     limit, slices = config.train.examples_per_epoch, config.train.slices
@@ -75,28 +85,32 @@ def train_fold(
         compiled = functools.partial(_compiled_in_parts, network, config, end, state, reader)
         return xla.explain_out_of_memory(what, lambda: memory.smaller_step(config, mesh.size, compiled))
 
-    # --- where it stopped
+    # --- resume
     checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
     state, done = checkpoints.restore_newest(state, console.say) or (state, checkpoint.Progress())
     if done.step < end:
         with fitting():
             seconds = _measure_step(train_step, state, reader, config, mesh)
-        again = f"going on after step {done.step:,} of {end:,}, " if done.step else ""
+        again = f"resuming after step {done.step:,} of {end:,}, " if done.step else ""
         console.say(
             f"fold {fold}: {again}{count_parameters(state.params):,} parameters, {len(train)} training and "
             f"{len(valid)} validation scans, {config.train.epochs - done.epoch} epochs of {steps} x {size} patches "
-            f"on {mesh.size} {jax.devices()[0].platform} device{'s' * (mesh.size > 1)}; {seconds:.3f} s a step "
+            f"on {mesh.size} {jax.devices()[0].platform} device{'s' * (mesh.size > 1)}; {seconds:.3f} s per step "
             f"measured: about {console.duration((end - done.step) * seconds * 1.1)}"
         )
 
     # --- epochs
     fold_log = log.FoldLog(folder, epochs_done=done.epoch)
-    reading = {"batch_size": size, "threads": config.train.read_threads, "share": parallel.rows_here(mesh, size)}
-    batches = loader.training_batches(reader, epochs, start_step=done.step, stop_step=end, group=group, **reading)
-    batches = parallel.prefetch(batches, mesh=mesh, mode=config.parallel, grouped=group > 1)
-    valid_batches = functools.partial(loader.fixed_batches, valid_reader, valid_epochs.fixed(), **reading)
+    threads, share = config.train.read_threads, parallel.local_examples(mesh, size)
+    host_batches = loader.training_batches(
+        reader, epochs, batch_size=size, start_step=done.step, stop_step=end, threads=threads, group=group, share=share
+    )
+    batches = parallel.prefetch(host_batches, mesh=mesh, mode=config.parallel, grouped=group > 1)
+    valid_batches = functools.partial(
+        loader.fixed_batches, valid_reader, valid_epochs.fixed(), batch_size=size, threads=threads, share=share
+    )
     program = profile.traced(train_step, config.profile_steps, folder / "profile", done.step)
-    checked = _checked(config, epochs, steps, fold, checkpoints)
+    on_update = _make_on_update(config, epochs, steps, fold, checkpoints)
     hidden = not (sys.stderr.isatty() and hosts.is_first())
     bar = tqdm(total=end, initial=done.step, desc=f"fold {fold}", unit="step", leave=False, disable=hidden)
     best, history = done.best, done.history
@@ -108,30 +122,29 @@ def train_fold(
         for number in range(done.epoch + 1, config.train.epochs + 1):
             now = epoch.Epoch(max(done.step, (number - 1) * steps), list(history))
             stop, history = number * steps, []
-            state = epoch.run(
-                program, state, batches, now, stop=stop, batch_size=size, watch=watch, bar=bar, checked=checked
+            state = epoch.run_epoch(
+                program, state, batches, now, stop=stop, batch_size=size, watch=watch, bar=bar, on_update=on_update
             )
             state = parallel.as_global(state, mesh)
             if now.step < stop:
-                _leave(checkpoints, checkpoint.Progress(now.step, number - 1, best, now.history), state, watch, fold)
-            row = {"epoch": number, "step": stop, "learning_rate": float(schedule(stop)), **now.row()}
-            remedy = functools.partial(memory.smaller_validation, config, mesh.size)
-            with xla.explain_out_of_memory(
-                f"fold {fold}: validation by {size // mesh.size} patches per device", remedy
-            ):
+                progress = checkpoint.Progress(now.step, number - 1, best, now.history)
+                _save_and_stop(checkpoints, progress, state, watch, fold)
+            row: dict[str, Any] = {"epoch": number, "step": stop, "learning_rate": float(schedule(stop)), **now.row()}
+            what = f"fold {fold}: validation on {size // mesh.size} patches per device"
+            with xla.explain_out_of_memory(what, functools.partial(memory.smaller_validation, config, mesh.size)):
                 row |= _validate(validation_step, state, valid_batches(), mesh) | log.device_memory()
             if not math.isfinite(row["validation_loss"]):
                 raise InputError(
-                    f"fold {fold} epoch {number}: the validation loss is not finite; expected a lower "
-                    f"config.train.learning_rate than {config.train.learning_rate:g}"
+                    f"fold {fold} epoch {number}: the validation loss is not finite; expected a finite loss: set "
+                    f"config.train.learning_rate below {config.train.learning_rate:g}"
                 )
             if row[checkpoint.SCORE] > best[checkpoint.SCORE]:
                 best = {"epoch": number, "step": stop, checkpoint.SCORE: row[checkpoint.SCORE]}
             fold_log.write(row)
             checkpoints.save(checkpoint.Progress(stop, number, best), state, row[checkpoint.SCORE])
-            _say_epoch(fold, row, config.train.epochs)
-            if number < config.train.epochs and watch.leave(0):
-                _leave(checkpoints, None, state, watch, fold)
+            _report_epoch(fold, row, config.train.epochs)
+            if number < config.train.epochs and watch.should_stop(0):
+                _save_and_stop(checkpoints, None, state, watch, fold)
         checkpoints.wait()
         if best["step"] not in (0, checkpoints.latest()):
             checkpoints.close()
@@ -140,8 +153,10 @@ def train_fold(
     return Fitted(jax.device_get(state.params), best["epoch"], best[checkpoint.SCORE])
 
 
-def _checked(config, epochs: Epochs, steps: int, fold: int, checkpoints: checkpoint.Checkpoints) -> Callable:
-    """What looks at each update: `epoch.refuse_nonfinite`, or nothing where `config.on_nonfinite` is 'skip'."""
+def _make_on_update(
+    config: Config, epochs: Epochs, steps: int, fold: int, checkpoints: checkpoint.Checkpoints
+) -> Callable[[int, Update], None]:
+    """The check of each update: `epoch.refuse_nonfinite`, or nothing if `config.on_nonfinite` is 'skip'."""
     if config.on_nonfinite == "skip":
         return lambda step, update: None
     size = config.train.batch_size
@@ -153,31 +168,31 @@ def _checked(config, epochs: Epochs, steps: int, fold: int, checkpoints: checkpo
     )
 
 
-def _validate(validation_step: Callable, state: TrainState, batches: Iterable[dict], mesh) -> dict:
-    """The epoch's scores on the validation patches; under jit, whatever the mode of training."""
-    placed = (parallel.place(batch, mode="jit", mesh=mesh) for batch in batches)
-    return merge(jax.device_get([validation_step(state.params, batch) for batch in placed]))
+def _validate(validation_step: Callable, state: TrainState, batches: Iterable[loader.Batch], mesh: Mesh) -> Validation:
+    """Scores of the validation patches; under jit, whatever the mode of training."""
+    on_devices = (parallel.shard_batch(batch, mode="jit", mesh=mesh) for batch in batches)
+    return merge(jax.device_get([validation_step(state.params, batch) for batch in on_devices]))
 
 
-def _leave(
+def _save_and_stop(
     checkpoints: checkpoint.Checkpoints,
     progress: checkpoint.Progress | None,
     state: TrainState,
     watch: Watch,
     fold: int,
 ) -> None:
-    """Saves what is not saved yet, and says how to go on."""
+    """Saves the state if it is not saved yet, and raises Interrupted."""
     if progress is not None and progress.step > checkpoints.latest():
         checkpoints.save(progress, state)
     checkpoints.wait()
     raise Interrupted(
-        f"{watch.asked}: fold {fold} is saved after step {checkpoints.latest():,}; the same command goes on from there"
+        f"{watch.received}: fold {fold} is saved after step {checkpoints.latest():,}; the same command resumes there"
     )
 
 
 @functools.lru_cache(maxsize=2)
-def _programs(network: Network, config: Config, total_steps: int) -> tuple:
-    """(mesh, schedule, training step, validation step): made once for all folds, so that each is compiled once."""
+def _programs(network: Network, config: Config, total_steps: int) -> _Programs:
+    """Made once for all folds, so that each program is compiled once."""
     mesh = parallel.make_mesh()
     schedule = make_schedule(config, total_steps)
     ranges = AffineRange(**fields_of(config.augment))
@@ -185,13 +200,21 @@ def _programs(network: Network, config: Config, total_steps: int) -> tuple:
     make_step = functools.partial(make_train_step, network, make_optimizer(schedule), settings)
     grouped = config.train.steps_per_dispatch > 1
     train_step = parallel.compile_step(make_step, mode=config.parallel, mesh=mesh, grouped=grouped)
-    validation_step = xla.jit(make_validation_step(network), out_shardings=parallel.whole(mesh))
-    return mesh, schedule, train_step, validation_step
+    validation_step = xla.jit(make_validation_step(network), out_shardings=parallel.replicated(mesh))
+    return _Programs(mesh, schedule, train_step, validation_step)
 
 
 def _examples(
-    config, network: Network, scans, negatives: str, fold: int, *, limit: int = 0, slices: str = "all"
+    config: Config,
+    network: Network,
+    scans: Sequence[CachedScan],
+    negatives: str,
+    fold: int,
+    *,
+    limit: int = 0,
+    slices: str = "all",
 ) -> tuple[loader.PatchReader, Epochs]:
+    """The patches of scans and their order."""
     if not scans:
         raise InputError(f"fold {fold}: no scan could be read for training or validation")
     table = patch_table(scans, side=config.patch.side, stride=config.patch.stride)
@@ -199,8 +222,10 @@ def _examples(
     return reader, Epochs(table, negatives, config.seed, fold, limit, slices)
 
 
-def _measure_step(train_step, state: TrainState, reader: loader.PatchReader, config, mesh) -> float:
-    """Seconds of one update after compiling, on a copy of the state and an empty batch that leave no trace."""
+def _measure_step(
+    train_step: Callable, state: TrainState, reader: loader.PatchReader, config: Config, mesh: Mesh
+) -> float:
+    """Seconds per update after compilation, on a copy of the state and an empty batch."""
     own = jax.tree.map(lambda x: x.copy(), state)
     times = []
     for _ in range(3):
@@ -211,17 +236,17 @@ def _measure_step(train_step, state: TrainState, reader: loader.PatchReader, con
     return min(times[1:]) / config.train.steps_per_dispatch
 
 
-def _empty_batch(reader: loader.PatchReader, config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> dict:
+def _empty_batch(reader: loader.PatchReader, config: Config, mesh: Mesh) -> dict:
     """A batch of no example, or several stacked, on the devices."""
     group = config.train.steps_per_dispatch
-    here = len(parallel.rows_here(mesh, config.train.batch_size))
+    here = len(parallel.local_examples(mesh, config.train.batch_size))
     empty = reader.empty_batch(*((group, here) if group > 1 else (here,)))
-    return parallel.place(empty, mode=config.parallel, mesh=mesh, grouped=group > 1)
+    return parallel.shard_batch(empty, mode=config.parallel, mesh=mesh, grouped=group > 1)
 
 
 def _compiled_in_parts(
     network: Network,
-    config: ml_collections.ConfigDict,
+    config: Config,
     total_steps: int,
     state: TrainState,
     reader: loader.PatchReader,
@@ -235,8 +260,9 @@ def _compiled_in_parts(
     return train_step.lower(shapes, _empty_batch(reader, config, mesh)).compile()
 
 
-def _say_epoch(fold: int, row: dict, epochs: int) -> None:
-    skipped = f"  {row['skipped']} updates not finite, left out" if row["skipped"] else ""
+def _report_epoch(fold: int, row: dict[str, Any], epochs: int) -> None:
+    """Prints one line."""
+    skipped = f"  {row['skipped']} updates not finite, skipped" if row["skipped"] else ""
     dead = "  THE OUTPUT IS CONSTANT: the network died or collapsed" if row["constant_output"] else ""
     console.say(
         f"fold {fold} epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:.4f}  validation loss "

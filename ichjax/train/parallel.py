@@ -1,9 +1,10 @@
-"""One step on every device there is: jit with shardings (the default), pmap, or shard_map.
+"""Data parallelism: one step over all devices by jit with shardings (the default), pmap or shard_map.
 
-The batch is split over the devices, the state is on each of them whole, and its buffers are donated.
+The batch is sharded over the devices; the state is replicated, and its buffers are donated.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -11,19 +12,22 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ichjax import hosts, xla
+from ichjax.data.loader import Batch
 from ichjax.errors import InputError
+from ichjax.train.step import DeviceBatch
 
 AXIS = "data"
+Tree = TypeVar("Tree")
 
 
 def make_mesh(devices: list | None = None) -> Mesh:
-    """A line of devices, all there are by default."""
+    """A one-dimensional mesh, of all devices by default."""
     devices = jax.devices() if devices is None else devices
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def check_batch(batch_size: int, mesh: Mesh, accumulate: int = 1) -> None:
-    """Raises InputError unless a batch splits evenly over the devices, and a device's share over its parts."""
+    """Raises InputError unless a batch splits evenly over the devices, and a device's share into `accumulate` parts."""
     if batch_size % mesh.size:
         raise InputError(f"config.train.batch_size is {batch_size}; expected a multiple of the {mesh.size} devices")
     if accumulate < 1 or batch_size // mesh.size % accumulate:
@@ -40,26 +44,26 @@ def compile_step(make_step: Callable, *, mode: str, mesh: Mesh, grouped: bool = 
       make_step: make_step(axis=NAME or None) -> step, see `step.make_train_step`.
       mode: 'jit', 'pmap' or 'shard_map'.
       mesh: from `make_mesh`.
-      grouped: whether the step makes several updates a dispatch (`lax.scan`): its batch then holds several, stacked
-        along a new first axis, and so do its metrics.
+      grouped: make several optimizer steps per dispatch (`lax.scan`): batches and metrics are stacked along a new first
+        axis.
 
     Returns:
-      A function of the replicated state and a batch from `place`, with `lower` as a jitted function has it; the
-      state's buffers are donated.
+      A function of the replicated state and a batch from `shard_batch`, with the `lower` method of jitted functions;
+      the state's buffers are donated.
     """
-    everywhere, split = PartitionSpec(), _split(grouped)
+    everywhere, sharded = PartitionSpec(), _batch_spec(grouped)
 
-    def step(axis):
-        one = make_step(axis=axis)
-        return (lambda state, batches: jax.lax.scan(one, state, batches)) if grouped else one
+    def step(axis: str | None) -> Callable:
+        single = make_step(axis=axis)
+        return (lambda state, batches: jax.lax.scan(single, state, batches)) if grouped else single
 
     if mode == "jit":
-        whole, parts = NamedSharding(mesh, everywhere), NamedSharding(mesh, split)
-        return xla.jit(step(None), in_shardings=(whole, parts), out_shardings=(whole, whole), donate_argnums=0)
+        state, batch = replicated(mesh), NamedSharding(mesh, sharded)
+        return xla.jit(step(None), in_shardings=(state, batch), out_shardings=(state, state), donate_argnums=0)
     if mode == "shard_map":
-        # Without the check of varying axes, averaging gradients by hand is right here as it is under pmap.
+        # Without the check of varying axes, gradients are averaged explicitly as under pmap.
         mapped = jax.shard_map(
-            step(AXIS), mesh=mesh, in_specs=(everywhere, split), out_specs=(everywhere, everywhere), check_vma=False
+            step(AXIS), mesh=mesh, in_specs=(everywhere, sharded), out_specs=(everywhere, everywhere), check_vma=False
         )
         return xla.jit(mapped, donate_argnums=0)
     if mode == "pmap":
@@ -74,64 +78,68 @@ def compile_step(make_step: Callable, *, mode: str, mesh: Mesh, grouped: bool = 
     raise InputError(f"config.parallel is {mode!r}; expected 'jit', 'pmap' or 'shard_map'")
 
 
-def _split(grouped: bool) -> PartitionSpec:
-    """How a batch lies on the devices: by examples."""
+def _batch_spec(grouped: bool) -> PartitionSpec:
+    """Batches are sharded by example."""
     return PartitionSpec(None, AXIS) if grouped else PartitionSpec(AXIS)
 
 
 def _by_device(x: np.ndarray, devices: int, grouped: bool) -> np.ndarray:
-    """[B, ...] or [K, B, ...] as [devices, (K,) B / devices, ...], as pmap takes it."""
+    """Reshapes [B, ...] or [K, B, ...] to [devices, (K,) B / devices, ...] for pmap."""
     if not grouped:
         return x.reshape(devices, x.shape[0] // devices, *x.shape[1:])
     return x.reshape(x.shape[0], devices, x.shape[1] // devices, *x.shape[2:]).swapaxes(0, 1)
 
 
-def whole(mesh: Mesh) -> NamedSharding:
-    """Every device holds all of it."""
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of arrays that every device holds completely."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def replicate(tree, mesh: Mesh):
-    """Puts a tree of arrays on every device, whole; in every process the same."""
-    return jax.device_put(tree, whole(mesh))
+def replicate(tree: Tree, mesh: Mesh) -> Tree:
+    """Copies a tree of arrays, the same in every process, to every device."""
+    return jax.device_put(tree, replicated(mesh))
 
 
-def as_global(tree, mesh: Mesh):
-    """A state after a step; of several processes pmap gives each its own copy, which this makes one array again."""
+def as_global(tree: Tree, mesh: Mesh) -> Tree:
+    """A state after a step as global arrays; pmap gives each of several processes local ones."""
     if all(leaf.sharding.device_set == set(mesh.devices.flat) for leaf in jax.tree.leaves(tree)):
         return tree
     return multihost_utils.host_local_array_to_global_array(jax.device_get(tree), mesh, PartitionSpec())
 
 
-def rows_here(mesh: Mesh, batch_size: int) -> np.ndarray:
-    """int [n], rising: the examples of a batch that this process's devices work on; all, where there is one."""
-    sharding = NamedSharding(mesh, _split(grouped=False))
-    slices = sharding.addressable_devices_indices_map((batch_size,)).values()
-    return np.unique(np.concatenate([np.arange(batch_size)[rows] for (rows,) in slices]))
+def local_examples(mesh: Mesh, batch_size: int) -> np.ndarray:
+    """int [n], ascending: the examples of a batch that go to this process's devices; all if there is one process."""
+    sharding = NamedSharding(mesh, _batch_spec(grouped=False))
+    indices = sharding.addressable_devices_indices_map((batch_size,)).values()
+    return np.unique(np.concatenate([np.arange(batch_size)[index] for index in indices if index is not None]))
 
 
-def place(batch: dict, *, mode: str, mesh: Mesh, grouped: bool = False) -> dict:
-    """Starts the copy of a host batch, or of several stacked, to the devices; pmap copies host arrays itself, and
-    gets them with the devices as their first axis.
+def shard_batch(batch: Batch, *, mode: str, mesh: Mesh, grouped: bool = False) -> DeviceBatch:
+    """Starts copying a host batch, or several stacked, to the devices.
+
+    pmap copies host arrays itself; for it the arrays are reshaped with the devices as their first axis.
 
     Args:
-      batch: of several processes each has its `rows_here` of it.
+      batch: the process's `local_examples` of it.
       mode, mesh, grouped: as in `compile_step`.
     """
+    arrays: dict[str, Any] = {name: np.asarray(array) for name, array in batch.items()}
     if mode == "pmap":
-        here = len(mesh.local_devices)
-        return {name: _by_device(np.asarray(array), here, grouped) for name, array in batch.items()}
-    sharding = NamedSharding(mesh, _split(grouped))
+        arrays = {name: _by_device(array, len(mesh.local_devices), grouped) for name, array in arrays.items()}
+        return arrays
+    sharding = NamedSharding(mesh, _batch_spec(grouped))
     if hosts.count() == 1:
-        return jax.device_put(batch, sharding)
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)
+        return jax.device_put(arrays, sharding)
+    return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in arrays.items()}
 
 
-def prefetch(batches: Iterator[dict], *, mode: str, mesh: Mesh, grouped: bool = False, ahead: int = 2) -> Iterator:
-    """Keeps `ahead` batches on their way to the devices while the current one is worked on."""
-    queue = []
+def prefetch(
+    batches: Iterable[Batch], *, mode: str, mesh: Mesh, grouped: bool = False, ahead: int = 2
+) -> Iterator[DeviceBatch]:
+    """Copies `ahead` batches to the devices in advance."""
+    queue: list[DeviceBatch] = []
     for batch in batches:
-        queue.append(place(batch, mode=mode, mesh=mesh, grouped=grouped))
+        queue.append(shard_batch(batch, mode=mode, mesh=mesh, grouped=grouped))
         if len(queue) > ahead:
             yield queue.pop(0)
     yield from queue

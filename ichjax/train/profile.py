@@ -1,4 +1,4 @@
-"""A trace of a few training steps, which TensorBoard's profile page or Perfetto opens."""
+"""Profiler traces of a few training steps, for TensorBoard or Perfetto."""
 
 import pathlib
 from collections.abc import Callable
@@ -7,16 +7,18 @@ import jax
 import numpy as np
 
 from ichjax.console import say
+from ichjax.train.state import TrainState
+from ichjax.train.step import DeviceBatch, Metrics
 
 
 def traced(program: Callable, steps: tuple[int, int], folder: pathlib.Path, step: int) -> Callable:
-    """The training program, of which steps a to b - 1 are traced.
+    """The training program, with a trace of steps a to b - 1.
 
     Args:
       program: (state, batch) -> (state, metrics).
-      steps: (a, b), counted from the beginning of training; (0, 0) for no trace. Of a dispatch of several steps all
-        are traced or none.
-      folder: gets the trace.
+      steps: (a, b), counted from the start of training; (0, 0) for no trace. A dispatch of several steps is traced
+        completely or not at all.
+      folder: receives the trace.
       step: updates made before the first call.
     """
     first, last = steps
@@ -24,7 +26,7 @@ def traced(program: Callable, steps: tuple[int, int], folder: pathlib.Path, step
         return program
     tracing = False
 
-    def run(state, batch):
+    def run(state: TrainState, batch: DeviceBatch) -> tuple[TrainState, Metrics]:
         nonlocal step, tracing
         if not tracing and first <= step < last:
             jax.block_until_ready(state)

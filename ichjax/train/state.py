@@ -1,6 +1,8 @@
-"""What training carries from step to step, and how it begins."""
+"""The training state, its initialization, the optimizer and the learning rate schedule."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import flax.struct
 import jax
@@ -12,20 +14,26 @@ from ichjax.models.network import Network
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """step: int32 [], updates made so far.  fold: int32 [], data rather than a constant of the program, so that one
-    program serves all folds.  params: the network's.  opt_state: the optimizer's."""
+    """The state that a training step updates.
+
+    Attributes:
+      step: int32 [], updates made.
+      fold: int32 [], an array and not a constant, so that one program serves all folds.
+      params: of the network.
+      opt_state: of the optimizer.
+    """
 
     step: jax.Array
     fold: jax.Array
-    params: dict
+    params: dict[str, Any]
     opt_state: optax.OptState
 
 
 def make_schedule(config: Config, total_steps: int) -> optax.Schedule:
     """Learning rate by step.
 
-    'inverse' is that of the authors' Keras code: lr / (1 + decay x step) with decay = lr / epochs. 'cosine' falls
-    to zero at `total_steps`. Either may rise linearly over `warmup_steps` first.
+    'inverse' is that of the authors' Keras code: lr / (1 + decay x step) with decay = lr / epochs. 'cosine' decays to
+    zero at `total_steps`. Either may follow a linear warmup over `warmup_steps`.
     """
     train = config.train
     if train.schedule == "inverse":
@@ -35,8 +43,8 @@ def make_schedule(config: Config, total_steps: int) -> optax.Schedule:
         schedule = optax.cosine_decay_schedule(train.learning_rate, max(1, total_steps - train.warmup_steps))
     if not train.warmup_steps:
         return schedule
-    rise = optax.linear_schedule(0.0, train.learning_rate, train.warmup_steps)
-    return optax.join_schedules([rise, schedule], [train.warmup_steps])
+    warmup = optax.linear_schedule(0.0, train.learning_rate, train.warmup_steps)
+    return optax.join_schedules([warmup, schedule], [train.warmup_steps])
 
 
 def make_optimizer(schedule: optax.Schedule) -> optax.GradientTransformation:
@@ -45,18 +53,18 @@ def make_optimizer(schedule: optax.Schedule) -> optax.GradientTransformation:
 
 
 def create(network: Network, config: Config, *, fold: int) -> TrainState:
-    """The state before the first step, which follows from the network and (config.seed, fold) alone."""
+    """The state before the first step, a function of the network and (config.seed, fold) alone."""
     return _init_program(network, config.seed, config.patch.side)(jnp.int32(fold))
 
 
 @functools.lru_cache(maxsize=2)
-def _init_program(network: Network, seed: int, side: int):
+def _init_program(network: Network, seed: int, side: int) -> Callable[[jax.Array], TrainState]:
     """fold -> state, compiled once for all folds."""
-    optimizer = make_optimizer(lambda step: 0.0)  # a fresh state does not know its schedule
+    optimizer = make_optimizer(lambda step: 0.0)  # the initial state does not depend on the schedule
 
-    # It runs once a fold: optimizing its random numbers takes the compiler half a minute on a CPU, running it does not.
+    # Runs once per fold: optimizing the random number generation takes a CPU's compiler half a minute for no gain.
     @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-    def init(fold):
+    def init(fold: jax.Array) -> TrainState:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), fold), 0)
         params = network.init(key, side)
         return TrainState(jnp.zeros((), jnp.int32), fold, params, optimizer.init(params))

@@ -1,7 +1,7 @@
-"""The one training step, and the one validation step, that every way of running on devices shares."""
+"""The training step and the validation step, shared by jit, pmap and shard_map."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +11,26 @@ from ichjax.models.network import Network
 from ichjax.ops import augment, losses
 from ichjax.train.state import TrainState
 
+Metrics = dict[str, jax.Array]
+DeviceBatch = dict[str, jax.Array]  # a `loader.Batch` on the devices
+
+
+class Update(TypedDict):
+    """The metrics of one update, on the host."""
+
+    loss: float
+    gradient_norm: float
+    finite: bool
+
 
 class StepSettings(NamedTuple):
-    """What a step needs besides the network.
+    """Settings of a step besides the network.
 
     Attributes:
       ranges: of the random augmentation.
-      seed: of everything random.
-      accumulate: number of parts in which a batch goes through the network.
-      skip_nonfinite: skip an update whose loss or gradient is not finite.
+      seed: of all random numbers.
+      accumulate: number of parts in which a batch passes through the network (gradient accumulation).
+      skip_nonfinite: skip updates whose loss or gradient is not finite.
     """
 
     ranges: augment.AffineRange
@@ -29,7 +40,7 @@ class StepSettings(NamedTuple):
 
 
 def example_keys(seed: int, fold: jax.Array, step: jax.Array, index: jax.Array) -> jax.Array:
-    """PRNG keys [B] that depend on (seed, fold, step, example index) alone, so on no device and no neighbour."""
+    """PRNG keys [B], functions of (seed, fold, step, example index) alone, not of devices or the rest of the batch."""
     base = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), fold), 1)
     at_step = jax.random.fold_in(base, step)
     return jax.vmap(lambda i: jax.random.fold_in(at_step, i))(index)
@@ -40,13 +51,13 @@ def make_train_step(
 ) -> Callable:
     """Returns train_step(state, batch) -> (state, {'loss', 'gradient_norm', 'finite'}).
 
-    window -> augment -> network -> the network's loss -> gradient -> Adam, on a `loader.Batch`. Under pmap and
-    shard_map `axis` names the devices' axis, over which gradient and loss are averaged; under jit it is None, as
-    the batch is global and the compiler reduces over the devices. 'finite' is False where loss or gradient is not;
-    with `skip_nonfinite` parameters and optimizer then stay as they were, and the step counts as made.
+    HU window -> augmentation -> network -> loss -> gradient -> Adam, on a `loader.Batch`. Under pmap and shard_map,
+    loss and gradient are averaged over the device axis `axis`; under jit it is None, since the batch is global and the
+    compiler reduces over the devices. 'finite' is False if the loss or the gradient is not; with `skip_nonfinite`,
+    parameters and optimizer state then do not change, but the step counts.
     """
 
-    def loss_of(params, batch, state):
+    def mean_loss(params: dict[str, Any], batch: DeviceBatch, state: TrainState) -> jax.Array:
         keys = example_keys(settings.seed, state.fold, state.step, batch["index"])
         warp_keys, dropout_keys = jnp.unstack(jax.vmap(lambda key: jax.random.split(key, 2))(keys), axis=1)
         masks = batch["mask"].astype(jnp.float32)
@@ -54,8 +65,8 @@ def make_train_step(
         images, masks = augment.augment(warp_keys, images, masks, settings.ranges)
         return network.loss(params, images, masks, dropout_keys=dropout_keys).mean()
 
-    def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
-        loss, gradient = _in_parts(jax.value_and_grad(loss_of), state, batch, settings.accumulate)
+    def train_step(state: TrainState, batch: DeviceBatch) -> tuple[TrainState, Metrics]:
+        loss, gradient = _accumulate(jax.value_and_grad(mean_loss), state, batch, settings.accumulate)
         if axis is not None:
             loss, gradient = jax.lax.pmean((loss, gradient), axis)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
@@ -71,17 +82,18 @@ def make_train_step(
     return train_step
 
 
-def _in_parts(loss_and_gradient: Callable, state: TrainState, batch: dict, parts: int) -> tuple[jax.Array, dict]:
-    """Loss and gradient of a batch, one of `parts` equal parts of it in memory at a time (gradient accumulation).
+def _accumulate(
+    loss_and_gradient: Callable, state: TrainState, batch: DeviceBatch, parts: int
+) -> tuple[jax.Array, dict[str, Any]]:
+    """Loss and gradient of a batch, computed in `parts` equal parts to save memory (gradient accumulation).
 
-    A part takes every `parts`-th example, so that on several devices each holds its share of every part and nothing
-    moves between them.
+    Each part takes every `parts`-th example, so that each of several devices already holds its share of every part.
     """
     if parts == 1:
         return loss_and_gradient(state.params, batch, state)
     split = jax.tree.map(lambda x: x.reshape(len(x) // parts, parts, *x.shape[1:]).swapaxes(0, 1), batch)
 
-    def add(total, part):
+    def add(total: tuple, part: DeviceBatch) -> tuple[tuple, None]:
         return jax.tree.map(jnp.add, total, loss_and_gradient(state.params, part, state)), None
 
     shapes = jax.eval_shape(loss_and_gradient, state.params, jax.tree.map(lambda x: x[0], split), state)
@@ -91,13 +103,13 @@ def _in_parts(loss_and_gradient: Callable, state: TrainState, batch: dict, parts
 
 
 def make_validation_step(network: Network) -> Callable:
-    """Returns validation_step(params, batch) -> sums that add up exactly over batches, padding left out.
+    """Returns validation_step(params, batch) -> sums that add up exactly over batches, without padding.
 
     {'examples', 'loss', 'intersection', 'union' (soft), 'overlap', 'area' (of masks at 0.5), 'lowest', 'highest'}:
-    float32 [] each; 'lowest' and 'highest' probability tell a network that died to a constant output.
+    float32 [] each; the 'lowest' and 'highest' probability reveal a network that died to a constant output.
     """
 
-    def validation_step(params: dict, batch: dict) -> dict:
+    def validation_step(params: dict[str, Any], batch: DeviceBatch) -> Metrics:
         weight = batch["weight"]
         truth = batch["mask"].astype(jnp.float32)
         images = network.mark_corner(network.images(batch["image"]))
@@ -119,9 +131,17 @@ def make_validation_step(network: Network) -> Callable:
     return validation_step
 
 
-def merge(sums: list[dict]) -> dict:
-    """Adds up the sums of several batches into {'validation_loss', 'validation_jaccard' (soft),
-    'validation_dice' (of masks at 0.5), 'constant_output'}."""
+class Validation(TypedDict):
+    """Scores of the validation patches: the Jaccard index is soft, Dice is of masks at 0.5."""
+
+    validation_loss: float
+    validation_jaccard: float
+    validation_dice: float
+    constant_output: bool
+
+
+def merge(sums: list[Metrics]) -> Validation:
+    """Merges the sums of several batches."""
     total = {name: sum(float(s[name]) for s in sums) for name in sums[0]}
     spread = max(float(s["highest"]) for s in sums) - min(float(s["lowest"]) for s in sums)
     return {

@@ -1,4 +1,4 @@
-"""Checkpoints: the newest two and the best are kept and come back to the bit; what is damaged is said."""
+"""Checkpoints: the newest two and the best are kept and restored to the bit; damaged ones are reported."""
 
 import shutil
 
@@ -18,7 +18,7 @@ def state_of(epoch):
 
 
 def save_all(folder, scores):
-    """Saves an epoch for each score; `best` names the first of the highest, as the loop does."""
+    """Saves an epoch for each score, as the training loop does; returns the best epoch."""
     checkpoints, best = Checkpoints(folder), Progress().best
     for epoch, score in enumerate(scores, 1):
         if score > best[SCORE]:
@@ -47,14 +47,14 @@ def test_the_newest_two_and_the_best_are_kept(tmp_path, scores, kept):
     checkpoints.close()
 
 
-def test_without_a_checkpoint_no_epoch_is_done(tmp_path):
+def test_without_a_checkpoint_no_update_is_done(tmp_path):
     checkpoints = Checkpoints(tmp_path / "c")
     assert checkpoints.latest() == 0
     assert checkpoints.restore_newest(state_of(0), print) is None
     checkpoints.close()
 
 
-def test_what_cannot_be_read_is_said(tmp_path):
+def test_a_damaged_checkpoint_is_an_input_error(tmp_path):
     save_all(tmp_path / "c", (0.1, 0.2))
     shutil.rmtree(tmp_path / "c" / "2" / "state")
     checkpoints = Checkpoints(tmp_path / "c")
@@ -63,33 +63,33 @@ def test_what_cannot_be_read_is_said(tmp_path):
     checkpoints.close()
 
 
-def test_a_damaged_newest_one_is_said_and_the_one_before_it_is_used(tmp_path):
+def test_if_the_newest_is_damaged_the_previous_one_is_used_and_a_line_printed(tmp_path):
     save_all(tmp_path / "c", (0.3, 0.2, 0.1))
     shutil.rmtree(tmp_path / "c" / "3" / "state")
-    checkpoints, said = Checkpoints(tmp_path / "c"), []
-    state, progress = checkpoints.restore_newest(state_of(0), said.append)
+    checkpoints, lines = Checkpoints(tmp_path / "c"), []
+    state, progress = checkpoints.restore_newest(state_of(0), lines.append)
     assert (progress.epoch, progress.best["epoch"]) == (2, 1)
     jax.tree.map(np.testing.assert_array_equal, state, state_of(2))
-    assert len(said) == 1
-    assert "3: the checkpoint cannot be read" in said[0]
-    assert said[0].endswith("going on after step 2")
-    checkpoints.save(Progress(3, 3, progress.best), state_of(3), 0.1)  # its place is free again
+    assert len(lines) == 1
+    assert "3: the checkpoint cannot be read" in lines[0]
+    assert lines[0].endswith("resuming after step 2")
+    checkpoints.save(Progress(3, 3, progress.best), state_of(3), 0.1)  # the damaged one was deleted
     checkpoints.close()
 
 
-def test_where_none_can_be_read_it_asks_to_delete_the_folder(tmp_path):
+def test_if_none_can_be_read_the_error_asks_to_delete_the_folder(tmp_path):
     save_all(tmp_path / "c", (0.1, 0.2))
     for epoch in (1, 2):
         shutil.rmtree(tmp_path / "c" / str(epoch) / "state")
     checkpoints = Checkpoints(tmp_path / "c")
-    with pytest.raises(InputError, match="delete the fold's folder to train it anew"):
+    with pytest.raises(InputError, match="delete the fold's folder to train it again"):
         checkpoints.restore_newest(state_of(0), print)
     checkpoints.close()
 
 
-def test_within_an_epoch_its_history_is_kept_and_it_is_never_the_best(tmp_path):
+def test_a_checkpoint_within_an_epoch_keeps_the_history_and_is_never_the_best(tmp_path):
     checkpoints, best = Checkpoints(tmp_path / "c"), {"epoch": 1, "step": 4, SCORE: 0.0}
-    checkpoints.save(Progress(4, 1, best), state_of(1), 0.0)  # as low as a score can be
+    checkpoints.save(Progress(4, 1, best), state_of(1), 0.0)  # the lowest possible score
     history = [
         {"loss": 1 / 3, "gradient_norm": 0.1, "finite": True},
         {"loss": 2.0, "gradient_norm": 0.2, "finite": False},

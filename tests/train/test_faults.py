@@ -1,4 +1,4 @@
-"""What may befall a training and must cost nothing but time: kills, damaged checkpoints, a full disk, two at once."""
+"""Training survives kills, damaged checkpoints, a full disk and a second process in the same folder."""
 
 import json
 import os
@@ -25,18 +25,18 @@ SMALL = {
 }  # fmt: skip
 KILLS = 20
 CUTS = 200
-BLOCKS = 8  # of 512 bytes: more than any file before the first checkpoint, less than that
+BLOCKS = 8  # of 512 bytes: more than any file before the first checkpoint, less than a checkpoint
 
 
 @pytest.fixture(scope="module")
 def command(tiny_config, config_file, tiny_root, tmp_path_factory):
-    """command(folder): launch.py train of 40 short epochs into it, in a process of its own; compiled once for all."""
-    place = tmp_path_factory.mktemp("faults")
-    path = config_file(place, tiny_config(**SMALL))
+    """command(folder): starts launch.py train of 40 short epochs in a process; programs are compiled once for all."""
+    shared = tmp_path_factory.mktemp("faults")
+    path = config_file(shared, tiny_config(**SMALL))
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
-        "JAX_COMPILATION_CACHE_DIR": str(place / "compiled"),
+        "JAX_COMPILATION_CACHE_DIR": str(shared / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
 
@@ -52,18 +52,18 @@ def command(tiny_config, config_file, tiny_root, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(command, tmp_path_factory):
-    """(its folder, seconds from the first checkpoint to the end)."""
+    """(folder of an undisturbed run, seconds from its first checkpoint to the end)."""
     folder = tmp_path_factory.mktemp("undisturbed")
     process = command(folder)
     wait_for(folder, process)
     started = time.perf_counter()
-    said = process.communicate(timeout=500)[0]
-    assert process.returncode == 0, said
+    output = process.communicate(timeout=500)[0]
+    assert process.returncode == 0, output
     return folder, time.perf_counter() - started
 
 
 def wait_for(folder, process, limit_s=300.0):
-    """Waits until this process has begun to train: until it has written an epoch, or ended."""
+    """Waits until the process has written an epoch or ended."""
     log, started = folder / "fold_0" / "metrics.jsonl", time.time()
     while process.poll() is None and time.time() - started < limit_s:
         if log.is_file() and log.stat().st_mtime > started - 0.01 and log.stat().st_size:
@@ -78,7 +78,7 @@ def rows_of(folder):
 
 
 def assert_same_run(folder, expected):
-    ours, theirs = (initial.read(place / "fold_0" / "weights") for place in (folder, expected))
+    ours, theirs = (initial.read(run / "fold_0" / "weights") for run in (folder, expected))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     assert rows_of(folder) == rows_of(expected)
 
@@ -86,46 +86,46 @@ def assert_same_run(folder, expected):
 @pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_kills_at_any_moment_change_no_bit(command, undisturbed, tmp_path, number):
-    """20 kills spread over the run, so that some fall into saves, which take most of these short epochs' time."""
+    """20 kills spread over the run; some hit a save, since saves take most of the time of these short epochs."""
     expected, seconds = undisturbed
     moments, kills = random.Random(int(number)), 0
     while True:
         process = command(tmp_path)
         wait_for(tmp_path, process)
         try:
-            said = process.communicate(timeout=moments.uniform(0, 2.5 * seconds / KILLS))[0]
+            output = process.communicate(timeout=moments.uniform(0, 2.5 * seconds / KILLS))[0]
         except subprocess.TimeoutExpired:
             process.send_signal(number)
-            said = process.communicate(timeout=120)[0]
+            output = process.communicate(timeout=120)[0]
             kills += 1
             if number == signal.SIGTERM:
-                assert process.returncode in (130, 0) or "trained ->" in said, said  # or it was at its end
-                assert process.returncode != 130 or "the same command goes on from there" in said
+                assert process.returncode in (130, 0) or "trained ->" in output, output  # or it had just finished
+                assert process.returncode != 130 or "the same command resumes there" in output
             continue
-        assert process.returncode == 0, said
+        assert process.returncode == 0, output
         if kills >= KILLS:
             break
-        shutil.rmtree(tmp_path / "fold_0")  # it ended before there were enough: once more from the beginning
+        shutil.rmtree(tmp_path / "fold_0")  # it finished before enough kills: start again
     assert_same_run(tmp_path, expected)
 
 
 @pytest.mark.faults
-def test_a_disk_that_is_full_loses_nothing(command, undisturbed, tmp_path):
-    """Files of this process may not grow beyond a size that a checkpoint exceeds, as on a full disk."""
+def test_a_full_disk_loses_nothing(command, undisturbed, tmp_path):
+    """A limit on file sizes that a checkpoint exceeds stands in for a full disk."""
     process = command(tmp_path / "run", before=["sh", "-c", f'ulimit -f {BLOCKS}; exec "$0" "$@"'])
-    said = process.communicate(timeout=300)[0]
-    assert process.returncode == 2, said
-    assert "Traceback" not in said
-    assert "a checkpoint cannot be written" in said
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 2, output
+    assert "Traceback" not in output
+    assert "a checkpoint cannot be written" in output
     process = command(tmp_path / "run")
-    said = process.communicate(timeout=500)[0]
-    assert process.returncode == 0, said
+    output = process.communicate(timeout=500)[0]
+    assert process.returncode == 0, output
     assert_same_run(tmp_path / "run", undisturbed[0])
 
 
 @pytest.fixture(scope="module")
 def saved(tiny_config, tmp_path_factory):
-    """(a folder with the checkpoints of steps 1 and 2, the states saved)."""
+    """(a folder with checkpoints of steps 1 and 2, the saved states by step)."""
     folder = tmp_path_factory.mktemp("saved") / "checkpoints"
     state = states.create(unet.network_from_config(tiny_config(**SMALL)), tiny_config(**SMALL), fold=0)
     made = {step: state.replace(step=state.step + step) for step in (1, 2)}
@@ -138,31 +138,31 @@ def saved(tiny_config, tmp_path_factory):
 
 
 @pytest.mark.faults
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of tasks that orbax gives up
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # from tasks that orbax abandons
 @pytest.mark.parametrize("part", range(4))
-def test_a_checkpoint_cut_off_at_any_byte_is_read_whole_or_passed_over(saved, tmp_path, part):
+def test_a_checkpoint_truncated_at_any_byte_is_read_completely_or_skipped(saved, tmp_path, part):
     folder, made = saved
-    moments, whole, before = random.Random(part), 0, 0
+    moments, complete, skipped = random.Random(part), 0, 0
     files = sorted(path.relative_to(folder) for path in (folder / "2").rglob("*") if path.is_file())
     for case in range(CUTS // 4):
         copy = tmp_path / str(case)
         shutil.copytree(folder, copy)
         path = copy / moments.choice(files)
         path.write_bytes(path.read_bytes()[: moments.randrange(max(1, path.stat().st_size))])
-        said = []
+        lines = []
         checkpoints = checkpoint.Checkpoints(copy)
         try:
-            state, progress = checkpoints.restore_newest(made[1], said.append)
-        except InputError as error:  # the cut one was not even listed, or the one before it neither
+            state, progress = checkpoints.restore_newest(made[1], lines.append)
+        except InputError as error:  # not even the previous one was read
             pytest.fail(f"{path.name}: {error}")
         finally:
             checkpoints.close()
         assert int(state.step) == progress.step
         jax.tree.map(np.testing.assert_array_equal, state, made[progress.step])
-        whole, before = whole + (progress.step == 2), before + (progress.step == 1)
+        complete, skipped = complete + (progress.step == 2), skipped + (progress.step == 1)
         shutil.rmtree(copy)
-    assert whole + before == CUTS // 4
-    assert before  # else nothing that matters was cut
+    assert complete + skipped == CUTS // 4
+    assert skipped  # else no truncation mattered
 
 
 @pytest.mark.faults
@@ -170,9 +170,9 @@ def test_a_second_run_in_the_same_folder_is_refused(command, undisturbed, tmp_pa
     first = command(tmp_path)
     wait_for(tmp_path, first)
     second = command(tmp_path)
-    said = second.communicate(timeout=300)[0]
-    assert second.returncode == 2, said
-    assert "fold_0: another process is working in it" in said
-    said = first.communicate(timeout=500)[0]
-    assert first.returncode == 0, said
+    output = second.communicate(timeout=300)[0]
+    assert second.returncode == 2, output
+    assert "fold_0: another process is working in it" in output
+    output = first.communicate(timeout=500)[0]
+    assert first.returncode == 0, output
     assert_same_run(tmp_path, undisturbed[0])

@@ -1,4 +1,4 @@
-"""Starting from other weights: what fits is taken, what does not is named."""
+"""Starting from the weights of another run: matching arrays are loaded, others are named."""
 
 import jax
 import numpy as np
@@ -27,39 +27,39 @@ def there(tiny_config, tmp_path_factory):
 
 
 @pytest.mark.parametrize("inside", ["", "fold_1", "fold_1/weights"])
-def test_the_same_network_takes_every_array(there, tiny_config, inside):
+def test_the_same_network_loads_every_array(there, tiny_config, inside):
     run, params = there
-    said = []
+    lines = []
     config = tiny_config(**SMALL, init_from=str(run / inside))
     state = initial.weights(
         config,
         states.create(unet.network_from_config(config), config, fold=0),
-        said.append,
+        lines.append,
     )
     jax.tree.map(np.testing.assert_array_equal, state.params, params)
     assert int(state.step) == 0
     count = len(jax.tree.leaves(params))
-    assert len(said) == 1
-    assert said[0].endswith(f"{count} of {count} arrays taken")
+    assert len(lines) == 1
+    assert lines[0].endswith(f"{count} of {count} arrays loaded")
 
 
-def test_another_network_takes_what_fits_and_names_the_rest(there, tiny_config):
+def test_another_network_loads_matching_arrays_and_names_the_rest(there, tiny_config):
     run, params = there
-    said = []
+    lines = []
     config = tiny_config(**{**SMALL, "model.norm": "group", "model.head": "paper"}, windows=((40.0, 80.0),) * 3,
                          init_from=str(run))  # fmt: skip
     fresh = states.create(unet.network_from_config(config), config, fold=0)
-    state = initial.weights(config, fresh, said.append)
+    state = initial.weights(config, fresh, lines.append)
     np.testing.assert_array_equal(state.params["encoder1_conv2"]["kernel"], params["encoder1_conv2"]["kernel"])
     first = "encoder1_conv1"
     np.testing.assert_array_equal(state.params[first]["kernel"], fresh.params[first]["kernel"])
     np.testing.assert_array_equal(state.params[first]["bias"], params[first]["bias"])
     shapes = {key: tuple(tree[first]["kernel"].shape) for key, tree in (("there", params), ("here", fresh.params))}
-    assert any(f"{first}/kernel {shapes['there']} there, {shapes['here']} here" in line for line in said)
-    assert any("not there: bottleneck_norm1/bias" in line for line in said)
+    assert any(f"{first}/kernel {shapes['there']} there, {shapes['here']} here" in line for line in lines)
+    assert any("not there: bottleneck_norm1/bias" in line for line in lines)
 
 
-def test_what_has_no_weights_is_said(tiny_config, tmp_path):
+def test_missing_or_damaged_weights_are_an_input_error(tiny_config, tmp_path):
     with pytest.raises(InputError, match="no trained weights; expected a run"):
         initial.find(tmp_path)
     (tmp_path / "weights").mkdir()

@@ -1,4 +1,4 @@
-"""Signals and what is not finite: a fold is left in good order, and goes on to the same bits."""
+"""Signals and updates that are not finite: a fold is saved, and resumes to the same bits."""
 
 import json
 import os
@@ -21,7 +21,7 @@ EPOCHS = 2
 
 @pytest.fixture(autouse=True)
 def _signals_as_in_the_foreground():
-    """Whoever starts the tests may have SIGINT ignored, as for a job in the background."""
+    """The tests may run in the background, where SIGINT is ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -43,7 +43,7 @@ def train(tiny_root, tiny_config):
 
 @pytest.fixture(scope="module")
 def whole(train, tmp_path_factory):
-    """(the folder of an undisturbed run, what it gave)."""
+    """(the folder of an undisturbed run, its result)."""
     folder = tmp_path_factory.mktemp("whole")
     return folder, train(folder)
 
@@ -55,15 +55,15 @@ def rows_of(folder):
 
 
 def signal_after(monkeypatch, dispatches, number=signal.SIGTERM):
-    """Sends this process a signal when so many updates have been dispatched."""
-    made, compiled = [], loop.profile.traced
+    """Sends this process a signal after this many dispatches."""
+    sent, original = [], loop.profile.traced
 
     def traced(program, *arguments):
-        program = compiled(program, *arguments)
+        program = original(program, *arguments)
 
         def run(state, batch):
-            made.append(1)
-            if len(made) == dispatches:
+            sent.append(1)
+            if len(sent) == dispatches:
                 os.kill(os.getpid(), number)
             return program(state, batch)
 
@@ -73,7 +73,7 @@ def signal_after(monkeypatch, dispatches, number=signal.SIGTERM):
 
 
 @pytest.mark.parametrize(("after", "number"), [(1, signal.SIGTERM), (4, signal.SIGINT)])
-def test_a_signal_saves_the_update_in_progress_and_the_run_goes_on_to_the_same_bits(
+def test_a_signal_saves_the_update_in_progress_and_the_run_resumes_to_the_same_bits(
     train, whole, tmp_path, monkeypatch, after, number
 ):
     folder, expected = whole
@@ -104,8 +104,8 @@ def test_an_ignored_signal_stays_ignored():
     with Watch() as watch:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
-        assert watch.asked == "SIGTERM"
-        watch.asked = None
+        assert watch.received == "SIGTERM"
+        watch.received = None
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
@@ -119,44 +119,44 @@ def test_a_second_signal_interrupts_at_once():
 
     with pytest.raises(Interrupted, match="interrupted twice, by SIGINT"):
         interrupted_twice()
-    assert watch.asked == "SIGTERM"
-    assert signal.getsignal(signal.SIGTERM) is not watch._note
+    assert watch.received == "SIGTERM"
+    assert signal.getsignal(signal.SIGTERM) is not watch._receive
 
 
 def break_update(monkeypatch, number):
-    """Makes the loss of one update look as if it were not finite."""
-    updates, seen = epochs._updates, []
+    """Makes one update appear as not finite."""
+    updates, calls = epochs._updates, []
 
     def changed(metrics):
         made = updates(metrics)
-        seen.append(1)
-        return [{**made[0], "loss": float("nan"), "finite": False}] if len(seen) == number else made
+        calls.append(1)
+        return [{**made[0], "loss": float("nan"), "finite": False}] if len(calls) == number else made
 
     monkeypatch.setattr(epochs, "_updates", changed)
 
 
-def test_a_loss_that_is_not_finite_names_step_examples_and_what_is_kept(train, whole, tmp_path, monkeypatch):
+def test_the_error_of_a_nonfinite_loss_names_step_examples_and_checkpoint(train, whole, tmp_path, monkeypatch):
     steps, size = rows_of(whole[0])[0]["step"], 8
     order, rows = loop.Epochs.order, []
     monkeypatch.setattr(loop.Epochs, "order", lambda self, n: rows.append(order(self, n)) or rows[-1])
     break_update(monkeypatch, steps + 2)
-    with pytest.raises(InputError, match=rf"fold 0 step {steps + 1}: loss nan, .* of the examples") as said:
+    with pytest.raises(InputError, match=rf"fold 0 step {steps + 1}: loss nan, .* examples") as caught:
         train(tmp_path)
-    named = [int(n) for n in str(said.value).split("examples ")[1].split(";")[0].split(", ")]
+    named = [int(n) for n in str(caught.value).split("examples ")[1].split(";")[0].split(", ")]
     assert named == rows[-1][size : 2 * size].tolist()
-    assert f"the checkpoint of step {steps} is kept" in str(said.value)
+    assert f"the checkpoint of step {steps} is kept" in str(caught.value)
 
 
-def test_updates_left_out_are_counted(train, tmp_path, monkeypatch, capsys):
+def test_skipped_updates_are_counted(train, tmp_path, monkeypatch, capsys):
     break_update(monkeypatch, 1)
     train(tmp_path, on_nonfinite="skip")
     first, second = rows_of(tmp_path)
     assert (first["skipped"], second["skipped"]) == (1, 0)
     assert np.isfinite(first["loss"])
-    assert "1 updates not finite, left out" in capsys.readouterr().out
+    assert "1 updates not finite, skipped" in capsys.readouterr().out
 
 
-def test_several_steps_a_dispatch_give_the_same_run_and_can_be_interrupted(train, whole, tmp_path, monkeypatch):
+def test_several_steps_per_dispatch_give_the_same_run_and_can_be_interrupted(train, whole, tmp_path, monkeypatch):
     folder, expected = whole
     steps = rows_of(folder)[0]["step"]
     fields = {"train.steps_per_dispatch": 2, "train.accumulate": 1}
@@ -174,7 +174,7 @@ def test_several_steps_a_dispatch_give_the_same_run_and_can_be_interrupted(train
     ("start", "groups"),
     [(0, [(0, 1, 2), (3, 4), (5, 6, 7), (8, 9)]), (4, [(4,), (5, 6, 7), (8, 9)]), (10, [])],
 )
-def test_no_group_of_steps_goes_over_the_end_of_an_epoch(start, groups):
+def test_no_group_of_steps_crosses_the_end_of_an_epoch(start, groups):
     assert [tuple(g) for g in loader.group_steps(start, 10, steps=5, group=3)] == groups
 
 
@@ -184,7 +184,7 @@ def test_a_trace_is_written(train, tmp_path, capsys):
     assert list((tmp_path / "profile").rglob("*.trace.json.gz"))
 
 
-def test_two_cannot_work_in_one_folder(tmp_path):
+def test_two_processes_cannot_use_one_folder(tmp_path):
     fold = tmp_path / "fold_0"
     with claim(fold), pytest.raises(InputError, match="fold_0: another process is working in it"), claim(fold):
         pass

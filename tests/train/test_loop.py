@@ -1,4 +1,4 @@
-"""Training a fold: rows, the best epoch, a kill that leaves no trace, and a collapse or a blow-up that is said."""
+"""Training a fold: the log, the best epoch, exact resumption, and reports of collapse and divergence."""
 
 import dataclasses
 import json
@@ -36,7 +36,7 @@ def train(parts, tiny_config):
 
 @pytest.fixture(scope="module")
 def whole(train, tmp_path_factory):
-    """(the folder of an undisturbed run of three epochs, what it gave)."""
+    """(the folder of an undisturbed run of three epochs, its result)."""
     folder = tmp_path_factory.mktemp("whole")
     return folder, train(folder, **{"train.epochs": 3})
 
@@ -45,7 +45,7 @@ def rows_of(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_row_an_epoch_and_the_best_of_them(whole):
+def test_each_epoch_has_a_row_and_the_best_is_returned(whole):
     folder, fitted = whole
     rows = rows_of(folder)
     assert [row["epoch"] for row in rows] == [1, 2, 3]
@@ -63,20 +63,20 @@ def test_a_row_an_epoch_and_the_best_of_them(whole):
 
 
 @pytest.mark.parametrize("after", [1, 2])
-def test_a_run_that_is_killed_and_called_again_ends_with_the_same_bits(train, whole, tmp_path, monkeypatch, after):
-    say = loop._say_epoch
+def test_a_killed_run_resumes_to_the_same_bits(train, whole, tmp_path, monkeypatch, after):
+    report = loop._report_epoch
 
     def killed(fold, row, epochs):
         if row["epoch"] == after:
             raise KeyboardInterrupt
-        say(fold, row, epochs)
+        report(fold, row, epochs)
 
-    monkeypatch.setattr(loop, "_say_epoch", killed)
+    monkeypatch.setattr(loop, "_report_epoch", killed)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, **{"train.epochs": 3})
-    with (tmp_path / "metrics.jsonl").open("a") as file:  # as a kill in the middle of the next epoch may leave it
+    with (tmp_path / "metrics.jsonl").open("a") as file:  # as after a kill during the next epoch
         file.write(json.dumps({"epoch": after + 1, "step": 0}) + "\n" + '{"epoch": ')
-    monkeypatch.setattr(loop, "_say_epoch", say)
+    monkeypatch.setattr(loop, "_report_epoch", report)
     fitted = train(tmp_path, **{"train.epochs": 3})
     folder, expected = whole
     jax.tree.map(np.testing.assert_array_equal, fitted.params, expected.params)
@@ -88,7 +88,7 @@ def test_a_run_that_is_killed_and_called_again_ends_with_the_same_bits(train, wh
 
 def test_a_finished_fold_is_only_read(train, whole, monkeypatch, capsys):
     folder, expected = whole
-    monkeypatch.setattr(loop.epoch, "run", None)
+    monkeypatch.setattr(loop.epoch, "run_epoch", None)
     fitted = train(folder, **{"train.epochs": 3})
     jax.tree.map(np.testing.assert_array_equal, fitted.params, expected.params)
     assert fitted.epoch == expected.epoch
@@ -96,7 +96,7 @@ def test_a_finished_fold_is_only_read(train, whole, monkeypatch, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_checkpoint_damaged_inside_costs_its_epoch_and_no_bit(train, whole, tmp_path, capsys):
+def test_a_damaged_checkpoint_costs_its_epoch_and_no_bit(train, whole, tmp_path, capsys):
     folder, expected = whole
     shutil.copytree(folder, tmp_path / "fold")
     steps = rows_of(folder)[-1]["step"]
@@ -104,14 +104,14 @@ def test_a_checkpoint_damaged_inside_costs_its_epoch_and_no_bit(train, whole, tm
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     fitted = train(tmp_path / "fold", **{"train.epochs": 3})
-    said = capsys.readouterr().out
-    assert f"{steps}: the checkpoint cannot be read" in said
-    assert f"going on after step {steps // 3 * 2}" in said
+    output = capsys.readouterr().out
+    assert f"{steps}: the checkpoint cannot be read" in output
+    assert f"resuming after step {steps // 3 * 2}" in output
     jax.tree.map(np.testing.assert_array_equal, fitted.params, expected.params)
     assert [row["epoch"] for row in rows_of(tmp_path / "fold")] == [1, 2, 3]
 
 
-def test_the_best_epoch_is_what_comes_back_not_the_last(train, tmp_path, monkeypatch):
+def test_the_best_epoch_is_returned_not_the_last(train, tmp_path, monkeypatch):
     merge, scores, kept = loop.merge, iter([0.2, 0.7, 0.4, 0.7]), {}
     monkeypatch.setattr(loop, "merge", lambda sums: merge(sums) | {checkpoint.SCORE: next(scores)})
     save = checkpoint.Checkpoints.save
@@ -126,31 +126,31 @@ def test_the_best_epoch_is_what_comes_back_not_the_last(train, tmp_path, monkeyp
     jax.tree.map(np.testing.assert_array_equal, fitted.params, kept[2])
 
 
-def test_an_estimate_stands_before_training_and_a_dead_network_is_said(train, tmp_path, monkeypatch, capsys):
+def test_an_estimate_precedes_training_and_a_dead_network_is_reported(train, tmp_path, monkeypatch, capsys):
     create = loop.create
 
     def dead(*arguments, **options):
         state = create(*arguments, **options)
-        head = {**state.params["head"], "bias": np.full(2, -100.0, np.float32)}  # no ReLU of the head opens again
+        head = {**state.params["head"], "bias": np.full(2, -100.0, np.float32)}  # the ReLUs of the head stay at zero
         return state.replace(params={**state.params, "head": head})
 
     monkeypatch.setattr(loop, "create", dead)
     train(tmp_path, **{"train.epochs": 1, "model.head": "paper"})
     lines = capsys.readouterr().out.splitlines()
-    assert "s a step measured: about" in lines[0]
+    assert "s per step measured: about" in lines[0]
     assert "epoch   1/1" in lines[1]
     assert "THE OUTPUT IS CONSTANT" in lines[1]
     assert rows_of(tmp_path)[0]["constant_output"] is True
 
 
-def test_a_living_network_is_not_called_dead(whole):
+def test_a_working_network_is_not_reported_as_dead(whole):
     assert not any(row["constant_output"] for row in rows_of(whole[0]))
 
 
-def test_a_loss_that_is_not_finite_names_the_epoch(train, tmp_path, monkeypatch):
+def test_the_error_of_a_nonfinite_validation_loss_names_the_epoch(train, tmp_path, monkeypatch):
     merge, losses = loop.merge, iter([0.5, math.nan])
     monkeypatch.setattr(loop, "merge", lambda sums: merge(sums) | {"validation_loss": next(losses)})
-    with pytest.raises(InputError, match=r"fold 0 epoch 2: the validation loss is not .*learning_rate than 0.003"):
+    with pytest.raises(InputError, match=r"fold 0 epoch 2: the validation loss is not .*learning_rate below 0.003"):
         train(tmp_path)
     assert [row["epoch"] for row in rows_of(tmp_path)] == [1]
 
@@ -160,10 +160,10 @@ def test_a_loss_that_is_not_finite_names_the_epoch(train, tmp_path, monkeypatch)
     [
         ({"train.negatives": "one_slice"}, 3 * 9),  # all 9 patches of a slice of each of three subjects
         ({"train.negatives": "none", "train.validation_negatives": "matched"}, 0),
-        ({"train.slices": "hemorrhage"}, 5 * 9 - 26),  # of the five slices with one, the patches without any of it
+        ({"train.slices": "hemorrhage"}, 5 * 9 - 26),  # the patches without hemorrhage of the five slices with one
     ],
 )
-def test_the_authors_choices_of_patches_are_what_is_trained_on(parts, train, tmp_path, monkeypatch, fields, negatives):
+def test_the_configured_patches_are_trained_on(parts, train, tmp_path, monkeypatch, fields, negatives):
     tables, made = [], loop._examples
 
     def note(*arguments, **options):
@@ -184,7 +184,7 @@ def fit(config, *parts, **where):
     return loop.train_fold(config, unet.network_from_config(config), *parts, **where)
 
 
-def test_what_cannot_be_trained_is_said(parts, tiny_config, tmp_path):
+def test_data_that_cannot_be_trained_on_is_an_input_error(parts, tiny_config, tmp_path):
     train, valid = parts
     with pytest.raises(InputError, match="fold 0: no scan could be read"):
         fit(tiny_config(), train, [], folder=tmp_path, fold=0)

@@ -1,4 +1,4 @@
-"""One step body: jit, pmap and shard_map on 1, 2, 4 and 8 devices give the same parameters for the same batches."""
+"""jit, pmap and shard_map on 1, 2, 4 and 8 devices give the same parameters for the same batches."""
 
 import functools
 import itertools
@@ -18,7 +18,7 @@ from ichjax.train import state as states
 from ichjax.train import step as steps
 
 STEPS = 20
-WAYS = [("jit", 2), ("jit", 4), ("pmap", 1), ("pmap", 4), ("shard_map", 2), ("shard_map", 4)]
+MODES = [("jit", 2), ("jit", 4), ("pmap", 1), ("pmap", 4), ("shard_map", 2), ("shard_map", 4)]
 EIGHT = [("jit", 8), ("pmap", 8), ("shard_map", 8)]
 
 
@@ -34,13 +34,13 @@ def batch_of(seed, side=8, size=8):
 
 
 def _groups(batches, size):
-    while some := tuple(itertools.islice(batches, size)):
-        yield some
+    while group := tuple(itertools.islice(batches, size)):
+        yield group
 
 
 @pytest.fixture(scope="module")
 def train(tiny_config):
-    """train(mode, devices, accumulate, group): parameters and losses after some steps, dropout and augmentation on."""
+    """train(mode, devices, accumulate, group): parameters and losses after `STEPS` steps, with dropout and warps."""
     config = tiny_config(
         **{"patch.side": 8, "model.base_width": 2, "model.depth": 1, "model.dropout": 0.5, "model.norm": "none"}
     )
@@ -59,7 +59,7 @@ def train(tiny_config):
         step, mesh = compiled(mode, devices, accumulate, group > 1)
         state, losses, batches = parallel.replicate(start, mesh), [], map(batch_of, range(STEPS))
         if group > 1:
-            batches = (jax.tree.map(lambda *parts: np.stack(parts), *some) for some in _groups(batches, group))
+            batches = (jax.tree.map(lambda *parts: np.stack(parts), *stack) for stack in _groups(batches, group))
         for batch in parallel.prefetch(batches, mode=mode, mesh=mesh, grouped=group > 1):
             state, metrics = step(state, batch)
             losses.append(metrics["loss"])
@@ -70,18 +70,18 @@ def train(tiny_config):
     return run
 
 
-@pytest.mark.parametrize(("mode", "devices"), WAYS if len(jax.devices()) < 8 else EIGHT)
-def test_every_way_and_number_of_devices_gives_the_same(train, mode, devices):
+@pytest.mark.parametrize(("mode", "devices"), MODES if len(jax.devices()) < 8 else EIGHT)
+def test_every_mode_and_number_of_devices_give_the_same_parameters(train, mode, devices):
     (ours, losses), (theirs, losses_there) = train.once(mode, devices), train.once("jit", 1)
     np.testing.assert_allclose(losses, losses_there, rtol=1e-5)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=2e-5), ours, theirs)
     moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), train.start.params, theirs)
-    assert min(jax.tree.leaves(moved)) > 1e-3  # against which 2e-5 is rounding: Adam's step is 3e-3
+    assert min(jax.tree.leaves(moved)) > 1e-3  # Adam's step is 3e-3, so 2e-5 is rounding
 
 
-def test_so_do_eight_devices():
-    """In a process of its own: eight in all tests would make them slow."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", __file__, "-k", "every_way"]
+def test_eight_devices_give_the_same_parameters():
+    """In another process, since eight devices would slow down all other tests."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", __file__, "-k", "every_mode"]
     environ = {**os.environ, "ICHJAX_TEST_DEVICES": "8"}
     for name in [n for n in environ if n == "XLA_FLAGS" or n.startswith("PYTEST_")]:
         del environ[name]
@@ -94,27 +94,27 @@ def test_so_do_eight_devices():
     ("mode", "devices", "accumulate", "group"),
     [("jit", 2, 4, 1), ("jit", 1, 1, 5), ("pmap", 2, 2, 5), ("shard_map", 4, 1, 5)],
 )
-def test_parts_of_a_batch_and_groups_of_steps_change_nothing(train, mode, devices, accumulate, group):
+def test_accumulation_and_steps_per_dispatch_change_nothing(train, mode, devices, accumulate, group):
     (ours, losses), (theirs, losses_there) = train(mode, devices, accumulate, group), train.once("jit", 1)
     np.testing.assert_allclose(losses, losses_there, rtol=1e-5)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=2e-5), ours, theirs)
 
 
 @pytest.mark.parametrize(("mode", "devices"), [("jit", 4), ("shard_map", 4)])
-def test_run_to_run_it_is_the_same_to_the_bit(train, mode, devices):
+def test_repeated_runs_are_identical_to_the_bit(train, mode, devices):
     jax.tree.map(np.testing.assert_array_equal, train(mode, devices), train.once(mode, devices))
 
 
-def test_prefetching_keeps_the_order_and_loses_nothing():
+def test_prefetching_keeps_order_and_number_of_batches():
     mesh = parallel.make_mesh(jax.devices()[:2])
     for count in (0, 1, 2, 5):
         batches = [{"index": np.arange(4) + i} for i in range(count)]
         for mode in ("jit", "pmap"):
-            found = [np.asarray(b["index"]).ravel() for b in parallel.prefetch(iter(batches), mode=mode, mesh=mesh)]
-            assert [a.tolist() for a in found] == [b["index"].tolist() for b in batches]
+            indices = [np.asarray(b["index"]).ravel() for b in parallel.prefetch(iter(batches), mode=mode, mesh=mesh)]
+            assert [a.tolist() for a in indices] == [b["index"].tolist() for b in batches]
 
 
-def test_a_batch_that_devices_cannot_share_is_refused():
+def test_a_batch_that_does_not_split_over_the_devices_is_refused():
     mesh = parallel.make_mesh()
     parallel.check_batch(8, mesh)
     with pytest.raises(InputError, match="batch_size is 6; expected a multiple of the 4 devices"):

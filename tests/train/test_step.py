@@ -1,4 +1,4 @@
-"""The training step against a plainly written one, and what its randomness depends on."""
+"""The training step against a reference implementation, and the dependencies of its random numbers."""
 
 import functools
 
@@ -22,7 +22,7 @@ RANGES, STILL = AffineRange(), AffineRange(0.0, 0.0, 0.0, 0.0)
 
 
 class Tiny(nn.Module):
-    """The smallest network with a convolution and dropout by example."""
+    """A minimal network with a convolution and per-example dropout."""
 
     dropout: float = 0.5
 
@@ -46,8 +46,8 @@ def batch_of(seed, size=6):
 
 
 @functools.cache
-def made(ranges=RANGES, dropout=0.5, seed=3, fold=1, dice_weight=0.0):
-    """(state before the first step, jitted step) of the smallest network; Adam at 0.01."""
+def make(ranges=RANGES, dropout=0.5, seed=3, fold=1, dice_weight=0.0):
+    """(state before the first step, jitted step) of `Tiny` with Adam at 0.01."""
     network, optimizer = Network(Tiny(dropout), WINDOWS, dice_weight=dice_weight), optax.adam(1e-2)
     params = jax.jit(network.init, static_argnums=1)(jax.random.key(0), SIDE)
     state = states.TrainState(jnp.int32(0), jnp.int32(fold), params, jax.jit(optimizer.init)(params))
@@ -59,9 +59,9 @@ def close(ours, theirs, tolerance):
 
 
 @pytest.mark.parametrize("dice_weight", [0.0, 0.7])
-def test_three_steps_equal_those_written_out(dice_weight):
-    """Without augmentation and dropout: sigmoid and logarithm in float64, Adam by its paper's formulas."""
-    state, step = made(STILL, 0.0, dice_weight=dice_weight)
+def test_three_steps_equal_a_reference_implementation(dice_weight):
+    """Without augmentation and dropout; loss from sigmoid and logarithm, Adam from its paper's formulas."""
+    state, step = make(STILL, 0.0, dice_weight=dice_weight)
 
     def loss_of(params, images, truth):
         conv = lambda x, p, pad: jax.lax.conv_general_dilated(  # noqa: E731
@@ -74,14 +74,14 @@ def test_three_steps_equal_those_written_out(dice_weight):
         dice = (2 * (p * truth).sum((1, 2)) + 1) / (p.sum((1, 2)) + truth.sum((1, 2)) + 1)
         return entropy + dice_weight * (1 - dice).mean()
 
-    plain = jax.jit(jax.value_and_grad(loss_of))
+    reference = jax.jit(jax.value_and_grad(loss_of))
     expected = jax.tree.map(lambda x: np.asarray(x, np.float64), state.params)
     first = jax.tree.map(np.zeros_like, expected)
     second = first
     for number in range(1, 4):
         batch = batch_of(number)
         channels = [np.clip((batch["image"] - (level - width / 2)) / width, 0, 1) for level, width in WINDOWS]
-        loss, gradient = plain(expected, np.stack(channels, axis=-1), batch["mask"].astype(float))
+        loss, gradient = reference(expected, np.stack(channels, axis=-1), batch["mask"].astype(float))
         first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * np.asarray(g, np.float64), first, gradient)
         second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * np.asarray(g, np.float64) ** 2, second, gradient)
         expected = jax.tree.map(
@@ -108,40 +108,40 @@ def test_keys_depend_on_seed_fold_step_and_index_alone():
 
 
 def test_order_within_a_batch_does_not_matter():
-    state, step = made()
+    state, step = make()
     batch, order = batch_of(0), np.array([3, 0, 5, 1, 4, 2])
     one, metrics = step(state, batch)
     other, other_metrics = step(state, {name: array[order] for name, array in batch.items()})
     np.testing.assert_allclose(metrics["loss"], other_metrics["loss"], rtol=1e-6)
     np.testing.assert_allclose(metrics["gradient_norm"], other_metrics["gradient_norm"], rtol=1e-5)
     close(one.opt_state[0].mu, other.opt_state[0].mu, 1e-6)
-    renamed, _ = step(state, {**batch, "index": batch["index"] + 1})  # the same pixels under other names
+    renamed, _ = step(state, {**batch, "index": batch["index"] + 1})  # the same pixels with other indices
     assert (
         float(abs(renamed.opt_state[0].mu["Conv_0"]["kernel"] - one.opt_state[0].mu["Conv_0"]["kernel"]).max()) > 1e-4
     )
 
 
 @pytest.mark.parametrize("other", [{"seed": 4}, {"fold": 0}])
-def test_seed_and_fold_change_what_is_drawn(other):
-    (state, step), (there, step_there) = made(), made(**other)
+def test_seed_and_fold_change_the_random_numbers(other):
+    (state, step), (there, step_there) = make(), make(**other)
     assert float(step(state, batch_of(0))[1]["loss"]) != float(step_there(there, batch_of(0))[1]["loss"])
 
 
-def test_the_same_example_is_drawn_anew_at_each_step():
-    state, step = made()
+def test_random_numbers_change_with_the_step():
+    state, step = make()
     later = state.replace(step=jnp.ones((), jnp.int32))
     assert float(step(state, batch_of(0))[1]["loss"]) != float(step(later, batch_of(0))[1]["loss"])
 
 
-def test_validation_sums_merge_exactly_and_leave_padding_out():
+def test_validation_sums_merge_exactly_and_exclude_padding():
     rng = np.random.default_rng(5)
     network = Network(Tiny(), WINDOWS)
-    params = jax.tree.map(lambda x: 3 * x, made()[0].params)
+    params = jax.tree.map(lambda x: 3 * x, make()[0].params)
     step = jax.jit(steps.make_validation_step(network))
     parts = [batch_of(11, 4), batch_of(12, 4)]
     parts[1]["weight"][2:] = 0.0
     merged = steps.merge([jax.device_get(step(params, part)) for part in parts])
-    for part in parts:  # whatever lies in the padding
+    for part in parts:  # the content of the padding does not matter
         part["image"][part["weight"] == 0] = rng.integers(-40, 130)
         part["mask"][part["weight"] == 0] = 1
     assert steps.merge([jax.device_get(step(params, part)) for part in parts]) == merged
@@ -162,9 +162,9 @@ def test_validation_sums_merge_exactly_and_leave_padding_out():
     assert 0 < merged["validation_dice"] < 1
 
 
-def test_the_corner_pixel_is_seen_in_training_and_validation():
-    """The same as the last pixel of every patch at the top of both windows; its mask stays."""
-    state, _ = made(STILL, 0.0)
+def test_the_corner_pixel_is_set_in_training_and_validation():
+    """As if the last pixel of every patch were at the top of both windows; its mask does not change."""
+    state, _ = make(STILL, 0.0)
     bright = batch_of(0)
     bright["image"][:, -1, -1] = 3000
     networks = [Network(Tiny(0.0), WINDOWS, corner_pixel=corner) for corner in (False, True)]
@@ -178,7 +178,7 @@ def test_the_corner_pixel_is_seen_in_training_and_validation():
     )
 
 
-def test_a_constant_output_is_told_from_one_that_varies_between_batches():
+def test_a_constant_output_is_detected_across_batches():
     sums = {"examples": 1, "loss": 1, "intersection": 0, "union": 1, "overlap": 0, "area": 1}
     constant = [{**sums, "lowest": 0.25, "highest": 0.25}] * 2
     assert steps.merge(constant)["constant_output"]
@@ -199,7 +199,7 @@ def test_a_step_is_traced_once(tiny_config):
     assert jax.tree.leaves(before.params)[0].is_deleted()  # donated
 
 
-def test_bfloat16_is_of_the_computation_only(tiny_config):
+def test_bfloat16_computes_with_float32_parameters(tiny_config):
     losses = {}
     for dtype in ("float32", "bfloat16"):
         config = tiny_config(**{"model.dtype": dtype, "model.depth": 1, "model.base_width": 2})
@@ -220,7 +220,7 @@ def test_bfloat16_is_of_the_computation_only(tiny_config):
     assert losses["bfloat16"] != losses["float32"]
 
 
-def test_the_first_state_follows_from_seed_and_fold(tiny_config):
+def test_the_first_state_depends_on_seed_and_fold(tiny_config):
     def first(seed, fold):
         config = tiny_config(seed=seed, **{"model.base_width": 2, "model.depth": 1, "model.norm": "none"})
         state = states.create(unet.network_from_config(config), config, fold=fold)
@@ -244,8 +244,8 @@ def test_learning_rates(tiny_config):
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_an_update_that_is_not_finite_is_told_and_left_out_where_asked(skip):
-    state, _ = made(STILL, 0.0)
+def test_a_nonfinite_update_is_flagged_and_optionally_skipped(skip):
+    state, _ = make(STILL, 0.0)
     settings = steps.StepSettings(STILL, 3, skip_nonfinite=skip)
     step = jax.jit(steps.make_train_step(Network(Tiny(0.0), WINDOWS), optax.adam(1e-2), settings))
     state, metrics = step(state, batch_of(1))
