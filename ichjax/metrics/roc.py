@@ -63,9 +63,9 @@ def detection_curves(scores: np.ndarray, positive: np.ndarray) -> DetectionCurve
     precision = np.concatenate([[1.0], true_positives / predicted_positive])
     false_rate = np.concatenate([[0.0], (predicted_positive - true_positives) / negatives])
     return {
-        "roc": thin_curve(false_rate, recall),
+        "roc": _thin_curve(false_rate, recall),
         "area": float(np.trapezoid(recall, false_rate)),
-        "precision_recall": thin_curve(recall, precision),
+        "precision_recall": _thin_curve(recall, precision),
         "average_precision": float((np.diff(recall) * precision[1:]).sum()),
         "positives": positives,
         "negatives": negatives,
@@ -129,11 +129,11 @@ def free_response(found_scores: Sequence[float | None], false_scores: Sequence[f
         sensitivity = (detected[None] >= thresholds[:, None]).sum(axis=1) / lesions
         false_per_scan = (false[None] >= thresholds[:, None]).sum(axis=1) / scans
         at = {f"{x:g}": float(sensitivity[false_per_scan <= x].max()) for x in FALSE_POSITIVES_PER_SCAN}
-        curve = thin_curve(false_per_scan, sensitivity)
+        curve = _thin_curve(false_per_scan, sensitivity)
     return {"curve": curve, "at": at, "lesions": lesions, "found": len(detected), "false_positives": len(false)}
 
 
-def thin_curve(x: np.ndarray, y: np.ndarray) -> Curve:
+def _thin_curve(x: np.ndarray, y: np.ndarray) -> Curve:
     """At most `MAX_POINTS` [x, y] of a curve (float [N] each), evenly spaced along its drawn length, ends included."""
     keep = np.arange(len(x))
     if len(x) > MAX_POINTS:

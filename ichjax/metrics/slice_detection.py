@@ -34,9 +34,9 @@ def detection(predicted_positive: np.ndarray, truth: np.ndarray, owner: np.ndarr
       seed: of the bootstrap.
     """
     rates: dict[Rate, np.ndarray] = {
-        "sensitivity": rate_per_subject(predicted_positive, owner, among=truth),
-        "specificity": rate_per_subject(~predicted_positive, owner, among=~truth),
-        "accuracy": rate_per_subject(predicted_positive == truth, owner, among=np.ones_like(truth)),
+        "sensitivity": _rate_per_subject(predicted_positive, owner, among=truth),
+        "specificity": _rate_per_subject(~predicted_positive, owner, among=~truth),
+        "accuracy": _rate_per_subject(predicted_positive == truth, owner, among=np.ones_like(truth)),
     }
     per_subject = {name: statistics.summary(rate, seed=seed) for name, rate in rates.items()}
     return {
@@ -48,7 +48,7 @@ def detection(predicted_positive: np.ndarray, truth: np.ndarray, owner: np.ndarr
     }
 
 
-def rate_per_subject(event: np.ndarray, owner: np.ndarray, *, among: np.ndarray) -> np.ndarray:
+def _rate_per_subject(event: np.ndarray, owner: np.ndarray, *, among: np.ndarray) -> np.ndarray:
     """float [N]: share of each subject's slices in `among` on which `event` is true; NaN where it has none.
 
     Args:
