@@ -62,15 +62,19 @@ def _format_scores(workdir: pathlib.Path) -> list[str]:
     ]
     for name in ("dice", "jaccard"):
         score = paper[name]
-        interval = "-" if score["ci95"] is None else "{:.3f} to {:.3f}".format(*score["ci95"])
         lines.append(
-            f"| {name.capitalize()}, the paper's convention | {score['mean']:.3f} | {interval} | {score['n']} |"
+            _format_row(f"{name.capitalize()}, the paper's convention", score["mean"], score["ci95"], score["n"], 3)
         )
     if free["n"]:
-        interval = "{:.1f} to {:.1f}".format(*free["false_positive_ml_ci95"])
-        lines.append(
-            f"| false positives without a hemorrhage, mL | {free['false_positive_ml']:.1f} | {interval} | {free['n']} |"
-        )
+        what = "false positives without a hemorrhage, mL"
+        lines.append(_format_row(what, free["false_positive_ml"], free["false_positive_ml_ci95"], free["n"], 1))
     if "invalid" in results:
         lines += ["", f"INVALID: {results['invalid']}"]
     return lines
+
+
+def _format_row(what: str, value: float | None, interval: list[float] | None, subjects: int, digits: int) -> str:
+    """A row of the table of scores; '-' where too few subjects give no value or no interval."""
+    value_text = "-" if value is None else f"{value:.{digits}f}"
+    interval_text = "-" if interval is None else f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
+    return f"| {what} | {value_text} | {interval_text} | {subjects} |"
