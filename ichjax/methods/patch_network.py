@@ -1,4 +1,4 @@
-"""A network on patches, from scans to probability: what every method shares that trains one."""
+"""A network on patches, from scans to probability: shared by all methods that train one."""
 
 import dataclasses
 import json
@@ -99,10 +99,10 @@ class PatchNetworkMethod(Method):
         if hosts.is_first():
             record = {"grid": grid._asdict(), "pixel_mm": trained_on.pixel_mm, "gap_mm": spacing_mm, "chosen": chosen}
             write_json(workdir / MODEL_FILE, record)
-        return PatchNetworkParams(self._predictor.place(fitted.params), grid, trained_on, chosen)
+        return PatchNetworkParams(self._predictor.replicate(fitted.params), grid, trained_on, chosen)
 
     def predict(self, params: PatchNetworkParams, volume: Volume) -> Prediction:
-        """Windows, patches, network and stitching as one program; see `SlicePredictor`.
+        """Predicts by one program; see `SlicePredictor`.
 
         A scan of another matrix size than the network's grid, or whose pixels are over 20 % larger or smaller, is
         resampled in plane to that grid, and the probability back to its own.
@@ -148,7 +148,7 @@ class PatchNetworkMethod(Method):
             raise InputError(f"{workdir}: no finished fold; expected model.json and weights/ from `train`") from error
         except Exception as error:
             raise InputError(f"{workdir}: the trained weights cannot be read ({first_line(error)})") from error
-        return PatchNetworkParams(self._predictor.place(weights), grid, trained_on, record["chosen"])
+        return PatchNetworkParams(self._predictor.replicate(weights), grid, trained_on, record["chosen"])
 
     def chosen(self, params: PatchNetworkParams) -> dict:
         """The best epoch and its validation Jaccard."""
@@ -163,7 +163,7 @@ class PatchNetworkMethod(Method):
         return params.trained_on
 
     def announce(self, params: PatchNetworkParams, volumes: Sequence[Volume], what: str) -> None:
-        """Says how long predicting `volumes` will take, measured on the first of them."""
+        """Prints how long predicting `volumes` will take, measured on the first of them."""
         if volumes:
             per_slice = self.estimate_seconds(params, volumes[0]) / len(volumes[0].hu)
             slices = sum(len(volume.hu) for volume in volumes)

@@ -1,4 +1,4 @@
-"""The paper's experiment 1: two grey-level thresholds, chosen by the highest Jaccard index on the training scans."""
+"""The paper's experiment 1: two grey-level thresholds, chosen for the highest Jaccard index on the training scans."""
 
 import json
 import pathlib
@@ -32,7 +32,7 @@ class ThresholdMethod(Method):
     published = published.THRESHOLD
     post = PostProcess(0.5, (0.5,), 0, 0, "training subjects of each fold (grid search)")
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._histograms = jax.jit(thresholds.cumulative_histograms)
         self._search = jax.jit(thresholds.mean_jaccard_of_pairs)
         self._between = jax.jit(lambda hu, pair: thresholds.between(hu, pair[0], pair[1]).astype(jnp.float32))
@@ -92,7 +92,7 @@ class ThresholdMethod(Method):
 
 
 def _positive_slices(scans: Sequence[CachedScan]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Slices with a hemorrhage, CHUNK at a time: (int16 [CHUNK, H, W], uint8 [CHUNK, H, W]), padded with none."""
+    """Slices with a hemorrhage, CHUNK at a time: (int16 [CHUNK, H, W], uint8 [CHUNK, H, W]), the last ones padded."""
     for scan in scans:
         wanted = np.flatnonzero(scan.truth_px)
         for start in range(0, len(wanted), CHUNK):
@@ -101,5 +101,5 @@ def _positive_slices(scans: Sequence[CachedScan]) -> Iterator[tuple[np.ndarray, 
 
 
 def make(config: Config) -> ThresholdMethod:
-    """The method; none of the fields of `config` is its."""
+    """The method; it uses no field of `config`."""
     return ThresholdMethod()

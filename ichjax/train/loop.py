@@ -255,6 +255,7 @@ def _compiled_in_parts(
     """The training step with another `config.train.accumulate`; the buffers of `state` may be gone."""
     changed = copy.deepcopy(config)
     changed.train.accumulate = parts
+    train_step: Any
     mesh, _, train_step, _ = _programs(network, ml_collections.FrozenConfigDict(changed), total_steps)
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
     return train_step.lower(shapes, _empty_batch(reader, config, mesh)).compile()

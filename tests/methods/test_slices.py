@@ -124,9 +124,9 @@ def test_devices_and_batches_change_nothing(one, weights, devices, batch_size, d
     predictor = predictor_of(batch_size=batch_size, devices=devices)
     hu = hu_of(depth)
     assert predictor.slices_at_once == devices
-    found = predictor(predictor.place(weights), hu, GRID, GRID)
+    found = predictor(predictor.replicate(weights), hu, GRID, GRID)
     np.testing.assert_allclose(found, one(weights, hu, GRID, GRID), atol=1e-6)
-    few = predictor.first_slices(predictor.place(weights), hu, 3, GRID, GRID)
+    few = predictor.first_slices(predictor.replicate(weights), hu, 3, GRID, GRID)
     np.testing.assert_allclose(few[:3], found[:3], atol=1e-6)
 
 
@@ -242,7 +242,7 @@ class Neighbors(nn.Module):
 def test_a_network_that_sees_neighboring_slices(depth, options):
     hu = hu_of(depth)
     predictor = predictor_of(Neighbors(), network={"neighbors": 1}, **options)
-    found = predictor(predictor.place({"none": jnp.zeros(())}), hu, GRID, GRID)
+    found = predictor(predictor.replicate({"none": jnp.zeros(())}), hu, GRID, GRID)
     bright = np.clip((hu + 20) / 120, 0, 1)
     around = np.concatenate([bright[:1], bright, bright[-1:]])
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-(around[:-2] + 2 * around[2:]))), atol=1e-6)
