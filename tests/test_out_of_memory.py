@@ -112,8 +112,8 @@ def test_a_training_step_that_does_not_fit(train, sentence_at, monkeypatch, mode
 @pytest.mark.parametrize(
     ("module", "name", "said"),
     [
-        (epoch, "run", "a training step on 8 patches per device .* expected config.train.accumulate=2"),
-        (loop, "_validate", f"validation by 8 patches per device .* config.train.batch_size={4 * jax.device_count()}$"),
+        (epoch, "run_epoch", "a training step on 8 patches per device .* expected config.train.accumulate=2"),
+        (loop, "_validate", f"validation on 8 patches per device .* config.train.batch_size={4 * jax.device_count()}$"),
     ],
 )
 def test_memory_that_runs_out_later(train, monkeypatch, module, name, said):
