@@ -1,4 +1,4 @@
-"""A network on patches, from scans to probability: shared by all methods that train one."""
+"""Base class of methods that train a network on patches."""
 
 import dataclasses
 import json
@@ -28,13 +28,13 @@ from ichjax.train.loop import train_fold
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PatchNetworkParams:
-    """What a fold learned.
+    """The result of training a fold.
 
     Attributes:
       weights: the network's parameters, on every device.
-      grid: the slices that it was trained on.
+      grid: matrix and pixel size of the training slices.
       trained_on: the training scans' own pixels and slice spacing; masks are closed and opened on these pixels.
-      chosen: what validation chose.
+      chosen: the epoch that validation selected, and its score.
     """
 
     weights: dict
@@ -44,25 +44,25 @@ class PatchNetworkParams:
 
 
 class PatchNetworkMethod(Method):
-    """Trains a `Network` by `train.loop` and predicts by `SlicePredictor`.
+    """Trains a `Network` with `train.loop` and predicts with `SlicePredictor`.
 
-    A method of this kind names its network and its title; everything else follows from the configuration.
+    A subclass defines its network and its title; everything else follows from the configuration.
     """
 
     def __init__(self, config: Config, network: Network):
         predict, patch = config.predict, config.patch
         if patch.side % network.side_multiple:
             raise InputError(
-                f"config.patch.side is {patch.side}; expected a multiple of {network.side_multiple} (this network's "
-                "poolings)"
+                f"config.patch.side is {patch.side}; expected a multiple of {network.side_multiple}, as this network "
+                "pools its input"
             )
         self.config, self.network = config, network
         self.post = PostProcess(
             predict.threshold, tuple(predict.thresholds), predict.closing_px, predict.opening_px, "fixed beforehand"
         )
         self.seams = None if config.grid.side or predict.whole_slices else (patch.side, patch.stride)
-        how = "whole slices" if predict.whole_slices else f"patches, {predict.stitch} mean"
-        self.mode = f"{how}, and mirrored" if predict.mirror else how
+        mode = "whole slices" if predict.whole_slices else f"patches, {predict.stitch} mean"
+        self.mode = f"{mode}, and mirrored" if predict.mirror else mode
         self._predictor = SlicePredictor(
             network,
             side=patch.side,
@@ -81,15 +81,15 @@ class PatchNetworkMethod(Method):
         """Trains one fold; see `loop.train_fold`.
 
         Raises:
-          InputError: a grid that the patches do not cover evenly, or as `loop.train_fold` does.
+          InputError: patches that do not cover the grid evenly, or as `loop.train_fold`.
         """
         if (workdir / MODEL_FILE).is_file():
             return self.load(workdir)
-        wanted = self.config.grid
-        grid = regrid.common_grid([*train, *valid], side=wanted.side, border=wanted.border)
+        side, border = self.config.grid.side, self.config.grid.border
+        grid = regrid.common_grid([*train, *valid], side=side, border=border)
         grid_shape(grid.height, grid.width, side=self.config.patch.side, stride=self.config.patch.stride)
-        seen = [[regrid.resample_to_grid(scan, grid) for scan in scans] for scans in (train, valid)]
-        fitted = train_fold(self.config, self.network, *seen, folder=workdir, fold=fold)
+        resampled = [[regrid.resample_to_grid(scan, grid) for scan in scans] for scans in (train, valid)]
+        fitted = train_fold(self.config, self.network, *resampled, folder=workdir, fold=fold)
         spacing_mm, row_mm, column_mm = np.median([scan.volume.spacing_mm for scan in train], axis=0).tolist()
         trained_on = TrainedOn((row_mm, column_mm), spacing_mm)
         chosen = {"epoch": fitted.epoch, "validation_jaccard": fitted.validation_jaccard}
@@ -102,35 +102,37 @@ class PatchNetworkMethod(Method):
         return PatchNetworkParams(self._predictor.replicate(fitted.params), grid, trained_on, chosen)
 
     def predict(self, params: PatchNetworkParams, volume: Volume) -> Prediction:
-        """Predicts by one program; see `SlicePredictor`.
+        """Predicts with `SlicePredictor`.
 
-        A scan of another matrix size than the network's grid, or whose pixels are over 20 % larger or smaller, is
-        resampled in plane to that grid, and the probability back to its own.
+        A scan whose matrix differs from the training grid, or whose pixels are over 20 % larger or smaller, is
+        resampled in plane to that grid, and its probability back.
         """
         own = regrid.own_grid(volume)
         return Prediction(self._predictor(params.weights, volume.hu, own, params.grid))
 
     def slice_program(self, params: PatchNetworkParams, own: Geometry) -> Callable[[jax.Array], jax.Array] | None:
-        """As `Method.slice_program`; None where the network sees neighboring slices."""
+        """As `Method.slice_program`; None if the network sees neighboring slices."""
         if self.network.neighbors:
             return None
-        return lambda hu: self._predictor.traced(params.weights, hu, own, params.grid)
+        return lambda hu: self._predictor.predict_traced(params.weights, hu, own, params.grid)
 
     def estimate_seconds(self, params: PatchNetworkParams, volume: Volume) -> float:
-        """Measures how long a slice in the middle takes on this machine, and so the scan; a little too long, as the
-        slices at the ends show more air."""
+        """Seconds to predict a scan, from the measured time of its middle slices.
+
+        A slight overestimate, since slices at the ends contain more air.
+        """
         own = regrid.own_grid(volume)
-        few = min(self._predictor.slices_at_once, len(volume.hu))
-        middle = np.roll(volume.hu, -((len(volume.hu) - few) // 2), axis=0)
+        count = min(self._predictor.min_slices, len(volume.hu))
+        middle_first = np.roll(volume.hu, -((len(volume.hu) - count) // 2), axis=0)
         times = []
-        for _ in range(2):  # the first one compiles
+        for _ in range(2):  # the first call compiles
             started = time.perf_counter()
-            jax.block_until_ready(self._predictor.first_slices(params.weights, middle, few, own, params.grid))
+            jax.block_until_ready(self._predictor.predict_first(params.weights, middle_first, count, own, params.grid))
             times.append(time.perf_counter() - started)
-        return times[1] * -(-len(volume.hu) // few)
+        return times[1] * -(-len(volume.hu) // count)
 
     def load(self, workdir: pathlib.Path) -> PatchNetworkParams:
-        """Reads what `fit` wrote.
+        """Reads the results of `fit`.
 
         Raises:
           InputError: the fold is not finished, or its weights cannot be read.
@@ -155,7 +157,7 @@ class PatchNetworkMethod(Method):
         return dict(params.chosen)
 
     def fingerprint(self, params: PatchNetworkParams) -> str:
-        """A digest of the weights and of the grid that they belong to."""
+        """A digest of the weights and their grid."""
         return digest([params.grid, params.chosen], params.weights)
 
     def trained_on(self, params: PatchNetworkParams) -> TrainedOn:
@@ -163,7 +165,7 @@ class PatchNetworkMethod(Method):
         return params.trained_on
 
     def announce(self, params: PatchNetworkParams, volumes: Sequence[Volume], what: str) -> None:
-        """Prints how long predicting `volumes` will take, measured on the first of them."""
+        """Prints an estimate of the time to predict `volumes`, measured on the first one."""
         if volumes:
             per_slice = self.estimate_seconds(params, volumes[0]) / len(volumes[0].hu)
             slices = sum(len(volume.hu) for volume in volumes)

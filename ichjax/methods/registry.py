@@ -1,4 +1,4 @@
-"""The methods by name: a new one is a file in this folder and a line here."""
+"""The methods by name; a new method is a file in this folder and a line here."""
 
 import importlib
 
@@ -6,8 +6,8 @@ from ichjax.config import Config
 from ichjax.errors import InputError
 from ichjax.methods.base import Method
 
-# {config.method: the module whose make(config) makes it}. Imported when asked for, so that a method costs the others
-# nothing: neither the time nor what it needs to be installed.
+# {config.method: a module with make(config)}. Imported on demand, so that a method costs no time, and needs no
+# libraries, unless it is used.
 METHODS = {
     "unet": "ichjax.methods.unet",
     "threshold": "ichjax.methods.threshold",
@@ -15,10 +15,10 @@ METHODS = {
 
 
 def make(name: str, config: Config) -> Method:
-    """The method of that name, with the fields of `config` that it uses.
+    """The method of that name.
 
     Raises:
-      InputError: there is no such method, or a field has a value that it cannot have.
+      InputError: there is no such method, or a field of `config` has an invalid value.
     """
     if name not in METHODS:
         raise InputError(f"config names the method {name!r}; expected one of {', '.join(METHODS)}")

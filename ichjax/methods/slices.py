@@ -1,4 +1,4 @@
-"""Predicts the slices of a scan in one jitted program: windows, patches, network, stitching, on all devices."""
+"""Prediction of slices by a network, as one jitted program over all devices: windows, patches, network, stitching."""
 
 import copy
 from typing import Any, TypeVar
@@ -16,9 +16,9 @@ from ichjax.scan.volume import AIR_HU
 
 DEPTH_STEP = 8  # slices that a device processes together; scans are padded to a multiple of it
 
-Maps = tuple[jax.Array, jax.Array]  # weights that resample rows, and columns
-GridMaps = tuple[Maps, Maps] | None  # to the network's grid and back; None where the grids are the same
 Array = TypeVar("Array", np.ndarray, jax.Array)
+Weights = dict[str, Any]
+Maps = tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]  # weights (rows, columns) to the trained grid, and back
 
 
 def pad_depth(array: Array, value: float, step: int = DEPTH_STEP) -> Array:
@@ -27,17 +27,16 @@ def pad_depth(array: Array, value: float, step: int = DEPTH_STEP) -> Array:
     return xp.pad(array, ((0, -len(array) % step), (0, 0), (0, 0)), constant_values=value)
 
 
-def _maps(source: Geometry, target: Geometry, outside: str) -> Maps:
-    """Weights that resample rows and columns from one grid to another."""
-    rows, columns = (
-        _line_weights(size, from_mm, to_size, to_mm, size, outside=outside)
-        for size, from_mm, to_size, to_mm in zip(source[:2], source[2:], target[:2], target[2:], strict=True)
+def _maps(source: Geometry, target: Geometry, outside: str) -> tuple[jax.Array, ...]:
+    """Weights (rows, columns) that resample from one grid to another."""
+    pairs = zip(source[:2], source[2:], target[:2], target[2:], strict=True)
+    return tuple(
+        _line_weights(size, from_mm, to_size, to_mm, size, outside=outside) for size, from_mm, to_size, to_mm in pairs
     )
-    return rows, columns
 
 
-def _grid_maps(own: Geometry, trained: Geometry) -> GridMaps:
-    """The maps from a scan's own grid to the network's and back."""
+def _grid_maps(own: Geometry, trained: Geometry) -> Maps | None:
+    """The maps to the trained grid and back; None where both are the same."""
     return None if same_grid(own, trained) else (_maps(own, trained, "edge"), _maps(trained, own, "zero"))
 
 
@@ -45,12 +44,11 @@ _line_weights = jax.jit(resample.line_weights, static_argnums=(2, 4), static_arg
 
 
 class SlicePredictor:
-    """Predicts the slices of a scan by overlapping patches, with the slices distributed over the devices in turn.
+    """Predicts the slices of a scan from overlapping patches, with slices distributed over the devices.
 
-    Patches that show only air (in every window) all have the same probability, so the network runs on one of them, and
-    batches are made of the others. Their number is data, not a shape, and so is the scan's depth: one program serves
-    all scans of a padded depth. Pixel sizes are data as well: one more program serves all scans of one matrix that must
-    be resampled.
+    Empty patches (air, in every window) all have the same prediction, so the network sees only one of them. Their
+    number is data and not a shape, as is the scan's depth, so one program serves scans of any depth that pad to the
+    same length. Pixel sizes are data too: one more program serves all scans of a matrix that must be resampled.
     """
 
     def __init__(
@@ -65,9 +63,9 @@ class SlicePredictor:
         quantize_8bit: bool = False,
         stitching: str = "flat",
         mirror: bool = False,
-        devices: list | None = None,
+        devices: list[jax.Device] | None = None,
     ):
-        """Args: as in `config.patch` and `config.predict`; `devices` defaults to all of this process."""
+        """Arguments as in `config.patch` and `config.predict`; `devices` defaults to all local ones."""
         devices = jax.local_devices() if devices is None else devices
         self._mesh = Mesh(np.array(devices), ("data",))
         self._network, self._side, self._stride, self._whole = network, side, stride, whole_slices
@@ -77,36 +75,36 @@ class SlicePredictor:
         self._program = xla.jit(self._predict)
 
     @property
-    def slices_at_once(self) -> int:
-        """The fewest slices that occupy all devices."""
+    def min_slices(self) -> int:
+        """Number of slices that occupies every device."""
         return self._mesh.size
 
-    def __call__(self, weights: dict, hu: np.ndarray, own: Geometry, trained: Geometry) -> jax.Array:
+    def __call__(self, weights: Weights, hu: np.ndarray, own: Geometry, trained: Geometry) -> jax.Array:
         """Predicts a scan.
 
         Args:
-          weights: the network's parameters, best put on the devices once, by `replicate`.
+          weights: the network's parameters, preferably from `replicate`.
           hu: int16 [D, H, W].
           own: the scan's matrix and pixel size.
-          trained: those of the slices that the network was trained on.
+          trained: matrix and pixel size of the training slices.
 
         Returns:
           float32 [D, H, W], on the device.
         """
-        return self.first_slices(weights, hu, len(hu), own, trained)[: len(hu)]
+        return self.predict_first(weights, hu, len(hu), own, trained)[: len(hu)]
 
-    def first_slices(self, weights: dict, hu: np.ndarray, depth: int, own: Geometry, trained: Geometry) -> jax.Array:
-        """Predicts the first `depth` slices by the same program; the other slices, and the padding, are 0."""
+    def predict_first(
+        self, weights: Weights, hu: np.ndarray, depth: int, own: Geometry, trained: Geometry
+    ) -> jax.Array:
+        """As a call, by the same program, but predicts the first `depth` slices only; the others and padding are 0."""
         padded = pad_depth(np.asarray(hu), AIR_HU, DEPTH_STEP * self._mesh.size)
         arguments = (weights, padded, depth, _grid_maps(own, trained))
-        what = (
-            "a prediction of whole slices" if self._whole else f"a prediction by {self._batch_size} patches at a time"
-        )
-        with xla.explain_out_of_memory(what, lambda: self._smaller_batch(*arguments)):
+        how = "of whole slices" if self._whole else f"by {self._batch_size} patches at a time"
+        with xla.explain_out_of_memory(f"a prediction {how}", lambda: self._smaller_batch(*arguments)):
             return jax.block_until_ready(self._program(*arguments))
 
     def _smaller_batch(self, *arguments: Any) -> str:
-        """What to set so that a prediction fits, for an error message."""
+        """The setting with which a prediction fits, for an error message."""
 
         def compiled(batch_size: int) -> jax.stages.Compiled:
             smaller = copy.copy(self)
@@ -119,110 +117,109 @@ class SlicePredictor:
         batch_size = xla.first_that_fits(halves, compiled)
         return f"config.predict.batch_size={batch_size}" if batch_size else "a smaller config.model.base_width"
 
-    def traced(self, weights: dict, hu: jax.Array, own: Geometry, trained: Geometry) -> jax.Array:
-        """Predicts a few slices as part of a larger program: int16 [N, H, W] to float32 [N, H, W]."""
-        return self._on_own_grid(weights, hu, _grid_maps(own, trained))
+    def predict_traced(self, weights: Weights, hu: jax.Array, own: Geometry, trained: Geometry) -> jax.Array:
+        """As a call, but on few slices and as part of a larger program: int16 [N, H, W] to float32 [N, H, W]."""
+        return self._predict_on_own_grid(weights, hu, _grid_maps(own, trained))
 
-    def replicate(self, weights: dict) -> dict:
-        """Puts parameters on every device."""
+    def replicate(self, weights: Weights) -> Weights:
+        """Copies parameters to every device."""
         return jax.device_put(weights, NamedSharding(self._mesh, PartitionSpec()))
 
-    def _predict(self, weights: dict, hu: jax.Array, depth: jax.Array, maps: GridMaps) -> jax.Array:
-        whole, split = PartitionSpec(), PartitionSpec("data")
-        mapped = jax.shard_map(
+    def _predict(self, weights: Weights, hu: jax.Array, depth: int, maps: Maps | None) -> jax.Array:
+        replicated, sharded = PartitionSpec(), PartitionSpec("data")
+        predict_share = jax.shard_map(
             self._predict_share,
             mesh=self._mesh,
-            in_specs=(whole, split, whole, whole),
-            out_specs=split,
+            in_specs=(replicated, sharded, replicated, replicated),
+            out_specs=sharded,
             check_vma=False,
         )
-        # Device k of n gets slices k, k + n, ..., so that padding never leaves a device idle.
+        # Device k of n gets slices k, k + n, ..., so that padding leaves no device idle.
         devices, (length, *plane) = self._mesh.size, hu.shape
-        seen = self._with_neighbors(hu, depth)
-        dealt = seen.reshape(-1, devices, *seen.shape[1:]).swapaxes(0, 1).reshape(seen.shape)
-        probability = mapped(weights, dealt, depth, maps)
+        stacked = self._stack_neighbors(hu, depth)
+        interleaved = stacked.reshape(-1, devices, *stacked.shape[1:]).swapaxes(0, 1).reshape(stacked.shape)
+        probability = predict_share(weights, interleaved, depth, maps)
         return probability.reshape(devices, length // devices, *plane).swapaxes(0, 1).reshape(hu.shape)
 
-    def _with_neighbors(self, hu: jax.Array, depth: jax.Array) -> jax.Array:
+    def _stack_neighbors(self, hu: jax.Array, depth: int) -> jax.Array:
         """[L, H, W] as [L, H, W, S] if the network sees neighboring slices; the scan's end slices are repeated."""
         if not self._network.neighbors:
             return hu
-        around = jnp.arange(-self._network.neighbors, self._network.neighbors + 1)
-        indices = jnp.clip(jnp.arange(len(hu))[:, None] + around[None], 0, depth - 1)
+        offsets = jnp.arange(-self._network.neighbors, self._network.neighbors + 1)
+        indices = jnp.clip(jnp.arange(len(hu))[:, None] + offsets[None], 0, depth - 1)
         return jnp.moveaxis(hu.at[indices].get(mode="promise_in_bounds"), 1, -1)
 
-    def _predict_share(self, weights: dict, hu: jax.Array, depth: jax.Array, maps: GridMaps) -> jax.Array:
-        """One device's slices, `DEPTH_STEP` at a time; the scan's slices come before the padding."""
+    def _predict_share(self, weights: Weights, hu: jax.Array, depth: int, maps: Maps | None) -> jax.Array:
+        """One device's slices, `DEPTH_STEP` at a time; padding comes last and is not predicted."""
         count = jnp.maximum(-((jax.lax.axis_index("data") - depth) // self._mesh.size), 0)
-        is_real = jnp.arange(len(hu)) < count
-        hu = jnp.where(is_real.reshape(-1, *[1] * (hu.ndim - 1)), hu, jnp.int16(AIR_HU))
+        real = jnp.arange(len(hu)) < count
+        hu = jnp.where(real.reshape(-1, *[1] * (hu.ndim - 1)), hu, jnp.int16(AIR_HU))
 
         def step(index: jax.Array, probability: jax.Array) -> jax.Array:
             slices = jax.lax.dynamic_slice_in_dim(hu, index * DEPTH_STEP, DEPTH_STEP)
-            predicted = self._on_own_grid(weights, slices, maps)
+            predicted = self._predict_on_own_grid(weights, slices, maps)
             return jax.lax.dynamic_update_slice_in_dim(probability, predicted, index * DEPTH_STEP, axis=0)
 
         probability = jax.lax.fori_loop(0, -(-count // DEPTH_STEP), step, jnp.zeros(hu.shape[:3], jnp.float32))
-        return jnp.where(is_real[:, None, None], probability, 0.0)
+        return jnp.where(real[:, None, None], probability, 0.0)
 
-    def _on_own_grid(self, weights: dict, slices: jax.Array, maps: GridMaps) -> jax.Array:
-        """HU on the scan's own grid to probability on it, resampled to the network's grid and back."""
+    def _predict_on_own_grid(self, weights: Weights, slices: jax.Array, maps: Maps | None) -> jax.Array:
+        """HU [N, H, W] or [N, H, W, S] to probability [N, H, W]; resampled to the trained grid and back by `maps`."""
         if maps is None:
-            return self._slices(weights, slices)
-        forward, back = maps
-        stacked = slices if slices.ndim == 3 else jnp.moveaxis(slices, -1, 1).reshape(-1, *slices.shape[1:3])
-        coarse = resample.resample(stacked.astype(jnp.float32), *forward)
+            return self._predict_slices(weights, slices)
+        to_trained, to_own = maps
+        planes = slices if slices.ndim == 3 else jnp.moveaxis(slices, -1, 1).reshape(-1, *slices.shape[1:3])
+        resampled = resample.resample(planes.astype(jnp.float32), *to_trained)
         if slices.ndim == 4:
-            coarse = jnp.moveaxis(coarse.reshape(len(slices), -1, *coarse.shape[1:]), 1, -1)
-        return jnp.clip(resample.resample(self._slices(weights, coarse), *back), 0.0, 1.0)
+            resampled = jnp.moveaxis(resampled.reshape(len(slices), -1, *resampled.shape[1:]), 1, -1)
+        return jnp.clip(resample.resample(self._predict_slices(weights, resampled), *to_own), 0.0, 1.0)
 
-    def _slices(self, weights: dict, slices: jax.Array) -> jax.Array:
-        """HU [N, H, W], or [N, H, W, S] with neighbors, to probability [N, H, W], averaged with the mirrored slices' if
-        `mirror` is set."""
+    def _predict_slices(self, weights: Weights, slices: jax.Array) -> jax.Array:
+        """HU [N, H, W] or [N, H, W, S] to probability [N, H, W]; with `mirror`, averaged over the mirrored slices."""
+        predict = self._predict_whole if self._whole else self._predict_by_patches
         if not self._mirror:
-            return self._one_way(weights, slices)
-        as_is, mirrored = jax.lax.map(lambda hu: self._one_way(weights, hu), jnp.stack([slices, slices[:, :, ::-1]]))
-        return (as_is + mirrored[:, :, ::-1]) / 2
+            return predict(weights, slices)
+        plain, mirrored = jax.lax.map(lambda hu: predict(weights, hu), jnp.stack([slices, slices[:, :, ::-1]]))
+        return (plain + mirrored[:, :, ::-1]) / 2
 
-    def _one_way(self, weights: dict, slices: jax.Array) -> jax.Array:
-        """HU to probability [N, H, W], by patches that are stitched."""
-        if self._whole:
-            return self._whole_slices(weights, slices)
+    def _predict_by_patches(self, weights: Weights, slices: jax.Array) -> jax.Array:
+        """HU to probability [N, H, W] through overlapping patches."""
         cut = patches.extract(slices, side=self._side, stride=self._stride)
-        probability = self._of_patches(weights, cut.reshape(-1, *cut.shape[3:])).reshape(cut.shape[:5])
+        probability = self._predict_patches(weights, cut.reshape(-1, *cut.shape[3:])).reshape(cut.shape[:5])
         if self._stretch:
             probability = patches.min_max_stretch(probability)
         if self._quantize:
             return patches.stitch_8bit(probability, stride=self._stride)
         return patches.stitch(probability, stride=self._stride, gaussian=self._gaussian)
 
-    def _whole_slices(self, weights: dict, slices: jax.Array) -> jax.Array:
-        """Each slice as one patch, padded with air below and to the right to a multiple of `side_multiple`."""
+    def _predict_whole(self, weights: Weights, slices: jax.Array) -> jax.Array:
+        """HU to probability [N, H, W], each slice as one patch, padded with air to a multiple of `side_multiple`."""
         _, height, width, *rest = slices.shape
         multiple = self._network.side_multiple
-        air = ((0, 0), (0, -height % multiple), (0, -width % multiple), *[(0, 0)] * len(rest))
-        probability = self._of_patches(weights, jnp.pad(slices, air, constant_values=AIR_HU))[:, :height, :width]
+        padding = ((0, 0), (0, -height % multiple), (0, -width % multiple), *[(0, 0)] * len(rest))
+        padded = jnp.pad(slices, padding, constant_values=AIR_HU)
+        probability = self._predict_patches(weights, padded)[:, :height, :width]
         if self._stretch:
             probability = patches.min_max_stretch(probability)
         return jnp.floor(probability * 255.0) / 256.0 if self._quantize else probability
 
-    def _of_patches(self, weights: dict, hu: jax.Array) -> jax.Array:
-        """HU of patches to probability [M, P, Q]; the network runs on the patches that are not air, batch by batch."""
+    def _predict_patches(self, weights: Weights, hu: jax.Array) -> jax.Array:
+        """HU of patches [M, P, Q] to probability [M, P, Q]; only non-empty patches and one empty one are batched."""
         count, *shape = hu.shape[:3]
         size = min(self._batch_size, count)
         images = self._network.images(hu)
-        is_shown = (images != 0).any(axis=(1, 2, 3))
-        # The patches that are not air come first, then one air patch on behalf of all others.
-        order = jnp.pad(jnp.argsort(~is_shown, stable=True), (0, -count % size), constant_values=count - 1)
-        rank = jnp.where(is_shown, jnp.cumsum(is_shown) - 1, is_shown.sum())
+        nonempty = (images != 0).any(axis=(1, 2, 3))
+        # Non-empty patches first; the empty patch after them stands for all empty ones.
+        order = jnp.pad(jnp.argsort(~nonempty, stable=True), (0, -count % size), constant_values=count - 1)
+        position = jnp.where(nonempty, jnp.cumsum(nonempty) - 1, nonempty.sum())
         images = self._network.mark_corner(images)
 
         def step(index: jax.Array, probability: jax.Array) -> jax.Array:
-            chosen = jax.lax.dynamic_slice_in_dim(order, index * size, size)
-            batch = images.at[chosen].get(mode="promise_in_bounds")
+            rows = jax.lax.dynamic_slice_in_dim(order, index * size, size)
+            batch = images.at[rows].get(mode="promise_in_bounds")
             predicted = self._network.probability(weights, batch)
             return jax.lax.dynamic_update_slice_in_dim(probability, predicted, index * size, axis=0)
 
-        steps = -(-jnp.minimum(is_shown.sum() + 1, count) // size)
+        steps = -(-jnp.minimum(nonempty.sum() + 1, count) // size)
         probability = jax.lax.fori_loop(0, steps, step, jnp.zeros((len(order), *shape), jnp.float32))
-        return probability.at[rank].get(mode="promise_in_bounds")
+        return probability.at[position].get(mode="promise_in_bounds")

@@ -1,8 +1,9 @@
-"""The paper's experiment 1: two grey-level thresholds, chosen for the highest Jaccard index on the training scans."""
+"""Experiment 1 of the paper: two grey-level thresholds with the highest mean Jaccard index on the training scans."""
 
 import json
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +21,19 @@ from ichjax.metrics import published
 from ichjax.ops import thresholds
 from ichjax.scan.volume import AIR_HU, Volume
 
-CHUNK = 8  # slices whose histograms are taken at once
+CHUNK = 8  # slices per histogram call
+
+
+class Params(TypedDict):
+    """The best pair of grey levels and its mean Jaccard index."""
+
+    lower: int
+    upper: int
+    training_jaccard: float
 
 
 class ThresholdMethod(Method):
-    """A pixel is hemorrhage when its grey level lies between the two; there is no morphology, as in the paper."""
+    """Pixels with a grey level between two thresholds are hemorrhage; no morphology, as in the paper."""
 
     title = "Threshold"
     card = "Two grey-level thresholds of the brain window (Hssayeni et al., Data 2020, 5, 14, experiment 1)"
@@ -39,8 +48,8 @@ class ThresholdMethod(Method):
 
     def fit(
         self, train: Sequence[CachedScan], valid: Sequence[CachedScan], *, workdir: pathlib.Path, fold: int
-    ) -> dict:
-        """Scores all 5,106 pairs on the training slices with a hemorrhage; {'lower', 'upper', 'training_jaccard'}.
+    ) -> Params:
+        """Scores all 5,106 pairs on the training slices with a hemorrhage; returns the best.
 
         Raises:
           InputError: no training slice has a hemorrhage.
@@ -52,7 +61,7 @@ class ThresholdMethod(Method):
             raise InputError(f"fold {fold}: no training slice has a hemorrhage; expected at least one")
         scores = np.asarray(self._search(jnp.concatenate(histograms)))
         lower, upper = np.unravel_index(np.argmax(scores), scores.shape)
-        params = {
+        params: Params = {
             "lower": thresholds.LOWER[lower],
             "upper": thresholds.UPPER[upper],
             "training_jaccard": float(scores.max()),
@@ -66,38 +75,38 @@ class ThresholdMethod(Method):
         )
         return params
 
-    def predict(self, params: dict, volume: Volume) -> Prediction:
+    def predict(self, params: Params, volume: Volume) -> Prediction:
         """Probability 1 between the thresholds, 0 elsewhere."""
         padded = pad_depth(np.asarray(volume.hu), AIR_HU)
         pair = np.array([params["lower"], params["upper"]], np.int32)
         return Prediction(self._between(padded, pair)[: len(volume.hu)])
 
-    def load(self, workdir: pathlib.Path) -> dict:
-        """Reads what `fit` wrote; InputError where the fold is not finished."""
+    def load(self, workdir: pathlib.Path) -> Params:
+        """Reads the results of `fit`; InputError if the fold is not finished."""
         try:
             return json.loads((workdir / MODEL_FILE).read_text())
         except (OSError, ValueError) as error:
             raise InputError(f"{workdir}: no finished fold; expected model.json from `train`") from error
 
-    def chosen(self, params: dict) -> dict:
+    def chosen(self, params: Params) -> dict:
         """The pair of grey levels and its training Jaccard."""
         return {
             "thresholds": [params["lower"], params["upper"]],
             "training_jaccard": params["training_jaccard"],
         }
 
-    def fingerprint(self, params: dict) -> str:
+    def fingerprint(self, params: Params) -> str:
         """A digest of the pair."""
         return digest(params)
 
 
 def _positive_slices(scans: Sequence[CachedScan]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Slices with a hemorrhage, CHUNK at a time: (int16 [CHUNK, H, W], uint8 [CHUNK, H, W]), the last ones padded."""
+    """Slices with a hemorrhage, CHUNK at a time: (int16 [CHUNK, H, W], uint8 [CHUNK, H, W]), padded with air."""
     for scan in scans:
-        wanted = np.flatnonzero(scan.truth_px)
-        for start in range(0, len(wanted), CHUNK):
-            part = wanted[start : start + CHUNK]
-            yield pad_depth(scan.volume.hu[part], AIR_HU, CHUNK), pad_depth(scan.mask[part], 0, CHUNK)
+        positive = np.flatnonzero(scan.truth_px)
+        for start in range(0, len(positive), CHUNK):
+            chunk = positive[start : start + CHUNK]
+            yield pad_depth(scan.volume.hu[chunk], AIR_HU, CHUNK), pad_depth(scan.mask[chunk], 0, CHUNK)
 
 
 def make(config: Config) -> ThresholdMethod:

@@ -15,7 +15,7 @@ class UNetMethod(PatchNetworkMethod):
 
     def __init__(self, config: Config):
         super().__init__(config, unet.network_from_config(config))
-        # Group normalisation sees other statistics in a whole slice, and the others treat every patch by itself.
+        # Group normalization has other statistics in a whole slice; the options below treat each patch separately.
         by_patch = config.patch.corner_pixel or config.predict.min_max_stretch or config.predict.quantize_8bit
         self.same_on_whole_slices = config.model.norm == "none" and not by_patch
 

@@ -1,4 +1,4 @@
-"""A method that nobody needs, for the test of the seam: what bleeds is as bright as the training bleeds were."""
+"""A made-up method for tests of the method interface: hemorrhage has the brightness of the training masks."""
 
 import json
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from ichjax.methods.base import Method, PostProcess, Prediction, digest
 
 
 class Brightness(NamedTuple):
-    """Mean and SD of the HU inside the training masks: parameters without any `weights`."""
+    """Mean and SD of the HU inside the training masks: parameters without `weights`."""
 
     mean_hu: float
     std_hu: float
@@ -25,7 +25,7 @@ class MadeUp(Method):
 
     def __init__(self, config):
         if unknown := set(config.options) - {"sharpness"}:
-            raise InputError(f"config.options.{min(unknown)} is not of this method; expected sharpness")
+            raise InputError(f"config.options.{min(unknown)} is unknown to this method; expected sharpness")
         self.sharpness = config.options.get("sharpness", 1.0)
 
     def fit(self, train, valid, *, workdir, fold):
@@ -35,8 +35,8 @@ class MadeUp(Method):
         return self.load(workdir)
 
     def predict(self, params, volume):
-        away = (jnp.asarray(volume.hu, jnp.float32) - params.mean_hu) / params.std_hu
-        probability = jnp.exp(-self.sharpness * away**2)
+        z_score = (jnp.asarray(volume.hu, jnp.float32) - params.mean_hu) / params.std_hu
+        probability = jnp.exp(-self.sharpness * z_score**2)
         slice_scores = np.asarray(probability).mean(axis=(1, 2))
         return Prediction(probability, slice_scores, np.outer(slice_scores, [1.0, 2.0, 3.0, 4.0, -5.0]))
 

@@ -1,4 +1,4 @@
-"""A second family of networks, for the test of the seam: three neighboring slices, two classes, another loss."""
+"""A second network family for tests of the method interface: three neighboring slices, two classes, focal loss."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ class TwoClasses(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class FocalNetwork(Network):
-    """The focal loss (Lin et al., 2017) of the softmax, in place of the cross-entropy of one logit."""
+    """Softmax with the focal loss (Lin et al., 2017) instead of the cross-entropy of one logit."""
 
     gamma: float = 2.0
 
@@ -36,8 +36,8 @@ class FocalNetwork(Network):
         return nn.softmax(self.logits(params, images), axis=-1)[..., 1]
 
     def _focal(self, probability, masks):
-        right = jnp.clip(jnp.where(masks > 0, probability, 1.0 - probability), 1e-6, 1.0)
-        return ((1.0 - right) ** self.gamma * -jnp.log(right)).mean(axis=(1, 2))
+        correct = jnp.clip(jnp.where(masks > 0, probability, 1.0 - probability), 1e-6, 1.0)
+        return ((1.0 - correct) ** self.gamma * -jnp.log(correct)).mean(axis=(1, 2))
 
 
 class NeighborMethod(PatchNetworkMethod):

@@ -1,4 +1,4 @@
-"""The seam of methods: a made-up method and a second family of networks pass through every command unnamed."""
+"""The method interface: a made-up method and a second network family work with every command."""
 
 import ast
 import csv
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.xdist_group("seam")
 
 @pytest.fixture(scope="module", autouse=True)
 def registered():
-    """Each is a file and a line, as any other method."""
+    """Each is a file and a registry line, like any other method."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("made_up", "neighbor_network"):
             patch.setitem(registry.METHODS, name, f"tests.methods.{name}")
@@ -38,7 +38,7 @@ def registered():
 
 @pytest.fixture(scope="module")
 def run(tiny_config, config_file, tmp_path_factory):
-    """A cross-validated run of the made-up method, with the thresholds beside it."""
+    """A cross-validated run of the made-up method, compared with the thresholds."""
     folder = tmp_path_factory.mktemp("seam")
     config = tiny_config(method="made_up", compare_with=("threshold",), **{"options.sharpness": 0.5})
     path = config_file(folder, config)
@@ -50,11 +50,11 @@ def read(path):
     return json.loads(path.read_text())
 
 
-def test_results_and_report_call_it_what_it_calls_itself(run):
+def test_results_and_report_use_its_title_and_records(run):
     results = read(run / "results.json")
     assert (results["method"], results["title"], results["published"]) == ("made_up", "Made up", {})
     assert "layers" not in results
-    assert results["conventions"]["paper"]["dice"]["mean"] > 0.5  # its bleeds are bright and its heads plain
+    assert results["conventions"]["paper"]["dice"]["mean"] > 0.5  # hemorrhages of the tiny set have one brightness
     assert all(fold["mean_hu"] == pytest.approx(65, abs=1) for fold in results["chosen_by_fold"])
     page = (run / "report.html").read_text()
     assert "Made up" in page
@@ -66,8 +66,8 @@ def test_results_and_report_call_it_what_it_calls_itself(run):
     assert {row["paper_dice"] for row in rows if row["method"] == "Threshold"} == {"", "0.135"}
 
 
-def test_its_own_scores_make_the_curves(run):
-    """Against scikit-learn, from what the folds put on record."""
+def test_its_own_scores_give_the_curves(run):
+    """Against scikit-learn, from the scores.json of the folds."""
     rows = [row for fold in sorted(run.glob("fold_*/scores.json")) for row in read(fold)["subjects"]]
     beyond = read(run / "results.json")["beyond"]
     truth = np.concatenate([np.array(row["truth_px"]) > 0 for row in rows])
@@ -114,8 +114,8 @@ def test_predict_compare_report_and_a_refused_export(run, tiny_root, tmp_path, c
     assert not (tmp_path / "export").exists()
 
 
-def test_training_again_is_another_run(run, tmp_path, tiny_root):
-    """Parameters without `weights`: their fingerprint is the method's own, so no mask of an older training is kept."""
+def test_another_training_changes_the_identity_of_the_run(run, tmp_path, tiny_root):
+    """Parameters without `weights` have the method's own fingerprint, so masks of an older training are not kept."""
     copy = shutil.copytree(run, tmp_path / "copy")
     before = ichjax.load_run(copy)
     assert ichjax.load_run(run).identity == before.identity
@@ -125,7 +125,7 @@ def test_training_again_is_another_run(run, tmp_path, tiny_root):
 
 
 def test_options_of_another_method_are_refused(tiny_config):
-    with pytest.raises(InputError, match=r"config\.options\.width is not of this method"):
+    with pytest.raises(InputError, match=r"config\.options\.width is unknown to this method"):
         registry.make("made_up", tiny_config(**{"options.width": 3}))
 
 
@@ -137,13 +137,13 @@ def test_a_second_family_of_networks_is_trained_predicted_and_scored(tiny_config
     assert read(run / "results.json")["title"] == "Three slices"
     trained = ichjax.load_run(run)
     assert trained.params[0].weights["Conv_1"]["kernel"].shape == (3, 3, 3, 3)  # three slices, `options.width`
-    found = ichjax.predict(tiny_root / "ct_scans" / "049.nii", trained)
-    assert found.probability.shape == (4, 32, 32)
+    prediction = ichjax.predict(tiny_root / "ct_scans" / "049.nii", trained)
+    assert prediction.probability.shape == (4, 32, 32)
     assert trained.method.slice_program(trained.params[0], None) is None
 
 
-def test_the_step_asks_the_network_for_its_loss(tiny_config):
-    """Without augmentation: the focal loss of the softmax, written out in float64."""
+def test_the_training_step_uses_the_loss_of_the_network(tiny_config):
+    """Without augmentation: the focal loss of the softmax, computed in float64."""
     method = registry.make("neighbor_network", tiny_config(**{"options.width": 3}))
     config, network = method.config, method.network
     rng = np.random.default_rng(0)
@@ -159,33 +159,33 @@ def test_the_step_asks_the_network_for_its_loss(tiny_config):
     logits = functools.partial(network.module.apply, {"params": state.params})
     z = np.asarray(logits(jnp.clip((batch["image"].astype(np.float32) + 20) / 120, 0, 1)), np.float64)
     p = 1 / (1 + np.exp(z[..., 0] - z[..., 1]))
-    right = np.where(batch["mask"] > 0, p, 1 - p)
-    expected = ((1 - right) ** 2 * -np.log(right)).mean()
+    correct = np.where(batch["mask"] > 0, p, 1 - p)
+    expected = ((1 - correct) ** 2 * -np.log(correct)).mean()
     _, metrics = step(state, batch)
     np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
     sums = jax.jit(steps.make_validation_step(network))(state.params, batch)
     np.testing.assert_allclose(sums["loss"] / 4, expected, rtol=1e-5)
 
 
-def test_every_method_is_abstract_until_it_has_what_a_method_needs():
+def test_a_method_with_a_missing_function_is_abstract():
     with pytest.raises(TypeError, match="fingerprint"):
         type("Half", (base.Method,), {"fit": None, "predict": None, "load": None})()
 
 
-def test_no_code_outside_of_methods_names_a_method():
-    """But the default configuration, which picks one, and what older results.json did not say."""
+def test_no_code_outside_methods_names_a_method():
+    """Except for the default configuration and the fallback for older results.json."""
     allowed = {("config.py", "unet"), ("published.py", "unet")}
-    names = set(registry.METHODS) - {"threshold"}  # which is a field of `config.predict` and an everyday word, too
+    names = set(registry.METHODS) - {"threshold"}  # also a field of `config.predict` and a common word
     classes = {"UNetMethod", "ThresholdMethod", "UNet"}
-    found = set()
+    named = set()
     for path in sorted((ROOT / "ichjax").rglob("*.py")):
         if path.parent.name in ("methods", "models"):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and node.value in names:
-                found.add((path.name, node.value))
+                named.add((path.name, node.value))
             if isinstance(node, ast.Name) and node.id in classes:
-                found.add((path.name, node.id))
+                named.add((path.name, node.id))
             if isinstance(node, ast.ImportFrom) and node.module in registry.METHODS.values():
-                found.add((path.name, node.module))
-    assert found == allowed
+                named.add((path.name, node.module))
+    assert named == allowed

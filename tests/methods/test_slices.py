@@ -1,4 +1,4 @@
-"""Predicting slices: against a loop over patches, and that depth, padding, devices and grids change nothing."""
+"""Prediction of slices: against a loop over patches, and independent of depth, padding, devices and grids."""
 
 import flax.linen as nn
 import jax
@@ -14,7 +14,7 @@ GRID = Geometry(24, 32, 6.0, 6.0)
 
 
 class Local(nn.Module):
-    """A network that sees its patch's borders: a 3 x 3 convolution, padded with zeros."""
+    """A 3 x 3 convolution with zero padding, so that predictions depend on the borders of patches."""
 
     @nn.compact
     def __call__(self, images):
@@ -22,7 +22,7 @@ class Local(nn.Module):
 
 
 class Brightness(nn.Module):
-    """Not a network: the logit is 20 x (windowed intensity - 1/2)."""
+    """The logit is 20 x (windowed intensity - 1/2)."""
 
     @nn.compact
     def __call__(self, images):
@@ -50,7 +50,7 @@ def hu_of(depth, shape=GRID[:2], seed=0):
 
 
 def loop(hu, weights, *, corner=False, saved=lambda p: p):
-    """Patch by patch in NumPy: float64 mean of what the patches that cover a pixel say, each as it is `saved`."""
+    """In NumPy: float64 mean of the `saved` predictions of all patches that cover a pixel."""
     kernel, bias = (np.asarray(weights["Conv_0"][name], np.float64) for name in ("kernel", "bias"))
     total, count = np.zeros(hu.shape), np.zeros(hu.shape)
     for d in range(len(hu)):
@@ -69,9 +69,9 @@ def loop(hu, weights, *, corner=False, saved=lambda p: p):
 
 def test_it_equals_a_loop_over_patches(one, weights):
     hu = hu_of(5)
-    found = one(weights, hu, GRID, GRID)
-    assert found.dtype == jnp.float32
-    np.testing.assert_allclose(found, loop(hu, weights), atol=1e-5)
+    result = one(weights, hu, GRID, GRID)
+    assert result.dtype == jnp.float32
+    np.testing.assert_allclose(result, loop(hu, weights), atol=1e-5)
 
 
 def stretched(p):
@@ -90,23 +90,23 @@ def stretched(p):
     ],
     ids=["corner", "stretch", "both"],
 )
-def test_the_oddities_of_the_authors_code_equal_a_loop_and_change_something(one, weights, fields, expected):
+def test_the_options_of_the_authors_code_equal_a_loop_and_change_the_result(one, weights, fields, expected):
     hu = hu_of(2)
-    found = predictor_of(**fields)(weights, hu, GRID, GRID)
-    np.testing.assert_allclose(found, expected(hu, weights), atol=1e-5)
-    assert float(abs(found - one(weights, hu, GRID, GRID)).max()) > 0.01
+    result = predictor_of(**fields)(weights, hu, GRID, GRID)
+    np.testing.assert_allclose(result, expected(hu, weights), atol=1e-5)
+    assert float(abs(result - one(weights, hu, GRID, GRID)).max()) > 0.01
 
 
-def test_8_bits_on_the_way_differ_by_less_than_two_levels_downward(one, weights):
+def test_8_bit_rounding_lowers_the_result_by_less_than_two_levels(one, weights):
     hu = hu_of(2)
     exact = np.asarray(one(weights, hu, GRID, GRID))
-    found = np.asarray(predictor_of(quantize_8bit=True)(weights, hu, GRID, GRID))
-    np.testing.assert_array_equal(found * 256, np.floor(found * 256))
-    assert (found * 256 <= exact * 255 + 1e-3).all()
-    assert (found * 256 > exact * 255 - 2).all()
+    result = np.asarray(predictor_of(quantize_8bit=True)(weights, hu, GRID, GRID))
+    np.testing.assert_array_equal(result * 256, np.floor(result * 256))
+    assert (result * 256 <= exact * 255 + 1e-3).all()
+    assert (result * 256 > exact * 255 - 2).all()
 
 
-def test_a_slice_does_not_depend_on_depth_or_on_padding_and_few_programs_are_made(one, weights):
+def test_a_slice_depends_on_neither_depth_nor_padding_and_few_programs_are_compiled(one, weights):
     hu = hu_of(9)
     whole = np.asarray(one(weights, hu, GRID, GRID))
     one(weights, hu[:8], GRID, GRID)
@@ -114,7 +114,7 @@ def test_a_slice_does_not_depend_on_depth_or_on_padding_and_few_programs_are_mad
     for depth in (1, 3, 8):
         np.testing.assert_array_equal(one(weights, hu[:depth], GRID, GRID), whole[:depth])
     assert one._program._cache_size() == programs
-    few = np.asarray(one.first_slices(weights, hu[:8], 2, GRID, GRID))
+    few = np.asarray(one.predict_first(weights, hu[:8], 2, GRID, GRID))
     np.testing.assert_array_equal(few[:2], whole[:2])
     assert not few[2:].any()
 
@@ -123,15 +123,15 @@ def test_a_slice_does_not_depend_on_depth_or_on_padding_and_few_programs_are_mad
 def test_devices_and_batches_change_nothing(one, weights, devices, batch_size, depth):
     predictor = predictor_of(batch_size=batch_size, devices=devices)
     hu = hu_of(depth)
-    assert predictor.slices_at_once == devices
-    found = predictor(predictor.replicate(weights), hu, GRID, GRID)
-    np.testing.assert_allclose(found, one(weights, hu, GRID, GRID), atol=1e-6)
-    few = predictor.first_slices(predictor.replicate(weights), hu, 3, GRID, GRID)
-    np.testing.assert_allclose(few[:3], found[:3], atol=1e-6)
+    assert predictor.min_slices == devices
+    result = predictor(predictor.replicate(weights), hu, GRID, GRID)
+    np.testing.assert_allclose(result, one(weights, hu, GRID, GRID), atol=1e-6)
+    few = predictor.predict_first(predictor.replicate(weights), hu, 3, GRID, GRID)
+    np.testing.assert_allclose(few[:3], result[:3], atol=1e-6)
 
 
 class Counting(nn.Module):
-    """`Local`, which notes each batch that it sees in `SEEN`."""
+    """`Local`, which appends the size of each batch to `SEEN`."""
 
     @nn.compact
     def __call__(self, images):
@@ -143,14 +143,14 @@ SEEN = []
 
 
 @pytest.mark.parametrize("corner", [False, True])
-def test_patches_that_show_nothing_are_seen_once(weights, corner):
+def test_empty_patches_are_predicted_once(weights, corner):
     hu = hu_of(6)
     hu[1] = -1000  # a slice of air
-    hu[:, :, 16:] = -500  # half of each: 2 x 1 of 2 x 3 patches show nothing
+    hu[:, :, 16:] = -500  # half of each: 2 x 1 of 2 x 3 patches are empty
     SEEN.clear()
     predictor = predictor_of(Counting(), network={"corner_pixel": corner}, batch_size=1)
-    found = predictor(weights, hu, GRID, GRID)
-    np.testing.assert_allclose(found, loop(hu, weights, corner=corner), atol=1e-5)
+    result = predictor(weights, hu, GRID, GRID)
+    np.testing.assert_allclose(result, loop(hu, weights, corner=corner), atol=1e-5)
     jax.effects_barrier()
     assert len(SEEN) == 5 * 2 * 2 + 1  # of 8 x 6, padding included
 
@@ -164,8 +164,8 @@ def test_whole_slices_are_patches_of_their_own(weights, shape):
     kernel, bias = (np.asarray(weights["Conv_0"][name], np.float64) for name in ("kernel", "bias"))
     view = np.lib.stride_tricks.sliding_window_view(np.pad(image, ((0, 0), (1, 1), (1, 1))), (3, 3), axis=(1, 2))
     expected = 1 / (1 + np.exp(-((view * kernel[:, :, 0, 0]).sum(axis=(3, 4)) + bias[0])))
-    found = predictor(weights, hu, grid, grid)
-    np.testing.assert_allclose(found, expected[:, : shape[0], : shape[1]], atol=1e-5)
+    result = predictor(weights, hu, grid, grid)
+    np.testing.assert_allclose(result, expected[:, : shape[0], : shape[1]], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_whole_slices_are_patches_of_their_own(weights, shape):
         (GRID._replace(height=32), False),
     ],
 )
-def test_which_scans_go_through_on_their_own_pixels(own, same):
+def test_which_scans_are_not_resampled(own, same):
     assert same_grid(own, GRID) is same
 
 
@@ -190,8 +190,8 @@ def bright():
 
 
 @pytest.mark.parametrize("pixel", [(3.0, 3.0), (2.5, 3.7), (3.0, 4.0)])
-def test_a_blob_keeps_its_place_on_another_grid(bright, pixel):
-    """Half the pixel size and twice the matrix, and others: the blob's center in mm from the middle stays."""
+def test_a_blob_keeps_its_position_on_another_grid(bright, pixel):
+    """Half the pixel size and twice the matrix, and others: the blob's center in mm is the same."""
     predictor, weights = bright
     own = Geometry(48, 64, *pixel)
     y, x = np.mgrid[:48, :64]
@@ -199,18 +199,18 @@ def test_a_blob_keeps_its_place_on_another_grid(bright, pixel):
     blob = np.hypot(y_mm - 20, x_mm + 35) < 18
     hu = np.repeat(np.where(blob, 100, -20)[None].astype(np.int16), 3, axis=0)
     hu[1] = -20
-    found = np.asarray(predictor(weights, hu, own, GRID))
-    assert found.shape == (3, 48, 64)
-    assert found.min() >= 0.0
-    assert found.max() <= 1.0
-    assert found[1].max() < 0.01
-    for plane in (found[0], found[2]):
+    result = np.asarray(predictor(weights, hu, own, GRID))
+    assert result.shape == (3, 48, 64)
+    assert result.min() >= 0.0
+    assert result.max() <= 1.0
+    assert result[1].max() < 0.01
+    for plane in (result[0], result[2]):
         mask = plane > 0.5
         np.testing.assert_allclose([y_mm[mask].mean(), x_mm[mask].mean()], [20, -35], atol=1.0)
         assert (mask & blob).sum() / (mask | blob).sum() > 0.75
 
 
-def test_pixel_sizes_are_data_and_make_no_new_program(bright):
+def test_other_pixel_sizes_compile_no_new_program(bright):
     predictor, weights = bright
     hu = hu_of(3, (48, 64))
     predictor(weights, hu, Geometry(48, 64, 3.0, 3.0), GRID)
@@ -219,18 +219,18 @@ def test_pixel_sizes_are_data_and_make_no_new_program(bright):
     assert predictor._program._cache_size() == programs
 
 
-def test_what_lies_beyond_the_trained_grid_is_no_hemorrhage(bright):
+def test_nothing_is_predicted_outside_the_trained_grid(bright):
     predictor, weights = bright
     own = Geometry(48, 64, 6.0, 6.0)
-    found = np.asarray(predictor(weights, np.full((1, 48, 64), 100, np.int16), own, GRID))[0]
+    result = np.asarray(predictor(weights, np.full((1, 48, 64), 100, np.int16), own, GRID))[0]
     inside = np.zeros((48, 64), bool)
     inside[12:36, 16:48] = True
-    assert (found[inside] > 0.99).all()
-    assert not found[~inside].any()
+    assert (result[inside] > 0.99).all()
+    assert not result[~inside].any()
 
 
 class Neighbors(nn.Module):
-    """Not a network: the logit is the windowed intensity of the slice below plus twice that of the slice above."""
+    """The logit is the windowed intensity of the slice below plus twice that of the slice above."""
 
     @nn.compact
     def __call__(self, images):
@@ -242,17 +242,17 @@ class Neighbors(nn.Module):
 def test_a_network_that_sees_neighboring_slices(depth, options):
     hu = hu_of(depth)
     predictor = predictor_of(Neighbors(), network={"neighbors": 1}, **options)
-    found = predictor(predictor.replicate({"none": jnp.zeros(())}), hu, GRID, GRID)
+    result = predictor(predictor.replicate({"none": jnp.zeros(())}), hu, GRID, GRID)
     bright = np.clip((hu + 20) / 120, 0, 1)
     around = np.concatenate([bright[:1], bright, bright[-1:]])
-    np.testing.assert_allclose(found, 1 / (1 + np.exp(-(around[:-2] + 2 * around[2:]))), atol=1e-6)
+    np.testing.assert_allclose(result, 1 / (1 + np.exp(-(around[:-2] + 2 * around[2:]))), atol=1e-6)
 
 
 def test_neighboring_slices_of_a_scan_on_another_grid():
     """Constant slices are the same on every grid."""
     hu = np.repeat(np.array([0, 40, 80, 100], np.int16), 48 * 64).reshape(4, 48, 64)
     predictor = predictor_of(Neighbors(), network={"neighbors": 1})
-    found = predictor({"none": jnp.zeros(())}, hu, Geometry(48, 64, 3.0, 3.0), GRID)
+    result = predictor({"none": jnp.zeros(())}, hu, Geometry(48, 64, 3.0, 3.0), GRID)
     bright = (hu[:, 20, 30] + 20) / 120
     around = np.concatenate([bright[:1], bright, bright[-1:]])
-    np.testing.assert_allclose(found[:, 20, 30], 1 / (1 + np.exp(-(around[:-2] + 2 * around[2:]))), atol=1e-5)
+    np.testing.assert_allclose(result[:, 20, 30], 1 / (1 + np.exp(-(around[:-2] + 2 * around[2:]))), atol=1e-5)

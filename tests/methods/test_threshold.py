@@ -1,4 +1,4 @@
-"""The threshold method: fits the pair that made the truth, predicts by it, and reads it again."""
+"""The threshold method: finds the thresholds that generated the truth, predicts with them and loads them."""
 
 import dataclasses
 
@@ -13,13 +13,13 @@ from ichjax.methods import registry, threshold
 
 @pytest.fixture(scope="module")
 def scans(tiny_root):
-    """Scans whose truth is what lies from 60 to 80 HU: grey levels 170 to 212."""
-    found, _ = scan_cache.open_scans(ct_ich_nifti.read_dataset(tiny_root).subjects[:4])
-    made = []
-    for scan in found:
+    """Scans whose true mask is 60 to 80 HU: grey levels 170 to 212."""
+    cached, _ = scan_cache.open_scans(ct_ich_nifti.read_dataset(tiny_root).subjects[:4])
+    replaced = []
+    for scan in cached:
         mask = ((scan.volume.hu >= 60) & (scan.volume.hu <= 80)).astype(np.uint8)
-        made.append(dataclasses.replace(scan, mask=mask, truth_px=mask.sum(axis=(1, 2))))
-    return made
+        replaced.append(dataclasses.replace(scan, mask=mask, truth_px=mask.sum(axis=(1, 2))))
+    return replaced
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def method(tiny_config):
     return registry.make("threshold", tiny_config())
 
 
-def test_it_finds_the_pair_predicts_by_it_and_reads_it_again(method, scans, tmp_path, monkeypatch, capsys):
+def test_it_finds_the_pair_predicts_with_it_and_loads_it(method, scans, tmp_path, monkeypatch, capsys):
     params = method.fit(scans, [], workdir=tmp_path / "fold_0", fold=0)
     assert params["training_jaccard"] == pytest.approx(1.0)
     assert "fold 0: thresholds" in capsys.readouterr().out
@@ -35,8 +35,8 @@ def test_it_finds_the_pair_predicts_by_it_and_reads_it_again(method, scans, tmp_
         prediction = method.predict(params, scan.volume)
         assert prediction.probability.dtype == jnp.float32
         assert prediction.slice_scores is None
-        wanted = np.flatnonzero(scan.truth_px)  # elsewhere a pair may let single pixels through
-        np.testing.assert_array_equal(np.asarray(prediction.probability)[wanted], scan.mask[wanted])
+        positive = np.flatnonzero(scan.truth_px)  # other slices may contain single pixels in the range
+        np.testing.assert_array_equal(np.asarray(prediction.probability)[positive], scan.mask[positive])
         assert prediction.probability.shape == scan.volume.shape
     assert method.load(tmp_path / "fold_0") == params
     assert method.chosen(params) == {
@@ -55,12 +55,12 @@ def test_the_score_is_the_mean_over_slices_with_a_hemorrhage(method, scans, tmp_
     params = method.fit([half, *scans[1:]], [], workdir=tmp_path, fold=0)
     scores = []
     for scan in [half, *scans[1:]]:
-        found = np.asarray(method.predict(params, scan.volume).probability) > 0.5
-        scores += [(f & (t > 0)).sum() / (f | (t > 0)).sum() for f, t in zip(found, scan.mask, strict=True) if t.any()]
+        masks = np.asarray(method.predict(params, scan.volume).probability) > 0.5
+        scores += [(f & (t > 0)).sum() / (f | (t > 0)).sum() for f, t in zip(masks, scan.mask, strict=True) if t.any()]
     assert params["training_jaccard"] == pytest.approx(np.mean(scores), rel=1e-5)
 
 
-def test_what_cannot_be_done_is_said(method, scans, tmp_path):
+def test_invalid_input_is_an_input_error(method, scans, tmp_path):
     healthy = [dataclasses.replace(scan, truth_px=np.zeros(4, int)) for scan in scans]
     with pytest.raises(InputError, match="fold 2: no training slice has a hemorrhage"):
         method.fit(healthy, [], workdir=tmp_path, fold=2)

@@ -1,4 +1,4 @@
-"""The U-Net method: fit, read again, predict on any grid; what is missing or broken is said."""
+"""The U-Net method: fit, load, predict on any grid; missing or damaged files are reported."""
 
 import dataclasses
 import json
@@ -36,21 +36,21 @@ def fitted(config, scans, tmp_path_factory):
     return method, method.fit(scans[:3], scans[3:], workdir=folder, fold=0), folder
 
 
-def test_what_it_fits_is_what_it_reads_again(fitted, scans, monkeypatch):
+def test_load_returns_what_fit_returned(fitted, scans, monkeypatch):
     method, params, folder = fitted
     assert params.grid == (32, 32, 6.0, 6.0)
     assert params.chosen["epoch"] == 1
     assert json.loads((folder / "model.json").read_text())["chosen"] == params.chosen == method.chosen(params)
     monkeypatch.setattr(patch_network, "train_fold", None)  # a finished fold is only read
-    for again in (method.load(folder), method.fit(scans[:3], scans[3:], workdir=folder, fold=0)):
-        jax.tree.map(np.testing.assert_array_equal, again.weights, params.weights)
-        assert (again.grid, again.chosen) == (params.grid, params.chosen)
+    for loaded in (method.load(folder), method.fit(scans[:3], scans[3:], workdir=folder, fold=0)):
+        jax.tree.map(np.testing.assert_array_equal, loaded.weights, params.weights)
+        assert (loaded.grid, loaded.chosen) == (params.grid, params.chosen)
         np.testing.assert_array_equal(
-            method.predict(again, scans[0].volume).probability, method.predict(params, scans[0].volume).probability
+            method.predict(loaded, scans[0].volume).probability, method.predict(params, scans[0].volume).probability
         )
 
 
-def test_a_prediction_lies_on_the_scans_own_grid(fitted, scans):
+def test_a_prediction_is_on_the_scans_own_grid(fitted, scans):
     method, params, _ = fitted
     volume = scans[0].volume
     wide = dataclasses.replace(volume, hu=np.pad(volume.hu, ((0, 0), (4, 4), (0, 8)), constant_values=-1000))
@@ -63,7 +63,7 @@ def test_a_prediction_lies_on_the_scans_own_grid(fitted, scans):
         assert prediction.slice_scores is prediction.subtype_scores is None
 
 
-def test_it_says_how_long_it_will_take(fitted, scans, capsys):
+def test_it_prints_an_estimate_of_the_time(fitted, scans, capsys):
     method, params, _ = fitted
     method.announce(params, [scan.volume for scan in scans], "fold 0: predicting 4 scans")
     assert "fold 0: predicting 4 scans: 16 slices at " in capsys.readouterr().out
@@ -71,13 +71,13 @@ def test_it_says_how_long_it_will_take(fitted, scans, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_post_processing_is_the_configurations(config):
+def test_post_processing_follows_the_configuration(config):
     post = registry.make("unet", config).post
     assert (post.threshold, post.closing_px, post.opening_px) == (0.5, 2, 2)
     assert post._replace(threshold=0.55).all_thresholds == (0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
 
 
-def test_a_scan_of_another_matrix_is_brought_to_the_others_grid(config, scans, tmp_path, monkeypatch):
+def test_a_scan_of_another_matrix_is_resampled_to_the_common_grid(config, scans, tmp_path, monkeypatch):
     seen = {}
 
     def train(config, network, train, valid, **where):
@@ -92,12 +92,12 @@ def test_a_scan_of_another_matrix_is_brought_to_the_others_grid(config, scans, t
     assert seen["train"][0] is scans[0]
 
 
-def test_a_side_that_the_poolings_do_not_halve_is_refused(tiny_config):
+def test_a_side_that_cannot_be_pooled_is_refused(tiny_config):
     with pytest.raises(InputError, match=r"config\.patch\.side is 20; expected a multiple of 8"):
         registry.make("unet", tiny_config(**{"patch.side": 20, "model.depth": 3}))
 
 
-def test_patches_that_do_not_fit_and_no_scan_are_said(config, scans, tmp_path):
+def test_an_uneven_grid_and_an_empty_fold_are_input_errors(config, scans, tmp_path):
     method, odd = registry.make("unet", config), cropped(scans[1], 32, 31)
     with pytest.raises(InputError, match="do not cover a slice of 32 x 31 evenly"):
         method.fit([odd], [odd], workdir=tmp_path, fold=0)
@@ -105,7 +105,7 @@ def test_patches_that_do_not_fit_and_no_scan_are_said(config, scans, tmp_path):
         method.fit([], [], workdir=tmp_path, fold=0)
 
 
-def test_a_network_on_another_grid_answers_on_the_scans_own(config, scans, tmp_path):
+def test_a_network_on_another_grid_predicts_on_the_scans_own_grid(config, scans, tmp_path):
     config = config.copy_and_resolve_references()
     config.grid.side, config.patch.side, config.patch.stride = 16, 8, 4
     method = registry.make("unet", config)
@@ -116,8 +116,8 @@ def test_a_network_on_another_grid_answers_on_the_scans_own(config, scans, tmp_p
     assert method.predict(params, scans[0].volume).probability.shape == scans[0].volume.shape
 
 
-def test_whole_slices_with_a_hemorrhage_as_in_the_second_experiment(tiny_config, scans, tmp_path):
-    """configs/paper_full_slice.py, made small: one patch a slice, and the border cut off."""
+def test_whole_slices_with_a_hemorrhage_as_in_experiment_2(tiny_config, scans, tmp_path):
+    """A small configs/paper_full_slice.py: one patch per slice, without the border."""
     fields = {"model.base_width": 2, "model.depth": 2, "model.norm": "none", "model.head": "paper", "train.epochs": 1}
     fields |= {"grid.side": 24, "grid.border": 4, "patch.side": 24, "patch.stride": 24, "train.batch_size": 4}
     config = tiny_config(**fields, **{"train.slices": "hemorrhage", "train.negatives": "none"})
@@ -125,26 +125,26 @@ def test_whole_slices_with_a_hemorrhage_as_in_the_second_experiment(tiny_config,
     params = method.fit(scans[:3], scans[3:], workdir=tmp_path, fold=0)
     assert params.grid == (24, 24, 6.0, 6.0)
     row = json.loads((tmp_path / "metrics.jsonl").read_text())
-    assert row["step"] == 5 // 4  # of the training scans' slices 2 + 3 have a hemorrhage
+    assert row["step"] == 5 // 4  # 2 + 3 slices of the training scans have a hemorrhage
     probability = np.asarray(method.predict(params, scans[0].volume).probability)
     assert probability.shape == (4, 32, 32)
     assert not probability[:, :4].any()  # the border
     assert not probability[:, :, -4:].any()
 
 
-def test_the_oddities_are_the_configurations(fitted, config, scans):
+def test_options_of_the_authors_code_follow_the_configuration(fitted, config, scans):
     method, params, _ = fitted
     plain = np.asarray(method.predict(params, scans[0].volume).probability)
     for field in ("patch.corner_pixel", "predict.min_max_stretch", "predict.quantize_8bit"):
-        odd = config.copy_and_resolve_references()
-        odd.update_from_flattened_dict({field: True})
-        found = np.asarray(registry.make("unet", odd).predict(params, scans[0].volume).probability)
-        assert (found != plain).any(), field
-        assert found.min() >= 0.0
-        assert found.max() <= 1.0
+        changed = config.copy_and_resolve_references()
+        changed.update_from_flattened_dict({field: True})
+        result = np.asarray(registry.make("unet", changed).predict(params, scans[0].volume).probability)
+        assert (result != plain).any(), field
+        assert result.min() >= 0.0
+        assert result.max() <= 1.0
 
 
-def test_what_cannot_be_read_is_said(fitted, tmp_path):
+def test_missing_or_damaged_files_are_input_errors(fitted, tmp_path):
     method, _, folder = fitted
     with pytest.raises(InputError, match=r"no finished fold; expected model.json and weights/"):
         method.load(tmp_path)

@@ -1,4 +1,4 @@
-"""What both peers are compared with: ichjax's network, its loss and its gradient."""
+"""The reference for both peers: ichjax's network, loss and gradient."""
 
 import importlib
 import os
@@ -18,9 +18,9 @@ WIDTH, SIDE, BATCH = 4, 32, 3
 
 
 def _module(name):
-    """A module of benchmarks; its libraries may warn as they are imported."""
+    """A module of benchmarks; warnings of its libraries at import are ignored."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # like JAX here: a GPU's convolutions round float32 to fewer bits
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # as for JAX here: convolutions on a GPU round float32 to fewer bits
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module(f"benchmarks.{name}")
@@ -37,11 +37,11 @@ def torch_reference():
 
 
 class Ours:
-    """Our network without dropout, with parameters whose biases are not zero, as after some training.
+    """Our network without dropout, with nonzero biases as after some training.
 
     Attributes:
       config, network, params: the network's.
-      images, masks: float32 [B, P, P, 1], what the peers' steps are measured on.
+      images, masks: float32 [B, P, P, 1], the batch of the peers' measured steps.
       probability: float32 [B, P, P].
       loss, gradient: of the paper's loss.
     """
@@ -66,29 +66,31 @@ class Ours:
     def _loss(self, params):
         return losses.binary_cross_entropy(self._logits(params), self.masks[..., 0]).mean()
 
-    def assert_same_gradient(self, found):
-        """{layer: {'kernel', 'bias'}}: each array differs by at most 1e-4 of its norm, and none is zero."""
-        assert found.keys() == self.gradient.keys()
+    def assert_same_gradient(self, gradient):
+        """`gradient` is {layer: {'kernel', 'bias'}}; arrays differ by at most 1e-4 of their norm, and none is zero."""
+        assert gradient.keys() == self.gradient.keys()
         for layer, own in self.gradient.items():
             for kind, expected in own.items():
                 norm = np.linalg.norm(expected)
                 assert norm > 0, f"{layer} {kind} has no gradient: nothing is tested"
-                assert np.linalg.norm(found[layer][kind] - expected) <= 1e-4 * norm, f"{layer} {kind}"
+                assert np.linalg.norm(gradient[layer][kind] - expected) <= 1e-4 * norm, f"{layer} {kind}"
 
     def assert_same_first_update(self, after):
-        """{layer: {'kernel', 'bias'}} after one step of Adam on `images`: moved as ours move, to a twentieth of the
-        learning rate, wherever the gradient is large beside Adam's epsilon (Keras' is 1e-7, times 32 in a first
-        step; ours 1e-8)."""
+        """`after` is {layer: {'kernel', 'bias'}} after one step of Adam on `images`.
+
+        Updates equal ours up to a twentieth of the learning rate where the gradient is much larger than Adam's epsilon
+        (1e-7 in Keras, times 32 in a first step; ours 1e-8).
+        """
         optimizer = states.make_optimizer(states.make_schedule(self.config, 1000))
         updates, _ = optimizer.update(self.gradient, optimizer.init(self.params), self.params)
         rate, compared = self.config.train.learning_rate, 0
         for layer, own in self.params.items():
             for kind, before in own.items():
-                clear = np.abs(self.gradient[layer][kind]) > 1e-4
+                large = np.abs(self.gradient[layer][kind]) > 1e-4
                 moved = np.asarray(after[layer][kind]) - before
-                difference = np.abs(moved - np.asarray(updates[layer][kind]))[clear]
+                difference = np.abs(moved - np.asarray(updates[layer][kind]))[large]
                 assert difference.max(initial=0) < rate / 20, f"{layer} {kind}"
-                compared += clear.sum()
+                compared += large.sum()
         assert compared > 100
 
 
@@ -99,11 +101,11 @@ def ours():
 
 @pytest.fixture(scope="session")
 def scan_task(tiny_root, tmp_path_factory):
-    """(options of every `predict_scan`, what ours says): one scan, the same weights for all."""
+    """(options of every `predict_scan`, our result): one scan, the same weights for all."""
     weights = tmp_path_factory.mktemp("weights") / "w.npz"
     our_work.save_weights(weights, WIDTH, seed=1)
     task = {"scan": str(tiny_root / "ct_scans" / "052.nii"), "width": WIDTH, "side": 16, "stride": 8}
     task |= {"weights": str(weights), "threshold": 0.45}
-    said = our_work.predict_scan(**task)()
-    assert 0 < said["pixels"] < 4 * 32 * 32
-    return task, said
+    result = our_work.predict_scan(**task)()
+    assert 0 < result["pixels"] < 4 * 32 * 32
+    return task, result

@@ -1,6 +1,6 @@
-"""The network and the host side written in Keras' world compute what ichjax computes.
+"""The Keras reference, network and host side, computes the same as ichjax.
 
-KERAS_BACKEND=jax or torch in the environment tests another backend than TensorFlow.
+Set KERAS_BACKEND=jax or torch to test another backend than TensorFlow.
 """
 
 import cv2
@@ -37,14 +37,14 @@ def parameters(network):
 
 def test_outputs_agree(keras_reference, ours):
     network = network_of(keras_reference, ours, dropout=0.5)
-    found = np.asarray(network.predict(ours.images, verbose=0))[..., 0]
-    assert ours.probability.std() > 0.01  # no constant
-    np.testing.assert_allclose(found, ours.probability, rtol=0, atol=1e-5)
+    result = np.asarray(network.predict(ours.images, verbose=0))[..., 0]
+    assert ours.probability.std() > 0.01  # not constant
+    np.testing.assert_allclose(result, ours.probability, rtol=0, atol=1e-5)
 
 
 def test_gradients_of_a_training_step_agree(keras_reference, ours):
-    """Through Keras' own training step: in plain descent the change of a parameter is its gradient times the rate,
-    one so large that rounding the parameter loses nothing of it."""
+    """From Keras' own training step: in gradient descent the change of a parameter is its gradient times the rate,
+    which is so large that rounding the parameter loses nothing of the gradient."""
     network, rate = network_of(keras_reference, ours), 2.0**14
     network.compile(keras_reference.keras.optimizers.SGD(rate), "binary_crossentropy")
     np.testing.assert_allclose(network.train_on_batch(ours.images, ours.masks), ours.loss, rtol=1e-5)
@@ -52,14 +52,14 @@ def test_gradients_of_a_training_step_agree(keras_reference, ours):
     ours.assert_same_gradient(jax.tree.map(lambda was, now: (was - now) / rate, ours.params, after))
 
 
-def test_the_measured_training_step_is_ours(keras_reference, ours):
+def test_the_measured_training_step_equals_ours(keras_reference, ours):
     network = network_of(keras_reference, ours)
     keras_reference.compile_training(network)
     network.train_on_batch(ours.images, ours.masks)
     ours.assert_same_first_update(parameters(network))
 
 
-def test_size_and_learning_rate_are_the_authors(keras_reference):
+def test_size_and_learning_rate_equal_the_authors(keras_reference):
     network = keras_reference.unet()
     assert network.count_params() == 31_031_685
     assert sum(isinstance(layer, keras_reference.layers.Conv2D) for layer in network.layers) == 24
@@ -77,7 +77,7 @@ def test_other_layers_are_refused(keras_reference, ours):
 
 
 def test_prediction_of_a_scan_agrees(keras_reference, ours, tiny_root):
-    """From a file to probability: ours, and Keras patch by patch and all at once."""
+    """From a file to probability: our prediction, and Keras patch by patch and all at once."""
     volume = nifti.read_nifti(tiny_root / "ct_scans" / "049.nii")
     read = host.read_scan(tiny_root / "ct_scans" / "049.nii")
     np.testing.assert_array_equal(read.hu, volume.hu)
@@ -88,22 +88,22 @@ def test_prediction_of_a_scan_agrees(keras_reference, ours, tiny_root):
     network = network_of(keras_reference, ours, side=16)
     for one_at_a_time in (False, True):
         predict = lambda images: network.predict(images, batch_size=16, verbose=0)  # noqa: E731
-        found = host.probabilities(predict, read.hu, one_at_a_time=one_at_a_time, **sizes)
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+        result = host.probabilities(predict, read.hu, one_at_a_time=one_at_a_time, **sizes)
+        np.testing.assert_allclose(result, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("eight_bit", [False, True])
 def test_stitching_agrees(eight_bit):
     probability = np.random.default_rng(0).random((2, 3, 5, 8, 8), np.float32)
     stitch = patches.stitch_8bit if eight_bit else patches.stitch
-    found = [host.stitch(own.reshape(15, 8, 8), 16, 24, side=8, stride=4, eight_bit=eight_bit) for own in probability]
-    np.testing.assert_allclose(found, stitch(probability, stride=4), atol=1e-6)
+    result = [host.stitch(own.reshape(15, 8, 8), 16, 24, side=8, stride=4, eight_bit=eight_bit) for own in probability]
+    np.testing.assert_allclose(result, stitch(probability, stride=4), atol=1e-6)
 
 
 def test_cutting_agrees():
     planes = np.random.default_rng(0).random((2, 16, 24), np.float32)
-    found = np.stack([host.cut(plane, side=8, stride=4) for plane in planes])
-    np.testing.assert_array_equal(found, patches.extract(planes, side=8, stride=4).reshape(2, 15, 8, 8))
+    result = np.stack([host.cut(plane, side=8, stride=4) for plane in planes])
+    np.testing.assert_array_equal(result, patches.extract(planes, side=8, stride=4).reshape(2, 15, 8, 8))
 
 
 def test_cleaning_and_scores_agree():
@@ -116,10 +116,10 @@ def test_cleaning_and_scores_agree():
     np.testing.assert_array_equal(mask, expected)
     assert 0 < mask.mean() < 1
     counts = [np.count_nonzero(each, axis=(1, 2)) for each in (truth, expected, truth & expected)]
-    has, found = truth.any(axis=(1, 2)), host.scores(mask, truth)
+    has, result = truth.any(axis=(1, 2)), host.scores(mask, truth)
     for name, score in overlap.SCORES.items():
-        np.testing.assert_allclose(found[name], score(*counts, empty=np.nan)[has].mean(), rtol=1e-12)
-    assert found["accuracy"] == np.mean((np.asarray(counts[1]) > 400) == has)
+        np.testing.assert_allclose(result[name], score(*counts, empty=np.nan)[has].mean(), rtol=1e-12)
+    assert result["accuracy"] == np.mean((np.asarray(counts[1]) > 400) == has)
 
 
 def test_warping_agrees():
@@ -130,8 +130,8 @@ def test_warping_agrees():
         np.testing.assert_allclose(host.warp(image, transform), expected, atol=2e-5)
 
 
-def test_drawn_transforms_fill_the_authors_ranges():
-    """Angle and zooms are read back from drawn matrices, whose linear part is rotation times shear times zoom."""
+def test_sampled_transforms_fill_the_authors_ranges():
+    """Recovers angle and zooms from sampled matrices, whose linear part is rotation times shear times zoom."""
     drawn = np.stack([host.draw_affine(np.random.default_rng(seed), 100) for seed in range(400)])
     angle = np.rad2deg(np.arctan2(drawn[:, 1, 0], drawn[:, 0, 0]))
     rows = np.linalg.norm(drawn[:, :2, 0], axis=1)
@@ -144,8 +144,8 @@ def test_drawn_transforms_fill_the_authors_ranges():
         assert high - 0.05 * width < values.max() <= high + 1e-3
 
 
-def test_positive_patches_on_disk_are_ours(tiny_root):
-    """The same patches as an epoch of ours without negatives, to the rounding of eight bits."""
+def test_positive_patches_on_disk_equal_ours(tiny_root):
+    """The same patches as one of our epochs without negatives, up to 8-bit rounding."""
     scans, _ = scan_cache.open_scans(datasets.read_dataset(tiny_root).subjects)
     table = patch_table(scans, side=16, stride=8)
     rows = np.sort(Epochs(table, "none", 0, 0).order(0))

@@ -1,4 +1,4 @@
-"""The network written in PyTorch, and MONAI's sliding window around it, compute what ichjax computes."""
+"""The PyTorch reference network computes the same as ichjax."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def loaded(reference, ours):
 
 
 def as_ours(model, value):
-    """{layer: {'kernel', 'bias'}} of what `value` takes from each parameter."""
+    """{layer: {'kernel', 'bias'}} of value(parameter)."""
     return {
         name: {"kernel": value(own.weight).numpy().transpose(2, 3, 1, 0), "bias": value(own.bias).numpy()}
         for name, own in model.convolutions.items()
@@ -28,13 +28,13 @@ def test_outputs_agree(torch_reference, ours):
     machine = loaded(torch_reference, ours)
     machine.network.eval()
     with torch_reference.torch.inference_mode():
-        found = torch_reference.torch.sigmoid(machine.network(machine.place(ours.images)))
-    assert ours.probability.std() > 0.01  # no constant
-    np.testing.assert_allclose(found[:, 0].cpu(), ours.probability, rtol=0, atol=1e-5)
+        result = torch_reference.torch.sigmoid(machine.network(machine.place(ours.images)))
+    assert ours.probability.std() > 0.01  # not constant
+    np.testing.assert_allclose(result[:, 0].cpu(), ours.probability, rtol=0, atol=1e-5)
 
 
-def test_the_measured_training_step_is_ours(torch_reference, ours):
-    """Loss, gradient, and where Adam moves the parameters."""
+def test_the_measured_training_step_equals_ours(torch_reference, ours):
+    """Loss, gradient and the first update of Adam."""
     machine = loaded(torch_reference, ours)
     machine.network.eval()  # no dropout
     trainer = torch_reference.Trainer(machine)
@@ -60,7 +60,7 @@ def test_size_layout_and_dropout(torch_reference):
         assert torch_reference.torch.equal(machine.network(random), machine.network(random))
 
 
-def test_bfloat16_is_used_when_asked_for(torch_reference, ours):
+def test_bfloat16_is_used_if_configured(torch_reference, ours):
     machine = torch_reference.Machine(4, "bfloat16", compiled=False)
     with torch_reference.torch.inference_mode(), machine.precision():
         assert machine.network(machine.place(ours.images)).dtype == torch_reference.torch.bfloat16

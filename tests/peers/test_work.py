@@ -1,4 +1,4 @@
-"""The pieces of work that the benchmarks measure come to the same in ichjax, Keras and PyTorch."""
+"""The benchmarked tasks give the same results in ichjax, Keras and PyTorch."""
 
 import numpy as np
 import pytest
@@ -18,11 +18,11 @@ def peer(request):
 
 
 @pytest.mark.parametrize("more", [{}, {"one_at_a_time": True, "from_disk": True}])
-def test_predictions_find_the_same_mask(peer, scan_task, more):
+def test_predictions_give_the_same_mask(peer, scan_task, more):
     task, expected = scan_task
-    found = peer.predict_scan(**task, **more)()
-    assert found["pixels"] == expected["pixels"]
-    np.testing.assert_allclose(found["volume_ml"], expected["volume_ml"], rtol=1e-5)
+    result = peer.predict_scan(**task, **more)()
+    assert result["pixels"] == expected["pixels"]
+    np.testing.assert_allclose(result["volume_ml"], expected["volume_ml"], rtol=1e-5)
 
 
 def test_epochs_train_on_the_same_number_of_patches(peer, tiny_root):
