@@ -26,14 +26,7 @@ from ichjax.files import cache_folder
 
 SOURCE_FOLDER = pathlib.Path(__file__).parent.absolute()  # the compiler runs in another folder
 SOURCES = ("calls.cc", "convolve.h", "correlate.h", "maps.h")
-CALLS = (
-    "convolve",
-    "input_gradient",
-    "kernel_gradient",
-    "up_convolve",
-    "up_input_gradient",
-    "up_kernel_gradient",
-)
+CALLS = ("convolve", "input_gradient", "kernel_gradient", "up_convolve", "up_input_gradient", "up_kernel_gradient")
 OPTIONS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-ffp-contract=fast")
 COMPILERS = ("c++", "g++", "clang++")
 COMPILER_TIMEOUT_S = 300
