@@ -135,7 +135,7 @@ def _announce(trained: TrainedRun, first: Volume, count: int) -> None:
     averaged = f"mean of folds {folds}" if len(trained.folds) > 1 else f"fold {folds}"
     scans = f"{count} scans, if all are like the first" if count > 1 else "1 scan"
     slab_volume, _ = slabs.average_to_slabs(first, trained.slice_spacing_mm)
-    text = f"{scans}, prediction alone, {trained.method.mode}, {averaged}"
+    text = f"{scans}, without reading and writing, {trained.method.mode}, {averaged}"
     trained.method.announce(trained.params[0], [slab_volume] * (count * len(trained.params)), text)
 
 
