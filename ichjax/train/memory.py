@@ -3,14 +3,12 @@
 from collections.abc import Callable
 
 import jax
-import ml_collections
 
 from ichjax import xla
+from ichjax.config import Config
 
 
-def smaller_step(
-    config: ml_collections.ConfigDict, devices: int, compiled: Callable[[int], jax.stages.Compiled]
-) -> str:
+def smaller_step(config: Config, devices: int, compiled: Callable[[int], jax.stages.Compiled]) -> str:
     """What to set so that a training step fits, for an error message.
 
     Args:
@@ -29,7 +27,7 @@ def smaller_step(
     )
 
 
-def smaller_validation(config: ml_collections.ConfigDict, devices: int) -> str:
+def smaller_validation(config: Config, devices: int) -> str:
     """What to set so that a validation step fits: half the batch, as validation does not accumulate."""
     share = config.train.batch_size // devices
     if share == 1:
