@@ -137,6 +137,11 @@ def test_packages_import_only_lower_packages(graph):
     assert forbidden_imports(graph) == []
 
 
+def test_only_one_module_imports_the_native_convolutions(graph):
+    users = {name for name, imported in graph.items() if any(package_of(other) == "native" for other in imported)}
+    assert {name for name in users if package_of(name) != "native"} == {"ichjax.models.convolution"}
+
+
 def test_no_import_is_circular(graph):
     inner = {name: {m for m in imported if m in graph and m != name} for name, imported in graph.items()}
     inner["ichjax"] = set()  # its names are imported on first use

@@ -15,9 +15,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+import ichjax
 import launch
 from ichjax.data.splits import PARTS
 from ichjax.methods import registry, threshold, unet
+from ichjax.metrics import published
+from ichjax.report import workdir
 
 pytestmark = pytest.mark.xdist_group("crossval")
 SMALL = {"model.depth": 1, "model.dropout": 0.0, "model.norm": "none"}  # compiles in seconds
@@ -78,7 +81,7 @@ def test_every_promised_file_is_there(finished, tiny_root):
             assert set(np.unique(mask)) <= {0, 1}
 
 
-def test_the_terminal_ends_with_the_table_and_the_report(finished):
+def test_the_terminal_output_ends_with_the_table_and_the_report(finished):
     lines = finished.said.rstrip("\n").splitlines()
     assert lines[-1] == f"report: {finished.path / 'report.html'}"
     table = "\n".join(lines[-40:])
@@ -103,7 +106,7 @@ def test_results_have_the_keys_of_the_contract(finished):
         assert str(finished.path) not in json.dumps(results)
 
 
-def test_the_thresholds_are_said_as_chosen_fold_by_fold(finished):
+def test_the_thresholds_of_each_fold_are_reported(finished):
     assert results_of(finished.path)["thresholds"] == {"value": 0.5, "chosen_on": "fixed beforehand"}
     place = finished.path / "baselines" / "threshold"
     models = [json.loads((place / f"fold_{fold}" / "model.json").read_text()) for fold in range(3)]
@@ -207,6 +210,32 @@ def test_report_scores_again_without_predicting(finished, monkeypatch, tmp_path)
     assert (copied / "tables" / "summary.csv").read_text() == (finished.path / "tables" / "summary.csv").read_text()
 
 
+def test_a_work_directory_of_an_earlier_version_still_opens(finished, tmp_path):
+    """Without what schema 1 did not have: the method's title, card and published figures, `options`, own scores."""
+    copied = shutil.copytree(finished.path, tmp_path / "run")
+    for path in copied.rglob("results.json"):
+        results = json.loads(path.read_text())
+        for key in ("schema", "title", "card", "published"):
+            del results[key]
+        path.write_text(json.dumps(results))
+    fields = json.loads((copied / "config.json").read_text())
+    del fields["options"]
+    (copied / "config.json").write_text(json.dumps(fields))
+    for path in copied.rglob("scores.json"):
+        record = json.loads(path.read_text())
+        for row in record["subjects"]:
+            del row["details"]["own_scores"]
+        path.write_text(json.dumps(record))
+    old = workdir.read_run(copied)
+    assert list(old.methods) == ["U-Net", "Threshold"]
+    assert published.of(old.results) is published.UNET
+    assert ichjax.load_run(copied).digest == ichjax.load_run(finished.path).digest
+    status, said = call(*[word.replace(str(finished.path), str(copied)) for word in finished.words])
+    assert status == 0, said
+    assert said.count("already done") == 6
+    assert results_of(copied)["conventions"] == results_of(finished.path)["conventions"]
+
+
 def test_report_and_predict_without_a_run(tmp_path, tiny_root):
     for name, rest in (("report", []), ("predict", [f"--input={tiny_root}", f"--output={tmp_path / 'out'}"])):
         status, said = call(name, f"--workdir={tmp_path}", *rest)
@@ -287,7 +316,7 @@ def test_nothing_is_chosen_on_the_test_subjects(finished, tiny_root, tiny_config
         assert (learned(changed, "threshold", config) == before) == (part == "test")
 
 
-def test_a_split_over_slices_runs_and_is_marked_as_invalid_wherever_it_appears(tiny_config, config_file, tmp_path):
+def test_a_split_over_slices_is_marked_as_invalid_everywhere(tiny_config, config_file, tmp_path):
     fields = {"method": "threshold", "compare_with": (), "data.splits": "slice_split"}
     path = config_file(tmp_path, tiny_config(**fields))
     words = ["crossval", f"--config={path}", f"--workdir={tmp_path / 'run'}"]
