@@ -13,7 +13,7 @@ import numpy as np
 from ichjax.console import say
 from ichjax.data.regrid import Geometry
 from ichjax.data.scan_cache import CachedScan
-from ichjax.metrics.records import Published
+from ichjax.metrics.records import MethodRecord, Published
 from ichjax.scan.volume import Volume
 
 MODEL_FILE = "model.json"  # of a fold; written last, so that its presence marks the fold as finished
@@ -135,10 +135,12 @@ class Method(abc.ABC):
         """
         return None
 
-    def record(self) -> dict:
+    def record(self) -> MethodRecord:
         """The method's description in results.json, so that reports need no knowledge of methods."""
-        record = {"title": self.title, "card": self.card, "published": dict(self.published)}
-        return record | ({"layers": layers} if (layers := self.layers()) else {})
+        record: MethodRecord = {"title": self.title, "card": self.card, "published": self.published}
+        if layers := self.layers():
+            record["layers"] = layers
+        return record
 
 
 def digest(record: object, arrays: object = ()) -> str:

@@ -417,7 +417,7 @@ class Published(TypedDict, total=False):
 
 
 class MethodRecord(TypedDict):
-    """What a method says of itself (`methods.base.Method.record`)."""
+    """A method's description of itself (`methods.base.Method.record`)."""
 
     title: NotRequired[str]
     card: NotRequired[str]
