@@ -119,7 +119,9 @@ def _first_text(frame: Frame, keyword: str, *, malformed: str) -> str:
 
 
 def _window_width(frame: Frame) -> float:
+    """The (first) width of the window; inf if it is missing or not a number."""
     try:
-        return float(np.ravel(np.array(frame.get("WindowWidth"), dtype=np.float64))[0])
+        width = float(np.ravel(np.array(frame.get("WindowWidth"), dtype=np.float64))[0])
     except (TypeError, ValueError, IndexError):
         return np.inf
+    return np.inf if np.isnan(width) else width  # a missing value converts to NaN, which has no rank

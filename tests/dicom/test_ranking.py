@@ -85,6 +85,13 @@ def test_kernels_are_classified_by_name(kernel, sharp):
     assert ranking.is_sharp(kernel) == sharp
 
 
+@pytest.mark.parametrize("tags", [{}, {"WindowWidth": ""}])
+def test_a_series_without_a_window_ranks_behind_a_narrow_one(study, tags):
+    kernel = {"ConvolutionKernel": "H31s"}
+    (only,), _ = dicom_series.find_studies(study(a=(EVERY_5, {**kernel, **tags}), b=(EVERY_5, BRAIN)))
+    assert [series.traits.window_width for series in only.series] == [80, np.inf]
+
+
 @pytest.mark.parametrize("agent", ["", "NONE", "No"])
 def test_agents_that_mean_no_contrast(study, agent):
     (only,), _ = dicom_series.find_studies(study(a=(EVERY_5, {"ContrastBolusAgent": agent})))
