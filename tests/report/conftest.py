@@ -10,6 +10,10 @@ import pytest
 
 from ichjax.data import ct_ich_nifti
 from ichjax.metrics import protocol
+from ichjax.metrics.aggregate import secondary_metrics
+from ichjax.metrics.per_scan import measure_scan
+from ichjax.report.figures import case as cases
+from ichjax.report.workdir import read_run
 from ichjax.scan import nifti
 from tests.expected import SLICE_RULE_MM2
 
@@ -149,3 +153,24 @@ def made(tmp_path_factory):
         text = "".join(json.dumps(line) + "\n" for line in [*lines[:2], lines[1], lines[2]]) + '{"epoch": 4, "lo'
         (workdir / f"fold_{fold}" / "metrics.jsonl").write_text(text)
     return Made(workdir, root, TRUTH, PREDICTION, json.loads((workdir / "results.json").read_text()), NASTY)
+
+
+@pytest.fixture(scope="module")
+def beyond(made):
+    """The secondary metrics of the made run, computed from its masks."""
+    run = read_run(made.workdir)
+    dataset = cases.open_dataset(run)
+    shown = [cases.load_case(run, dataset, number) for number in made.truth]
+    return secondary_metrics(
+        [
+            measure_scan(
+                case.truth,
+                case.prediction,
+                case.prediction.astype(np.uint8) * 204,
+                case.volume,
+                rule_mm2=SLICE_RULE_MM2,
+                seams=(8, 4),
+            )
+            for case in shown
+        ]
+    )

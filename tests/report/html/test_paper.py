@@ -3,17 +3,12 @@ import html.parser
 import shutil
 
 import markupsafe
-import numpy as np
 import pytest
 
-from ichjax.metrics.aggregate import secondary_metrics
-from ichjax.metrics.per_scan import measure_scan
 from ichjax.report import workdir
-from ichjax.report.figures import case as cases
 from ichjax.report.figures import paper as paper_figures
 from ichjax.report.figures import secondary as secondary_figures
 from ichjax.report.html import paper as report_paper
-from tests.expected import SLICE_RULE_MM2
 
 LAYERS = [
     {"name": "encoder1_conv1", "kernel": "3 x 3", "output_shape": [160, 160, 64], "parameters": 36928,
@@ -55,19 +50,12 @@ def read(section):
 
 
 @pytest.fixture(scope="module")
-def run(made, tmp_path_factory):
-    """The made run with secondary metrics, computed from its masks, and its figures."""
+def run(made, beyond, tmp_path_factory):
+    """The made run with secondary metrics and its figures."""
     path = tmp_path_factory.mktemp("report") / "run"
     shutil.copytree(made.workdir, path)
     run = workdir.read_run(path)
-    dataset = cases.open_dataset(run)
-    details = []
-    for number in made.truth:
-        case = cases.load_case(run, dataset, number)
-        probability = case.prediction.astype(np.uint8) * 204
-        scan = case.truth, case.prediction, probability, case.volume
-        details.append(measure_scan(*scan, rule_mm2=SLICE_RULE_MM2, seams=(8, 4)))
-    run.results["beyond"] = secondary_metrics(details)
+    run.results["beyond"] = beyond
     run.results["layers"] = LAYERS
     paper_figures.write_paper_figures(run)
     secondary_figures.write_secondary_figures(run)
