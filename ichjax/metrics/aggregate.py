@@ -7,7 +7,7 @@ import numpy as np
 from ichjax.errors import InputError
 from ichjax.metrics import calibration, roc, volume_agreement
 from ichjax.metrics.lesions import MIN_LESION_ML
-from ichjax.metrics.records import (
+from ichjax.metrics.secondary_records import (
     DetectionCurves,
     Diameter,
     DiameterSide,

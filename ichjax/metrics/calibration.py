@@ -9,7 +9,7 @@ import numpy as np
 import scipy.ndimage
 
 from ichjax.metrics import components
-from ichjax.metrics.records import CalibrationHistogram, Reliability, ReliabilityBin, ToBoneCounts
+from ichjax.metrics.secondary_records import CalibrationHistogram, Reliability, ReliabilityBin, ToBoneCounts
 from ichjax.metrics.surface import bounding_box
 from ichjax.scan.volume import Volume
 

@@ -9,7 +9,7 @@ import scipy.ndimage
 import scipy.spatial
 
 from ichjax.metrics.overlap import dice
-from ichjax.metrics.records import LesionDetails, LesionMatch, PredictedComponent, TrueLesion
+from ichjax.metrics.secondary_records import LesionDetails, LesionMatch, PredictedComponent, TrueLesion
 from ichjax.metrics.surface import bounding_box
 
 MIN_LESION_ML = 0.05  # smaller components are not lesions, in truth or prediction

@@ -4,7 +4,7 @@ import numpy as np
 
 from ichjax.errors import InputError
 from ichjax.metrics import calibration, lesions, overlap, roc, slice_detection, statistics
-from ichjax.metrics.records import ScanDetails, Seams, SliceDetails
+from ichjax.metrics.secondary_records import ScanDetails, Seams, SliceDetails
 from ichjax.metrics.surface import TOLERANCE_MM, bounding_box, surface
 from ichjax.scan.volume import Volume
 

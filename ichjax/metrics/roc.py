@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ichjax.data.label_tables import SUBTYPES
-from ichjax.metrics.records import Curve, DetectionCurves, DetectionFigures, Froc, SubtypeDetection
+from ichjax.metrics.secondary_records import Curve, DetectionCurves, DetectionFigures, Froc, SubtypeDetection
 
 MAX_POINTS = 200  # of a stored curve
 SUBTYPES_IN_WORDS = (

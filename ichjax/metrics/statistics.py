@@ -3,16 +3,57 @@
 import functools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 from scipy import special, stats
 
-from ichjax.metrics.records import AgeTest, Interval, PairedDifference, Summary
-
 MIN_SUBJECTS = 8  # for an interval or a test: with fewer it would promise more than the data can support
 ADULT_YEARS = 18.0
 RESAMPLES = 10_000
+
+Interval = list[float]  # [low, high]
+
+
+class Summary(TypedDict):
+    """Scores over subjects, or over slices (`summary`).
+
+    `std` divides by n, as the authors' code does. `ci95` holds the percentiles of a bootstrap over subjects and
+    `ci95_bca` its bias-corrected and accelerated form; each is None below `MIN_SUBJECTS` subjects.
+    """
+
+    mean: float | None
+    std: float | None
+    min: float | None
+    max: float | None
+    ci95: Interval | None
+    ci95_bca: NotRequired[Interval | None]
+    n: int
+    unit: Literal["subjects", "slices"]
+    n_subjects: int
+
+
+class PairedDifference(TypedDict):
+    """Mean of B - A over the same subjects (`paired_difference`)."""
+
+    mean: float | None
+    ci95: Interval | None
+    ci95_bca: Interval | None
+    n: int
+    wilcoxon_p: float | None
+
+
+AgeTest = TypedDict(
+    "AgeTest",
+    {
+        "under_18": Summary,
+        "18_and_over": Summary,
+        "difference": float | None,  # the mean under 18 less the mean from 18 on
+        "ci95": Interval | None,
+        "mann_whitney_p": float | None,  # two-sided
+        "n": int,  # subjects of both groups
+    },
+)
 
 
 @functools.lru_cache(maxsize=16)

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.ndimage
 
 from ichjax.errors import InputError
-from ichjax.metrics.records import SurfaceScores
+from ichjax.metrics.secondary_records import SurfaceScores
 
 # The triangles of each cell by its 8-bit code (codes 128 to 255 mirror these). A letter is one triangle, and TRIANGLES
 # holds 8 times its normal at unit spacing. From `lookup_tables.py` of github.com/google-deepmind/surface-distance

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ichjax.metrics.records import VolumeAgreement
+from ichjax.metrics.secondary_records import VolumeAgreement
 from ichjax.metrics.statistics import or_none
 
 LIMITS_SD = 1.96  # the limits of agreement hold about 95 % of normally distributed differences

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ichjax.metrics.records import PairedDifference
+from ichjax.metrics.statistics import PairedDifference
 from ichjax.report.figures.style import BLUE, GRAY, GRID_GRAY, INK, RED, name_axes, plain_axes, white_figure
 
 # (legend, color, marker)

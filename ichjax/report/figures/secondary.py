@@ -10,7 +10,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from ichjax.metrics import records
+from ichjax.metrics import secondary_records as records
 from ichjax.report.figures.style import BLUE, GRAY, GREEN, INK, RED, chart, name_axes, save
 from ichjax.report.tables.summary import number_text
 from ichjax.report.units import MEASURED, Units, units_of

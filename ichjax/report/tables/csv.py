@@ -47,7 +47,7 @@ def _spacing(results: Results) -> str:
 def _summary_record(
     method: str, score: str, convention: str, values: Mapping, spacing: str = ""
 ) -> paper_tables.CsvRecord:
-    """A line of summary.csv, from a `records.Summary` or a part of one."""
+    """A line of summary.csv, from a `statistics.Summary` or a part of one."""
     return {
         "method": method,
         "score": score,

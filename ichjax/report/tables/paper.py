@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from ichjax.metrics import published
 from ichjax.metrics.protocol import CONVENTIONS
-from ichjax.metrics.records import AgeTest, Results
+from ichjax.metrics.records import Results
 from ichjax.metrics.slice_detection import DETECTION_RATES
+from ichjax.metrics.statistics import AgeTest
 from ichjax.report.tables.text import interval_cells
 
 CsvRecord = dict[str, Any]  # {column: a number, text, or None where a value does not exist}

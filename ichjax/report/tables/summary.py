@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from ichjax.metrics import published
 from ichjax.metrics.protocol import CONVENTIONS
-from ichjax.metrics.records import Results, Summary
+from ichjax.metrics.records import Results
+from ichjax.metrics.statistics import Summary
 from ichjax.report.tables.text import footnote_numbers, paragraph, ruled_table
 from ichjax.report.units import NOMINAL_NOTE, units_of
 from ichjax.report.workdir import collapsed_folds

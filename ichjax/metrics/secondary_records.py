@@ -1,0 +1,234 @@
+"""Types of the secondary metrics: of one scan (in fold_K/scores.json) and over all ('beyond' of results.json).
+
+None stands for a figure that does not exist. Volumes are in mL, lengths in mm, rates and scores in [0, 1].
+"""
+
+from typing import NotRequired, TypedDict
+
+from ichjax.metrics.statistics import Interval, Summary
+
+Curve = list[list[float]]  # [[x, y], ...]
+
+
+class VolumeDetails(TypedDict):
+    truth_ml: float
+    predicted_ml: float
+
+
+class SurfaceScores(TypedDict):
+    """Both None where both masks are empty; Dice 0, HD95 None and `infinite` where exactly one is."""
+
+    dice: float | None
+    hd95_mm: float | None
+    infinite: bool
+
+
+class SurfaceDetails(SurfaceScores):
+    tolerance_mm: float
+
+
+class SliceDetails(TypedDict):
+    """One slice of a scan.
+
+    `diameter_mm` is the largest Feret diameter of the truth's components, 0 without one; `score` says how likely the
+    slice has a hemorrhage; `dice` is None where the truth is empty; `called` is whether the predicted area exceeds the
+    rule.
+    """
+
+    truth_px: int
+    predicted_px: int
+    diameter_mm: float
+    score: float | None
+    dice: float | None
+    called: bool
+
+
+class LesionMatch(TypedDict):
+    """How a true lesion is covered by the prediction."""
+
+    covered: float
+    found: bool
+    score: float | None
+    dice: float
+
+
+class TrueLesion(LesionMatch):
+    ml: float
+    diameter_mm: float
+
+
+class PredictedComponent(TypedDict):
+    ml: float
+    score: float
+    false_positive: bool
+
+
+class LesionDetails(TypedDict):
+    truth: list[TrueLesion]
+    predicted: list[PredictedComponent]
+
+
+class CalibrationHistogram(TypedDict):
+    """Pixels, the sum of their probabilities and the true ones among them, in each bin of probability."""
+
+    n: list[int]
+    probability_sum: list[float]
+    positive: list[int]
+
+
+class ToBoneCounts(TypedDict):
+    """Pixels by distance to the inner table of the skull: false positives, and all outside the truth."""
+
+    edges_mm: list[int]
+    predicted_px: list[int]
+    intracranial_px: list[int]
+
+
+class Seams(TypedDict):
+    """Mean step of probability between neighbouring pixels across patch edges and elsewhere, and the pairs."""
+
+    across: float | None
+    elsewhere: float | None
+    n_across: int
+    n_elsewhere: int
+
+
+class ScanDetails(TypedDict):
+    """The secondary metrics of one scan (`per_scan.measure_scan`)."""
+
+    volume: VolumeDetails
+    surface: SurfaceDetails
+    slices: list[SliceDetails]
+    scan_score: float | None
+    own_scores: NotRequired[bool]
+    lesions: LesionDetails
+    calibration: CalibrationHistogram | None
+    false_positives_to_bone: ToBoneCounts
+    seams: Seams | None
+
+
+class Hd95Summary(Summary):
+    """Over finite distances; `infinite` counts scans with a hemorrhage and an empty prediction."""
+
+    median: float | None
+    infinite: int
+
+
+class SurfaceSummary(TypedDict):
+    """Over scans with a hemorrhage; `false_alarms` counts the others that have a predicted voxel."""
+
+    tolerance_mm: float
+    dice: Summary
+    hd95_mm: Hd95Summary
+    false_alarms: int
+
+
+class DetectionFigures(TypedDict):
+    area: float
+    average_precision: float
+    positives: int
+    negatives: int
+
+
+class DetectionCurves(DetectionFigures):
+    """ROC [[false positive rate, sensitivity]] and precision-recall curve [[recall, precision]]."""
+
+    roc: Curve
+    precision_recall: Curve
+    own_scores: NotRequired[bool]
+
+
+class SubtypeDetection(TypedDict):
+    slices: DetectionFigures | None
+    scans: DetectionFigures | None
+
+
+class Froc(TypedDict):
+    """Free-response curve [[false positives per scan, sensitivity]]; `at` reads it off at '0.5', '1', '2' and '4'."""
+
+    curve: Curve
+    at: dict[str, float | None]
+    lesions: int
+    found: int
+    false_positives: int
+
+
+class VolumeAgreement(TypedDict):
+    """Bland and Altman's bias, SD and limits of agreement, Lin's concordance; points [[true, predicted]]."""
+
+    bias_ml: float | None
+    sd_ml: float | None
+    limits_ml: Interval | None
+    concordance: float | None
+    n: int
+    points: Curve
+
+
+class ReliabilityBin(TypedDict):
+    """Pixels of a bin, their mean probability and the share of true ones."""
+
+    low: float
+    high: float
+    n: int
+    probability: float | None
+    frequency: float | None
+
+
+class Reliability(TypedDict):
+    bins: list[ReliabilityBin]
+    expected_calibration_error: float
+
+
+class LesionSizeBin(TypedDict):
+    """Lesions of a range of volumes, how many are found, and their mean Dice; the last bin has no upper bound."""
+
+    low_ml: float
+    high_ml: float | None
+    n: int
+    found: int
+    dice: float | None
+
+
+class LesionSize(TypedDict):
+    bins: list[LesionSizeBin]
+    points: Curve  # [[mL, Dice]]
+
+
+class DiameterSide(TypedDict):
+    slices: int
+    dice: float | None
+    detected: float | None
+
+
+class Diameter(TypedDict):
+    """Slices with a hemorrhage by its diameter: below `line_mm`, and from it on; points [[mm, Dice, detected]]."""
+
+    line_mm: float
+    below: DiameterSide
+    above: DiameterSide
+    points: list[list[float]]
+
+
+class ToBone(TypedDict):
+    """Share of the false positives, and of the intracranial space outside the truth, in each range of distances."""
+
+    edges_mm: list[int]
+    share: list[float]
+    share_of_brain: list[float]
+    n_predicted_px: int
+
+
+class SecondaryMetrics(TypedDict):
+    """'beyond' of results.json (`aggregate.secondary_metrics`)."""
+
+    surface: SurfaceSummary
+    slice_roc: DetectionCurves | None
+    scan_roc: DetectionCurves | None
+    froc: Froc
+    volume_agreement: VolumeAgreement
+    calibration: Reliability | None
+    lesion_size: LesionSize
+    diameter: Diameter
+    false_positives_to_bone: ToBone
+    seams: Seams | None
+    subtype_roc: NotRequired[dict[str, SubtypeDetection]]
