@@ -75,7 +75,7 @@ def find_sources(
       series: use the series of this rank, from 1, of every study instead of the best one.
       reserved: names that no source may get.
       suffix: the command also writes files named after a source with this suffix, so no other source gets that name.
-      only_dicom: ignore NIfTI files in folders, and report those given as a path.
+      only_dicom: ignore other files, and report paths that have nothing else.
 
     Returns:
       (the sources, one sentence for each path without a scan).
@@ -88,9 +88,10 @@ def find_sources(
         except InputError as error:
             problems.append(str(error))
             continue
-        sources += [source for source in at_path if source.series is not None or source.problem or not only_dicom]
-        if only_dicom and path.is_file():
-            problems.append(f"{path}: is no DICOM; expected a folder with a DICOM series")
+        kept = [source for source in at_path if source.series is not None or source.problem or not only_dicom]
+        if not kept:
+            problems.append(f"{path}: has no DICOM; expected a folder with a DICOM series")
+        sources += kept
     unique: dict[tuple[str, str | None, str], Source] = {}  # paths may overlap
     for source in sources:
         first_file = source.series.first_file if source.series is not None else None
@@ -163,7 +164,8 @@ def _select_series(study: dicom_series.Study, rank: int | None) -> Source:
     if study.problem:
         return Source(name, study.folder, problem=f"{study.folder}: {study.problem}")
     if not 1 <= number <= len(study.series):
-        problem = f"{study.folder}: has {len(study.series)} CT series; expected --series of 1 to that, not {number}"
+        count = len(study.series)
+        problem = f"{study.folder}: has {count} CT series; expected --series from 1 to {count}, not {number}"
         return Source(name, study.folder, problem=problem)
     selected = study.series[number - 1]
     if others := [series.label for series in study.series if series is not selected]:

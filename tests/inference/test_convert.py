@@ -127,6 +127,12 @@ def test_an_interrupted_overwrite_leaves_no_old_json(command, ct_series, tmp_pat
     assert (output / "a.json").exists()
 
 
+def test_a_folder_without_dicom_is_reported(command, tiny_root):
+    status, text, _ = command(tiny_root / "ct_scans")
+    assert status == 2
+    assert "ct_scans: has no DICOM; expected a folder with a DICOM series" in text
+
+
 def test_bad_series_do_not_stop_the_others(command, ct_series, tiny_root, tmp_path):
     good = ct_series(tmp_path / "good", head(), POSITIONS_MM)
     bad = ct_series(tmp_path / "bad", head(), (0.0, 5.0, 5.0, 10.0))
@@ -134,7 +140,7 @@ def test_bad_series_do_not_stop_the_others(command, ct_series, tiny_root, tmp_pa
     assert status == 2
     assert (output / "good.nii.gz").is_file()
     assert not (output / "bad.nii.gz").exists()
-    assert "049.nii: is no DICOM; expected a folder with a DICOM series" in text
+    assert "049.nii: has no DICOM; expected a folder with a DICOM series" in text
     assert "lie at the same position" in text
     assert "nowhere: no such file or folder" in text
 

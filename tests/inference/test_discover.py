@@ -130,7 +130,7 @@ def test_another_series_can_be_selected(tmp_path, ct_series, capsys):
     (second,), _ = discover.find_sources([tmp_path / "s"], series=2)
     assert (first.read().shape, second.read().shape) == ((4, 8, 8), (2, 8, 8))
     (third,), _ = discover.find_sources([tmp_path / "s"], series=3)
-    with pytest.raises(discover.InputError, match="has 2 CT series; expected --series of 1 to that, not 3"):
+    with pytest.raises(discover.InputError, match="has 2 CT series; expected --series from 1 to 2, not 3"):
         third.read()
     (none,), _ = discover.find_sources([tmp_path / "s"], series=0)
     with pytest.raises(discover.InputError, match="not 0"):
