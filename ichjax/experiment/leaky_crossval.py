@@ -22,13 +22,15 @@ class LeakyCrossValidation:
     """Opens the data with a split over slices, and trains and predicts with it."""
 
     def __init__(self, config: Config, workdir: pathlib.Path):
-        """As `setup.open_experiment`, and InputError for several processes or thresholds to tune."""
+        """As `setup.open_experiment`, and InputError for several processes, thresholds to tune or a choice of folds."""
         if hosts.count() > 1:
             raise InputError("config.data.splits is 'slice_split', a demonstration for one process; found several")
         if config.predict.tune != "none":
             raise InputError(
                 f"config.predict.tune is {config.predict.tune!r}; expected 'none' with the split over slices"
             )
+        if config.folds:
+            raise InputError(f"config.folds is {config.folds}; expected none, since the split over slices runs all")
         setup.check_workdir(config, workdir)
         dataset = setup.open_dataset(config)
         self.scans, self.problems = setup.open_scans(dataset)

@@ -320,6 +320,9 @@ def test_a_split_over_slices_is_marked_as_invalid_everywhere(tiny_config, config
     fields = {"method": "threshold", "compare_with": (), "data.splits": "slice_split"}
     path = config_file(tmp_path, tiny_config(**fields))
     words = ["crossval", f"--config={path}", f"--workdir={tmp_path / 'run'}"]
+    status, said = call(*words, "--config.folds=(0,)")
+    assert status == 2
+    assert "config.folds is (0,); expected none, since the split over slices runs all" in said
     status, said = call(*words)
     assert status == 0, said
     assert "WARNING: INVALID split 'slice_split'" in said
