@@ -140,6 +140,7 @@ class PatchNetworkMethod(Method):
         try:
             record = json.loads((workdir / MODEL_FILE).read_text())
             grid = Geometry(**record["grid"])
+            chosen = record["chosen"]
             trained_on = TrainedOn(tuple(record["pixel_mm"]), record.get("gap_mm", ASSUMED_SLICE_SPACING_MM))
             like = self.network.shapes(self.config.patch.side)
             device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -150,14 +151,14 @@ class PatchNetworkMethod(Method):
             raise InputError(f"{workdir}: no finished fold; expected model.json and weights/ from `train`") from error
         except Exception as error:
             raise InputError(f"{workdir}: the trained weights cannot be read ({first_line(error)})") from error
-        return PatchNetworkParams(self._predictor.replicate(weights), grid, trained_on, record["chosen"])
+        return PatchNetworkParams(self._predictor.replicate(weights), grid, trained_on, chosen)
 
     def chosen(self, params: PatchNetworkParams) -> dict:
         """The best epoch and its validation Jaccard."""
         return dict(params.chosen)
 
     def fingerprint(self, params: PatchNetworkParams) -> str:
-        """A digest of the weights and their grid."""
+        """A digest of the weights, their grid and the chosen epoch."""
         return digest([params.grid, params.chosen], params.weights)
 
     def trained_on(self, params: PatchNetworkParams) -> TrainedOn:

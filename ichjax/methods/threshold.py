@@ -84,9 +84,16 @@ class ThresholdMethod(Method):
     def load(self, workdir: pathlib.Path) -> Params:
         """Reads the results of `fit`; InputError if the fold is not finished."""
         try:
-            return json.loads((workdir / MODEL_FILE).read_text())
+            record = json.loads((workdir / MODEL_FILE).read_text())
+            return {
+                "lower": record["lower"],
+                "upper": record["upper"],
+                "training_jaccard": record["training_jaccard"],
+            }
         except (OSError, ValueError) as error:
             raise InputError(f"{workdir}: no finished fold; expected model.json from `train`") from error
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{workdir}: model.json has no thresholds; expected those from `train`") from error
 
     def chosen(self, params: Params) -> dict:
         """The pair of grey levels and its training Jaccard."""

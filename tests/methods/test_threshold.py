@@ -47,6 +47,13 @@ def test_it_finds_the_pair_predicts_with_it_and_loads_it(method, scans, tmp_path
     assert method.fit(scans, [], workdir=tmp_path / "fold_0", fold=0) == params
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", '{"lower": 140, "upper": 200}'])
+def test_a_record_without_thresholds_is_refused(method, tmp_path, content):
+    (tmp_path / "model.json").write_text(content)
+    with pytest.raises(InputError, match=r"model\.json has no thresholds; expected those from `train`"):
+        method.load(tmp_path)
+
+
 def test_the_score_is_the_mean_over_slices_with_a_hemorrhage(method, scans, tmp_path):
     half = dataclasses.replace(scans[0], mask=scans[0].mask.copy())
     d = int(np.flatnonzero(half.truth_px)[0])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +49,16 @@ def test_load_returns_what_fit_returned(fitted, scans, monkeypatch):
         np.testing.assert_array_equal(
             method.predict(loaded, scans[0].volume).probability, method.predict(params, scans[0].volume).probability
         )
+
+
+def test_a_record_without_the_chosen_epoch_is_refused(fitted, tmp_path):
+    method, _, folder = fitted
+    copy = shutil.copytree(folder, tmp_path / "fold_0")
+    record = json.loads((copy / "model.json").read_text())
+    del record["chosen"]
+    (copy / "model.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"the trained weights cannot be read \('chosen'\)"):
+        method.load(copy)
 
 
 def test_a_prediction_is_on_the_scans_own_grid(fitted, scans):
