@@ -18,7 +18,7 @@ from ichjax.errors import InputError
 from ichjax.experiment import seen_scans, setup, tuning
 from ichjax.inference import discover
 from ichjax.methods import base, registry
-from ichjax.methods.slices import pad_depth
+from ichjax.methods.slices import DEPTH_STEP, pad_depth
 from ichjax.ops import metrics
 from ichjax.scan import slabs
 from ichjax.scan.volume import Volume
@@ -85,8 +85,8 @@ class PredictedScan:
       mask: uint8 of 0 and 1 [D, H, W], on the scan's slices (`Volume.to_file_grid` turns it to the file's axes).
       probability: float32 [D, H, W].
       folds: whose networks were averaged.
-      own_scan: '' for a scan that the run does not know; 'held out' for a training scan that only folds predicted
-        which had not seen it; 'trained on it' where there is no such fold.
+      own_scan: '' for a scan that the run does not know; 'held out' for one of the run's own scans, predicted only
+        by folds that had not seen it; 'trained on it' where there is no such fold.
       slab_slices: the number of thin slices that the thickest slab averages; 1 where nothing was averaged.
       slice_scores: float32 [D] from methods that score slices themselves, else None.
       subtype_scores: float32 [D, 5], the same by sub-type, or None.
@@ -139,7 +139,7 @@ def load_run(
     post = tuning.combined([tuning.read(folder, method.post) for folder in folders.values()])
     named = {name: changes[name] for name in POST_FIELDS if name in changes}
     if "threshold" in named:
-        named["chosen_on"] = "named for this prediction"
+        named["chosen_on"] = "set for this prediction"
     return TrainedRun(
         method=method,
         params=tuple(method.load(folder) for folder in folders.values()),
@@ -176,7 +176,7 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> Predicted
       trained: from `load_run`.
 
     Raises:
-      InputError: the path cannot be read.
+      InputError: the path cannot be read or holds no scan or several, or an argument is of another type.
     """
     if not isinstance(trained, TrainedRun):
         raise InputError(f"the run is of type {type(trained).__name__}; expected what load_run returns")
@@ -190,7 +190,7 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> Predicted
     probability = pad_depth(total / len(selected), 0.0)  # so that few programs are compiled
     weights = slabs.interpolation_weights(volume, slab_volume) if slab_slices > 1 else None
     if weights is not None:
-        padding = ((0, -len(weights) % 8), (0, len(probability) - weights.shape[1]))
+        padding = ((0, -len(weights) % DEPTH_STEP), (0, len(probability) - weights.shape[1]))
         probability = _slabs_to_slices(np.pad(weights, padding), probability)
     closing, opening = kernel_sides_px(trained, regrid.own_grid(volume))
     threshold = np.array([trained.post.threshold], np.float32)

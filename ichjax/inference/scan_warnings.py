@@ -12,7 +12,7 @@ from ichjax.scan.volume import Volume
 BONE_HU, SKIN_HU = 300, -200  # a voxel above the first is bone; above the second, part of the head
 BRAIN_MEDIAN_HU = (15.0, 50.0)  # of the median inside the skull
 MIN_CUT_SLICES = 2  # with bone at the edge of the image
-MISSING_RATIO = 1.7  # of a gap to both of its neighbours: a slice is missing; a change of spacing differs from one only
+MISSING_RATIO = 1.7  # of a gap to both of its neighbors: a slice is missing; a change of spacing differs from one only
 MAX_WIDTH_RATIO = 1.05  # of width to length; inside 56 phantoms and a real head it is 0.74 to 0.89
 MAX_TOP_RATIO = 1.3  # of the area in the top slices to the bottom ones: heads are smallest at the vertex
 MIN_SYMMETRY = 0.75  # Dice of the outline with its mirror image
@@ -49,8 +49,8 @@ def _check_gaps(volume: Volume) -> list[str]:
     gaps = np.diff(volume.positions_mm)
     warnings = []
     for k, gap in enumerate(gaps):
-        neighbours = [gaps[i] for i in (k - 1, k + 1) if 0 <= i < len(gaps)]
-        if neighbours and gap > MISSING_RATIO * max(neighbours):
+        neighbors = [gaps[i] for i in (k - 1, k + 1) if 0 <= i < len(gaps)]
+        if neighbors and gap > MISSING_RATIO * max(neighbors):
             warnings.append(f"{gap:.1f} mm between slices {k + 1} and {k + 2}: slices may be missing")
     return warnings
 

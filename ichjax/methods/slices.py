@@ -76,7 +76,7 @@ class SlicePredictor:
 
     @property
     def min_slices(self) -> int:
-        """Number of slices that occupies every device."""
+        """The number of slices that keeps every device busy."""
         return self._mesh.size
 
     def __call__(self, weights: Weights, hu: np.ndarray, own: Geometry, trained: Geometry) -> jax.Array:

@@ -31,13 +31,13 @@ class Runs(NamedTuple):
 
 
 def label_runs(mask: np.ndarray) -> Runs:
-    """Connected components of each slice; pixels that share a side are neighbours.
+    """Connected components of each slice; pixels that share a side are neighbors.
 
     Args:
       mask: bool [D, H, W].
     """
     depth, height, width = mask.shape
-    # An empty column after each row and an empty row after each slice keep runs apart that are not neighbours.
+    # An empty column after each row and an empty row after each slice keep runs apart that are not neighbors.
     line = np.zeros(1 + depth * (height + 1) * (width + 1), np.int8)
     line[1:].reshape(depth, height + 1, width + 1)[:, :-1, :-1] = mask
     start, stop = np.flatnonzero(line[1:] != line[:-1]).reshape(-1, 2).T

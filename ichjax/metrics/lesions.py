@@ -75,10 +75,10 @@ def match_lesions(
     return {"truth": lesions, "predicted": predicted}, diameters_mm
 
 
-def _labels(mask: np.ndarray, neighbours: np.ndarray) -> tuple[np.ndarray, int]:
+def _labels(mask: np.ndarray, neighbors: np.ndarray) -> tuple[np.ndarray, int]:
     """(int32 [D, H, W], component of each voxel from 1 on, 0 outside; number of components)."""
     labels, box = np.zeros(mask.shape, np.int32), bounding_box(mask)
-    return labels, scipy.ndimage.label(mask[box], neighbours, output=labels[box])
+    return labels, scipy.ndimage.label(mask[box], neighbors, output=labels[box])
 
 
 def _voxels_ml(mask: np.ndarray, pixel_ml: np.ndarray) -> np.ndarray:

@@ -85,7 +85,7 @@ class ToBoneCounts(TypedDict):
 
 
 class Seams(TypedDict):
-    """Mean step of probability between neighbouring pixels across patch edges and elsewhere, and the pairs."""
+    """Mean step of probability between neighboring pixels across patch edges and elsewhere, and the pairs."""
 
     across: float | None
     elsewhere: float | None

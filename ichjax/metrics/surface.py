@@ -1,6 +1,6 @@
 """Surface Dice and 95th percentile Hausdorff distance (HD95) of two masks in mm, as defined by `surface-distance`.
 
-Every cell of 2 x 2 x 2 neighbouring voxel centers that is neither all inside nor all outside holds a surface element,
+Every cell of 2 x 2 x 2 neighboring voxel centers that is neither all inside nor all outside holds a surface element,
 whose area is that of the triangles that marching cubes would draw there. It runs on the host, since the number of
 elements depends on the data, and only inside the bounding box of the masks.
 """

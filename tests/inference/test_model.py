@@ -159,7 +159,7 @@ def test_named_fields_replace_the_runs_own(tiny_network_run, scan):
     prediction = ichjax.predict(scan, run)
     np.testing.assert_array_equal(prediction.mask, prediction.probability > np.float32(threshold))
     record = ichjax.describe(run, scan, prediction)
-    assert (record["threshold"], record["threshold_chosen_on"]) == (threshold, "named for this prediction")
+    assert (record["threshold"], record["threshold_chosen_on"]) == (threshold, "set for this prediction")
     assert (record["closing_px"], record["opening_px"]) == (0, 0)
     for fields, problem in (
         ({"treshold": 0.5}, "config.predict.treshold cannot be changed here; expected one of threshold, "),
