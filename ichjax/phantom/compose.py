@@ -185,11 +185,10 @@ def _draw_brain(scene: Scene, view: _SliceView) -> tuple[np.ndarray, dict[int, n
     for lesion in scene.lesions:
         if lesion.subtype == pl.SAH and view.near(lesion.field):
             clot = pf.inside(view.fine(lesion.field), 4.0)
-            width = width + clot * np.where(width > -0.4, np.float32(0.9), 0)  # blood widens a sulcus
-            cistern = cistern - clot
+            width, cistern = pl.with_clot(width, cistern, clot)
     to_surface = np.minimum(sulcus - np.maximum(width, 0), np.minimum(cistern, -view.wall))
     hu = _draw_parenchyma(scene, view, to_surface, width)
-    fluid = np.maximum(pf.inside(sulcus - width, EDGE_MM) * (width > 0), pf.inside(cistern, EDGE_MM))
+    fluid = pl.fluid_share(sulcus, width, cistern, EDGE_MM)
     _paint(hu, fluid, CSF + 2)
     for field, value in ((brain.ventricle, CSF), (brain.falx, DURA), (brain.sinus, DURA)):
         _paint(hu, pf.inside(view.fine(field), EDGE_MM), value)
@@ -200,7 +199,7 @@ def _draw_brain(scene: Scene, view: _SliceView) -> tuple[np.ndarray, dict[int, n
             continue
         shares[i] = fluid * clot if lesion.subtype == pl.SAH else share
         pocket = np.clip(view.broad * 1.5 - 1.0, 0, 1)
-        blood = lesion.hu + 3 * view.broad + pocket * (lesion.swirl_hu - lesion.hu)
+        blood = lesion.hu + 3 * view.broad + pocket * lesion.swirl_hu
         if lesion.settled_hu:
             blood = blood + lesion.settled_hu * view.fine(scene.back)
         _paint(hu, shares[i], blood)

@@ -9,7 +9,7 @@ import functools
 
 import numpy as np
 
-from ichjax.data.label_tables import FIRST_NUMBER
+from ichjax.data.label_tables import FIRST_NUMBER, SUBTYPES
 
 CHRONIC_INDEX = 21  # subject 70 of the real set has a two-week-old bleed
 BLOCK = 5  # neighbors that are shuffled
@@ -46,7 +46,7 @@ FRACTURES_WITH_EDH, FRACTURES_ALONE = 14 / 21, 8 / 46  # shares; 22 of 82 subjec
 MALE_SHARE = 46 / 82
 
 # One badly approximable number per trait, so that traits fill their ranges evenly and independently.
-SLOPES = (0.6180339887, 0.7548776662, 0.5698402910, 0.8191725134, 0.6710436067, 0.5497004779)
+SLOPES = (0.6180339887, 0.7548776662, 0.5698402910, 0.8191725134, 0.6710436067, 0.5497004779, 0.7244919590)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Plan:
       subtypes: names of the sub-types, empty without a hemorrhage.
       fracture: whether the skull is fractured.
       chronic: whether the bleed is old and therefore dark.
-      length, size: position of the number of slices and of the bleeds' size in their ranges, in (0, 1).
+      length: position of the number of slices in its range, in (0, 1).
+      sizes, brightness: position of each bleed's volume and HU in their ranges, in (0, 1), in the order of `subtypes`.
     """
 
     number: int
@@ -69,7 +70,8 @@ class Plan:
     fracture: bool
     chronic: bool
     length: float
-    size: float
+    sizes: tuple[float, ...]
+    brightness: tuple[float, ...]
 
 
 def make_plan(number: int, *, seed: int, share: float, mix: Mix) -> Plan:
@@ -88,6 +90,8 @@ def make_plan(number: int, *, seed: int, share: float, mix: Mix) -> Plan:
     fracture_share = FRACTURES_WITH_EDH if with_edh else 0.0 if subtypes else FRACTURES_ALONE
     before = [_subtypes(i, seed=seed, share=share, mix=mix) for i in range(index)]
     rank = sum("EDH" in other if with_edh else not other for other in before)
+    # Each sub-type runs through its own volumes and HU; an offset keeps those of different sub-types apart.
+    ranks = [sum(name in other for other in before) + 17 * SUBTYPES.index(name) for name in subtypes]
     return Plan(
         number=number,
         age_years=round(age, 4) if age < 1 else float(int(age)),
@@ -96,7 +100,8 @@ def make_plan(number: int, *, seed: int, share: float, mix: Mix) -> Plan:
         fracture=_even(rank, seed, 2 if with_edh else 3) < fracture_share,
         chronic=chronic,
         length=_even(index, seed, 5),
-        size=_even(sum(map(bool, before)), seed, 6),
+        sizes=tuple(_even(rank, seed, 6) for rank in ranks),
+        brightness=tuple(_even(rank, seed, 7) for rank in ranks),
     )
 
 

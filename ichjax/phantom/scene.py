@@ -1,13 +1,11 @@
 """Builds the scene of one phantom subject: head pose, brain, bleeds and confounders."""
 
-import dataclasses
-
 import numpy as np
 from numpy.random import Generator
 
 from ichjax.data.label_tables import FIRST_NUMBER
+from ichjax.phantom import blood, compose, trauma
 from ichjax.phantom import brain as brains
-from ichjax.phantom import compose
 from ichjax.phantom import fields as pf
 from ichjax.phantom import head as heads
 from ichjax.phantom import lesions as pl
@@ -52,33 +50,37 @@ def head_in_scanner(
     )
 
 
-def make_scene(rng: Generator, grid: pf.Grid, plan: Plan, *, sizes: pl.Sizes) -> tuple[compose.Scene, np.ndarray]:
-    """(all fields of one subject; whether the fracture is visible on each slice, bool [D])."""
+def make_scene(
+    rng: Generator, grid: pf.Grid, plan: Plan, *, sizes: tuple[float, float]
+) -> tuple[compose.Scene, np.ndarray]:
+    """(all fields of one subject; whether the fracture is visible on each slice, bool [D]).
+
+    `sizes`: lowest and highest quantile of the bleeds' volumes.
+    """
     young = infancy(plan.age_years)
-    quantile = float(np.interp(plan.size, (0, 1), sizes.quantiles))
-    sizes = dataclasses.replace(sizes, quantile=quantile, chronic=plan.chronic)
+    amounts = _amounts(plan, sizes)
     waves = pf.irregularity(rng, grid)
     head = heads.make_head(rng, grid, waves, infancy=young)
     side = int(rng.choice([-1, 1]))
     site = pl.site_on_wall(rng, grid, head.wall, low=(25, -62, 2), high=(80, 65, 52), side=side)
-    lesions = _space_occupying_bleeds(rng, grid, head.wall, plan, site=site, side=side, sizes=sizes)
+    lesions = _space_occupying_bleeds(rng, grid, head.wall, plan, amounts, site=site, side=side)
     pushed = pl.mass_effect(grid, lesions).moved(waves)
     brain = brains.make_brain(rng, pushed, head.wall, age_years=plan.age_years)
     if "IVH" in plan.subtypes:
-        lesions.append(pl.intraventricular(rng, grid, brain, sizes=sizes))
+        lesions.append(pl.intraventricular(rng, grid, brain, amount=amounts["IVH"]))
     if "SAH" in plan.subtypes:
-        lesions.append(pl.subarachnoid(rng, pushed, head.wall, side=side, sizes=sizes))
+        lesions.append(pl.subarachnoid(rng, pushed, head.wall, brain, side=side, amount=amounts["SAH"]))
     slices = grid.shape[0] // pf.SUB
     crack, swelling, broken = None, None, np.zeros(slices, bool)
     if plan.fracture:
-        crack = pl.fracture(rng, grid, site)
+        crack = trauma.fracture(rng, grid, site)
         visible = (crack < 0) & (head.wall > 0) & (head.wall < head.thickness)
         broken[:] = visible.reshape(slices, -1).any(axis=1)
     if plan.fracture or ("EDH" in plan.subtypes and rng.uniform() < 0.5):
-        head, swelling = pl.scalp_swelling(rng, grid, head, site)
+        head, swelling = trauma.scalp_swelling(rng, grid, head, site)
     infarct = None
     if plan.age_years > 45 and rng.uniform() < 0.25:
-        infarct = pl.old_infarct(rng, grid, head.wall, side=-side)
+        infarct = trauma.old_infarct(rng, grid, head.wall, side=-side)
     scene = compose.Scene(
         head=head,
         brain=brain,
@@ -103,23 +105,43 @@ def make_scene(rng: Generator, grid: pf.Grid, plan: Plan, *, sizes: pl.Sizes) ->
     return scene, broken
 
 
+def _amounts(plan: Plan, sizes: tuple[float, float]) -> dict[str, blood.Amount]:
+    """{sub-type: the amount of blood}."""
+    scale = head_scale(plan.age_years)
+    return {
+        name: blood.draw(
+            name,
+            brightness=bright,
+            size=float(np.interp(size, (0, 1), sizes)),
+            scale=scale,
+            chronic=plan.chronic,
+        )
+        for name, bright, size in zip(plan.subtypes, plan.brightness, plan.sizes, strict=True)
+    }
+
+
 def _space_occupying_bleeds(
-    rng: Generator, grid: pf.Grid, wall: np.ndarray, plan: Plan, *, site: pf.Index, side: int, sizes: pl.Sizes
+    rng: Generator,
+    grid: pf.Grid,
+    wall: np.ndarray,
+    plan: Plan,
+    amounts: dict[str, blood.Amount],
+    *,
+    site: pf.Index,
+    side: int,
 ) -> list[pl.Lesion]:
     """EDH (at `site`), SDH and IPH, which displace the brain; the first lies on `side`, the others opposite."""
     lesions: list[pl.Lesion] = []
-    size = head_scale(plan.age_years)
-    on_wall = dataclasses.replace(sizes, extent=sizes.extent * size, depth=sizes.depth * size)
-    trauma = plan.fracture or "EDH" in plan.subtypes or plan.age_years < 40
-    for name in plan.subtypes:
+    traumatic = plan.fracture or "EDH" in plan.subtypes or plan.age_years < 40
+    for name, amount in amounts.items():
         where = -side if lesions else side
         if name == "EDH":
-            lesions.append(pl.epidural(rng, grid, wall, site=site, sizes=on_wall))
+            lesions.append(pl.epidural(rng, grid, wall, site=site, amount=amount))
         elif name == "SDH":
             spot = pl.site_on_wall(rng, grid, wall, low=(30, -50, 25), high=(80, 50, 60), side=where)
-            lesions.append(pl.subdural(rng, grid, wall, site=spot, side=where, sizes=on_wall))
+            lesions.append(pl.subdural(rng, grid, wall, site=spot, side=where, amount=amount))
         elif name == "IPH":
-            lesions.append(pl.intraparenchymal(rng, grid, wall, side=where, trauma=trauma, sizes=sizes))
+            lesions.append(pl.intraparenchymal(rng, grid, wall, side=where, trauma=traumatic, amount=amount))
     return lesions
 
 

@@ -5,11 +5,10 @@ import dataclasses
 import numpy as np
 
 from ichjax.data.label_tables import SUBTYPES
-from ichjax.phantom import lesions as pl
 from ichjax.phantom import plan as plans
 from ichjax.phantom import scan as phantom_scan
 from ichjax.phantom import scene as scenes
-from ichjax.phantom.reader import read_masks
+from ichjax.phantom.reader import classify, read_masks
 
 MAX_ATTEMPTS = 4  # at a subject all of whose planned bleeds are large enough to be outlined
 
@@ -24,7 +23,7 @@ class Preset:
       slice_mm: slice spacing and thickness.
       top_mm: approximate height of the highest slice above the sella; scans with more slices extend further down.
       share, mix: share of subjects with a hemorrhage, and their sub-types.
-      sizes: size and density of the bleeds.
+      sizes: lowest and highest quantile of the bleeds' volumes.
     """
 
     side: int
@@ -34,7 +33,7 @@ class Preset:
     top_mm: float
     share: float
     mix: plans.Mix
-    sizes: pl.Sizes
+    sizes: tuple[float, float]
 
 
 PRESETS = {
@@ -46,7 +45,7 @@ PRESETS = {
         top_mm=105.0,
         share=36 / 82,
         mix=plans.REAL_MIX,
-        sizes=pl.Sizes(),
+        sizes=(0.0, 1.0),
     ),
     "demo": Preset(
         side=256,
@@ -56,7 +55,7 @@ PRESETS = {
         top_mm=84.0,
         share=0.6,
         mix=plans.DEMO_MIX,
-        sizes=pl.Sizes(extent=1.3, depth=1.1, quantiles=(0.35, 0.85), blood_hu=(57.0, 3.0)),
+        sizes=(0.4, 0.95),
     ),
 }
 
@@ -68,7 +67,7 @@ class PhantomSubject:
     Attributes:
       number: 49 or more.
       hu: int16 [D, H, W].
-      mask: uint8 [D, H, W] of 0/1, outlined by the synthetic reader.
+      classes: uint8 [D, H, W], outlined by the synthetic reader: 1 + the sub-type's index in `SUBTYPES`, 0 outside.
       slice_labels: bool [D, 5], in the order of `SUBTYPES`.
       fracture: bool [D].
       affine: float64 [4, 4], maps (d, h, w, 1) to RAS+ mm.
@@ -77,13 +76,18 @@ class PhantomSubject:
 
     number: int
     hu: np.ndarray
-    mask: np.ndarray
+    classes: np.ndarray
     slice_labels: np.ndarray
     fracture: np.ndarray
     affine: np.ndarray
     age_years: float
     sex: str
     chronic: bool
+
+    @property
+    def mask(self) -> np.ndarray:
+        """uint8 [D, H, W] of 0/1, the hemorrhage."""
+        return np.asarray(self.classes > 0, np.uint8)
 
 
 def make_subject(number: int, *, seed: int = 0, preset: str = "demo") -> PhantomSubject:
@@ -99,16 +103,19 @@ def make_subject(number: int, *, seed: int = 0, preset: str = "demo") -> Phantom
         )
         scene, fracture = scenes.make_scene(rng, grid, plan, sizes=kind.sizes)
         clean, shares, cavity_cm2 = phantom_scan.draw(scene, slices, side=side, fov_mm=fov_mm)
-        masks, labels = read_masks(rng, shares, fov_mm / side)
+        hidden = phantom_scan.hidden_by_bone(clean, side=side, fov_mm=fov_mm)
+        masks, labels = read_masks(rng, shares, hidden, fov_mm / side)
         if masks.any(axis=(1, 2, 3)).all():
             break
     slice_labels = np.zeros((slices, len(SUBTYPES)), bool)
     for lesion, on_slice in zip(scene.lesions, labels, strict=True):
         slice_labels[:, lesion.subtype] |= on_slice
+    image = phantom_scan.scan(rng, clean, cavity_cm2, side=side, fov_mm=fov_mm)
+    phantom_scan.settle_blood(image, scene.lesions, shares, masks, fov_mm=fov_mm)
     return PhantomSubject(
         number=number,
-        hu=phantom_scan.scan(rng, clean, cavity_cm2, side=side, fov_mm=fov_mm),
-        mask=np.asarray(masks.any(axis=0), np.uint8),
+        hu=phantom_scan.digitize(image),
+        classes=classify(scene.lesions, shares, masks),
         slice_labels=slice_labels,
         fracture=fracture,
         affine=_affine(kind, slices),

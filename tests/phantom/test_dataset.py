@@ -12,6 +12,7 @@ from ichjax.errors import InputError
 from ichjax.phantom import dataset as phantoms
 from ichjax.phantom import plan as phantom_plan
 from ichjax.phantom import reader
+from ichjax.phantom.lesions import EDH, IPH, Lesion
 
 NUMBERS = range(49, 52)  # subjects with and without a hemorrhage
 
@@ -207,9 +208,14 @@ class TestReader:
         distance = np.sqrt(height**2 + axis[:, None] ** 2 + axis**2)
         return np.clip(0.5 + (radius_mm - distance) / pixel_mm, 0, 1).astype(np.float32)[None]
 
+    @staticmethod
+    def read(shares, seed=0, hidden=None):
+        hidden = np.zeros(shares.shape[1:], bool) if hidden is None else hidden
+        return reader.read_masks(np.random.default_rng(seed), shares, hidden, 0.8)
+
     def test_masks_are_close_to_the_truth_but_not_equal(self):
         truth = self.ball(18)
-        masks, labels = reader.read_masks(np.random.default_rng(0), truth, 0.8)
+        masks, labels = self.read(truth)
         kept = masks[0].any(axis=(1, 2))
         a, b = masks[0][kept], truth[0][kept] >= 0.5
         dice = 2 * (a & b).sum() / (a.sum() + b.sum())
@@ -220,7 +226,7 @@ class TestReader:
         full = (self.ball(18)[0] >= 0.5).any(axis=(1, 2)).sum()
         counts, inner_gaps, inner = [], 0, 0
         for seed in range(40):
-            masks, _ = reader.read_masks(np.random.default_rng(seed), self.ball(18), 0.8)
+            masks, _ = self.read(self.ball(18), seed)
             drawn = masks[0].any(axis=(1, 2))
             counts.append(drawn.sum())
             first, last = np.flatnonzero(drawn)[[0, -1]]
@@ -230,11 +236,33 @@ class TestReader:
         assert 0.0 < inner_gaps / inner < 0.09
 
     def test_tiny_bleeds_are_not_outlined(self):
-        masks, labels = reader.read_masks(np.random.default_rng(0), self.ball(1.2), 0.8)
+        masks, labels = self.read(self.ball(1.2))
         assert not masks.any()
         assert not labels.any()
 
     def test_no_lesions(self):
-        masks, labels = reader.read_masks(np.random.default_rng(0), np.zeros((0, 4, 32, 32), np.float32), 1.0)
+        masks, labels = self.read(np.zeros((0, 4, 32, 32), np.float32))
         assert masks.shape == (0, 4, 32, 32)
         assert labels.shape == (0, 4)
+
+    def test_contours_end_where_bone_hides_the_blood_and_thin_bleeds_keep_their_thickness(self):
+        column = (np.arange(128) - 64)[np.newaxis, np.newaxis, :] * 0.8  # mm from the bone, which fills the left half
+        thickness_mm = 2.4
+        shares = np.broadcast_to((column >= 0) & (column < thickness_mm), (1, 9, 128, 128)).astype(np.float32)
+        hidden = np.broadcast_to(column < 0, (9, 128, 128))
+        masks, _ = self.read(shares, hidden=hidden)
+        assert not (masks & hidden).any()
+        drawn = masks[0].any(axis=(1, 2))
+        assert masks[0][drawn].sum(axis=2).mean() * 0.8 == pytest.approx(thickness_mm, abs=0.4)
+
+    def test_a_bleed_hidden_by_bone_is_not_outlined(self):
+        ball = self.ball(18)
+        masks, labels = self.read(ball, hidden=np.ones(ball.shape[1:], bool))
+        assert not masks.any()
+        assert not labels.any()
+
+    def test_pixels_of_two_lesions_belong_to_the_one_with_the_larger_share(self):
+        shares = np.array([0.6, 0.7, 0.0, 0.9, 0.5, 0.8]).reshape(2, 1, 1, 3)
+        lesions = [Lesion(subtype, np.zeros(0), hu=50.0) for subtype in (IPH, EDH)]
+        classes = reader.classify(lesions, shares, shares > 0)
+        assert classes.tolist() == [[[1 + EDH, 1 + IPH, 1 + EDH]]]
