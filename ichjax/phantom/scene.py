@@ -106,8 +106,8 @@ def make_scene(
 
 
 def _amounts(plan: Plan, sizes: tuple[float, float]) -> dict[str, blood.Amount]:
-    """{sub-type: the amount of blood}."""
-    scale = head_scale(plan.age_years)
+    """{sub-type: the amount of blood}; infants bleed less, in proportion to their heads."""
+    scale = min(head_scale(plan.age_years) / head_scale(2), 1.0)
     return {
         name: blood.draw(
             name,
