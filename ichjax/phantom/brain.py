@@ -7,6 +7,7 @@ from numpy.random import Generator
 from scipy import ndimage
 
 from ichjax.phantom import fields as pf
+from ichjax.phantom import spine
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -111,8 +112,7 @@ def cisterns(rng: Generator, grid: pf.Grid, wall: np.ndarray, tentorium: np.ndar
     pf.add_tube(field, grid, [(0, 30, -8), (0, 62, 6)], [0.6, 1.6 * g])
     cord = grid.box((-25, 5, -400), (25, 60, -38))
     x, y, z = grid.at(cord)
-    behind = 26 + np.maximum(-z - 45, 0) * np.float32(0.12)
-    around = (6.5 - np.hypot(x * 0.85, y - behind)).astype(np.float32)
+    around = (rng.uniform(5.8, 6.8) - np.hypot(x * 0.85, (y - spine.canal_y(z)) * 1.1)).astype(np.float32)
     field[cord] = np.minimum(field[cord], np.maximum(around, z + 44))
     return field
 

@@ -9,7 +9,7 @@ from ichjax.phantom import lesions as pl
 from ichjax.phantom.brain import Brain
 from ichjax.phantom.head import Head
 
-AIR, SKIN, FAT, MUSCLE = -1000.0, 54.0, -95.0, 56.0
+AIR, SKIN, FAT, ENAMEL = -1000.0, 54.0, -95.0, 2200.0
 CSF = 6.0
 DURA = 56.0  # also the blood in the venous sinuses
 METAL = 9000.0
@@ -26,6 +26,7 @@ class Tissue:
     gray: float
     table: float  # compact bone
     diploe: float
+    mucosa: float  # and fluid of the paranasal sinuses
     infancy: float
 
 
@@ -134,7 +135,8 @@ def _draw_extracranial(hu: np.ndarray, scene: Scene, view: _SliceView) -> None:
     flesh = pf.inside(skin, EDGE_MM) if hidden is None else np.clip(0.5 - skin / (EDGE_MM + 7 * hidden), 0, 1)
     _paint(hu, flesh, FAT + 12 * broad)
     _paint(hu, flesh * pf.inside(-2.6 - skin, 1.0), SKIN)
-    _paint(hu, flesh * pf.inside(view.fine(head.muscle), 1.5 * EDGE_MM), MUSCLE - 3 + 10 * texture + 5 * broad)
+    meat = view.fine(head.muscle_hu) + 5 * texture + 3 * broad
+    _paint(hu, flesh * pf.inside(view.fine(head.muscle), EDGE_MM), meat)
     _paint(hu, view.occupancy(scene.swelling, 2.0), 60 + 6 * texture)
     if view.near(head.globe):
         globe = view.fine(head.globe)
@@ -149,6 +151,9 @@ def _draw_extracranial(hu: np.ndarray, scene: Scene, view: _SliceView) -> None:
     value = tissue.table * 0.82 - spongy * (tissue.table * 0.82 - tissue.diploe * 0.75 - 130 * texture)
     _paint(hu, pf.inside(bone, EDGE_MM) * flesh, value)
     _paint(hu, view.occupancy(head.dense, 2.0), tissue.table * 1.12)
+    _paint(hu, view.occupancy(head.teeth), ENAMEL)
+    if (lining := view.occupancy(head.mucosa)) is not None:
+        _paint(hu, lining * flesh, tissue.mucosa + 5 * broad)
     if (air := view.occupancy(head.air)) is not None:
         _paint(hu, air * pf.inside(1.5 - view.wall, 1.0), AIR)
     _paint(hu, view.occupancy(scene.metal), METAL)
@@ -158,7 +163,7 @@ def _draw_vault(hu: np.ndarray, scene: Scene, view: _SliceView) -> None:
     """Draws outer table, diploe, inner table, sutures and fractures onto `hu`, in place."""
     tissue, wall = scene.tissue, view.wall
     thickness = view.fine(scene.head.thickness)
-    depth = wall / thickness
+    depth = wall / np.maximum(thickness, np.float32(0.5))
     compact = np.maximum(1 - depth / 0.34, (depth - 0.66) / 0.34)
     compact = np.maximum(np.clip(compact * 3.0, 0, 1), tissue.infancy)
     value = tissue.diploe + 140 * view.texture + compact * (tissue.table - tissue.diploe - 140 * view.texture)

@@ -246,6 +246,46 @@ def tube(points: Points, start: Vector, end: Vector, r0: float, r1: float, *, fl
     return np.sqrt(dx * dx + dy * dy + dz * dz) - (np.float32(r0) + t * np.float32(r1 - r0))
 
 
+def column(points: Points, path: Sequence[Vector], half_axes: Sequence[Vector], *, yaw_deg: float = 0.0) -> np.ndarray:
+    """Approximate signed distance to a roughly vertical body with elliptical sections, mm.
+
+    Args:
+      path: centers of the sections, (x, y, z) with z falling or rising steadily.
+      half_axes: (along x, along y) of the section at each point of `path`, before the rotation by `yaw_deg` about z.
+    """
+    knots = np.column_stack([np.asarray(path, float), np.asarray(half_axes, float)])
+    knots = knots[np.argsort(knots[:, 2])]
+    x, y, z = points
+    center_x, center_y, a, b = (np.interp(z, knots[:, 2], knots[:, i]).astype(np.float32) for i in (0, 1, 3, 4))
+    dx, dy = x - center_x, y - center_y
+    c, s = np.float32(np.cos(np.deg2rad(yaw_deg))), np.float32(np.sin(np.deg2rad(yaw_deg)))
+    dx, dy = (c * dx + s * dy) / a, (c * dy - s * dx) / b
+    k0 = np.sqrt(dx * dx + dy * dy)
+    k1 = np.sqrt((dx / a) ** 2 + (dy / b) ** 2)
+    section = k0 * (k0 - 1) / np.maximum(k1, np.float32(1e-6))
+    return np.maximum(section, np.maximum(z - np.float32(knots[-1, 2]), np.float32(knots[0, 2]) - z))
+
+
+def column_box(grid: Grid, path: Sequence[Vector], half_axes: Sequence[Vector]) -> Box:
+    """The part of a grid that contains a `column`."""
+    reach = np.array([[max(axes), max(axes), 0.0] for axes in half_axes])
+    return grid.box((np.asarray(path) - reach).min(axis=0), (np.asarray(path) + reach).max(axis=0))
+
+
+def add_column(
+    field: np.ndarray,
+    grid: Grid,
+    path: Sequence[Vector],
+    half_axes: Sequence[Vector],
+    *,
+    fillet: float = 0,
+    yaw_deg: float = 0,
+) -> None:
+    """Joins a `column` to a field, in place; computes only the points near it."""
+    box = column_box(grid, path, half_axes)
+    _join(field, box, column(grid.at(box), path, half_axes, yaw_deg=yaw_deg), fillet)
+
+
 def add_ellipsoid(
     field: np.ndarray, grid: Grid, center: Vector, radii: Vector, *, fillet: float = 0.0, yaw_deg: float = 0.0
 ) -> None:

@@ -6,10 +6,13 @@ import numpy as np
 from numpy.random import Generator
 from scipy import ndimage
 
-from ichjax.phantom import face
+from ichjax.phantom import airways, facial_bones, mouth, neck, orbit, skull_base, spine
 from ichjax.phantom import fields as pf
+from ichjax.phantom import skin as skins
+from ichjax.phantom.soft_tissue import SoftTissue
 
 VAULT_CENTER_Z = 18.0  # height above the sella, mm
+MAX_OUTSIDE = np.float32(30.0)  # the cavity's field further out, mm: what `cavity` reaches around the spinal canal
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,9 +24,12 @@ class Head:
       thickness: thickness of the vault, mm; not a signed field.
       bone: bones of skull base and face.
       dense: dense cores of the petrous bones.
+      teeth: crowns and roots of the teeth.
       air: sinuses, airways and mastoid cells.
+      mucosa: the cavities that hold this air, with their mucosa and fluid.
       skin: the outer surface of the head.
-      muscle: muscle outside the skull; the rest of the soft tissue there is fat.
+      muscle: muscle, glands and vessels outside the skull; the rest of the soft tissue there is fat.
+      muscle_hu: HU of the nearest of these; not a signed field.
       globe, lens: of the eyes.
       table: the head holder, [128, 128], the same on all slices.
     """
@@ -32,44 +38,88 @@ class Head:
     thickness: np.ndarray
     bone: np.ndarray
     dense: np.ndarray
+    teeth: np.ndarray
     air: np.ndarray
+    mucosa: np.ndarray
     skin: np.ndarray
     muscle: np.ndarray
+    muscle_hu: np.ndarray
     globe: np.ndarray
     lens: np.ndarray
     table: np.ndarray
 
 
-def make_head(rng: Generator, grid: pf.Grid, waves: np.ndarray, *, infancy: float) -> Head:
-    """Builds skull, skin and face.
+def make_head(rng: Generator, grid: pf.Grid, waves: np.ndarray, *, age_years: float, infancy: float) -> Head:
+    """Builds skull, skin, face and neck.
 
     Args:
       waves: displacement that makes anatomy irregular, see `pf.irregularity`.
       infancy: 1 for a newborn, 0 from two years on; infants have thin single-layered bone, small sinuses and open
         sutures.
     """
+    lower = grid.moved(_proportions(rng, grid))
     # The skull base is irregular and asymmetric; the vault is smoother.
-    rough = grid.moved(waves * np.clip((26 - grid.z) / np.float32(22), 0.2, 1.0))
+    rough = lower.moved(waves * np.clip((26 - grid.z) / np.float32(22), 0.2, 1.0))
     half_axes = rng.normal((67, 82, 84, 72), (1.5, 2, 2, 2))
     wall = to_distance(cavity(rough, half_axes), grid)
     thickness = vault_thickness(rng, rough, infancy=infancy)
-    bone, dense = face.base_bones(rough, infancy=infancy)
-    skin = face.skin_surface(rng, grid, vault(grid, half_axes), wall - thickness)
-    air = face.air_spaces(rng, rough, infancy=infancy)
-    muscle = face.muscles(rng, grid, wall, thickness, skin)
-    globe, lens = face.eyes(rng, grid)
+    jaw = np.array([0.0, rng.normal(-1, 2.5), rng.uniform(-8, 4)])
+    bone, dense = _bones(rough, jaw, infancy=infancy)
+    skin = skins.skin_surface(rng, lower, vault(grid, half_axes), wall - thickness)
+    air, mucosa = airways.airways(rng, rough, infancy=infancy)
+    globe, lens, eye = orbit.globes_and_lenses(rng, rough)
+    muscle, muscle_hu = _soft_tissue(rng, rough, jaw, eye, skin=skin, outer=wall - thickness)
     return Head(
         wall=wall,
         thickness=thickness,
         bone=np.maximum(bone, 1.2 - wall),  # never inside the cavity
         dense=dense,
+        teeth=facial_bones.teeth(rng, rough, jaw, age_years=age_years),
         air=air,
+        mucosa=mucosa,
         skin=skin,
         muscle=muscle,
+        muscle_hu=muscle_hu,
         globe=globe,
         lens=lens,
-        table=face.head_holder(rng, grid),
+        table=skins.head_holder(rng, grid, skin),
     )
+
+
+def _proportions(rng: Generator, grid: pf.Grid) -> np.ndarray:
+    """Displacement that makes faces and necks long or short, wide or narrow; float32 [3, S, 128, 128]."""
+    below = np.maximum(-20 - grid.z, 0)
+    face = np.minimum(below, 90) * np.clip((10 - grid.y) / 40, 0, 1)
+    wide, forward, tall = rng.normal(0, (0.06, 0.05, 0.05))
+    grow = np.clip(below / 40, 0, 1)
+    bend = 0.0008 * rng.normal(0, 1) * np.minimum(below, 120) ** 2  # of the neck against the head
+    by = np.stack([-wide * grow * grid.x, -forward * face - bend, tall * np.minimum(below, 100)])
+    return by.astype(np.float32)
+
+
+def _bones(grid: pf.Grid, jaw: np.ndarray, *, infancy: float) -> tuple[np.ndarray, np.ndarray]:
+    """(bones of skull base, face and neck; dense cores of the petrous pyramids)."""
+    bone, dense = grid.empty(), grid.empty()
+    skull_base.add_base(bone, dense, grid)
+    facial_bones.add_upper_face(bone, grid)
+    facial_bones.add_mandible(bone, grid, jaw)
+    spine.add_vertebrae(bone, grid)
+    return (bone + np.float32(1.0) if infancy > 0.5 else bone), dense
+
+
+def _soft_tissue(
+    rng: Generator, grid: pf.Grid, jaw: np.ndarray, eye: np.ndarray, *, skin: np.ndarray, outer: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(signed field, HU) of muscles, glands and vessels outside the skull."""
+    tissue = SoftTissue(rng, grid, muscle_hu=rng.uniform(55, 65))
+    neck.add_neck(tissue)
+    mouth.add_mouth(tissue, jaw)
+    orbit.add_orbit(tissue, eye)
+    temple = np.maximum(pf.ellipsoid((grid.x, grid.y, grid.z), (0, -24, 4), (90, 44, 54)), 46 - np.abs(grid.x))
+    tissue.add(np.maximum(temple, np.maximum(skin + 4, 0.4 - outer)))
+    fibers = pf.noise(rng, grid.shape, grid.step_mm, 3.4)
+    fat = np.clip((grid.y - 10) / 20, 0, 1) * np.float32(rng.uniform(0.5, 6)) + np.float32(2.5)  # under the skin
+    return np.maximum(tissue.field(fibers), skin + fat), tissue.hu
 
 
 def vault(grid: pf.Grid, half_axes: np.ndarray) -> np.ndarray:
@@ -99,10 +149,11 @@ def cavity(grid: pf.Grid, half_axes: np.ndarray) -> np.ndarray:
     base = grid.box((-200, -200, -400), (200, 200, 22))
     bx, by, bz = grid.at(base)
     inner[base] = pf.smooth_max(inner[base], (skull_floor(bx, by) - bz) * np.float32(0.75), 6.0)
-    canal = grid.box((-25, 5, -400), (25, 60, -30))
+    np.minimum(inner, MAX_OUTSIDE, out=inner)
+    canal = grid.box((-44, -12, -400), (44, 72, -30))
     cx, cy, cz = grid.at(canal)
-    tunnel = np.sqrt(cx * cx + ((cy - face.canal_y(cz)) * np.float32(1.1)) ** 2)
-    tunnel -= 10 + 5 * np.exp(-(((cz + 44) / 7) ** 2))
+    tunnel = np.sqrt(cx * cx + ((cy - spine.canal_y(cz)) * np.float32(1.1)) ** 2)
+    tunnel -= 9.5 + 5 * np.exp(-(((cz + 42) / 7) ** 2))
     inner[canal] = pf.smooth_min(inner[canal], np.maximum(tunnel, cz + 38).astype(np.float32), 6.0)
     return inner
 
@@ -148,14 +199,16 @@ def vault_thickness(rng: Generator, grid: pf.Grid, *, infancy: float) -> np.ndar
     adult -= 2.4 * np.exp(-(((np.abs(x) - 66) / 14) ** 2) - ((y + 15) / 30) ** 2 - ((z - 10) / 26) ** 2)
     adult += 5.5 * np.exp(-((x / 9) ** 2) - ((y - 86) / 14) ** 2 - ((z - 3) / 12) ** 2)  # occipital protuberance
     adult += 2.5 * np.exp(-((x / 12) ** 2) - ((y + 86) / 12) ** 2 - ((z - 12) / 25) ** 2)  # frontal crest
-    adult += 1.0 * np.clip((-z - 5) / 20, 0, 1)
+    adult -= 2.2 * np.clip((-z - 14) / 14, 0, 1)  # thin floor of the posterior fossa
     roof = np.clip((16 - z) / 6, 0, 1) * np.clip((-34 - y) / 6, 0, 1) * np.clip((54 - np.abs(x)) / 6, 0, 1)
     below = np.exp(-(((np.abs(x) - 40) / 18) ** 2) - ((y + 14) / 22) ** 2 - ((z + 26) / 9) ** 2)
     roof = np.maximum(roof, 0.8 * below)
     adult += roof * (1.8 - adult)  # thin orbital roofs and middle fossa floor
     adult = np.clip(adult, 1.6, 15)
     infant = 1.9 + 0.2 * pf.noise(rng, grid.shape, grid.step_mm, 30.0)
-    return (adult + np.float32(infancy) * (np.clip(infant, 1.3, 2.6) - adult)).astype(np.float32)
+    thickness = adult + np.float32(infancy) * (np.clip(infant, 1.3, 2.6) - adult)
+    # No bone of the vault around the spinal canal.
+    return (-2 + (thickness + 2) * np.clip((z + 52) / 6, 0, 1)).astype(np.float32)
 
 
 def sutures(rng: Generator, grid: pf.Grid, *, infancy: float) -> np.ndarray:

@@ -12,6 +12,9 @@ from ichjax.phantom import lesions as pl
 from ichjax.phantom.plan import Plan
 
 METAL_EVERY, METAL_INDEX = 50, 13  # one subject in fifty has a clip
+MAX_TURN_DEG, MAX_TILT_DEG = 10.0, 20.0  # to the sides, and of the slices against the head
+FORWARD = 0.7  # share of the heads whose slices are higher in front than at the back
+CENTER_MM = 25.0  # height above the sella of the point that lies at the center of the image
 
 
 def head_scale(age_years: float) -> float:
@@ -25,25 +28,38 @@ def infancy(age_years: float) -> float:
 
 
 def head_in_scanner(
-    rng: Generator, plan: Plan, *, slices: int, slice_mm: float, top_mm: float, fov_mm: float
+    rng: Generator, plan: Plan, *, slices: int, slice_mm: float, top_mm: tuple[float, float, float], fov_mm: float
 ) -> pf.Grid:
-    """Draws the size, asymmetry and pose of this subject's head.
+    """Draws the size, asymmetry and pose of this subject's head, and where the scan begins.
 
-    `top_mm` is the height of the highest slice above the sella for an adult head, `fov_mm` the side of the image.
+    Half of the scans begin at the skull base, the others between atlas and teeth, as far as their length allows.
+
+    Args:
+      slices, slice_mm: number and spacing of the slices.
+      top_mm: see `Preset`.
+      fov_mm: side of the image.
     """
     size = head_scale(plan.age_years)
     scale = size * (1 + rng.normal(0, 0.018)) * (1 + rng.normal(0, 0.015, 3))
-    bottom = top_mm * size + rng.uniform(-3, 3) - (slices - 1) * slice_mm
+    low = rng.uniform() < 0.5
+    start = size * (rng.uniform(-82, -52) if low else rng.uniform(-50, -30))
+    lowest, usual, highest = top_mm
+    length = (slices - 1) * slice_mm
+    bottom = float(np.clip(start, (lowest if low else usual) * size - length, highest * size - length))
     shape = (slices * pf.SUB, pf.COARSE, pf.COARSE)
     step = (slice_mm / pf.SUB, fov_mm / pf.COARSE, fov_mm / pf.COARSE)
     warp = np.stack([pf.noise(rng, shape, step, 55.0) for _ in range(3)]) * np.float32(1.6)
+    yaw, roll = np.clip(rng.normal(0, 4.5, 2), -MAX_TURN_DEG, MAX_TURN_DEG)
+    tilt = rng.uniform(0, MAX_TILT_DEG) * (1 if rng.uniform() < FORWARD else -1)
+    # The head turns about the sella; what is centered in the image lies higher.
+    centered = CENTER_MM * size * np.sin(np.deg2rad([-roll, tilt]))
     return pf.make_grid(
         slices=slices,
         slice_mm=slice_mm,
         bottom_mm=bottom,
         fov_mm=fov_mm,
-        rotation_deg=(rng.normal(0, 4), rng.normal(0, 2), rng.normal(-3, 4)),
-        shift_mm=(rng.normal(0, 2), 5.0 + rng.normal(0, 1.5)),
+        rotation_deg=(float(yaw), float(roll), tilt),
+        shift_mm=(centered[0] + rng.normal(0, 2), 5.0 + centered[1] + rng.normal(0, 1.5)),
         scale=scale,
         warp=warp,
         shear=rng.normal(0, 0.025),
@@ -60,7 +76,7 @@ def make_scene(
     young = infancy(plan.age_years)
     amounts = _amounts(plan, sizes)
     waves = pf.irregularity(rng, grid)
-    head = heads.make_head(rng, grid, waves, infancy=young)
+    head = heads.make_head(rng, grid, waves, age_years=plan.age_years, infancy=young)
     side = int(rng.choice([-1, 1]))
     site = pl.site_on_wall(rng, grid, head.wall, low=(25, -62, 2), high=(80, 65, 52), side=side)
     lesions = _space_occupying_bleeds(rng, grid, head.wall, plan, amounts, site=site, side=side)
@@ -90,6 +106,7 @@ def make_scene(
             gray=35 - 5 * young + rng.normal(0, 0.7),
             table=1550 - 850 * young + rng.normal(0, 80),
             diploe=560 + rng.normal(0, 60),
+            mucosa=rng.uniform(10, 40),
             infancy=young,
         ),
         texture=pf.noise(rng, grid.shape, grid.step_mm, 3.4),

@@ -21,7 +21,8 @@ class Preset:
       side, field_of_view_mm: side of a slice, in pixels and in mm.
       slices: distribution of the number of slices: (share of subjects, quantile) pairs.
       slice_mm: slice spacing and thickness.
-      top_mm: approximate height of the highest slice above the sella; scans with more slices extend further down.
+      top_mm: (lowest, usual, highest) height of the highest slice above the sella, for an adult head: scans that begin
+        below the skull base reach at least the lowest, the others at least the usual one.
       share, mix: share of subjects with a hemorrhage, and their sub-types.
       sizes: lowest and highest quantile of the bleeds' volumes.
     """
@@ -30,7 +31,7 @@ class Preset:
     field_of_view_mm: float
     slices: tuple[tuple[float, float], ...]
     slice_mm: float
-    top_mm: float
+    top_mm: tuple[float, float, float]
     share: float
     mix: plans.Mix
     sizes: tuple[float, float]
@@ -42,7 +43,7 @@ PRESETS = {
         field_of_view_mm=214.5,
         slices=((0.0, 31), (0.25, 33), (0.5, 35.5), (0.75, 40), (0.95, 48), (1.0, 58)),
         slice_mm=5.0,
-        top_mm=105.0,
+        top_mm=(88.0, 98.0, 120.0),
         share=36 / 82,
         mix=plans.REAL_MIX,
         sizes=(0.0, 1.0),
@@ -52,7 +53,7 @@ PRESETS = {
         field_of_view_mm=214.5,
         slices=((0.0, 8), (1.0, 12.99)),
         slice_mm=10.0,
-        top_mm=84.0,
+        top_mm=(45.0, 68.0, 95.0),
         share=0.6,
         mix=plans.DEMO_MIX,
         sizes=(0.4, 0.95),
