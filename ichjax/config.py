@@ -57,9 +57,16 @@ class Model:
     base_width: int = 64  # channels of the first level; 64 gives 31,031,685 parameters
     depth: int = 4  # number of poolings
     dropout: float = 0.5
-    norm: Literal["none", "group"] = "none"  # or group normalization
+    norm: Literal["none", "group", "instance"] = "none"  # normalization after each 3 x 3 convolution
     head: Literal["paper", "plain"] = "paper"  # two maps with ReLU before the last convolution
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the computation; parameters and loss stay float32
+    # 'plain': the paper's encoder; 'residual': residual blocks with leaky ReLU, and a light decoder (dropout at the
+    # bottleneck, the plain head). The fields below are of the residual network alone.
+    encoder: Literal["plain", "residual"] = "plain"
+    blocks: tuple[int, ...] = ()  # residual blocks of each level and the bottleneck, depth + 1 numbers; empty: 2 each
+    decoder_convolutions: int = 1  # 3 x 3 convolutions of each level of the decoder
+    max_width: int = 512  # channels of the deepest levels, at most
+    deep_supervision: bool = False  # in training, a loss at each level of the decoder but the lowest
 
 
 @dataclasses.dataclass
@@ -73,23 +80,72 @@ class Augment:
 
 
 @dataclasses.dataclass
+class Transforms:
+    """Random transforms of training examples besides `augment`, each drawn per example; probability 0 leaves it out."""
+
+    affine_probability: float = 0.0
+    rotation_degrees: float = 30.0  # largest angle
+    zoom: float = 0.25  # factor of each axis in [1 / (1 + zoom), 1 + zoom]
+    shift: float = 0.1  # largest, of the patch side
+    elastic_probability: float = 0.0
+    elastic_px: float = 4.0  # largest displacement along an axis
+    elastic_spacing_px: int = 16  # of the control points
+    mirror_probability: float = 0.0  # swap left and right
+    # On HU, before the windows:
+    calibration_probability: float = 0.0
+    hu_shift: float = 5.0  # largest, HU
+    hu_scale: float = 0.05  # factor in [1 - hu_scale, 1 + hu_scale]
+    noise_probability: float = 0.0
+    noise_hu: float = 10.0  # largest standard deviation
+    noise_px: float = 1.5  # largest sigma of the filter that correlates neighboring pixels
+    blur_probability: float = 0.0
+    blur_px: float = 1.0  # largest sigma
+    low_resolution_probability: float = 0.0
+    low_resolution: float = 0.5  # lowest share of the pixels per side
+    cupping_probability: float = 0.0
+    cupping_hu: float = 8.0  # largest radial bias, and largest rise near bone
+    cupping_px: float = 4.0  # sigma of the rise near bone
+    slice_average_probability: float = 0.0  # thicker slices; of networks that see neighboring slices alone
+    # After the windows:
+    gamma_probability: float = 0.0
+    gamma: float = 0.4  # power of each channel in [1 / (1 + gamma), 1 + gamma]
+    blank_probability: float = 0.0
+    blank_count: int = 3  # rectangles, at most
+    blank_smallest: float = 0.1  # of the patch side
+    blank_largest: float = 0.3
+
+
+@dataclasses.dataclass
 class Train:
     """Training of one fold."""
 
-    epochs: int = 150
+    epochs: int = 150  # not used where `minutes` is set
+    # Time for the epochs of a fold on this machine, validation included; 0: off. Updates per second are measured once,
+    # before the first, and the number of epochs that follows is recorded in the fold's folder: a resumed run keeps it.
+    minutes: float = 0.0
     examples_per_epoch: int = 0  # at most; 0 for every patch with a hemorrhage and its negatives
     batch_size: int = 32
     accumulate: int = 1  # gradient accumulation: parts in which a batch goes through the network
     steps_per_dispatch: int = 1  # optimizer steps per dispatch
-    learning_rate: float = 1e-5  # of Adam
-    schedule: Literal["inverse", "cosine"] = "inverse"  # lr / (1 + lr / epochs * step); or down to zero
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"  # 'sgd': with Nesterov momentum
+    learning_rate: float = 1e-5
+    weight_decay: float = 0.0  # of kernels: decoupled in 'adamw', added to the gradient in 'sgd', not in 'adam'
+    momentum: float = 0.99  # of 'sgd'
+    clip_norm: float = 0.0  # largest norm of the gradient of all parameters, rescaled to it; 0: off
+    ema_decay: float = 0.0  # of the moving average of weights that is validated and kept; 0: the weights themselves
+    # 'inverse': lr / (1 + lr / epochs * step); or down to zero: 'cosine', 'poly' (lr * (1 - step / steps) ** 0.9)
+    schedule: Literal["inverse", "cosine", "poly"] = "inverse"
     warmup_steps: int = 0
+    focal_gamma: float = 0.0  # of the focal loss (Lin et al., 2017) in place of the cross-entropy, 1 or more; 0: off
     dice_weight: float = 0.0  # of a soft Dice loss added to the cross-entropy; the paper uses the cross-entropy alone
     positive_weight: float = 1.0  # of a hemorrhage's pixel in the cross-entropy; 1 in the paper
     slices: Literal["all", "hemorrhage"] = "all"  # or with a hemorrhage only (experiment 2)
     # Patches without a hemorrhage: 'matched', as many as with one, drawn anew each epoch; 'one_slice', all those of one
     # random hemorrhage-free slice of each subject, the same each epoch (authors' JPEG code); 'none' (their NIfTI code).
     negatives: Literal["matched", "one_slice", "none"] = "matched"
+    # Patches with a hemorrhage: 'patches', each once per epoch; 'lesions', as many draws, equally often from every
+    # subject, then from each of its sub-types (if known), then from each of its lesions, however small.
+    sampling: Literal["patches", "lesions"] = "patches"
     validation_negatives: Literal["matched", "none"] = "none"  # the authors validate on positive patches only
     read_threads: int = 2  # of grain
 
@@ -149,6 +205,7 @@ class Config:
     patch: Patch = dataclasses.field(default_factory=Patch)
     model: Model = dataclasses.field(default_factory=Model)
     augment: Augment = dataclasses.field(default_factory=Augment)
+    transforms: Transforms = dataclasses.field(default_factory=Transforms)
     train: Train = dataclasses.field(default_factory=Train)
     predict: Predict = dataclasses.field(default_factory=Predict)
     evaluate: Evaluate = dataclasses.field(default_factory=Evaluate)
@@ -176,9 +233,9 @@ def digest(config: Config) -> str:
     """16 hex digits that name the configuration; every result carries them.
 
     Where the data lie, and which folds are trained here, do not count: the same experiment keeps its digest on another
-    machine.
+    machine. Fields of `ADDED` count only where they differ from their default, so digests outlive their addition.
     """
-    fields = without_location(to_dict(config))
+    fields = _without_unused(without_location(to_dict(config)))
     return hashlib.blake2b(json.dumps(fields, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -188,6 +245,17 @@ def without_location(fields: Mapping[str, Any]) -> dict[str, Any]:
     if not kept.get("options"):  # as if the field were not there, which keeps the digests of earlier versions
         kept.pop("options", None)
     return {**kept, "data": {name: value for name, value in fields["data"].items() if name != "root"}}
+
+
+def _without_unused(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration's values without the fields of `ADDED` that have their default."""
+    kept = {name: dict(value) if isinstance(value, dict) else value for name, value in fields.items()}
+    defaults = json.loads(json.dumps(dataclasses.asdict(Config())))
+    for group, names in ADDED.items():
+        for name in names:
+            if kept[group].get(name) == defaults[group][name]:
+                kept[group].pop(name, None)
+    return {name: value for name, value in kept.items() if value or name not in ADDED}
 
 
 def differing_fields(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -223,6 +291,15 @@ def _choices(kind: type, prefix: str = "") -> dict[str, tuple[str, ...]]:
 
 
 CHOICES = _choices(Config)
+# {group: fields that did not exist when the first digests were recorded}
+ADDED = {
+    "model": ("encoder", "blocks", "decoder_convolutions", "max_width", "deep_supervision"),
+    "train": (
+        "minutes", "optimizer", "weight_decay", "momentum", "clip_norm", "ema_decay", "focal_gamma", "sampling",
+    ),
+    "transforms": tuple(field.name for field in dataclasses.fields(Transforms)),
+}  # fmt: skip
+PROBABILITIES = [f"transforms.{name}" for name in ADDED["transforms"] if name.endswith("_probability")]
 MINIMUM = {
     "seed": 0,
     "phantom.seed": 0,
@@ -238,7 +315,27 @@ MINIMUM = {
     "augment.shift": 0,
     "augment.shear_degrees": 0,
     "augment.zoom": 0,
+    "model.decoder_convolutions": 1,
+    "model.max_width": 1,
+    "transforms.rotation_degrees": 0,
+    "transforms.zoom": 0,
+    "transforms.shift": 0,
+    "transforms.elastic_px": 0,
+    "transforms.elastic_spacing_px": 1,
+    "transforms.hu_shift": 0,
+    "transforms.hu_scale": 0,
+    "transforms.noise_hu": 0,
+    "transforms.noise_px": 0,
+    "transforms.blur_px": 0,
+    "transforms.cupping_hu": 0,
+    "transforms.cupping_px": 0,
+    "transforms.gamma": 0,
+    "transforms.blank_count": 1,
+    "transforms.blank_smallest": 0,
     "train.epochs": 1,
+    "train.minutes": 0,
+    "train.weight_decay": 0,
+    "train.clip_norm": 0,
     "train.batch_size": 1,
     "train.accumulate": 1,
     "train.steps_per_dispatch": 1,
@@ -261,6 +358,7 @@ def check(config: Config) -> None:
         [(fields[name] in choices, name, f"one of {', '.join(choices)}") for name, choices in CHOICES.items()], fields
     )
     _require([(fields[name] >= minimum, name, f"at least {minimum}") for name, minimum in MINIMUM.items()], fields)
+    _require([(0 <= fields[name] <= 1, name, "0 to 1") for name in PROBABILITIES], fields)
     kernels = "one or more whole numbers of pixels, 0 for none"
     rules = [
         (c.method not in c.compare_with, "compare_with", f"other methods than {c.method!r}, which is the main one"),
@@ -270,7 +368,27 @@ def check(config: Config) -> None:
         (_are(_is_window, c.windows), "windows", "pairs of HU: level, width above 0"),
         (c.grid.side > 0 or not c.grid.border, "grid.border", "0 unless grid.side is set"),
         (0 <= c.model.dropout < 1, "model.dropout", "0 or more, below 1"),
+        (
+            not c.model.blocks or (len(c.model.blocks) == c.model.depth + 1 and min(c.model.blocks) > 0),
+            "model.blocks",
+            f"() or {c.model.depth + 1} numbers above 0: config.model.depth levels and the bottleneck",
+        ),
         (c.augment.zoom < 1, "augment.zoom", "below 1"),
+        (0 < c.transforms.low_resolution <= 1, "transforms.low_resolution", "above 0, at most 1"),
+        (
+            c.transforms.blank_smallest <= c.transforms.blank_largest <= 1,
+            "transforms.blank_largest",
+            "config.transforms.blank_smallest to 1",
+        ),
+        (0 <= c.train.momentum < 1, "train.momentum", "0 or more, below 1"),
+        (0 <= c.train.ema_decay < 1, "train.ema_decay", "0 or more, below 1"),
+        (c.train.focal_gamma == 0 or c.train.focal_gamma >= 1, "train.focal_gamma", "0 for none, or 1 or more"),
+        (c.train.optimizer != "adam" or not c.train.weight_decay, "train.weight_decay", "0 with the optimizer 'adam'"),
+        (
+            c.model.encoder == "residual" or not c.model.deep_supervision,
+            "model.deep_supervision",
+            "False unless config.model.encoder is 'residual'",
+        ),
         (
             c.train.slices == "all" or c.train.negatives != "one_slice",
             "train.negatives",

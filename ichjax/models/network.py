@@ -25,6 +25,7 @@ class Network:
       corner_pixel: set every patch's last pixel to the top of the window, as the authors' JPEG code does.
       positive_weight: of hemorrhage pixels in the cross-entropy; 1 in the paper.
       dice_weight: of a soft Dice loss added to the cross-entropy; 0 in the paper.
+      focal_gamma: of the focal loss in place of the cross-entropy; 0 in the paper, for the cross-entropy.
       neighbors: n slices read above and below each one; `images` gets them as a last axis of S = 2 n + 1.
       side_multiple: input sides must be multiples of this.
     """
@@ -34,6 +35,7 @@ class Network:
     corner_pixel: bool = False
     positive_weight: float = 1.0
     dice_weight: float = 0.0
+    focal_gamma: float = 0.0
     neighbors: int = 0
     side_multiple: int = 1
 
@@ -49,9 +51,10 @@ class Network:
             return jax.eval_shape(lambda key: self.init(key, side), jax.random.key(0))
 
     def images(self, hu: jax.Array) -> jax.Array:
-        """The module's input: float32 [B, H, W, C] from int16 HU [B, H, W], or [B, H, W, S] with neighbors.
+        """The module's input: float32 [B, H, W, C] from HU [B, H, W], or [B, H, W, S] with neighbors.
 
-        A patch of all zeros is empty (air): the predictor runs the network on only one such patch.
+        HU are int16, or float32 after augmentation. A patch of all zeros is empty (air): the predictor runs the network
+        on only one such patch.
         """
         windowed = hu_ops.windows(hu, self.windows)
         return windowed.reshape(*windowed.shape[:3], -1)
@@ -67,10 +70,17 @@ class Network:
 
     def loss(self, params: dict, images: jax.Array, masks: jax.Array, *, dropout_keys: jax.Array) -> jax.Array:
         """Training loss of each example: float32 [B], from images [B, H, W, C] and masks [B, H, W] of 0 and 1."""
-        logits = self.logits(params, images, dropout_keys=dropout_keys)
-        loss = losses.binary_cross_entropy(logits, masks, self.positive_weight)
+        return self.loss_of_logits(self.logits(params, images, dropout_keys=dropout_keys), masks)
+
+    def loss_of_logits(self, logits: jax.Array, truth: jax.Array) -> jax.Array:
+        """Training loss of each example: float32 [B], from logits [B, H, W] and a truth [B, H, W] in [0, 1]."""
+        if self.focal_gamma:
+            weight = self.positive_weight
+            loss = losses.focal_loss(logits, truth, gamma=self.focal_gamma, positive_weight=weight)
+        else:
+            loss = losses.binary_cross_entropy(logits, truth, self.positive_weight)
         if self.dice_weight:
-            loss += self.dice_weight * losses.soft_dice_loss(nn.sigmoid(logits), masks)
+            loss += self.dice_weight * losses.soft_dice_loss(nn.sigmoid(logits), truth)
         return loss
 
     def validate(self, params: dict, images: jax.Array, masks: jax.Array) -> tuple[jax.Array, jax.Array]:

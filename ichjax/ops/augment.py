@@ -60,18 +60,36 @@ def warp(images: jax.Array, transforms: jax.Array) -> jax.Array:
 
 
 def _warp_one(image: jax.Array, transform: jax.Array) -> jax.Array:
-    height, width, channels = image.shape
+    height, width, _ = image.shape
     center_row, center_column = (height - 1) / 2, (width - 1) / 2
     rows = jnp.arange(height, dtype=jnp.float32)[:, None] - center_row
     columns = jnp.arange(width, dtype=jnp.float32)[None, :] - center_column
     (a, b, down), (c, d, right) = transform
-    source_row = jnp.clip(a * rows + b * columns + (down + center_row), 0, height - 1)
-    source_column = jnp.clip(c * rows + d * columns + (right + center_column), 0, width - 1)
+    source_row = a * rows + b * columns + (down + center_row)
+    source_column = c * rows + d * columns + (right + center_column)
+    return bilinear(image, source_row, source_column)
+
+
+def bilinear(image: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
+    """Samples an image at given positions; those outside it get the nearest edge pixel.
+
+    Args:
+      image: float32 [H, W, C].
+      row, column: float32 [P, Q], positions in pixels.
+
+    Returns:
+      float32 [P, Q, C].
+    """
+    chex.assert_rank(image, 3)
+    chex.assert_equal_shape([row, column])
+    height, width, channels = image.shape
+    source_row = jnp.clip(row, 0, height - 1)
+    source_column = jnp.clip(column, 0, width - 1)
     top = jnp.clip(jnp.floor(source_row), 0, height - 2)
     left = jnp.clip(jnp.floor(source_column), 0, width - 2)
     row_weight, column_weight = (source_row - top)[..., None], (source_column - left)[..., None]
     corner = top.astype(jnp.int32) * width + left.astype(jnp.int32)
-    flat = image.reshape(height * width, channels)
+    flat = jnp.asarray(image).reshape(height * width, channels)
     pixel = lambda offset: flat.at[corner + offset].get(mode="promise_in_bounds")  # noqa: E731
     upper = pixel(0) * (1 - column_weight) + pixel(1) * column_weight
     lower = pixel(width) * (1 - column_weight) + pixel(width + 1) * column_weight

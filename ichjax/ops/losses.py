@@ -22,6 +22,18 @@ def binary_cross_entropy(logits: jax.Array, truth: jax.Array, positive_weight: f
     return (losses * (1.0 + (positive_weight - 1.0) * truth)).mean(axis=(1, 2))
 
 
+def focal_loss(logits: jax.Array, truth: jax.Array, *, gamma: float, positive_weight: float = 1.0) -> jax.Array:
+    """Mean focal loss of each example: the cross-entropy of each pixel times |truth - probability| ** gamma.
+
+    Lin et al. (2017) for a truth of 0 and 1; Li et al. (2020) for values between. Arguments and result as
+    `binary_cross_entropy`, and gamma, 1 or more.
+    """
+    _check_same_images(logits, truth)
+    losses = jnp.maximum(logits, 0.0) - logits * truth + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    far = jnp.abs(truth - jax.nn.sigmoid(logits)) ** gamma
+    return (losses * far * (1.0 + (positive_weight - 1.0) * truth)).mean(axis=(1, 2))
+
+
 def soft_dice_loss(probability: jax.Array, truth: jax.Array) -> jax.Array:
     """1 - soft Dice of each example, smoothed by one pixel so that an empty truth rewards an empty prediction.
 

@@ -25,7 +25,7 @@ from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError, Interrupted
 from ichjax.models.network import Network, count_parameters
 from ichjax.ops.augment import AffineRange
-from ichjax.train import checkpoint, epoch, initial, log, memory, parallel, profile
+from ichjax.train import augmentation, checkpoint, epoch, initial, log, memory, parallel, profile
 from ichjax.train.interrupt import Watch
 from ichjax.train.state import TrainState, create, make_optimizer, make_schedule
 from ichjax.train.step import StepSettings, Update, Validation, make_train_step, make_validation_step, merge
@@ -196,7 +196,8 @@ def _programs(network: Network, config: Config, total_steps: int) -> _Programs:
     mesh = parallel.make_mesh()
     schedule = make_schedule(config, total_steps)
     ranges = AffineRange(**fields_of(config.augment))
-    settings = StepSettings(ranges, config.seed, config.train.accumulate, config.on_nonfinite == "skip")
+    recipe, skip = augmentation.from_config(config), config.on_nonfinite == "skip"
+    settings = StepSettings(ranges, config.seed, config.train.accumulate, skip, recipe)
     make_step = functools.partial(make_train_step, network, make_optimizer(schedule), settings)
     grouped = config.train.steps_per_dispatch > 1
     train_step = parallel.compile_step(make_step, mode=config.parallel, mesh=mesh, grouped=grouped)

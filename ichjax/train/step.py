@@ -9,10 +9,12 @@ import optax
 
 from ichjax.models.network import Network
 from ichjax.ops import augment, losses
+from ichjax.train import augmentation
 from ichjax.train.state import TrainState
 
 Metrics = dict[str, jax.Array]
 DeviceBatch = dict[str, jax.Array]  # a `loader.Batch` on the devices
+RECIPE_SALT = 2  # separates the random numbers of `augmentation` from those of the affine transform and of dropout
 
 
 class Update(TypedDict):
@@ -31,12 +33,14 @@ class StepSettings(NamedTuple):
       seed: of all random numbers.
       accumulate: number of parts in which a batch passes through the network (gradient accumulation).
       skip_nonfinite: skip updates whose loss or gradient is not finite.
+      recipe: random transforms besides.
     """
 
     ranges: augment.AffineRange
     seed: int
     accumulate: int = 1
     skip_nonfinite: bool = False
+    recipe: augmentation.Recipe = augmentation.Recipe()
 
 
 def example_keys(seed: int, fold: jax.Array, step: jax.Array, index: jax.Array) -> jax.Array:
@@ -51,7 +55,7 @@ def make_train_step(
 ) -> Callable:
     """Returns train_step(state, batch) -> (state, {'loss', 'gradient_norm', 'finite'}).
 
-    HU window -> augmentation -> network -> loss -> gradient -> Adam, on a `loader.Batch`. Under pmap and shard_map,
+    HU window -> augmentation -> network -> loss -> gradient -> optimizer, on a `loader.Batch`. Under pmap and shard_map
     loss and gradient are averaged over the device axis `axis`; under jit it is None, since the batch is global and the
     compiler reduces over the devices. 'finite' is False if the loss or the gradient is not; with `skip_nonfinite`,
     parameters and optimizer state then do not change, but the step counts.
@@ -60,9 +64,13 @@ def make_train_step(
     def mean_loss(params: dict[str, Any], batch: DeviceBatch, state: TrainState) -> jax.Array:
         keys = example_keys(settings.seed, state.fold, state.step, batch["index"])
         warp_keys, dropout_keys = jnp.unstack(jax.vmap(lambda key: jax.random.split(key, 2))(keys), axis=1)
+        recipe_keys = jax.vmap(lambda key: jax.random.fold_in(key, RECIPE_SALT))(keys)
         masks = batch["mask"].astype(jnp.float32)
-        images = network.mark_corner(network.images(batch["image"]))
-        images, masks = augment.augment(warp_keys, images, masks, settings.ranges)
+        hu, masks = augmentation.apply(settings.recipe.hu, recipe_keys, batch["image"], masks)
+        images = network.mark_corner(network.images(hu))
+        if any(settings.ranges):
+            images, masks = augment.augment(warp_keys, images, masks, settings.ranges)
+        images, masks = augmentation.apply(settings.recipe.windowed, recipe_keys, images, masks)
         return network.loss(params, images, masks, dropout_keys=dropout_keys).mean()
 
     def train_step(state: TrainState, batch: DeviceBatch) -> tuple[TrainState, Metrics]:

@@ -13,7 +13,19 @@ import pytest
 from absl.testing import parameterized
 
 from ichjax import ops
-from ichjax.ops import augment, hu, losses, metrics, morphology, patches, resample, thresholds
+from ichjax.ops import (
+    augment,
+    augment_hu,
+    augment_shape,
+    augment_windowed,
+    hu,
+    losses,
+    metrics,
+    morphology,
+    patches,
+    resample,
+    thresholds,
+)
 
 rng = np.random.default_rng(0)
 HU = rng.integers(-40, 130, (2, 3, 4), dtype=np.int16)
@@ -37,6 +49,9 @@ KEYS, IMAGES = jax.random.split(jax.random.key(0), 2), rng.random((2, 3, 3, 1), 
 STILL = augment.AffineRange(0.0, 0.0, 0.0, 0.0)
 IDENTITY = np.tile(np.eye(2, 3, dtype=np.float32), (2, 1, 1))
 SLOPE = np.linspace(0, 1, 5)
+DRAWN = {"probability": 1.0}
+ONE = (KEYS[0], IMAGES[0], (IMAGES[0, ..., 0] > 0.5).astype(np.float32))  # an example and its key
+UNCHANGED = ONE[1:]
 HALF = np.array([[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0], [0, 0.5, 0.5], [0, 0, 1]], np.float32)  # from 3 samples to 5
 
 
@@ -77,6 +92,12 @@ CASES = {
         {"positive_weight": 3.0},
         (np.log(PROBABILITY / (1 - PROBABILITY)), SOFT_TRUTH),
         -np.where(TRUTH, 3 * np.log(PROBABILITY), np.log(1 - PROBABILITY)).mean((1, 2)),
+    ),
+    losses.focal_loss: (
+        {"gamma": 2.0, "positive_weight": 3.0},
+        (np.log(PROBABILITY / (1 - PROBABILITY)), SOFT_TRUTH),
+        -np.where(TRUTH, 3 * np.log(PROBABILITY) * (1 - PROBABILITY) ** 2, np.log(1 - PROBABILITY) * PROBABILITY**2)
+        .mean((1, 2)),
     ),
     losses.soft_dice_loss: (
         {},
@@ -122,8 +143,28 @@ CASES = {
     thresholds.between: ({"lower": 50, "upper": 100}, (HU,), (GREY >= 50) & (GREY <= 100)),
     augment.sample_affine: ({"side": 8, "ranges": STILL}, (KEYS[0],), IDENTITY[0]),
     augment.warp: ({}, (IMAGES, IDENTITY), IMAGES),
+    augment.bilinear: (
+        {},
+        (IMAGES[0], np.array([[0.5, -3]], np.float32), np.array([[1, 9]], np.float32)),
+        np.stack([IMAGES[0, :2, 1].mean(axis=0), IMAGES[0, 0, 2]])[None],
+    ),
     augment.augment: ({"ranges": STILL}, (KEYS, IMAGES, (IMAGES[..., 0] > 0.5).astype(np.float32)),
                       (IMAGES, IMAGES[..., 0] > 0.5)),
+    augment_shape.affine: ({"rotation_degrees": 0.0, "zoom": 0.0, "shift": 0.0, **DRAWN}, ONE, UNCHANGED),
+    augment_shape.elastic: ({"displacement_px": 0.0, "spacing_px": 2, **DRAWN}, ONE, UNCHANGED),
+    augment_shape.mirror: (DRAWN, ONE, (ONE[1][:, ::-1], ONE[2][:, ::-1])),
+    augment_hu.shift_and_scale: ({"shift_hu": 0.0, "scale": 0.0, **DRAWN}, ONE, UNCHANGED),
+    augment_hu.noise: ({"std_hu": 0.0, "correlation_px": 1.0, **DRAWN}, ONE, UNCHANGED),
+    augment_hu.blur: ({"sigma_px": 0.0, **DRAWN}, ONE, UNCHANGED),
+    augment_hu.low_resolution: ({"lowest": 1.0, **DRAWN}, ONE, UNCHANGED),
+    augment_hu.cupping: ({"bias_hu": 0.0, "bone_px": 1.0, **DRAWN}, ONE, UNCHANGED),
+    augment_hu.average_slices: (DRAWN, ONE, UNCHANGED),
+    augment_windowed.gamma: ({"strength": 0.0, **DRAWN}, ONE, UNCHANGED),
+    augment_windowed.blank: (
+        {"count": 2, "smallest": 1.0, "largest": 1.0, **DRAWN},
+        ONE,
+        (np.broadcast_to(IMAGES[0].mean(axis=(0, 1)), IMAGES[0].shape), ONE[2]),
+    ),
 }  # fmt: skip
 NOT_OPS = {patches.grid_shape}  # integers to integers
 DTYPES = {
@@ -136,6 +177,14 @@ DTYPES = {
 }  # fmt: skip
 DTYPE_OF = {op: dtype for dtype, of in DTYPES.items() for op in of}
 NAMED = [(f"{op.__module__.rsplit('.')[-1]}_{op.__name__}", op) for op in CASES]
+
+
+def test_random_changes_of_an_example_take_the_key_first_and_options_by_name():
+    for module in (augment_shape, augment_hu, augment_windowed):
+        ops = [op for op in CASES if op.__module__ == module.__name__]
+        for parameters in (list(inspect.signature(op).parameters.values()) for op in ops):
+            assert [parameter.name for parameter in parameters[:4]] == ["key", "image", "mask", "probability"]
+            assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in parameters[3:])
 
 
 def test_the_table_holds_every_public_function_of_every_module():
@@ -173,6 +222,8 @@ WRONG = {
     "patches_that_are_not_square": lambda: patches.stitch(jnp.ones((1, 2, 2, 4, 2)), stride=2),
     "weights_of_two_spacings": lambda: resample.line_weights(3, SLOPE, 5, 0.5, 3),
     "warp_by_one_transform": lambda: augment.warp(IMAGES, IDENTITY[:1]),
+    "focal_loss_of_one_column": lambda: losses.focal_loss(PROBABILITY, SOFT_TRUTH[..., :1], gamma=2.0),
+    "mask_of_another_size": lambda: augment_shape.mirror(KEYS[0], IMAGES[0], IMAGES[0, :2, :, 0], probability=1.0),
     "histograms_of_a_transposed_mask": lambda: thresholds.cumulative_histograms(HU, TRUTH.swapaxes(1, 2)),
     "pairs_of_a_coarser_histogram": lambda: thresholds.mean_jaccard_of_pairs(CUMULATIVE[..., ::2]),
     "between_two_lower_levels": lambda: thresholds.between(HU, np.arange(4), 100),

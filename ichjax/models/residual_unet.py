@@ -1,0 +1,137 @@
+"""A U-Net with residual blocks in its encoder, a light decoder and deep supervision.
+
+The residual encoder is that of He et al. (2016) with pooling between levels; the loss at several levels of the decoder
+follows Isensee et al. (2021): its weight halves from level to level, and the lowest level has none.
+"""
+
+import dataclasses
+import math
+from typing import cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ichjax.config import Config
+from ichjax.models.convolution import Conv
+from ichjax.models.network import Network
+from ichjax.models.unet import PRIOR_LOGIT, check_norm, dropout, make_norm, max_pool_2x2, network_fields
+from ichjax.models.up_convolution import UpConv
+
+SLOPE = 0.01  # of the leaky ReLU
+DEFAULT_BLOCKS = 2  # of each level
+
+
+class ResidualUNet(nn.Module):
+    """A residual-encoder U-Net for one class.
+
+    Attributes:
+      base_width: channels of the first level, doubled at each deeper level up to `max_width`.
+      max_width: channels of a level, at most.
+      depth: number of poolings; input sides must be multiples of 2 ** depth.
+      blocks: residual blocks of each level and the bottleneck, depth + 1 numbers.
+      decoder_convolutions: 3 x 3 convolutions of each level of the decoder.
+      dropout: rate after the bottleneck.
+      norm: 'none', 'group' or 'instance' normalization after each 3 x 3 convolution.
+      supervised: levels of the decoder with logits, from the highest resolution down; 1 without deep supervision.
+      dtype: of the computation; parameters and returned logits stay float32.
+    """
+
+    base_width: int
+    max_width: int
+    depth: int
+    blocks: tuple[int, ...]
+    decoder_convolutions: int = 1
+    dropout: float = 0.0
+    norm: str = "instance"
+    supervised: int = 1
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: jax.Array, *, dropout_keys: jax.Array | None = None, every_level: bool = False
+    ) -> jax.Array | tuple[jax.Array, ...]:
+        """Maps windowed images to logits.
+
+        Args:
+          images: float [B, H, W, C].
+          dropout_keys: PRNG keys [B], one per example; None disables dropout (prediction).
+          every_level: whether to return the logits of all supervised levels.
+
+        Returns:
+          float32 [B, H, W]; with `every_level` a tuple, with half the sides from each to the next.
+        """
+        check_norm(self.norm)
+        x, skips = images.astype(self.dtype), []
+        for level, count in enumerate(self.blocks):
+            if level:
+                skips.append(x)
+                x = max_pool_2x2(x)
+            name = "bottleneck" if level == self.depth else f"encoder{level + 1}"
+            for block in range(1, count + 1):
+                x = self._residual_block(x, self._width(level), f"{name}_block{block}")
+        x = dropout(x, dropout_keys, self.dropout, salt=0)
+        logits: list[jax.Array] = []
+        for level in reversed(range(self.depth)):
+            up = UpConv(self._width(level), self.dtype, name=f"up{level + 1}")(x)
+            x = skips.pop()
+            for index in range(1, self.decoder_convolutions + 1):
+                name = f"decoder{level + 1}_conv{index}"
+                x = nn.leaky_relu(self._convolution(x, self._width(level), name, up if index == 1 else None), SLOPE)
+            if level < self.supervised:
+                name = f"logit{level + 1}"
+                logit = Conv(1, (1, 1), PRIOR_LOGIT, self.dtype, name=name)(x)
+                logits.insert(0, logit[..., 0].astype(jnp.float32))
+        return tuple(logits) if every_level else logits[0]
+
+    def _width(self, level: int) -> int:
+        return min(self.base_width * 2**level, self.max_width)
+
+    def _residual_block(self, x: jax.Array, width: int, name: str) -> jax.Array:
+        """Two 3 x 3 convolutions whose result is added to x, or to a 1 x 1 convolution of it if its width differs."""
+        y = nn.leaky_relu(self._convolution(x, width, f"{name}_conv1"), SLOPE)
+        y = self._convolution(y, width, f"{name}_conv2")
+        if x.shape[-1] != width:
+            x = Conv(width, (1, 1), dtype=self.dtype, name=f"{name}_shortcut")(x)
+        return nn.leaky_relu(x + y, SLOPE)
+
+    def _convolution(self, x: jax.Array, width: int, name: str, skip: jax.Array | None = None) -> jax.Array:
+        """A 3 x 3 convolution of x, concatenated with `skip` if there is one, and its normalization."""
+        x = Conv(width, (3, 3), dtype=self.dtype, name=name)(x, skip)
+        return x if self.norm == "none" else make_norm(self.norm, f"{name}_norm")(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class SupervisedNetwork(Network):
+    """A network whose training loss is a weighted mean over the levels of its decoder, against downsampled masks."""
+
+    def loss(self, params: dict, images: jax.Array, masks: jax.Array, *, dropout_keys: jax.Array) -> jax.Array:
+        """Training loss of each example; weights halve from level to level and sum to 1.
+
+        The truth of a level is the share of mask pixels in each of its pixels.
+        """
+        applied = self.module.apply({"params": params}, images, dropout_keys=dropout_keys, every_level=True)
+        logits = cast(tuple[jax.Array, ...], applied)
+        total, truth = jnp.zeros(len(images)), masks
+        for level, logit in enumerate(logits):
+            total += 2.0**-level * self.loss_of_logits(logit, truth)
+            count, height, width = truth.shape
+            truth = truth.reshape(count, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
+        return total / math.fsum(2.0**-level for level in range(len(logits)))
+
+
+def network_from_config(config: Config) -> Network:
+    """The module with the input and loss that `config.model`, `windows`, `patch` and `train` describe."""
+    model = config.model
+    module = ResidualUNet(
+        base_width=model.base_width,
+        max_width=model.max_width,
+        depth=model.depth,
+        blocks=tuple(model.blocks) or (DEFAULT_BLOCKS,) * (model.depth + 1),
+        decoder_convolutions=model.decoder_convolutions,
+        dropout=model.dropout,
+        norm=model.norm,
+        supervised=max(1, model.depth - 1) if model.deep_supervision else 1,
+        dtype=jnp.dtype(model.dtype),
+    )
+    return SupervisedNetwork(module, **network_fields(config))

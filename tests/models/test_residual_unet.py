@@ -1,0 +1,103 @@
+"""The residual U-Net: values against NumPy, its layers, its normalization, and the loss at several levels by hand."""
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ichjax.models import residual_unet, unet
+from tests.models.test_unet import conv
+
+FIELDS = {"model.encoder": "residual", "model.norm": "instance", "model.dropout": 0.0}
+
+
+def leaky(x):
+    return np.where(x > 0, x, 0.01 * x)
+
+
+def test_forward_agrees_with_numpy():
+    model = residual_unet.ResidualUNet(base_width=3, max_width=5, depth=1, blocks=(1, 2), norm="none")
+    image = np.random.default_rng(0).random((8, 8, 2), dtype=np.float32)
+    params = model.init(jax.random.key(1), image[None])["params"]
+    layers = {name: (np.asarray(p["kernel"]), np.asarray(p["bias"]) + 0.01) for name, p in params.items()}
+    params = {name: {"kernel": kernel, "bias": bias} for name, (kernel, bias) in layers.items()}
+
+    def block(x, name):
+        y = conv(leaky(conv(x, *layers[f"{name}_conv1"])), *layers[f"{name}_conv2"])
+        return leaky((conv(x, *layers[f"{name}_shortcut"]) if f"{name}_shortcut" in layers else x) + y)
+
+    skip = block(image, "encoder1_block1")
+    deep = skip.reshape(4, 2, 4, 2, 3).max(axis=(1, 3))
+    deep = block(block(deep, "bottleneck_block1"), "bottleneck_block2")
+    up = conv(deep.repeat(2, axis=0).repeat(2, axis=1), *layers["up1"])
+    x = leaky(conv(np.concatenate([skip, up], axis=-1), *layers["decoder1_conv1"]))
+    expected = conv(x, *layers["logit1"])[..., 0]
+    np.testing.assert_allclose(model.apply({"params": params}, image[None])[0], expected, atol=1e-5)
+    assert "encoder1_block1_shortcut" in layers
+    assert "bottleneck_block2_shortcut" not in layers
+    assert layers["bottleneck_block2_conv2"][0].shape == (3, 3, 5, 5)  # `max_width`
+
+
+@pytest.mark.parametrize("norm", ["none", "group", "instance"])
+@pytest.mark.parametrize("supervised", [False, True])
+def test_the_layer_table_adds_up(tiny_config, norm, supervised):
+    made = tiny_config(**FIELDS | {"model.norm": norm, "model.depth": 3, "model.deep_supervision": supervised})
+    network = residual_unet.network_from_config(made)
+    table, params = unet.layer_table(made, network.module), network.shapes(16)
+    assert sum(row["parameters"] for row in table) == unet.count_parameters(params)
+    assert {row["name"] for row in table} == set(params)
+    assert table[-1]["output_shape"] == [16, 16, 1]
+    assert sum(name.startswith("logit") for name in params) == (2 if supervised else 1)
+    assert sum("_block" in name and name.endswith("_conv1") for name in params) == 4 * 2
+
+
+def test_the_logits_of_every_level_and_those_of_prediction(tiny_config):
+    made = tiny_config(**FIELDS | {"model.depth": 3, "model.deep_supervision": True, "model.blocks": (1, 1, 1, 1)})
+    network = residual_unet.network_from_config(made)
+    params = network.init(jax.random.key(0), 16)
+    images = jnp.asarray(np.random.default_rng(0).random((2, 16, 24, 1)), jnp.float32)
+    levels = network.module.apply({"params": params}, images, every_level=True)
+    assert [level.shape for level in levels] == [(2, 16, 24), (2, 8, 12)]
+    np.testing.assert_array_equal(network.logits(params, images), levels[0])
+
+
+@pytest.mark.parametrize("focal_gamma", [0.0, 2.0])
+def test_the_loss_of_two_levels_by_hand(tiny_config, focal_gamma):
+    fields = {"model.depth": 3, "model.deep_supervision": True, "train.focal_gamma": focal_gamma}
+    network = residual_unet.network_from_config(tiny_config(**FIELDS | fields | {"train.dice_weight": 0.5}))
+    params = network.init(jax.random.key(0), 16)
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(rng.random((2, 16, 16, 1)), jnp.float32)
+    masks = (rng.random((2, 16, 16)) < 0.3).astype(np.float32)
+    keys = jax.random.split(jax.random.key(0), 2)
+    levels = network.module.apply({"params": params}, images, every_level=True)
+
+    def loss(logits, truth):
+        p = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+        entropy = -(truth * np.log(p) + (1 - truth) * np.log(1 - p)) * abs(truth - p) ** focal_gamma
+        dice = (2 * (p * truth).sum((1, 2)) + 1) / (p.sum((1, 2)) + truth.sum((1, 2)) + 1)
+        return entropy.mean((1, 2)) + 0.5 * (1 - dice)
+
+    small = masks.astype(np.float64).reshape(2, 8, 2, 8, 2).mean(axis=(2, 4))
+    expected = 2 / 3 * loss(levels[0], masks.astype(np.float64)) + 1 / 3 * loss(levels[1], small)
+    np.testing.assert_allclose(network.loss(params, images, masks, dropout_keys=keys), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [4, 7])
+def test_instance_normalization_agrees_with_flax(channels):
+    x = jnp.asarray(np.random.default_rng(0).normal(3.0, 2.0, (2, 6, 10, channels)), jnp.float32)
+    theirs = flax.linen.GroupNorm(num_groups=None, group_size=1)
+    params = jax.tree.map(lambda p: p + jnp.linspace(0.0, 1.0, channels), theirs.init(jax.random.key(0), x))
+    ours = unet.make_norm("instance", "norm")
+    np.testing.assert_allclose(ours.apply(params, x), theirs.apply(params, x), atol=1e-4)
+
+
+def test_bfloat16_computes_with_float32_parameters_and_losses(tiny_config):
+    network = residual_unet.network_from_config(tiny_config(**FIELDS | {"model.dtype": "bfloat16"}))
+    params = network.shapes(16)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    images = jax.ShapeDtypeStruct((2, 16, 16, 1), jnp.float32)
+    logits = jax.eval_shape(network.logits, params, images)
+    assert (logits.shape, logits.dtype) == ((2, 16, 16), jnp.dtype("float32"))
+    assert "bf16" in str(jax.make_jaxpr(network.logits)(params, images))
