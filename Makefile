@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NNUNET := .venv-nnunet
 JOBS ?= 2
 
-.PHONY: demo test wheel gates experiments faults fuzz peers benchmarks lint clean
+.PHONY: demo test wheel gates experiments faults fuzz peers benchmarks nnunet lint clean
 
 demo: $(VENV)/.run
 	$(BIN)/python launch.py crossval --config=configs/demo.py --workdir=runs/demo
@@ -42,6 +43,11 @@ peers: $(VENV)/.dev $(VENV)/.peers
 benchmarks: $(VENV)/.peers
 	$(BIN)/python -m benchmarks.all
 
+# Trains nnU-Net and ichjax on the same folds of synthetic scans, 10 CPU minutes of each core a fold, and compares their
+# scores. Hours. Other options: make nnunet NNUNET_OPTIONS='--folds=0 --minutes=2'.
+nnunet: $(VENV)/.run $(NNUNET)/.done
+	$(BIN)/python -m benchmarks.nnunet_peer --publish $(NNUNET_OPTIONS)
+
 # Checks lint, format and types.
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -64,5 +70,13 @@ $(VENV)/.peers: benchmarks/requirements.txt requirements.txt | $(VENV)/bin/pytho
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	touch $@
 
+# Without the dependencies of dynamic-network-architectures, see the requirements file.
+$(NNUNET)/.done: benchmarks/requirements-nnunet.txt
+	$(PYTHON) -m venv $(NNUNET)
+	$(NNUNET)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements-nnunet.txt
+	$(NNUNET)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		'nnunetv2>=2.8.1,<2.9' 'dynamic-network-architectures>=0.4.4,<0.5'
+	touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(NNUNET) .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist *.egg-info

@@ -56,10 +56,21 @@ def write(name: str, rows: list[dict], *, description: str, packages: Sequence[s
 
 
 def cells(rows: list[dict]) -> list[list[str]]:
-    """The header and the rows as text, without `HIDDEN` columns; floats have four significant digits."""
+    """The header and the rows as text, without `HIDDEN` columns; floats have four significant digits, None is '-'."""
     names = [name for name in rows[0] if name not in HIDDEN]
-    values = [[row[name] for name in names] for row in rows]
-    return [names, *([f"{v:.4g}" if isinstance(v, float) else str(v) for v in row] for row in values)]
+    return [names, *([_cell(row[name]) for name in names] for row in rows)]
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def markdown(rows: list[dict]) -> str:
+    """Rows as a table in Markdown, with the keys as header."""
+    header, *body = (f"| {' | '.join(line)} |" for line in cells(rows))
+    return "\n".join([header, f"|{'---|' * header.count(' | ')}---|", *body])
 
 
 def table(rows: list[dict]) -> str:
