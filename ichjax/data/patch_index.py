@@ -58,8 +58,8 @@ def patch_table(scans: Sequence[CachedScan], *, side: int, stride: int) -> Patch
     """
     parts: list[tuple[np.ndarray, ...]] = []
     for index, scan in enumerate(scans):
-        positive = _any_in_patch(scan.mask > 0, side, stride)
-        tissue = _any_in_patch(scan.volume.hu > AIR_THRESHOLD_HU, side, stride)
+        positive = any_in_patch(scan.mask > 0, side, stride)
+        tissue = any_in_patch(scan.volume.hu > AIR_THRESHOLD_HU, side, stride)
         slices, rows, columns = np.indices(positive.shape, dtype=np.int32).reshape(3, -1)
         scan_index = np.full(slices.size, index, np.int32)
         parts.append((scan_index, slices, rows * stride, columns * stride, positive.ravel(), ~tissue.ravel()))
@@ -67,7 +67,7 @@ def patch_table(scans: Sequence[CachedScan], *, side: int, stride: int) -> Patch
     return PatchTable(scan_, slice_, row, column, positive, air, side)
 
 
-def _any_in_patch(voxels: np.ndarray, side: int, stride: int) -> np.ndarray:
+def any_in_patch(voxels: np.ndarray, side: int, stride: int) -> np.ndarray:
     """Reduces bool [D, H, W] to bool [D, rows, columns]: whether any voxel of each patch is set."""
     depth, height, width = voxels.shape
     k = side // stride
@@ -75,17 +75,18 @@ def _any_in_patch(voxels: np.ndarray, side: int, stride: int) -> np.ndarray:
     return np.any(np.lib.stride_tricks.sliding_window_view(blocks, (k, k), axis=(1, 2)), axis=(3, 4))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Epochs:
     """The order of examples, a function of (seed, fold, epoch) only.
 
-    Every positive patch is visited once per epoch. With `negatives` 'matched', the same number of negative patches (or
-    all, if there are fewer) is drawn again each epoch, without replacement, from those that show more than air: the
-    paper's undersampling of non-hemorrhage data to the level of hemorrhage data. With 'one_slice' they are all patches,
-    including air, of one random hemorrhage-free slice per subject, the same in every epoch: the authors' code for the
-    JPEG release. With 'none' there are only positive patches, as in their code for the NIfTI release. With `slices`
-    'hemorrhage', negative patches are only drawn from slices with a hemorrhage (experiment 2). `limit` is the maximum
-    number of examples per epoch, 0 for no limit.
+    Every positive patch is visited once per epoch, unless there are `weights`. With `negatives` 'matched', the same
+    number of negative patches (or all, if there are fewer) is drawn again each epoch, without replacement, from
+    those that show more than air: the paper's undersampling of non-hemorrhage data to the level of hemorrhage data.
+    With 'one_slice' they are all patches, including air, of one random hemorrhage-free slice per subject, the same
+    in every epoch: the authors' code for the JPEG release. With 'none' there are only positive patches, as in their
+    code for the NIfTI release. With `slices` 'hemorrhage', negative patches are only drawn from slices with a
+    hemorrhage (experiment 2). `limit` is the maximum number of examples per epoch, 0 for no limit. With `weights`
+    (float64 [N], by row of the table) the positive patches are as many draws with these probabilities instead.
     """
 
     table: PatchTable
@@ -94,6 +95,7 @@ class Epochs:
     fold: int
     limit: int = 0
     slices: str = "all"
+    weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.negatives not in NEGATIVE_CHOICES:
@@ -148,6 +150,8 @@ class Epochs:
         """int64 [examples], rows of the table in the order of an epoch."""
         rng = np.random.default_rng([self.seed, self.fold, epoch])
         rows = np.flatnonzero(self.table.positive)
+        if self.weights is not None:
+            rows = rng.choice(len(self.table), size=rows.size, p=self.weights)
         if self.negatives == "matched":
             drawn = rng.choice(self._pool, size=min(rows.size, self._pool.size), replace=False)
             rows = np.concatenate([rows, drawn])

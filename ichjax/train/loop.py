@@ -20,15 +20,18 @@ from tqdm import tqdm
 from ichjax import console, hosts, xla
 from ichjax.config import Config, fields_of
 from ichjax.data import loader
+from ichjax.data.lesion_sampling import lesion_weights
 from ichjax.data.patch_index import Epochs, patch_table
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError, Interrupted
 from ichjax.models.network import Network, count_parameters
 from ichjax.ops.augment import AffineRange
-from ichjax.train import augmentation, checkpoint, epoch, initial, log, memory, parallel, profile
+from ichjax.train import augmentation, average, budget, checkpoint, epoch, initial, log, memory, parallel, profile
 from ichjax.train.interrupt import Watch
-from ichjax.train.state import TrainState, create, make_optimizer, make_schedule
+from ichjax.train.state import TrainState, create, make_optimizer, make_schedule, optimizer_settings
 from ichjax.train.step import StepSettings, Update, Validation, make_train_step, make_validation_step, merge
+
+FORWARD_SHARE = 1 / 3  # of an update's time that a forward pass takes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,13 +71,19 @@ def train_fold(
     """
     # --- data
     limit, slices = config.train.examples_per_epoch, config.train.slices
-    reader, epochs = _examples(config, network, train, config.train.negatives, fold, limit=limit, slices=slices)
+    reader, epochs = _examples(
+        config, network, train, config.train.negatives, fold, limit=limit, slices=slices, sampling=config.train.sampling
+    )
     valid_reader, valid_epochs = _examples(config, network, valid, config.train.validation_negatives, fold)
     size, group = config.train.batch_size, config.train.steps_per_dispatch
     steps = epochs.steps(size)
-    end = steps * config.train.epochs
+    valid_steps = -(-valid_epochs.examples // size)
 
     # --- devices, network, step
+    config = budget.with_epochs(
+        config, folder.parent, functools.partial(_seconds_per_epoch, config, network, reader, steps, valid_steps, fold)
+    )
+    end = steps * config.train.epochs
     mesh, schedule, train_step, validation_step = _programs(network, ml_collections.FrozenConfigDict(config), end)
     parallel.check_batch(size, mesh, config.train.accumulate)
     state = create(network, config, fold=fold)
@@ -150,7 +159,8 @@ def train_fold(
             checkpoints.close()
             checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
             state, _ = checkpoints.restore(best["step"], state)
-    return Fitted(jax.device_get(state.params), best["epoch"], best[checkpoint.SCORE])
+    weights = average.averaged(state.params, state.opt_state)
+    return Fitted(jax.device_get(weights), best["epoch"], best[checkpoint.SCORE])
 
 
 def _make_on_update(
@@ -170,8 +180,9 @@ def _make_on_update(
 
 def _validate(validation_step: Callable, state: TrainState, batches: Iterable[loader.Batch], mesh: Mesh) -> Validation:
     """Scores of the validation patches; under jit, whatever the mode of training."""
+    weights = average.averaged(state.params, state.opt_state)
     on_devices = (parallel.shard_batch(batch, mode="jit", mesh=mesh) for batch in batches)
-    return merge(jax.device_get([validation_step(state.params, batch) for batch in on_devices]))
+    return merge(jax.device_get([validation_step(weights, batch) for batch in on_devices]))
 
 
 def _save_and_stop(
@@ -198,7 +209,9 @@ def _programs(network: Network, config: Config, total_steps: int) -> _Programs:
     ranges = AffineRange(**fields_of(config.augment))
     recipe, skip = augmentation.from_config(config), config.on_nonfinite == "skip"
     settings = StepSettings(ranges, config.seed, config.train.accumulate, skip, recipe)
-    make_step = functools.partial(make_train_step, network, make_optimizer(schedule), settings)
+    make_step = functools.partial(
+        make_train_step, network, make_optimizer(schedule, optimizer_settings(config)), settings
+    )
     grouped = config.train.steps_per_dispatch > 1
     train_step = parallel.compile_step(make_step, mode=config.parallel, mesh=mesh, grouped=grouped)
     validation_step = xla.jit(make_validation_step(network), out_shardings=parallel.replicated(mesh))
@@ -214,13 +227,25 @@ def _examples(
     *,
     limit: int = 0,
     slices: str = "all",
+    sampling: str = "patches",
 ) -> tuple[loader.PatchReader, Epochs]:
     """The patches of scans and their order."""
     if not scans:
         raise InputError(f"fold {fold}: no scan could be read for training or validation")
     table = patch_table(scans, side=config.patch.side, stride=config.patch.stride)
     reader = loader.PatchReader(scans, table, neighbors=network.neighbors)
-    return reader, Epochs(table, negatives, config.seed, fold, limit, slices)
+    weights = lesion_weights(scans, table, stride=config.patch.stride) if sampling == "lesions" else None
+    return reader, Epochs(table, negatives, config.seed, fold, limit, slices, weights)
+
+
+def _seconds_per_epoch(
+    config: Config, network: Network, reader: loader.PatchReader, steps: int, valid_steps: int, fold: int
+) -> float:
+    """Seconds of an epoch with its validation, from the measured time of an update."""
+    mesh, _, train_step, _ = _programs(network, ml_collections.FrozenConfigDict(config), steps * config.train.epochs)
+    parallel.check_batch(config.train.batch_size, mesh, config.train.accumulate)
+    state = parallel.replicate(create(network, config, fold=fold), mesh)
+    return _measure_step(train_step, state, reader, config, mesh) * (steps + valid_steps * FORWARD_SHARE)
 
 
 def _measure_step(
