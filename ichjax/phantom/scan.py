@@ -14,6 +14,7 @@ BLUR_MM = 0.6  # SD of the in-plane blur
 TAIL, TAIL_MM = 0.10, 1.8  # weight and SD of a wider blur, of bone into the tissue next to it
 MIN_TAIL_HU = -100  # air has no such tail, so the skin stays bright
 VERTEX = 2.1  # factor on the beam-hardening error near the vertex, fitted to a real scan
+BASE = 0.45  # likewise at the skull base and below
 PHOTONS = 1.0e7  # per ray, fitted to the noise of a real scan
 BONE_HU = 110.0  # brighter than any blood
 MAX_BONE_HU = 20.0  # where blurred bone adds more, a reader takes blood for bone
@@ -111,8 +112,10 @@ def _to_side(image: np.ndarray, side: int) -> np.ndarray:
 def _cupping(cavity_cm2: np.ndarray) -> np.ndarray:
     """Factor on the beam-hardening error of each slice, float32 [D].
 
-    It rises towards the vertex, where a real scanner's correction for larger cross-sections leaves more of the error.
+    It rises towards the vertex, where a real scanner's correction for larger cross-sections leaves more of the error,
+    and falls towards the skull base, where its correction for bone removes about half.
     """
     above = np.arange(len(cavity_cm2)) > np.argmax(cavity_cm2)
-    factor = np.interp(cavity_cm2 / cavity_cm2.max(), (0.2, 0.7), (VERTEX, 1.0))
-    return np.where(above, factor, 1.0).astype(np.float32)
+    share = cavity_cm2 / max(cavity_cm2.max(), 1.0)
+    high, low = np.interp(share, (0.2, 0.7), (VERTEX, 1.0)), np.interp(share, (0.6, 0.9), (BASE, 1.0))
+    return np.where(above, high, low).astype(np.float32)

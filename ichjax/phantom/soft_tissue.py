@@ -23,7 +23,7 @@ class SoftTissue:
 
     def __init__(self, rng: Generator, grid: pf.Grid, *, muscle_hu: float) -> None:
         self.rng, self.grid, self.muscle_hu = rng, grid, muscle_hu
-        self.strong_mm = rng.uniform(1.4, 3.8)  # by which all bodies are thicker than drawn
+        self.strong_mm = rng.uniform(2.2, 4.6)  # by which all bodies are thicker than drawn
         self.near, self.other, self.hu = grid.empty(), grid.empty(), grid.empty(muscle_hu)
 
     def column(

@@ -24,8 +24,9 @@ def add_vertebrae(bone: np.ndarray, grid: pf.Grid) -> None:
 
 def _half_of_atlas_and_axis(bone: np.ndarray, grid: pf.Grid, s: np.ndarray) -> None:
     pf.add_ellipsoid(bone, grid, s * (19, 19, -55), (7.5, 9, 7))  # lateral mass of the atlas
-    pf.add_tube(bone, grid, [s * (15, 12, -56), s * (8, 4, -56), (0, 2.5, -56)], [4, 3.2, 3.4], flat=0.7)
-    arch = [s * (21, 26, -56), s * (16, 38, -57), (0, 43, -58)]
+    front: list[pf.Vector] = [s * (15, 12, -56), s * (8, 4, -56), (0, 2.5, -56)]
+    pf.add_tube(bone, grid, front, [4, 3.2, 3.4], flat=0.7)
+    arch: list[pf.Vector] = [s * (21, 26, -56), s * (16, 38, -57), (0, 43, -58)]
     pf.add_tube(bone, grid, arch, [3.4, 2.8, 3.2], flat=0.7, fillet=1)
     for y in (15, 24):  # transverse process on both sides of its foramen
         pf.add_tube(bone, grid, [s * (22, 19, -56), s * (34, y, -57), s * (38, 20, -57)], [3.4, 2.0, 3.2])

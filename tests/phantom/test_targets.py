@@ -25,6 +25,12 @@ INNER_TABLE_HU = 200  # HU fall below this at the inner table
 RINGS_MM = (0, 1, 2, 4, 8, 16, 32)
 MIDDLE = (112, 60, 46, 39, 33, 28)  # median HU in rings at these distances from the inner table, at the ventricles
 VERTEX = (148, 87, 64, 53, 46, 39)  # likewise where the cavity has an area of 72 cm2
+# Median number of pixels of 46 to 88 HU on a slice of the real scan.
+NECK_BAND = 20252  # outside the skull, on the slices within 20 mm below its base
+FOSSA_BAND, BRAIN_BAND = (
+    5623,
+    5906,
+)  # inside: lowest slices, where the cavity has 25 to 60 cm2, and slices above 100 cm2
 REAL_PIXEL_MM = 0.488  # pixel spacing of the real scan
 
 
@@ -123,6 +129,27 @@ def test_pixels_in_the_threshold_baselines_band(scans, skulls):
         tenth, ninetieth = np.percentile(counts, [10, 90])
         assert tenth >= low * 0.75
         assert ninetieth <= high * 1.25
+
+
+def test_pixels_in_the_band_below_and_above_the_skull_base(scans, skulls):
+    neck, fossa, brain, below_base = [], [], [], []
+    for scan, skull in adults(scans, skulls):
+        area = area_cm2(scan, skull)
+        band = (scan.volume.hu >= 46) & (scan.volume.hu <= 88)
+        real_pixels = (scan.volume.pixel_mm[0] / REAL_PIXEL_MM) ** 2
+        outside = (band & ~skull).sum(axis=(1, 2)) * real_pixels
+        inside = (band & skull).sum(axis=(1, 2)) * real_pixels
+        base = int(np.argmax(area >= 25))
+        below_base.append(base)
+        neck += list(outside[max(base - 4, 0) : base])  # slices are 5 mm apart
+        clean = ~scan.mask.any(axis=(1, 2))
+        low = np.arange(len(area)) < np.argmax(area)
+        fossa += list(inside[low & clean & (area >= 25) & (area < 60)])
+        brain += list(inside[clean & (area > 100)])
+    assert np.median(below_base) >= 4
+    for counts, real in ((neck, NECK_BAND), (fossa, FOSSA_BAND), (brain, BRAIN_BAND)):
+        assert len(counts) >= 10
+        assert real / 1.5 <= np.median(counts) <= real * 1.5
 
 
 def local_sd(hu, skull):
