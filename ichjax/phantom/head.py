@@ -87,12 +87,15 @@ def make_head(rng: Generator, grid: pf.Grid, waves: np.ndarray, *, age_years: fl
 
 
 def _proportions(rng: Generator, grid: pf.Grid) -> np.ndarray:
-    """Displacement that makes faces and necks long or short, wide or narrow; float32 [3, S, 128, 128]."""
+    """Displacement that makes faces and necks long or short, wide or narrow; float32 [3, S, 128, 128].
+
+    It stays mostly below the margin of `Grid.box`, 8 mm.
+    """
     below = np.maximum(-20 - grid.z, 0)
     face = np.minimum(below, 90) * np.clip((10 - grid.y) / 40, 0, 1)
     wide, forward, tall = rng.normal(0, (0.06, 0.05, 0.05))
     grow = np.clip(below / 40, 0, 1)
-    bend = 0.0008 * rng.normal(0, 1) * np.minimum(below, 120) ** 2  # of the neck against the head
+    bend = 0.0003 * rng.normal(0, 1) * np.minimum(below, 120) ** 2  # of the neck against the head
     by = np.stack([-wide * grow * grid.x, -forward * face - bend, tall * np.minimum(below, 100)])
     return by.astype(np.float32)
 
