@@ -10,8 +10,6 @@ under results/ablation/, so a run that is stopped goes on where it was. Hours; `
 
 import argparse
 import datetime
-import importlib.metadata
-import importlib.util
 import pathlib
 import subprocess
 import sys
@@ -23,11 +21,11 @@ import numpy as np
 
 from benchmarks import record
 from benchmarks.ingredients import BASE, FINALISTS, INGREDIENTS
-from ichjax.cli.config_files import find_config
-from ichjax.config import Config
+from ichjax.data import dataset as datasets
 from ichjax.errors import InputError
-from ichjax.files import RESULTS_FILE, read_json, write_json
+from ichjax.files import CONFIG_FILE, RESULTS_FILE, read_json, write_json
 from ichjax.metrics import statistics
+from ichjax.phantom import store
 
 ROWS = record.RESULTS / "ablation"
 SEEDS = (0, 1, 2)  # of the finalists; the screening has the first
@@ -41,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--config", default="ich_small", help="the base")
     parser.add_argument("--stage", choices=("screening", "finalists", "all"), default="all")
     parser.add_argument("--only", default="", help="some of " + ", ".join(INGREDIENTS))
+    parser.add_argument("--folds", type=int, default=4, help="of the finalists: those of the base")
     parser.add_argument("--table", action="store_true", help="only print the table of what is finished")
     parser.add_argument("--one", nargs=3, metavar=("NAME", "FOLD", "SEED"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
@@ -49,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         train_and_score(options.config, name, int(fold), int(seed))
         return 0
     failed = 0
-    for name, fold, seed in [] if options.table else planned(options.stage, options.only, folds(options.config)):
+    for name, fold, seed in [] if options.table else planned(options.stage, options.only, options.folds):
         if row_path(options.config, name, fold, seed).is_file():
             continue
         print(f"\n== {name}, fold {fold}, seed {seed}", flush=True)
@@ -79,62 +78,48 @@ def planned(stage: str, only: str, fold_count: int) -> list[tuple[str, int, int]
     return everything if stage == "finalists" else [*rows, *(row for row in everything if row not in rows)]
 
 
-def load_base(config: str) -> Config:
-    """The configuration of a file in configs/."""
-    path = find_config(config)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{config}: is not a configuration file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
-
-
-def folds(config: str) -> int:
-    """The number of folds of the base."""
-    return load_base(config).data.folds
-
-
 def row_path(config: str, name: str, fold: int, seed: int) -> pathlib.Path:
     """The file of a finished row."""
     return ROWS / f"{pathlib.Path(config).stem}-{name}-fold_{fold}-seed_{seed}.json"
 
 
 def train_and_score(base: str, name: str, fold: int, seed: int) -> None:
-    """Trains one fold with one ingredient changed, scores it, and writes its row."""
-    from ichjax import config as configs
-    from ichjax.experiment import crossval
+    """Trains one fold with one ingredient changed, by the commands that users have, and writes its row.
 
-    config: Any = load_base(base)
-    for field, value in INGREDIENTS[name].items():
-        group, _, leaf = field.rpartition(".")
-        setattr(getattr(config, group) if group else config, leaf, value)
-    config.seed, config.folds, config.compare_with = seed, (fold,), ()
+    Raises:
+      subprocess.CalledProcessError: a command failed; its message is on the terminal.
+    """
+    fields = {**INGREDIENTS[name], "seed": seed, "folds": (fold,), "compare_with": ()}
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder) / "run"
         started = time.perf_counter()
-        crossval.crossval(config, workdir)
+        flags = [f"--config.{field}={value}" for field, value in fields.items()]
+        _launch("crossval", f"--config={base}", f"--workdir={workdir}", *flags)
         minutes = (time.perf_counter() - started) / 60
-        results = read_json(workdir / RESULTS_FILE)
-        elsewhere = false_positives_ml(config, workdir)
-        write_json(
-            row_path(base, name, fold, seed),
-            {
-                "ingredient": name,
-                "changes": INGREDIENTS[name],
-                "base": pathlib.Path(base).stem,
-                "fold": fold,
-                "seed": seed,
-                "minutes": round(minutes, 2),
-                "chosen": results["chosen_by_fold"],
-                "config_digest": configs.digest(config),
-                "device": record.device_name(),
-                "date": datetime.date.today().isoformat(),
-                "versions": {package: importlib.metadata.version(package) for package in record.FRAMEWORKS},
-                "subjects": [_subject(row) for row in results["subjects"]],
-                "elsewhere_false_positive_ml": elsewhere,
-            },
-        )
+        results, config = read_json(workdir / RESULTS_FILE), read_json(workdir / CONFIG_FILE)
+        row = {
+            "ingredient": name,
+            "changes": INGREDIENTS[name],
+            "base": pathlib.Path(base).stem,
+            "fold": fold,
+            "seed": seed,
+            "minutes": round(minutes, 2),
+            "chosen": results["chosen_by_fold"],
+            "config_digest": results["config_digest"],
+            "device": record.device_name(),
+            "date": datetime.date.today().isoformat(),
+            "versions": results["versions"],
+            "subjects": [_subject(subject) for subject in results["subjects"]],
+            "elsewhere_false_positive_ml": false_positives_ml(config["phantom"]["preset"], workdir),
+        }
+    ROWS.mkdir(parents=True, exist_ok=True)
+    write_json(row_path(base, name, fold, seed), row)
+
+
+def _launch(command: str, *arguments: str) -> None:
+    """Runs `launch.py COMMAND`."""
+    root = pathlib.Path(__file__).parents[1]
+    subprocess.run([sys.executable, str(root / "launch.py"), command, *arguments], cwd=root, check=True)
 
 
 def _subject(row: dict) -> dict:
@@ -145,21 +130,13 @@ def _subject(row: dict) -> dict:
     }
 
 
-def false_positives_ml(config: Config, workdir: pathlib.Path) -> list[float]:
+def false_positives_ml(preset: str, workdir: pathlib.Path) -> list[float]:
     """Predicted mL on each hemorrhage-free phantom of another seed."""
-    from ichjax.data import dataset as datasets
-    from ichjax.data import scan_cache
-    from ichjax.inference import model
-    from ichjax.phantom import store
-
-    root = store.dataset_root("", preset=config.phantom.preset, subjects=OTHER_SUBJECTS, seed=OTHER_SEED)
+    root = store.dataset_root("", preset=preset, subjects=OTHER_SUBJECTS, seed=OTHER_SEED)
     clean = [subject for subject in datasets.read_dataset(root).subjects if not subject.labelled_hemorrhage]
-    trained = model.load_run(workdir)
-    volumes_ml = []
-    for scan in scan_cache.open_scans(clean)[0]:
-        mask = model.predict(scan.volume, trained).mask
-        volumes_ml.append(round(float(mask.sum(axis=(1, 2)) @ scan.volume.pixel_ml), 3))
-    return volumes_ml
+    output = workdir / "elsewhere"
+    _launch("predict", f"--workdir={workdir}", f"--output={output}", "--input", *(str(s.scan_path) for s in clean))
+    return sorted(read_json(path)["volume_ml"] for path in output.glob("*/prediction.json"))
 
 
 def table(rows: list[dict]) -> list[dict]:
