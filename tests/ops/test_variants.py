@@ -24,6 +24,7 @@ from ichjax.ops import (
     morphology,
     patches,
     resample,
+    skull,
     thresholds,
 )
 
@@ -80,6 +81,7 @@ def erode(mask):
 
 # {op: (keyword options, arguments, expected values)}
 CASES = {
+    skull.inside_skull: ({}, (HU, np.full(3, 5, np.float32)), (np.ones(HU.shape, bool), np.bool_(False))),
     hu.window: ({"level": 40.0, "width": 120.0}, (HU,), np.clip((HU.astype(float) + 20) / 120, 0, 1)),
     hu.windows: (
         {"levels_and_widths": ((40.0, 120.0), (60.0, 60.0))},
