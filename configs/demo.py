@@ -38,5 +38,6 @@ def get_config():
     config.train.positive_weight = 4.0  # at a Dice near 0.5 the best threshold is near 0.25; this raises it to near 0.5
     config.train.validation_negatives = "matched"
     config.predict.closing_px = 0  # the resampled probability is smooth: nothing to close
+    config.predict.inside_skull = True
     config.predict.opening_px = 3  # about the same in mm as the paper's 5 on 512
     return config

@@ -163,6 +163,7 @@ class Predict:
     # as a pixel then sees past its patch's edge (benchmarks/NOTES.md has the difference).
     whole_slices: bool = False
     stitch: Literal["flat", "gaussian"] = "flat"  # plain mean, or weighted to patch centers
+    inside_skull: bool = False  # set the probability outside the skull to 0, where a closed skull is found
     mirror: bool = False  # average with the prediction of the mirrored slices: twice the work
     min_max_stretch: bool = False  # stretch each patch's probabilities to 0 to 1 (authors' JPEG code)
     quantize_8bit: bool = False  # truncate to 8 bits before and after averaging; positive above 256 t
@@ -244,6 +245,8 @@ def without_location(fields: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in fields.items() if name not in ("fold", "folds", "profile_steps")}
     if not kept.get("options"):  # as if the field were not there, which keeps the digests of earlier versions
         kept.pop("options", None)
+    if not kept["predict"].get("inside_skull"):  # likewise
+        kept["predict"] = {name: value for name, value in kept["predict"].items() if name != "inside_skull"}
     return {**kept, "data": {name: value for name, value in fields["data"].items() if name != "root"}}
 
 

@@ -6,7 +6,7 @@ from ichjax.data import regrid
 from ichjax.errors import InputError
 from ichjax.inference import lesion_findings, scan_warnings
 from ichjax.inference.model import PredictedScan, TrainedRun, kernel_sides_px
-from ichjax.inference.records import PREDICTION_SCHEMA, PredictionRecord, SliceScores
+from ichjax.inference.records import PREDICTION_SCHEMA, PredictionRecord, SkullRestriction, SliceScores
 from ichjax.metrics import calibration
 from ichjax.scan import world_grid
 from ichjax.scan.volume import Volume, scan_digest
@@ -34,10 +34,15 @@ def describe(trained: TrainedRun, volume: Volume, prediction: PredictedScan) -> 
         scores["slice_scores"] = np.round(prediction.slice_scores, 4).tolist()
     if prediction.subtype_scores is not None:
         scores["subtype_scores"] = np.round(prediction.subtype_scores, 4).tolist()
+    restriction: SkullRestriction = {}
+    if prediction.skull_found is not None:
+        restriction["skull_found"] = prediction.skull_found
+        restriction["outside_skull_ml"] = round(prediction.outside_skull_ml, 3)
     return {
         "schema": PREDICTION_SCHEMA,
         **findings,
         **scores,
+        **restriction,
         "rule_from": "evaluate.slice_rule_mm2 of the run's config.json",
         "warnings": [
             *_prediction_warnings(prediction, volume),
@@ -69,6 +74,8 @@ def describe(trained: TrainedRun, volume: Volume, prediction: PredictedScan) -> 
 
 def _prediction_warnings(prediction: PredictedScan, volume: Volume) -> list[str]:
     warnings = []
+    if prediction.skull_found is False:
+        warnings.append("no closed skull was found: the prediction is not restricted to its inside")
     if prediction.own_scan == "trained on it":
         warnings.append("the run was trained on this scan: the result does not show how it does on other scans")
     if not world_grid.has_exact_affine(volume):

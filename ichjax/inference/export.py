@@ -21,9 +21,9 @@ from ichjax.inference import model as trained_runs
 from ichjax.inference import model_card
 from ichjax.inference.model import TrainedRun
 from ichjax.inference.records import ProgramRecord
-from ichjax.methods.slices import DEPTH_STEP
+from ichjax.methods.slices import DEPTH_STEP, SKULL_MARGIN_MM
 from ichjax.models.convolution import xla_convolutions_only
-from ichjax.ops import metrics
+from ichjax.ops import metrics, skull
 from ichjax.scan.volume import AIR_HU
 
 PROGRAM_FILE, RECORD_FILE, CARD_FILE = "model.jaxexport", "model.json", "model_card.md"
@@ -111,8 +111,12 @@ def _make_program(
     closing, opening = trained_runs.kernel_sides_px(trained, grid)
     threshold = jnp.array([trained.post.threshold], jnp.float32)
 
-    def predict_group(hu: jax.Array) -> tuple[jax.Array, jax.Array]:
+    spacing_mm = jnp.array([trained.slice_spacing_mm, grid.row_mm, grid.column_mm], jnp.float32)
+
+    def predict_group(slices: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        hu, inside = slices
         probability = functools.reduce(operator.add, [program(hu) for program in programs]) / len(programs)
+        probability = jnp.where(inside, probability, 0.0)
         mask = metrics.masks_at(probability, threshold, closing=closing, opening=opening)[0]
         return mask.astype(jnp.uint8), probability
 
@@ -120,8 +124,12 @@ def _make_program(
         depth, *plane = hu.shape
         groups = (depth + DEPTH_STEP - 1) // DEPTH_STEP
         padding = ((0, groups * DEPTH_STEP - depth), (0, 0), (0, 0))
-        padded = jnp.pad(hu, padding, constant_values=AIR_HU).reshape(groups, DEPTH_STEP, *plane)
-        outputs = jax.lax.map(predict_group, padded)
+        padded = jnp.pad(hu, padding, constant_values=AIR_HU)
+        inside = jnp.ones(padded.shape, bool)
+        if trained.config.predict.inside_skull:  # of slices as far apart as those of the training scans
+            inside, _ = skull.inside_skull(padded, spacing_mm, margin_mm=SKULL_MARGIN_MM)
+        grouped = (padded.reshape(groups, DEPTH_STEP, *plane), inside.reshape(groups, DEPTH_STEP, *plane))
+        outputs = jax.lax.map(predict_group, grouped)
         return tuple(output.reshape(groups * DEPTH_STEP, *plane)[:depth] for output in outputs)
 
     return program

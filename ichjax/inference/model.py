@@ -26,7 +26,16 @@ from ichjax.scan.volume import Volume
 FieldValue = bool | int | float | str
 POST_FIELDS = ("threshold", "closing_px", "opening_px")
 # Fields of config.predict that can be changed for a prediction:
-PREDICT_FIELDS = (*POST_FIELDS, "stitch", "mirror", "whole_slices", "batch_size", "min_max_stretch", "quantize_8bit")
+PREDICT_FIELDS = (
+    *POST_FIELDS,
+    "stitch",
+    "mirror",
+    "inside_skull",
+    "whole_slices",
+    "batch_size",
+    "min_max_stretch",
+    "quantize_8bit",
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,6 +99,8 @@ class PredictedScan:
       slab_slices: the number of thin slices that the thickest slab averages; 1 where nothing was averaged.
       slice_scores: float32 [D] from methods that score slices themselves, else None.
       subtype_scores: float32 [D, 5], the same by sub-type, or None.
+      skull_found: whether a closed skull was found; None where the prediction is not restricted to its inside.
+      outside_skull_ml: volume of the mask without this restriction, less that of `mask`.
     """
 
     mask: np.ndarray
@@ -99,6 +110,8 @@ class PredictedScan:
     slab_slices: int
     slice_scores: np.ndarray | None = None
     subtype_scores: np.ndarray | None = None
+    skull_found: bool | None = None
+    outside_skull_ml: float = 0.0
 
 
 def load_run(
@@ -186,16 +199,19 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> Predicted
     selected, own_scan = _select_folds(trained, volume)
     slab_volume, slab_slices = slabs.average_to_slabs(volume, trained.slice_spacing_mm)
     predictions = [trained.method.predict(trained.params[k], slab_volume) for k in selected]
-    total = functools.reduce(operator.add, [prediction.probability for prediction in predictions])
-    probability = pad_depth(total / len(selected), 0.0)  # so that few programs are compiled
     weights = slabs.interpolation_weights(volume, slab_volume) if slab_slices > 1 else None
-    if weights is not None:
-        padding = ((0, -len(weights) % DEPTH_STEP), (0, len(probability) - weights.shape[1]))
-        probability = _slabs_to_slices(np.pad(weights, padding), probability)
+    probability = _mean_probability([prediction.probability for prediction in predictions], weights)
     closing, opening = kernel_sides_px(trained, regrid.own_grid(volume))
     threshold = np.array([trained.post.threshold], np.float32)
     mask = _make_mask(probability, threshold, closing=closing, opening=opening)
     depth = len(volume.hu)
+    found, outside_ml = None, 0.0
+    if (first_found := predictions[0].skull_found) is not None:
+        found = bool(first_found)
+        everywhere = [prediction.unrestricted for prediction in predictions if prediction.unrestricted is not None]
+        unrestricted = _make_mask(_mean_probability(everywhere, weights), threshold, closing=closing, opening=opening)
+        removed_px = np.asarray(_pixels_of_slices(unrestricted) - _pixels_of_slices(mask))[:depth]
+        outside_ml = float(removed_px @ volume.pixel_ml)
     return PredictedScan(
         np.asarray(mask)[:depth],
         np.asarray(probability, np.float32)[:depth],
@@ -204,7 +220,25 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> Predicted
         slab_slices,
         _mean_scores([prediction.slice_scores for prediction in predictions], weights),
         _mean_scores([prediction.subtype_scores for prediction in predictions], weights),
+        found,
+        outside_ml,
     )
+
+
+def _mean_probability(of_folds: Sequence[jax.Array], weights: np.ndarray | None) -> jax.Array:
+    """The mean over folds [S, H, W], interpolated from slabs to slices by weights [D, S], padded with 0."""
+    mean = functools.reduce(operator.add, of_folds) / len(of_folds)
+    probability = pad_depth(mean, 0.0)  # so that few programs are compiled
+    if weights is None:
+        return probability
+    padding = ((0, -len(weights) % DEPTH_STEP), (0, len(probability) - weights.shape[1]))
+    return _slabs_to_slices(np.pad(weights, padding), probability)
+
+
+@jax.jit
+def _pixels_of_slices(mask: jax.Array) -> jax.Array:
+    """int32 [D]: pixels of a mask [D, H, W] on each slice."""
+    return mask.sum(axis=(1, 2), dtype=jnp.int32)
 
 
 def _mean_scores(scores: Sequence[jax.Array | np.ndarray | None], weights: np.ndarray | None) -> np.ndarray | None:

@@ -50,7 +50,14 @@ class SliceScores(TypedDict, total=False):
     subtype_scores: list[list[float]]
 
 
-class PredictionRecord(Findings, SliceScores):
+class SkullRestriction(TypedDict, total=False):
+    """The part of prediction.json that only config.predict.inside_skull gives."""
+
+    skull_found: bool
+    outside_skull_ml: float
+
+
+class PredictionRecord(Findings, SliceScores, SkullRestriction):
     """prediction.json."""
 
     schema: int

@@ -28,11 +28,15 @@ class Prediction(NamedTuple):
       slice_scores: float32 [D], the method's own score that a slice has a hemorrhage; None to rank slices by their
         probabilities.
       subtype_scores: float32 [D, 5], the same for each sub-type (`label_tables.SUBTYPES`), or None.
+      unrestricted: the probability before that outside the skull was set to 0 (`config.predict.inside_skull`), or None.
+      skull_found: bool [], whether a closed skull was found; if not, nothing is restricted. None without restriction.
     """
 
     probability: jax.Array
     slice_scores: jax.Array | np.ndarray | None = None
     subtype_scores: jax.Array | np.ndarray | None = None
+    unrestricted: jax.Array | None = None
+    skull_found: jax.Array | None = None
 
 
 class PostProcess(NamedTuple):

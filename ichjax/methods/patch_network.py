@@ -73,6 +73,7 @@ class PatchNetworkMethod(Method):
             quantize_8bit=predict.quantize_8bit,
             stitching=predict.stitch,
             mirror=predict.mirror,
+            inside_skull=predict.inside_skull,
         )
 
     def fit(
@@ -108,7 +109,10 @@ class PatchNetworkMethod(Method):
         resampled in plane to that grid, and its probability back.
         """
         own = regrid.own_grid(volume)
-        return Prediction(self._predictor(params.weights, volume.hu, own, params.grid))
+        probability, unrestricted, found = self._predictor.predict_inside(
+            params.weights, volume.hu, own, params.grid, slice_mm=volume.spacing_mm[0]
+        )
+        return Prediction(probability, unrestricted=unrestricted, skull_found=found)
 
     def slice_program(self, params: PatchNetworkParams, own: Geometry) -> Callable[[jax.Array], jax.Array] | None:
         """As `Method.slice_program`; None if the network sees neighboring slices."""

@@ -11,11 +11,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ichjax import xla
 from ichjax.data.regrid import Geometry, same_grid
 from ichjax.models.network import Network
-from ichjax.ops import patches, resample
+from ichjax.ops import patches, resample, skull
 from ichjax.scan.volume import AIR_HU
 
 DEPTH_STEP = 8  # slices that a device processes together; scans are padded to a multiple of it
 
+SLICE_MM = 5.0  # slice spacing where it is not known
+SKULL_MARGIN_MM = 3.0  # by which readers' outlines overlap bone
+
+Restricted = tuple[jax.Array, jax.Array | None, jax.Array | None]  # probability, `Prediction.unrestricted`, skull_found
 Array = TypeVar("Array", np.ndarray, jax.Array)
 Weights = dict[str, Any]
 Maps = tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]  # weights (rows, columns) to the trained grid, and back
@@ -63,6 +67,7 @@ class SlicePredictor:
         quantize_8bit: bool = False,
         stitching: str = "flat",
         mirror: bool = False,
+        inside_skull: bool = False,
         devices: list[jax.Device] | None = None,
     ):
         """Arguments as in `config.patch` and `config.predict`; `devices` defaults to all local ones."""
@@ -71,7 +76,7 @@ class SlicePredictor:
         self._network, self._side, self._stride, self._whole = network, side, stride, whole_slices
         self._batch_size = 1 if whole_slices else batch_size
         self._stretch, self._quantize = min_max_stretch, quantize_8bit
-        self._gaussian, self._mirror = stitching == "gaussian", mirror
+        self._gaussian, self._mirror, self._inside_skull = stitching == "gaussian", mirror, inside_skull
         self._program = xla.jit(self._predict)
 
     @property
@@ -93,12 +98,25 @@ class SlicePredictor:
         """
         return self.predict_first(weights, hu, len(hu), own, trained)[: len(hu)]
 
+    def predict_inside(
+        self, weights: Weights, hu: np.ndarray, own: Geometry, trained: Geometry, *, slice_mm: float
+    ) -> Restricted:
+        """As a call, with the slice spacing, and with `Prediction.unrestricted` and `Prediction.skull_found`."""
+        probability, unrestricted, found = self._run(weights, hu, len(hu), own, trained, slice_mm)
+        return probability[: len(hu)], None if unrestricted is None else unrestricted[: len(hu)], found
+
     def predict_first(
         self, weights: Weights, hu: np.ndarray, depth: int, own: Geometry, trained: Geometry
     ) -> jax.Array:
         """As a call, by the same program, but predicts the first `depth` slices only; the others and padding are 0."""
+        return self._run(weights, hu, depth, own, trained, SLICE_MM)[0]
+
+    def _run(
+        self, weights: Weights, hu: np.ndarray, depth: int, own: Geometry, trained: Geometry, slice_mm: float
+    ) -> Restricted:
         padded = pad_depth(np.asarray(hu), AIR_HU, DEPTH_STEP * self._mesh.size)
-        arguments = (weights, padded, depth, _grid_maps(own, trained))
+        spacing_mm = np.array([slice_mm, own.row_mm, own.column_mm], np.float32)
+        arguments = (weights, padded, depth, _grid_maps(own, trained), spacing_mm)
         how = "of whole slices" if self._whole else f"by {self._batch_size} patches at a time"
         with xla.explain_out_of_memory(f"a prediction {how}", lambda: self._smaller_batch(*arguments)):
             return jax.block_until_ready(self._program(*arguments))
@@ -125,7 +143,9 @@ class SlicePredictor:
         """Copies parameters to every device."""
         return jax.device_put(weights, NamedSharding(self._mesh, PartitionSpec()))
 
-    def _predict(self, weights: Weights, hu: jax.Array, depth: int, maps: Maps | None) -> jax.Array:
+    def _predict(
+        self, weights: Weights, hu: jax.Array, depth: int, maps: Maps | None, spacing_mm: jax.Array
+    ) -> Restricted:
         replicated, sharded = PartitionSpec(), PartitionSpec("data")
         predict_share = jax.shard_map(
             self._predict_share,
@@ -139,7 +159,11 @@ class SlicePredictor:
         stacked = self._stack_neighbors(hu, depth)
         interleaved = stacked.reshape(-1, devices, *stacked.shape[1:]).swapaxes(0, 1).reshape(stacked.shape)
         probability = predict_share(weights, interleaved, depth, maps)
-        return probability.reshape(devices, length // devices, *plane).swapaxes(0, 1).reshape(hu.shape)
+        probability = probability.reshape(devices, length // devices, *plane).swapaxes(0, 1).reshape(hu.shape)
+        if not self._inside_skull:
+            return probability, None, None
+        inside, found = skull.inside_skull(hu, spacing_mm, margin_mm=SKULL_MARGIN_MM)
+        return jnp.where(inside, probability, 0.0), probability, found
 
     def _stack_neighbors(self, hu: jax.Array, depth: int) -> jax.Array:
         """[L, H, W] as [L, H, W, S] if the network sees neighboring slices; the scan's end slices are repeated."""

@@ -16,9 +16,9 @@ from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
 from ichjax.files import write_json
 from ichjax.methods.base import MODEL_FILE, Method, PostProcess, Prediction, digest
-from ichjax.methods.slices import pad_depth
+from ichjax.methods.slices import SKULL_MARGIN_MM, pad_depth
 from ichjax.metrics import published
-from ichjax.ops import thresholds
+from ichjax.ops import skull, thresholds
 from ichjax.scan.volume import AIR_HU, Volume
 
 CHUNK = 8  # slices per histogram call
@@ -41,10 +41,12 @@ class ThresholdMethod(Method):
     published = published.THRESHOLD
     post = PostProcess(0.5, (0.5,), 0, 0, "training subjects of each fold (grid search)")
 
-    def __init__(self) -> None:
+    def __init__(self, *, inside_skull: bool = False) -> None:
+        self._inside_skull = inside_skull
         self._histograms = jax.jit(thresholds.cumulative_histograms)
         self._search = jax.jit(thresholds.mean_jaccard_of_pairs)
         self._between = jax.jit(lambda hu, pair: thresholds.between(hu, pair[0], pair[1]).astype(jnp.float32))
+        self._between_inside = jax.jit(_between_inside)
 
     def fit(
         self, train: Sequence[CachedScan], valid: Sequence[CachedScan], *, workdir: pathlib.Path, fold: int
@@ -79,7 +81,11 @@ class ThresholdMethod(Method):
         """Probability 1 between the thresholds, 0 elsewhere."""
         padded = pad_depth(np.asarray(volume.hu), AIR_HU)
         pair = np.array([params["lower"], params["upper"]], np.int32)
-        return Prediction(self._between(padded, pair)[: len(volume.hu)])
+        depth = len(volume.hu)
+        if not self._inside_skull:
+            return Prediction(self._between(padded, pair)[:depth])
+        probability, unrestricted, found = self._between_inside(padded, pair, np.array(volume.spacing_mm, np.float32))
+        return Prediction(probability[:depth], unrestricted=unrestricted[:depth], skull_found=found)
 
     def load(self, workdir: pathlib.Path) -> Params:
         """Reads the results of `fit`; InputError if the fold is not finished."""
@@ -107,6 +113,13 @@ class ThresholdMethod(Method):
         return digest(params)
 
 
+def _between_inside(hu: jax.Array, pair: jax.Array, spacing_mm: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(probability inside the skull, everywhere, whether a closed skull was found)."""
+    probability = thresholds.between(hu, pair[0], pair[1]).astype(jnp.float32)
+    inside, found = skull.inside_skull(hu, spacing_mm, margin_mm=SKULL_MARGIN_MM)
+    return jnp.where(inside, probability, 0.0), probability, found
+
+
 def _positive_slices(scans: Sequence[CachedScan]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Slices with a hemorrhage, CHUNK at a time: (int16 [CHUNK, H, W], uint8 [CHUNK, H, W]), padded with air."""
     for scan in scans:
@@ -117,5 +130,5 @@ def _positive_slices(scans: Sequence[CachedScan]) -> Iterator[tuple[np.ndarray, 
 
 
 def make(config: Config) -> ThresholdMethod:
-    """The method; it uses no field of `config`."""
-    return ThresholdMethod()
+    """The method; it uses `config.predict.inside_skull` alone."""
+    return ThresholdMethod(inside_skull=config.predict.inside_skull)
