@@ -177,8 +177,7 @@ DTYPES = {
     np.int16: [patches.extract],
     np.uint8: [metrics.levels],
 }  # fmt: skip
-DTYPE_OF = {
-    skull.inside_skull: bool,op: dtype for dtype, of in DTYPES.items() for op in of}
+DTYPE_OF = {skull.inside_skull: bool} | {op: dtype for dtype, of in DTYPES.items() for op in of}
 NAMED = [(f"{op.__module__.rsplit('.')[-1]}_{op.__name__}", op) for op in CASES]
 
 
