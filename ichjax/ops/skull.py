@@ -67,7 +67,7 @@ def inside_skull(hu: jax.Array, spacing_mm: jax.Array, *, margin_mm: float = 0.0
     area = narrow.sum(axis=(1, 2))
     start = area.argmax()
     wide = _enclosed(clearance, escape, _steps(WIDE_MM, block_mm)) & tissue & ~wall
-    above = (jnp.arange(len(hu)) > start)[:, None, None]
+    above = (jnp.arange(hu.shape[0]) > start)[:, None, None]
     space = jnp.where(above, wide, narrow)
     depth, opening = _distance(~space), _steps(OPENING_MM, block_mm)
     space = _grow(depth > opening, space, opening + 1)
@@ -213,10 +213,10 @@ def _track(space: jax.Array, broad: jax.Array, start: jax.Array, slice_mm: jax.A
     growth = _steps(GROWTH * slice_mm + GROWTH_MM, block_mm)
     max_lost, max_narrow = (jnp.floor(mm / slice_mm).astype(jnp.int32) for mm in (BRIDGE_MM, CANAL_MM))
     downwards = jnp.array([False, True])[:, None, None]
-    index = jnp.arange(len(space))
+    index = jnp.arange(space.shape[0])
     order = jnp.stack([start + 1 + index, start - 1 - index], axis=1)  # [D, 2]
-    real = ((order >= 0) & (order < len(space)))[:, :, None, None]
-    order = jnp.clip(order, 0, len(space) - 1)
+    real = ((order >= 0) & (order < space.shape[0]))[:, :, None, None]
+    order = jnp.clip(order, 0, space.shape[0] - 1)
 
     def step(state: _Track, planes: tuple[jax.Array, jax.Array]) -> tuple[_Track, tuple[jax.Array, ...]]:
         space, broad = planes
@@ -239,10 +239,10 @@ def _track(space: jax.Array, broad: jax.Array, start: jax.Array, slice_mm: jax.A
     state = _Track(begin, begin, jnp.zeros(begin.shape, jnp.int32), jnp.zeros(2, jnp.int32))
     _, (kept, last, ring) = jax.lax.scan(step, state, (space[order] & real, broad[order] & real))
     # A slice without a ring, between two rings, gets what they have in common.
-    following = jax.lax.cummin(jnp.where(ring, index[:, None], len(space)), axis=0, reverse=True)
-    next_ring = kept[jnp.clip(following, 0, len(space) - 1), jnp.arange(2)]
-    kept |= ((following < len(space)) & ~ring)[:, :, None, None] & next_ring & last
-    upwards = kept[jnp.clip(index - start - 1, 0, len(space) - 1), 0]
-    down = kept[jnp.clip(start - 1 - index, 0, len(space) - 1), 1]
+    following = jax.lax.cummin(jnp.where(ring, index[:, None], space.shape[0]), axis=0, reverse=True)
+    next_ring = kept[jnp.clip(following, 0, space.shape[0] - 1), jnp.arange(2)]
+    kept |= ((following < space.shape[0]) & ~ring)[:, :, None, None] & next_ring & last
+    upwards = kept[jnp.clip(index - start - 1, 0, space.shape[0] - 1), 0]
+    down = kept[jnp.clip(start - 1 - index, 0, space.shape[0] - 1), 1]
     above, here = (index > start)[:, None, None], (index == start)[:, None, None]
     return jnp.where(here, broad, jnp.where(above, upwards, down))
