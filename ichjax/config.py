@@ -245,8 +245,6 @@ def without_location(fields: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in fields.items() if name not in ("fold", "folds", "profile_steps")}
     if not kept.get("options"):  # as if the field were not there, which keeps the digests of earlier versions
         kept.pop("options", None)
-    if not kept["predict"].get("inside_skull"):  # likewise
-        kept["predict"] = {name: value for name, value in kept["predict"].items() if name != "inside_skull"}
     return {**kept, "data": {name: value for name, value in fields["data"].items() if name != "root"}}
 
 
@@ -300,6 +298,7 @@ ADDED = {
     "train": (
         "minutes", "optimizer", "weight_decay", "momentum", "clip_norm", "ema_decay", "focal_gamma", "sampling",
     ),
+    "predict": ("inside_skull",),
     "transforms": tuple(field.name for field in dataclasses.fields(Transforms)),
 }  # fmt: skip
 PROBABILITIES = [f"transforms.{name}" for name in ADDED["transforms"] if name.endswith("_probability")]
