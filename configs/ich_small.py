@@ -1,0 +1,60 @@
+"""Our recipe at a size for two CPU cores: 15 minutes a fold.
+
+    python launch.py crossval --config=configs/ich_small.py --workdir=runs/ich_small
+
+60 synthetic head CTs of preset 'calibrated' (made once), 4 folds; set --config.data.root=DIR for one's own scans. A
+residual U-Net with deep supervision sees patches of 128 x 128 pixels of slices resampled to 256 x 256 in three windows,
+and the prediction is restricted to the inside of the skull. How each part was chosen: docs/recipe.md.
+"""
+
+from ichjax.config import default
+
+
+def get_config():
+    """The recipe for two CPU cores."""
+    config = default()
+    config.phantom.preset = "calibrated"
+    config.phantom.subjects = 60
+    config.data.splits = "stratified"
+    config.data.folds = 4
+    config.windows = ((50.0, 70.0), (92.5, 215.0), (600.0, 1400.0))  # 15 to 85, -15 to 200, -100 to 1300 HU
+    config.grid.side = 256
+    config.patch.side = 128
+    config.patch.stride = 64
+    config.model.encoder = "residual"
+    config.model.norm = "instance"
+    config.model.head = "plain"
+    config.model.base_width = 12
+    config.model.depth = 5
+    config.model.blocks = (1, 1, 2, 2, 2, 2)
+    config.model.max_width = 192
+    config.model.dropout = 0.0
+    config.model.deep_supervision = True
+    config.augment.rotation_degrees = 0.0  # `transforms` rotate and zoom instead
+    config.augment.shift = 0.0
+    config.augment.shear_degrees = 0.0
+    config.augment.zoom = 0.0
+    config.transforms.affine_probability = 0.5
+    config.transforms.mirror_probability = 0.5
+    config.transforms.calibration_probability = 0.3
+    config.transforms.noise_probability = 0.2
+    config.transforms.blur_probability = 0.2
+    config.train.minutes = 15.0
+    config.train.examples_per_epoch = 2400
+    config.train.batch_size = 12
+    config.train.optimizer = "adamw"
+    config.train.learning_rate = 3e-3
+    config.train.weight_decay = 1e-3
+    config.train.clip_norm = 1.0
+    config.train.ema_decay = 0.99
+    config.train.schedule = "cosine"
+    config.train.warmup_steps = 50
+    config.train.dice_weight = 1.0
+    config.train.sampling = "lesions"
+    config.train.validation_negatives = "matched"
+    config.predict.inside_skull = True
+    config.predict.stitch = "gaussian"
+    config.predict.mirror = True
+    config.predict.closing_px = 0  # the resampled probability is smooth: nothing to close
+    config.predict.opening_px = 3
+    return config
