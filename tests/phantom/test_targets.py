@@ -27,10 +27,8 @@ MIDDLE = (112, 60, 46, 39, 33, 28)  # median HU in rings at these distances from
 VERTEX = (148, 87, 64, 53, 46, 39)  # likewise where the cavity has an area of 72 cm2
 # Median number of pixels of 46 to 88 HU on a slice of the real scan.
 NECK_BAND = 20252  # outside the skull, on the slices within 20 mm below its base
-FOSSA_BAND, BRAIN_BAND = (
-    5623,
-    5906,
-)  # inside: lowest slices, where the cavity has 25 to 60 cm2, and slices above 100 cm2
+FOSSA_BAND = 5623  # inside the skull, below its widest slice, where the cavity has 25 to 60 cm2
+BRAIN_BAND = 5906  # inside the skull, where the cavity has more than 100 cm2
 REAL_PIXEL_MM = 0.488  # pixel spacing of the real scan
 
 
