@@ -14,9 +14,9 @@ BLUR_MM = 0.6  # SD of the in-plane blur
 TAIL, TAIL_MM = 0.10, 1.8  # weight and SD of a wider blur, of bone into the tissue next to it
 MIN_TAIL_HU = -100  # air has no such tail, so the skin stays bright
 VERTEX = 2.1  # factor on the beam-hardening error near the vertex, fitted to a real scan
-BASE = 0.45  # likewise at the skull base and below
+SKULL_BASE = 0.45  # likewise at the skull base and below
 PHOTONS = 1.0e7  # per ray, fitted to the noise of a real scan
-BONE_HU = 110.0  # brighter than any blood
+FAINT_BONE_HU = 110.0  # brighter than any blood
 MAX_BONE_HU = 20.0  # where blurred bone adds more, a reader takes blood for bone
 BLOOD_RANGE_HU = (0.0, 95.0)  # of a lesion's own blood, however much partial volume hides of it
 SCANNER_RANGE_HU = (-1024, 3071)  # 12 bits
@@ -44,7 +44,7 @@ def draw(scene: compose.Scene, slices: int, *, side: int, fov_mm: float) -> tupl
 def hidden_by_bone(clean: np.ndarray, *, side: int, fov_mm: float) -> np.ndarray:
     """Where bone and its blur hide blood, bool [D, side, side], on the slices from `draw`."""
     hidden = np.empty((len(clean), side, side), bool)
-    for d, bone in enumerate(np.maximum(clean - np.float32(BONE_HU), 0)):
+    for d, bone in enumerate(np.maximum(clean - np.float32(FAINT_BONE_HU), 0)):
         hidden[d] = _to_side(_blur(bone, bone, fov_mm), side) > MAX_BONE_HU
     return hidden
 
@@ -53,7 +53,7 @@ def scan(rng: Generator, clean: np.ndarray, cavity_cm2: np.ndarray, *, side: int
     """Adds streaks, cupping, blur and noise to the slices from `draw`; float32 [D, side, side] HU."""
     coarse = clean.reshape(len(clean), physics.GRID, 2, physics.GRID, 2).mean(axis=(2, 4))
     pixel = fov_mm / physics.GRID
-    share = np.clip((coarse - BONE_HU) / 350, 0, 1)
+    share = np.clip((coarse - FAINT_BONE_HU) / 350, 0, 1)
     density = 1 + np.maximum(coarse, -1000) / 1000
     soft, bone = density * (1 - share), density * share
     streak, oriented, spread = physics.scan_errors(rng, soft, bone, pixel, PHOTONS)
@@ -117,5 +117,5 @@ def _cupping(cavity_cm2: np.ndarray) -> np.ndarray:
     """
     above = np.arange(len(cavity_cm2)) > np.argmax(cavity_cm2)
     share = cavity_cm2 / max(cavity_cm2.max(), 1.0)
-    high, low = np.interp(share, (0.2, 0.7), (VERTEX, 1.0)), np.interp(share, (0.6, 0.9), (BASE, 1.0))
+    high, low = np.interp(share, (0.2, 0.7), (VERTEX, 1.0)), np.interp(share, (0.6, 0.9), (SKULL_BASE, 1.0))
     return np.where(above, high, low).astype(np.float32)
