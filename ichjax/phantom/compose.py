@@ -135,7 +135,7 @@ def _draw_extracranial(hu: np.ndarray, scene: Scene, view: _SliceView) -> None:
     flesh = pf.inside(skin, EDGE_MM) if hidden is None else np.clip(0.5 - skin / (EDGE_MM + 7 * hidden), 0, 1)
     _paint(hu, flesh, FAT + 12 * broad)
     _paint(hu, flesh * pf.inside(-2.6 - skin, 1.0), SKIN)
-    meat = view.fine(head.muscle_hu) + 5 * texture + 3 * broad
+    meat = view.fine(head.muscle_hu) + 8 * texture + 7 * broad
     _paint(hu, flesh * pf.inside(view.fine(head.muscle), EDGE_MM), meat)
     _paint(hu, view.occupancy(scene.swelling, 2.0), 60 + 6 * texture)
     if view.near(head.globe):
