@@ -1,12 +1,14 @@
-"""Read a data set in the plain layout: images/ID.nii.gz, masks/ID.nii.gz and, optionally, labels.csv."""
+"""Read a data set in the plain layout: images/ID.nii.gz, masks/ID.nii.gz and, optionally, two tables of labels."""
 
 import dataclasses
 import pathlib
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
 from ichjax.data import generic_labels
+from ichjax.data.classes import MAX_LABEL, classes_of_labels, subtypes_by_slice
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.data.subject import Dataset, Scan, Subject, label_scan, name_in_messages
 from ichjax.errors import InputError
@@ -14,12 +16,11 @@ from ichjax.scan import nifti
 from ichjax.scan import volume as volumes
 from ichjax.scan.volume import Volume
 
-OWN_IMAGES, OWN_MASKS, LABEL_TABLE = "images", "masks", "labels.csv"
+OWN_IMAGES, OWN_MASKS, LABEL_TABLE, LABEL_NAMES = "images", "masks", "labels.csv", "label_names.csv"
 OWN_LAYOUT = (
     f"{OWN_IMAGES}/ and {OWN_MASKS}/ with files of the same name such as ID.nii.gz or ID.nii, "
-    f"and, optionally, {LABEL_TABLE}"
+    f"and, optionally, {LABEL_TABLE} and {LABEL_NAMES}"
 )
-MAX_LABEL = 255
 
 
 def read_dataset(root: pathlib.Path) -> Dataset:
@@ -27,10 +28,11 @@ def read_dataset(root: pathlib.Path) -> Dataset:
 
     Subjects are numbered by their IDs if these are distinct whole numbers from 1, else from 1 in the order of the IDs.
     labels.csv gives age, sex and sub-types, see `generic_labels`. If it labels no slice of a subject, the mask is read:
-    it decides whether there is a hemorrhage, and the subject's sub-types are assigned to all slices with a mask.
+    it decides whether there is a hemorrhage. The sub-types of its slices follow from label_names.csv, which names the
+    labels of multi-label masks; slices without a named label get those of the subject.
 
     Raises:
-      InputError: a folder is missing, there is no scan, or labels.csv cannot be read.
+      InputError: a folder is missing, there is no scan, or a table cannot be read.
     """
     root = pathlib.Path(root)
     missing = [f"{folder}/" for folder in (OWN_IMAGES, OWN_MASKS) if not (root / folder).is_dir()]
@@ -44,6 +46,10 @@ def read_dataset(root: pathlib.Path) -> Dataset:
     table_notes = [f"no {LABEL_TABLE}: age, sex and sub-types are unknown"]
     if (root / LABEL_TABLE).is_file():
         people, table_notes = generic_labels.read(root / LABEL_TABLE)
+    label_classes: dict[int, int] = {}
+    if (root / LABEL_NAMES).is_file():
+        label_classes, name_notes = generic_labels.read_label_names(root / LABEL_NAMES)
+        table_notes = [*table_notes, *name_notes]
     notes = [*scan_notes, *mask_notes, *table_notes]
     numbers = _numbers(sorted(scans))
     if not _are_numbers(list(scans)):
@@ -54,7 +60,7 @@ def read_dataset(root: pathlib.Path) -> Dataset:
     subjects = []
     for name, number in sorted(numbers.items(), key=lambda item: item[1]):
         person = people.get(name, generic_labels.UNKNOWN)
-        subjects.append(_subject(name, number, scans[name], masks.get(name), person))
+        subjects.append(_subject(name, number, scans[name], masks.get(name), person, label_classes))
     return Dataset(root, tuple(subjects), tuple(notes))
 
 
@@ -91,7 +97,12 @@ def _files_by_id(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[st
 
 
 def _subject(
-    name: str, number: int, scan_path: pathlib.Path, mask_path: pathlib.Path | None, person: generic_labels.Person
+    name: str,
+    number: int,
+    scan_path: pathlib.Path,
+    mask_path: pathlib.Path | None,
+    person: generic_labels.Person,
+    label_classes: Mapping[int, int],
 ) -> Subject:
     """A subject; its mask is read if the table has no slice with a sub-type."""
     subject = Subject(
@@ -105,25 +116,30 @@ def _subject(
         fracture=None,
         name=name,
         layout="own",
+        label_classes=label_classes,
     )
     if person.slice_labels.any() or mask_path is None:
         return subject
     try:
-        bleeding = _bleeding_slices(subject, mask_path)
+        bleeding, subtypes = _slices_of_mask(subject, mask_path)
     except InputError:  # reported when the scan is loaded
         return subject
     subject = dataclasses.replace(subject, hemorrhage=bool(bleeding.any()))
-    if not any(person.subtypes):
+    unnamed = bleeding & ~subtypes.any(axis=1)
+    labels = subtypes | unnamed[:, None] & np.array(person.subtypes)
+    if not labels.any():
         return subject
-    labels = bleeding[:, None] & np.array(person.subtypes)
     return dataclasses.replace(subject, slice_labels=labels, slice_fracture=np.zeros(len(labels), bool))
 
 
-def _bleeding_slices(subject: Subject, mask_path: pathlib.Path) -> np.ndarray:
-    """bool [D], whether the mask has a hemorrhage on each slice, by SliceNumber of the scan's file."""
+def _slices_of_mask(subject: Subject, mask_path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    """(bool [D], whether each slice has a hemorrhage; bool [D, 5], its sub-types), by SliceNumber of the scan."""
     labels, _ = _load_labels(subject, mask_path)
     bleeding = np.any(labels, axis=(1, 2))
-    return bleeding[::-1] if nifti.is_craniocaudal(subject.scan_path) else bleeding
+    subtypes = np.zeros((len(labels), len(SUBTYPES)), bool)
+    if subject.label_classes:
+        subtypes = subtypes_by_slice(classes_of_labels(labels, subject.label_classes))
+    return (bleeding[::-1], subtypes[::-1]) if nifti.is_craniocaudal(subject.scan_path) else (bleeding, subtypes)
 
 
 def load_scan(subject: Subject) -> Scan:

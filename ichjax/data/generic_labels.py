@@ -1,18 +1,20 @@
-"""Read labels.csv of the plain layout: age, sex and sub-types by subject, or sub-types by slice."""
+"""Read the tables of the plain layout: age, sex and sub-types by subject or slice, and the names of mask labels."""
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
 
 from ichjax.data import label_tables as tables
-from ichjax.data.label_tables import SUBTYPES
+from ichjax.data.classes import MAX_LABEL, UNKNOWN_SUBTYPE
+from ichjax.data.label_tables import SUBTYPE_COLUMN, SUBTYPES
 from ichjax.errors import InputError
 
 T = TypeVar("T")
 LABEL_COLUMNS = ("id", "age_years", "sex", "slice", *SUBTYPES)
+NAME_COLUMNS = ("label", "name")  # of label_names.csv
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,7 +47,7 @@ def read(path: pathlib.Path) -> tuple[dict[str, Person], list[str]]:
       InputError: the file cannot be read, has no column id, or has an invalid cell.
     """
     rows = tables.read_cells(path)
-    columns = _columns(rows, path)
+    columns = _columns(rows, path, LABEL_COLUMNS, required=("id",))
     lines_of_id: dict[str, list[tuple[int, dict[str, str]]]] = {}
     for line, cells in rows[1:]:
         row = {name: cells[i] if i < len(cells) else "" for name, i in columns.items()}
@@ -57,12 +59,48 @@ def read(path: pathlib.Path) -> tuple[dict[str, Person], list[str]]:
     return people, notes
 
 
-def _columns(rows: list[tuple[int, list[str]]], path: pathlib.Path) -> dict[str, int]:
+def read_label_names(path: pathlib.Path) -> tuple[dict[int, int], list[str]]:
+    """Reads label_names.csv: ({label of the masks: its class, see `classes.class_mask`}, notes).
+
+    Columns in any order: label (1 to 255; 0, the background, may be listed) and name, a sub-type as IVH or
+    Intraventricular in upper or lower case. Any other name is a hemorrhage of unknown sub-type, reported in a note.
+
+    Raises:
+      InputError: the file cannot be read, lacks a column, or has an invalid cell.
+    """
+    rows = tables.read_cells(path)
+    columns = _columns(rows, path, NAME_COLUMNS, required=NAME_COLUMNS)
+    by_name = {word.lower(): k for k, name in enumerate(SUBTYPES, 1) for word in (name, SUBTYPE_COLUMN[name])}
+    classes: dict[int, int] = {}
+    unknown = []
+    for line, cells in rows[1:]:
+        cell, name = (cells[columns[column]] if columns[column] < len(cells) else "" for column in NAME_COLUMNS)
+        label, where = tables.parse_whole_number(cell), f"{path.name}, line {line}"
+        if label is None or not 0 <= label <= MAX_LABEL:
+            raise InputError(f"{where}: the label is '{cell}'; expected a whole number from 1 to {MAX_LABEL}")
+        if not name:
+            raise InputError(f"{where}: label {label} has no name; expected one such as {SUBTYPES[0]}")
+        if label in classes:
+            raise InputError(f"{where}: label {label} is listed twice; expected one name for each label")
+        if label == 0 and name.lower() in by_name:
+            raise InputError(f"{where}: label 0 is named {name}; expected 0 to be the background")
+        classes[label] = by_name.get(name.lower(), UNKNOWN_SUBTYPE)
+        if label and classes[label] == UNKNOWN_SUBTYPE:
+            unknown.append(name)
+    classes.pop(0, None)
+    notes = [f"{path.name}: hemorrhage of unknown sub-type: {', '.join(unknown)}"] if unknown else []
+    return classes, notes
+
+
+def _columns(
+    rows: list[tuple[int, list[str]]], path: pathlib.Path, names: Sequence[str], *, required: Sequence[str]
+) -> dict[str, int]:
+    """The position of each column of these names that there is."""
     header = [cell.lower() for cell in rows[0][1]] if rows else []
-    columns = {name: header.index(name.lower()) for name in LABEL_COLUMNS if name.lower() in header}
-    if "id" not in columns:
+    columns = {name: header.index(name.lower()) for name in names if name.lower() in header}
+    if missing := [name for name in required if name not in columns]:
         shown = ", ".join(header[:9]) or "nothing"
-        raise InputError(f"{path.name}: has no column id; found {shown}; expected {', '.join(LABEL_COLUMNS)}")
+        raise InputError(f"{path.name}: has no column {missing[0]}; found {shown}; expected {', '.join(names)}")
     return columns
 
 

@@ -109,6 +109,7 @@ def select_slices(scan: CachedScan, slices: np.ndarray) -> CachedScan:
         scan,
         volume=volume,
         mask=scan.mask[slices],
+        classes=scan.classes[slices],
         slice_labels=scan.slice_labels[slices],
         truth_px=scan.truth_px[slices],
         digest=hashlib.blake2b(scan.digest.encode() + slices.tobytes(), digest_size=16).hexdigest(),

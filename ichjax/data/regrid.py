@@ -18,7 +18,7 @@ from ichjax.files import cache_folder
 from ichjax.scan.volume import Volume
 
 MAX_PIXEL_RATIO = 1.2  # of pixel sizes; above it a scan is resampled
-GRID_FORMAT = 1  # part of every name in the cache: increment it when the resampling changes
+GRID_FORMAT = 2  # part of every name in the cache: increment it when the resampling changes
 
 
 class Geometry(NamedTuple):
@@ -81,9 +81,10 @@ def same_pixels(own_mm: Sequence[float], other_mm: Sequence[float]) -> bool:
 def resample_to_grid(scan: CachedScan, grid: Geometry) -> CachedScan:
     """A scan on another grid, created once and memory-mapped from the cache.
 
-    HU are interpolated linearly (averaged on a coarser grid); a mask pixel is set if at least half of it is covered.
-    `volume.hu`, `mask` and `truth_px` are on the grid; the geometry in `volume` remains the scan's own, since nothing
-    in mm is measured on a resampled scan. A scan that needs no resampling (`same_grid`) is returned unchanged.
+    HU are interpolated linearly (averaged on a coarser grid); a mask pixel is set if at least half of it is covered,
+    and its class is the one that covers most of it. `volume.hu`, `mask`, `classes` and `truth_px` are on the grid; the
+    geometry in `volume` remains the scan's own, since nothing in mm is measured on a resampled scan. A scan that needs
+    no resampling (`same_grid`) is returned unchanged.
 
     Raises:
       InputError: the cache folder cannot be written.
@@ -93,18 +94,20 @@ def resample_to_grid(scan: CachedScan, grid: Geometry) -> CachedScan:
     recipe = json.dumps([GRID_FORMAT, scan.digest, *grid])
     folder = cache_folder() / "grids" / hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()
     try:
-        hu, mask = _open(folder)
+        hu, mask, classes = _open(folder)
     except (OSError, EOFError, ValueError):  # missing or damaged
         scan_cache.store(folder, functools.partial(_write, scan, grid))
-        hu, mask = _open(folder)
+        hu, mask, classes = _open(folder)
     volume = dataclasses.replace(scan.volume, hu=hu)
     truth_px = np.asarray(mask).sum(axis=(1, 2), dtype=np.int64)
-    return dataclasses.replace(scan, volume=volume, mask=mask, truth_px=truth_px)
+    return dataclasses.replace(scan, volume=volume, mask=mask, classes=classes, truth_px=truth_px)
 
 
-def _open(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
-    """(HU, mask), memory-mapped."""
-    return np.load(folder / scan_cache.HU_FILE, mmap_mode="r"), np.load(folder / scan_cache.MASK_FILE, mmap_mode="r")
+def _open(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(HU, mask, classes), memory-mapped."""
+    files = (scan_cache.HU_FILE, scan_cache.MASK_FILE, scan_cache.CLASSES_FILE)
+    hu, mask, classes = (np.load(folder / name, mmap_mode="r") for name in files)
+    return hu, mask, classes
 
 
 def _write(scan: CachedScan, grid: Geometry, folder: pathlib.Path) -> None:
@@ -116,10 +119,14 @@ def _write(scan: CachedScan, grid: Geometry, folder: pathlib.Path) -> None:
     shape = (depth, grid.height, grid.width)
     hu = np.lib.format.open_memmap(folder / scan_cache.HU_FILE, mode="w+", dtype=np.int16, shape=shape)
     mask = np.lib.format.open_memmap(folder / scan_cache.MASK_FILE, mode="w+", dtype=np.uint8, shape=shape)
+    classes = np.lib.format.open_memmap(folder / scan_cache.CLASSES_FILE, mode="w+", dtype=np.uint8, shape=shape)
     for d in range(depth):
         hu[d] = np.rint(rows @ scan.volume.hu[d].astype(np.float32) @ columns.T)
         if scan.mask[d].any():
             mask[d] = rows @ scan.mask[d].astype(np.float32) @ columns.T >= 0.5
+            numbers = np.setdiff1d(scan.classes[d], 0)
+            covered = [rows @ (scan.classes[d] == k).astype(np.float32) @ columns.T for k in numbers]
+            classes[d] = mask[d] * numbers[np.argmax(covered, axis=0)]
 
 
 def line_weights(size: int, spacing: float, to_size: int, to_spacing: float) -> np.ndarray:

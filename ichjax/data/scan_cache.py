@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ichjax.data import dataset as datasets
+from ichjax.data.classes import class_mask
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.data.subject import Scan, Subject
 from ichjax.errors import InputError
@@ -20,8 +21,8 @@ from ichjax.files import cache_folder
 from ichjax.scan import volume as volumes
 from ichjax.scan.volume import Volume
 
-HU_FILE, MASK_FILE, META_FILE = "hu.npy", "mask.npy", "meta.json"  # of a scan
-CACHE_FORMAT = 3  # part of every digest: increment it when the stored data, or how a scan is read, changes
+HU_FILE, MASK_FILE, CLASSES_FILE, META_FILE = "hu.npy", "mask.npy", "classes.npy", "meta.json"  # of a scan
+CACHE_FORMAT = 4  # part of every digest: increment it when the stored data, or how a scan is read, changes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,6 +33,7 @@ class CachedScan:
       subject: the subject.
       volume: its `hu` is a read-only memory map, int16 [D, H, W].
       mask: read-only memory map, uint8 [D, H, W] of 0 and 1.
+      classes: read-only memory map, uint8 [D, H, W], the sub-types of the mask (`classes.class_mask`).
       slice_labels: bool [D, 5].
       truth_px: int64 [D], mask pixels of each slice.
       notes: irregularities, one sentence each.
@@ -42,6 +44,7 @@ class CachedScan:
     subject: Subject
     volume: Volume
     mask: np.ndarray
+    classes: np.ndarray
     slice_labels: np.ndarray
     truth_px: np.ndarray
     notes: tuple[str, ...]
@@ -90,6 +93,7 @@ def _digest(subject: Subject) -> str:
     """A digest of everything that determines a cached scan: its layout, its files with their names, its labels."""
     digest = hashlib.blake2b(f"{CACHE_FORMAT} {subject.layout} {subject.number}".encode(), digest_size=16)
     digest.update(np.packbits(subject.slice_labels).tobytes() + str(subject.slice_labels.shape).encode())
+    digest.update(json.dumps(sorted(subject.label_classes.items())).encode())
     for path in datasets.files(subject):
         try:
             digest.update(f"|{path.parent.name}/{path.name} {path.stat().st_size}|".encode())
@@ -144,6 +148,7 @@ def _write(scan: Scan, folder: pathlib.Path) -> None:
     }
     np.save(folder / HU_FILE, np.ascontiguousarray(volume.hu))
     np.save(folder / MASK_FILE, np.ascontiguousarray(scan.mask))
+    np.save(folder / CLASSES_FILE, np.ascontiguousarray(class_mask(scan)))
     (folder / META_FILE).write_text(json.dumps(meta))
 
 
@@ -162,12 +167,14 @@ def _open(subject: Subject, folder: pathlib.Path) -> CachedScan:
         nominal_spacing=meta["nominal_spacing"],
     )
     mask = np.load(folder / MASK_FILE, mmap_mode="r")
-    if mask.shape != volume.shape:
-        raise ValueError(f"mask {mask.shape}, scan {volume.shape}")
+    classes = np.load(folder / CLASSES_FILE, mmap_mode="r")
+    if mask.shape != volume.shape or classes.shape != volume.shape:
+        raise ValueError(f"mask {mask.shape}, classes {classes.shape}, scan {volume.shape}")
     return CachedScan(
         subject=subject,
         volume=volume,
         mask=mask,
+        classes=classes,
         slice_labels=np.array(meta["slice_labels"], bool).reshape(-1, len(SUBTYPES)),
         truth_px=np.array(meta["truth_px"], np.int64),
         notes=tuple(meta["notes"]),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class Subject:
       name: the name of its files; by default its number with three digits.
       layout: 'nifti', 'jpeg' or 'own': how its files are read.
       hemorrhage: whether its mask has any, if there are no labels; None if the labels decide.
+      label_classes: the class (`classes.class_mask`) of each named label of its mask; empty without names.
     """
 
     number: int
@@ -40,6 +41,7 @@ class Subject:
     name: str = ""
     layout: str = "nifti"
     hemorrhage: bool | None = None
+    label_classes: Mapping[int, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.name:

@@ -62,6 +62,7 @@ def test_a_scan_reduced_to_some_slices(tiny_root, tmp_path, monkeypatch):
     part = leaky_split.select_slices(scan, np.array([1, 3]))
     np.testing.assert_array_equal(part.volume.hu, scan.volume.hu[[1, 3]])
     np.testing.assert_array_equal(part.mask, scan.mask[[1, 3]])
+    np.testing.assert_array_equal(part.classes, scan.classes[[1, 3]])
     np.testing.assert_array_equal(part.slice_labels, scan.slice_labels[[1, 3]])
     np.testing.assert_array_equal(part.truth_px, part.mask.sum(axis=(1, 2)))
     np.testing.assert_allclose(part.volume.positions_mm, scan.volume.positions_mm[[1, 3]])

@@ -27,7 +27,8 @@ def resized(scan, shape):
     """The scan padded with air to another matrix."""
     pads = [(0, 0), *((0, n - own) for n, own in zip(shape, scan.volume.shape[1:], strict=True))]
     volume = dataclasses.replace(scan.volume, hu=np.pad(scan.volume.hu, pads, constant_values=-1000))
-    return dataclasses.replace(scan, volume=volume, mask=np.pad(scan.mask, pads), digest=scan.digest + str(shape))
+    padded = {"mask": np.pad(scan.mask, pads), "classes": np.pad(scan.classes, pads)}
+    return dataclasses.replace(scan, volume=volume, **padded, digest=scan.digest + str(shape))
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def score_scan(number, *, hemorrhage=True, **fields):
     mask[1, 15:25, 12:24] = hemorrhage
     path, labels = pathlib.Path("scan.nii"), np.eye(5, dtype=bool)[[0, 1, 2]]
     subject = Subject(number, path, None, 12.0 + 4 * number, "F", labels, np.zeros(3, bool), None)
-    scan = CachedScan(subject, head, mask, labels, mask.sum(axis=(1, 2)), (), "", "")
+    scan = CachedScan(subject, head, mask, mask, labels, mask.sum(axis=(1, 2)), (), "", "")
     probability = np.where(rng.random(head.shape) < 0.1, 1.0, 0.8 * mask * rng.random()).astype(np.float32)
     options = {"thresholds": POST.all_thresholds, "fold": number % 2, "folder": None, "config": configs.default()}
     row = scoring.score_scan(scan, Prediction(probability, **fields), POST, seams=(16, 8), **options)
