@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 NNUNET := .venv-nnunet
 JOBS ?= 2
 
-.PHONY: demo test wheel gates experiments faults fuzz peers benchmarks nnunet lint clean
+.PHONY: demo test wheel gates experiments faults fuzz peers benchmarks ablation nnunet lint clean
 
 demo: $(VENV)/.run
 	$(BIN)/python launch.py crossval --config=configs/demo.py --workdir=runs/demo
@@ -47,6 +47,10 @@ benchmarks: $(VENV)/.peers
 # scores. Hours. Other options: make nnunet NNUNET_OPTIONS='--folds=0 --minutes=2'.
 nnunet: $(VENV)/.run $(NNUNET)/.done
 	$(BIN)/python -m benchmarks.nnunet_peer --publish $(NNUNET_OPTIONS)
+
+# Trains the recipe of configs/ich_small.py without, and with, each of its ingredients. Hours; goes on where it stopped.
+ablation: $(VENV)/.run
+	$(BIN)/python -m benchmarks.ablation
 
 # Checks lint, format and types.
 lint: $(VENV)/.dev

@@ -3,5 +3,47 @@
 from typing import Any
 
 BASE = "base"
-INGREDIENTS: dict[str, dict[str, Any]] = {BASE: {}}
-FINALISTS: tuple[str, ...] = ()
+INGREDIENTS: dict[str, dict[str, Any]] = {
+    BASE: {},
+    # Network
+    "plain_encoder": {
+        "model.encoder": "plain",
+        "model.norm": "group",
+        "model.deep_supervision": False,
+        "model.blocks": (),
+        "model.depth": 4,
+        "model.base_width": 16,
+    },
+    "group_norm": {"model.norm": "group"},
+    "no_deep_supervision": {"model.deep_supervision": False},
+    "wider": {"model.base_width": 16, "model.max_width": 256},
+    # Input
+    "brain_window": {"windows": ((40.0, 120.0),)},
+    "whole_slices": {"patch.side": 256, "patch.stride": 256, "train.batch_size": 4},
+    # Loss
+    "cross_entropy": {"train.dice_weight": 0.0},
+    "focal": {"train.focal_gamma": 2.0},
+    # Optimization
+    "sgd": {"train.optimizer": "sgd", "train.learning_rate": 1e-2, "train.schedule": "poly", "train.clip_norm": 12.0},
+    "no_average": {"train.ema_decay": 0.0},
+    # Sampling and augmentation
+    "patch_sampling": {"train.sampling": "patches"},
+    "no_augmentation": {
+        "transforms.affine_probability": 0.0,
+        "transforms.mirror_probability": 0.0,
+        "transforms.calibration_probability": 0.0,
+        "transforms.noise_probability": 0.0,
+        "transforms.blur_probability": 0.0,
+    },
+    "elastic": {"transforms.elastic_probability": 0.3},
+    "cupping": {"transforms.cupping_probability": 0.3},
+    "gamma_blank_low_resolution": {
+        "transforms.gamma_probability": 0.2,
+        "transforms.blank_probability": 0.2,
+        "transforms.low_resolution_probability": 0.2,
+    },
+    # Prediction
+    "no_mirror": {"predict.mirror": False},
+    "outside_skull_too": {"predict.inside_skull": False},
+}
+FINALISTS: tuple[str, ...] = ("plain_encoder", "whole_slices", "no_augmentation")

@@ -1,0 +1,61 @@
+"""The ablation's plan and table, by hand; every ingredient is a valid configuration."""
+
+import pytest
+
+from benchmarks import ablation
+from benchmarks.ingredients import BASE, FINALISTS, INGREDIENTS
+from configs import ich_small
+from ichjax import config as configs
+from ichjax.errors import InputError
+
+
+def row(name, *, seed=0, fold=0, minutes=10.0, elsewhere=(1.0, 3.0), **dice):
+    subjects = [
+        {"subject": int(number), "dice": value, "volume_dice": value, "false_positive_ml": None}
+        for number, value in ((key[1:], value) for key, value in dice.items())
+    ]
+    clean = {"subject": 99, "dice": None, "volume_dice": None, "false_positive_ml": 0.5}
+    return {
+        "ingredient": name, "seed": seed, "fold": fold, "minutes": minutes, "subjects": [*subjects, clean],
+        "elsewhere_false_positive_ml": list(elsewhere),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INGREDIENTS)
+def test_every_ingredient_changes_the_base_to_a_valid_configuration(name):
+    config = ich_small.get_config()
+    before = configs.digest(config)
+    for field, value in INGREDIENTS[name].items():
+        *groups, leaf = field.split(".")
+        group = config
+        for part in groups:
+            group = group[part]
+        setattr(group, leaf, value)
+    configs.check(config)
+    assert (configs.digest(config) == before) == (name == BASE)
+
+
+def test_the_screening_has_one_training_each_the_finalists_all_folds_and_seeds():
+    screening = ablation.planned("screening", "", 4)
+    assert screening[0] == (BASE, 0, 0)
+    assert {name for name, _, _ in screening} == set(INGREDIENTS)
+    assert len(screening) == len(INGREDIENTS)
+    finalists = ablation.planned("finalists", "", 4)
+    assert len(finalists) == len(set(finalists)) == (1 + len(FINALISTS)) * 4 * 3
+    everything = ablation.planned("all", "", 4)
+    assert len(everything) == len(set(everything))
+    assert set(everything) == {*screening, *finalists}
+
+
+def test_some_ingredients_are_tried_with_the_base():
+    assert ablation.planned("screening", "focal", 4) == [(BASE, 0, 0), ("focal", 0, 0)]
+    with pytest.raises(InputError, match="'vocal'"):
+        ablation.planned("screening", "vocal", 4)
+
+
+def test_the_table_by_hand():
+    rows = [row("focal", s1=0.6, s2=0.4, s3=0.1), row(BASE, s1=0.5, s2=0.2, elsewhere=(0.0,), minutes=12.0)]
+    base, focal = ablation.table(rows)
+    assert (base["ingredient"], base["dice"], base["dice change"], base["minutes"]) == (BASE, 0.35, "", 12.0)
+    assert (focal["dice"], focal["false_positive_ml"], focal["elsewhere mL"]) == (0.367, 0.5, 2.0)
+    assert focal["dice change"] == "+0.150"  # over the two subjects of both; no interval below eight
