@@ -21,7 +21,7 @@ from ichjax.inference import model as trained_runs
 from ichjax.inference import model_card
 from ichjax.inference.model import TrainedRun
 from ichjax.inference.records import ProgramRecord
-from ichjax.methods.slices import DEPTH_STEP, SKULL_MARGIN_MM
+from ichjax.methods.slices import DEPTH_STEP
 from ichjax.models.convolution import xla_convolutions_only
 from ichjax.ops import metrics, skull
 from ichjax.scan.volume import AIR_HU
@@ -127,7 +127,7 @@ def _make_program(
         padded = jnp.pad(hu, padding, constant_values=AIR_HU)
         inside = jnp.ones(padded.shape, bool)
         if trained.config.predict.inside_skull:  # of slices as far apart as those of the training scans
-            inside, _ = skull.inside_skull(padded, spacing_mm, margin_mm=SKULL_MARGIN_MM)
+            inside, _ = skull.inside_skull(padded, spacing_mm)
         grouped = (padded.reshape(groups, DEPTH_STEP, *plane), inside.reshape(groups, DEPTH_STEP, *plane))
         outputs = jax.lax.map(predict_group, grouped)
         return tuple(output.reshape(groups * DEPTH_STEP, *plane)[:depth] for output in outputs)

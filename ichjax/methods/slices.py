@@ -17,7 +17,6 @@ from ichjax.scan.volume import AIR_HU
 DEPTH_STEP = 8  # slices that a device processes together; scans are padded to a multiple of it
 
 SLICE_MM = 5.0  # slice spacing where it is not known
-SKULL_MARGIN_MM = 3.0  # by which readers' outlines overlap bone
 
 Restricted = tuple[jax.Array, jax.Array | None, jax.Array | None]  # probability, `Prediction.unrestricted`, skull_found
 Array = TypeVar("Array", np.ndarray, jax.Array)
@@ -162,7 +161,7 @@ class SlicePredictor:
         probability = probability.reshape(devices, length // devices, *plane).swapaxes(0, 1).reshape(hu.shape)
         if not self._inside_skull:
             return probability, None, None
-        inside, found = skull.inside_skull(hu, spacing_mm, margin_mm=SKULL_MARGIN_MM)
+        inside, found = skull.inside_skull(hu, spacing_mm)
         return jnp.where(inside, probability, 0.0), probability, found
 
     def _stack_neighbors(self, hu: jax.Array, depth: int) -> jax.Array:

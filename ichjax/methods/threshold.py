@@ -16,7 +16,7 @@ from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
 from ichjax.files import write_json
 from ichjax.methods.base import MODEL_FILE, Method, PostProcess, Prediction, digest
-from ichjax.methods.slices import SKULL_MARGIN_MM, pad_depth
+from ichjax.methods.slices import pad_depth
 from ichjax.metrics import published
 from ichjax.ops import skull, thresholds
 from ichjax.scan.volume import AIR_HU, Volume
@@ -116,7 +116,7 @@ class ThresholdMethod(Method):
 def _between_inside(hu: jax.Array, pair: jax.Array, spacing_mm: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """(probability inside the skull, everywhere, whether a closed skull was found)."""
     probability = thresholds.between(hu, pair[0], pair[1]).astype(jnp.float32)
-    inside, found = skull.inside_skull(hu, spacing_mm, margin_mm=SKULL_MARGIN_MM)
+    inside, found = skull.inside_skull(hu, spacing_mm)
     return jnp.where(inside, probability, 0.0), probability, found
 
 

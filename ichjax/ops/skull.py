@@ -7,8 +7,9 @@ Slices are divided into blocks of about 2 mm; a block that contains bone is a wa
 2. Tissue behind gaps is enclosed; air and fat are not tissue. Gaps may be narrow, and wider above the largest slice,
    where an infant's fontanelles are and no other space is near.
 3. The inside is tracked from the largest slice to both ends of the scan: what is connected, in its slice, to the inside
-   of the last one. Downwards, parts narrower than a fossa (the spinal canal) soon end.
-4. Slices without a ring of bone (a craniectomy) get what the next rings above and below have in common.
+   of the last one. Downwards, parts narrower than a fossa soon end, and all (the spinal canal) where no fossa is left.
+4. Upwards, where much of the ring is missing (a craniectomy), the broad parts of the tissue around the last inside are
+   the inside. Other slices without a ring get what the next rings above and below have in common.
 5. Holes (calcifications, metal, air) are filled. Where bone and brain share a slice's thickness near the vertex, the
    inside grows up to half the HU of the bone; next to the inside, pixels below it belong to it.
 
@@ -24,29 +25,28 @@ from ichjax.ops import morphology
 
 MIN_BONE_HU = 200  # above clotted blood, below the skull even of an infant
 MAX_EDGE_HU = 500  # of a pixel that is less than half bone
-MIN_TISSUE_HU, OUTSIDE_AIR_HU = -30, -300  # means of a block: fat is below the first, air below the second
+MIN_TISSUE_HU, OUTSIDE_AIR_HU = -5, -300  # means of a block: with fat it is below the first, with air below the second
 MAX_BLOCKS = 128  # along an axis of a slice
 MAX_STEPS = 14  # of a distance in blocks; even
 BONE_STEPS = 5  # within which bone is compared
 BELOW_STEPS = 2  # by which brain extends beyond the inside of the slice below, as bone shares its thickness too
 NARROW_MM, WIDE_MM = 6.0, 15.0  # half widths of gaps that are closed
-OPENING_MM = 4.0  # half width of the narrowest space
-BROAD_MM = 13.0  # half width that a fossa has and a spinal canal has not
-CANAL_MM = 10.0  # height of narrow parts below the broad ones
+RECESS_MM, OPENING_MM = 2.5, 4.0  # half widths of the narrowest space between bones alone, and with fat or air
+BROAD_MM = 13.0  # half width that a fossa has, and a spinal canal and the scalp have not
+NARROW_END_MM = 10.0  # height of narrow parts below a broad one
 GROWTH, GROWTH_MM = 0.7, 2.0  # of the inside from slice to slice: mm per mm of their spacing, and mm besides
 RAMP_MM = 12.0  # width of the zone near the vertex in which bone and brain share a slice's thickness
 MIN_SHARE = 4  # a slice with less than 1/4 of the last one's inside has lost the ring
-BRIDGE_MM = 60.0  # height of the largest craniectomy
+BRIDGE_MM = 60.0  # largest distance of two rings
 MIN_CAVITY_CM2 = 30.0  # inside of the largest slice, even of a newborn
 
 
-def inside_skull(hu: jax.Array, spacing_mm: jax.Array, *, margin_mm: float = 0.0) -> tuple[jax.Array, jax.Array]:
+def inside_skull(hu: jax.Array, spacing_mm: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Segments the cranial cavity down to the foramen magnum.
 
     Args:
       hu: int16 [D, H, W]; axis 0 to the head. Slices of air may follow the scan's own.
       spacing_mm: float32 [3], of slices, rows and columns.
-      margin_mm: bone within about this distance of the cavity is included, as readers' outlines overlap bone.
 
     Returns:
       (bool [D, H, W], bool [], whether a closed skull was found; all True if not).
@@ -69,16 +69,20 @@ def inside_skull(hu: jax.Array, spacing_mm: jax.Array, *, margin_mm: float = 0.0
     wide = _enclosed(clearance, escape, _steps(WIDE_MM, block_mm)) & tissue & ~wall
     above = (jnp.arange(hu.shape[0]) > start)[:, None, None]
     space = jnp.where(above, wide, narrow)
-    depth, opening = _distance(~space), _steps(OPENING_MM, block_mm)
-    space = _grow(depth > opening, space, opening + 1)
+    depth = _distance(~space)
+    recess, opening = _steps(RECESS_MM, block_mm), _steps(OPENING_MM, block_mm)
+    fatty = _components_with(~wall, ~tissue)
+    space = _grow(depth > jnp.where(fatty, opening, recess), space, opening + 1)
     broad = _components_with(space, space & (depth > _steps(BROAD_MM, block_mm)))
     found = (area[start].astype(jnp.float32) * block_mm * block_mm >= MIN_CAVITY_CM2 * 100) & broad[start].any()
     found &= wall[start].any()
-    inside = _fill_holes(_track(space, broad, start, slice_mm, block_mm) & ~wall)
-    # Twice the HU at which a pixel or a block is half bone: of the bone nearby, or of that around the largest slice.
+    inside = _fill_holes(_track(space, broad, tissue & ~wall, start, slice_mm, block_mm) & ~wall)
+    # Twice the HU at which a pixel or a block is half bone: of the bone nearby; or of that around the largest slice,
+    # which is denser than the mean of what partial volume shows, but hardly denser than the bone nearby.
     densest = morphology.dilate(highest, side=2 * BONE_STEPS + 1)
     around = wall[start] & (_distance(inside[start][None])[0] <= BONE_STEPS)
-    skull = jnp.where(around, highest[start], 0).sum() // jnp.maximum(around.sum(), 1)
+    mean = 6 * jnp.where(around, highest[start], 0).sum() // (5 * jnp.maximum(around.sum(), 1))
+    skull = jnp.minimum(mean, 3 * densest // 2)
     local, general = (jnp.clip(bone, 2 * MIN_BONE_HU, 2 * MAX_EDGE_HU) for bone in (densest, skull))
     below = _grow(jnp.roll(inside, 1, axis=0), jnp.broadcast_to(above, inside.shape), jnp.int32(BELOW_STEPS))
     ramp = below & wall & (2 * total < general * (side * side))
@@ -86,9 +90,6 @@ def inside_skull(hu: jax.Array, spacing_mm: jax.Array, *, margin_mm: float = 0.0
     border = _dilate_square(cavity) & (wall | cavity)
     below_edge = 2 * hu.astype(jnp.int32) < _pixels(jnp.where(cavity & below, general, local), hu.shape, side)
     result = _pixels(inside, hu.shape, side) | (_pixels(border, hu.shape, side) & below_edge)
-    if margin_mm:
-        near = _distance(border) <= _steps(margin_mm, block_mm)
-        result |= _pixels(near, hu.shape, side) & (hu > MIN_BONE_HU)
     return result | ~found, found
 
 
@@ -137,6 +138,11 @@ def _dilate(mask: jax.Array, step: jax.Array) -> jax.Array:
 def _grow(markers: jax.Array, mask: jax.Array, steps: jax.Array) -> jax.Array:
     """Dilates markers within a mask."""
     return jax.lax.fori_loop(1, steps + 1, lambda step, grown: _dilate(grown, step) & mask, markers & mask)
+
+
+def _broad_parts(mask: jax.Array, steps: jax.Array) -> jax.Array:
+    """Morphological opening within a mask."""
+    return _grow(~_grow(~mask, jnp.ones(mask.shape, bool), steps), mask, steps + 1)
 
 
 def _distance(mask: jax.Array) -> jax.Array:
@@ -208,28 +214,36 @@ class _Track(NamedTuple):
     lost: jax.Array  # int32 [2], slices since `last`
 
 
-def _track(space: jax.Array, broad: jax.Array, start: jax.Array, slice_mm: jax.Array, block_mm: jax.Array) -> jax.Array:
+def _track(
+    space: jax.Array, broad: jax.Array, soft: jax.Array, start: jax.Array, slice_mm: jax.Array, block_mm: jax.Array
+) -> jax.Array:
     """Tracks the inside from the slice `start` to both ends of the scan, through slices without a ring of bone."""
     growth = _steps(GROWTH * slice_mm + GROWTH_MM, block_mm)
-    max_lost, max_narrow = (jnp.floor(mm / slice_mm).astype(jnp.int32) for mm in (BRIDGE_MM, CANAL_MM))
+    max_lost, max_narrow = (jnp.floor(mm / slice_mm).astype(jnp.int32) for mm in (BRIDGE_MM, NARROW_END_MM))
     downwards = jnp.array([False, True])[:, None, None]
     index = jnp.arange(space.shape[0])
     order = jnp.stack([start + 1 + index, start - 1 - index], axis=1)  # [D, 2]
     real = ((order >= 0) & (order < space.shape[0]))[:, :, None, None]
     order = jnp.clip(order, 0, space.shape[0] - 1)
 
-    def step(state: _Track, planes: tuple[jax.Array, jax.Array]) -> tuple[_Track, tuple[jax.Array, ...]]:
-        space, broad = planes
+    def step(state: _Track, planes: tuple[jax.Array, ...]) -> tuple[_Track, tuple[jax.Array, ...]]:
+        space, broad, soft = planes
         alive = state.lost <= max_lost
         kept = _grow(state.last, space, growth)
         near = _grow(state.last_broad, space, growth) & broad
         narrow = jnp.where(near, 0, state.narrow + 1)
-        kept &= (~downwards | (narrow <= max_narrow)) & alive[:, None, None]
-        count, last_count = kept.sum(axis=(1, 2)), state.last.sum(axis=(1, 2))
+        any_near = near.any(axis=(1, 2), keepdims=True)
+        kept &= (~downwards | ((narrow <= max_narrow) & any_near)) & alive[:, None, None]
+        around = _grow(state.last, jnp.ones(soft.shape, bool), jnp.int32(MAX_STEPS))
+        bridge = _broad_parts(soft & around, _steps(BROAD_MM, block_mm))
+        count, bridge_count, last_count = (plane.sum(axis=(1, 2)) for plane in (kept, bridge, state.last))
+        open_ring = (MIN_SHARE * bridge_count >= last_count) & (3 * bridge_count > 4 * count)
+        kept = jnp.where(~downwards & alive[:, None, None] & open_ring[:, None, None], bridge, kept)
+        count = kept.sum(axis=(1, 2))
         ring = (count > 0) & (count * MIN_SHARE >= last_count)
         following = _Track(
             jnp.where(ring[:, None, None], kept, state.last),
-            jnp.where(near.any(axis=(1, 2), keepdims=True), near, state.last_broad),
+            jnp.where(any_near, near, state.last_broad),
             narrow,
             jnp.where(ring, 0, state.lost + 1),
         )
@@ -237,7 +251,7 @@ def _track(space: jax.Array, broad: jax.Array, start: jax.Array, slice_mm: jax.A
 
     begin = jnp.broadcast_to(broad[start], (2, *broad.shape[1:]))
     state = _Track(begin, begin, jnp.zeros(begin.shape, jnp.int32), jnp.zeros(2, jnp.int32))
-    _, (kept, last, ring) = jax.lax.scan(step, state, (space[order] & real, broad[order] & real))
+    _, (kept, last, ring) = jax.lax.scan(step, state, tuple(planes[order] & real for planes in (space, broad, soft)))
     # A slice without a ring, between two rings, gets what they have in common.
     following = jax.lax.cummin(jnp.where(ring, index[:, None], space.shape[0]), axis=0, reverse=True)
     next_ring = kept[jnp.clip(following, 0, space.shape[0] - 1), jnp.arange(2)]

@@ -7,8 +7,9 @@ Slices are divided into blocks of about 2 mm; a block that contains bone is a wa
 2. Tissue behind gaps is enclosed; air and fat are not tissue. Gaps may be narrow, and wider above the largest slice,
    where an infant's fontanelles are and no other space is near.
 3. The inside is tracked from the largest slice to both ends of the scan: what is connected, in its slice, to the inside
-   of the last one. Downwards, parts narrower than a fossa (the spinal canal) soon end.
-4. Slices without a ring of bone (a craniectomy) get what the next rings above and below have in common.
+   of the last one. Downwards, parts narrower than a fossa soon end, and all (the spinal canal) where no fossa is left.
+4. Upwards, where much of the ring is missing (a craniectomy), the broad parts of the tissue around the last inside are
+   the inside. Other slices without a ring get what the next rings above and below have in common.
 5. Holes (calcifications, metal, air) are filled. Where bone and brain share a slice's thickness near the vertex, the
    inside grows up to half the HU of the bone; next to the inside, pixels below it belong to it.
 """
@@ -18,34 +19,31 @@ from scipy import ndimage
 
 MIN_BONE_HU = 200  # above clotted blood, below the skull even of an infant
 MAX_EDGE_HU = 500  # of a pixel that is less than half bone
-MIN_TISSUE_HU, OUTSIDE_AIR_HU = -30, -300  # means of a block: fat is below the first, air below the second
+MIN_TISSUE_HU, OUTSIDE_AIR_HU = -5, -300  # means of a block: with fat it is below the first, with air below the second
 MAX_BLOCKS = 128  # along an axis of a slice
 MAX_STEPS = 14  # of a distance in blocks; even
 BONE_STEPS = 5  # within which bone is compared
 BELOW_STEPS = 2  # by which brain extends beyond the inside of the slice below, as bone shares its thickness too
 NARROW_MM, WIDE_MM = 6.0, 15.0  # half widths of gaps that are closed
-OPENING_MM = 4.0  # half width of the narrowest space
-BROAD_MM = 13.0  # half width that a fossa has and a spinal canal has not
-CANAL_MM = 10.0  # height of narrow parts below the broad ones
+RECESS_MM, OPENING_MM = 2.5, 4.0  # half widths of the narrowest space between bones alone, and with fat or air
+BROAD_MM = 13.0  # half width that a fossa has, and a spinal canal and the scalp have not
+NARROW_END_MM = 10.0  # height of narrow parts below a broad one
 GROWTH, GROWTH_MM = 0.7, 2.0  # of the inside from slice to slice: mm per mm of their spacing, and mm besides
 RAMP_MM = 12.0  # width of the zone near the vertex in which bone and brain share a slice's thickness
 MIN_SHARE = 4  # a slice with less than 1/4 of the last one's inside has lost the ring
-BRIDGE_MM = 60.0  # height of the largest craniectomy
+BRIDGE_MM = 60.0  # largest distance of two rings
 MIN_CAVITY_CM2 = 30.0  # inside of the largest slice, even of a newborn
 
 CROSS = ndimage.generate_binary_structure(2, 1)[np.newaxis]
 SQUARE = np.ones((1, 3, 3), bool)
 
 
-def inside_skull(
-    hu: np.ndarray, spacing_mm: tuple[float, float, float], *, margin_mm: float = 0.0
-) -> tuple[np.ndarray, bool]:
+def inside_skull(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> tuple[np.ndarray, bool]:
     """Segments the cranial cavity down to the foramen magnum.
 
     Args:
       hu: int16 [D, H, W]; axis 0 to the head.
       spacing_mm: of slices, rows and columns.
-      margin_mm: bone within about this distance of the cavity is included, as readers' outlines overlap bone.
 
     Returns:
       (bool [D, H, W], whether a closed skull was found; all True if not).
@@ -65,17 +63,20 @@ def inside_skull(
     wide = _enclosed(clearance, escape, _steps(WIDE_MM, block_mm)) & tissue & ~wall
     above = (np.arange(len(hu)) > start)[:, np.newaxis, np.newaxis]
     space = np.where(above, wide, narrow)
-    depth, opening = _distance(~space), _steps(OPENING_MM, block_mm)
-    space = _grow(depth > opening, space, opening + 1)
+    depth = _distance(~space)
+    recess, opening = _steps(RECESS_MM, block_mm), _steps(OPENING_MM, block_mm)
+    fatty = _components_with(~wall, ~tissue)
+    space = _grow(depth > np.where(fatty, opening, recess), space, opening + 1)
     broad = _components_with(space, depth > _steps(BROAD_MM, block_mm))
     if not (found and broad[start].any()):
         return np.ones(hu.shape, bool), False
-    inside = _track(space, broad, start, slice_mm, block_mm) & ~wall
+    inside = _track(space, broad, tissue & ~wall, start, slice_mm, block_mm) & ~wall
     inside = np.stack([ndimage.binary_fill_holes(plane) for plane in inside])
-    # Twice the HU at which a pixel or a block is half bone: of the bone nearby, or of that around the largest slice.
+    # Twice the HU at which a pixel or a block is half bone: of the bone nearby; or of that around the largest slice,
+    # which is denser than the mean of what partial volume shows, but hardly denser than the bone nearby.
     densest = ndimage.maximum_filter(highest, (1, 2 * BONE_STEPS + 1, 2 * BONE_STEPS + 1), mode="nearest")
     around = wall[start] & (_distance(inside[start : start + 1])[0] <= BONE_STEPS)
-    skull = highest[start][around].sum() // max(around.sum(), 1)
+    skull = np.minimum(6 * highest[start][around].sum() // (5 * max(around.sum(), 1)), 3 * densest // 2)
     local, general = (np.clip(bone, 2 * MIN_BONE_HU, 2 * MAX_EDGE_HU) for bone in (densest, skull))
     below = _grow(np.roll(inside, 1, axis=0), above, BELOW_STEPS)
     ramp = below & wall & (2 * total < general * (side * side))
@@ -83,11 +84,7 @@ def inside_skull(
     border = ndimage.binary_dilation(cavity, SQUARE) & (wall | cavity)
     half_bone = np.where(cavity & below, general, local)
     below_edge = 2 * hu.astype(np.int32) < _pixels(half_bone, hu.shape)
-    result = _pixels(inside, hu.shape) | (_pixels(border, hu.shape) & below_edge)
-    if margin_mm:
-        near = _distance(border) <= _steps(margin_mm, block_mm)
-        result |= _pixels(near, hu.shape) & (hu > MIN_BONE_HU)
-    return result, True
+    return _pixels(inside, hu.shape) | (_pixels(border, hu.shape) & below_edge), True
 
 
 def block_side(shape: tuple[int, ...]) -> int:
@@ -123,6 +120,11 @@ def _grow(markers: np.ndarray, mask: np.ndarray, steps: int) -> np.ndarray:
     for step in range(1, steps + 1):
         grown = _dilate(grown, step) & mask
     return grown
+
+
+def _broad_parts(mask: np.ndarray, steps: int) -> np.ndarray:
+    """Morphological opening within a mask."""
+    return _grow(~_grow(~mask, np.ones_like(mask), steps), mask, steps + 1)
 
 
 def _distance(mask: np.ndarray) -> np.ndarray:
@@ -162,11 +164,13 @@ def _enclosed(clearance: np.ndarray, escape: np.ndarray, steps: int) -> np.ndarr
     return enclosed
 
 
-def _track(space: np.ndarray, broad: np.ndarray, start: int, slice_mm: np.float32, block_mm: np.float32) -> np.ndarray:
+def _track(
+    space: np.ndarray, broad: np.ndarray, soft: np.ndarray, start: int, slice_mm: np.float32, block_mm: np.float32
+) -> np.ndarray:
     """Tracks the inside from the slice `start` to both ends of the scan, through slices without a ring of bone."""
     growth = _steps(np.float32(GROWTH) * slice_mm + np.float32(GROWTH_MM), block_mm)
-    max_lost, max_narrow = (int(np.floor(np.float32(mm) / slice_mm)) for mm in (BRIDGE_MM, CANAL_MM))
-    inside = np.zeros_like(space)
+    max_lost, max_narrow = (int(np.floor(np.float32(mm) / slice_mm)) for mm in (BRIDGE_MM, NARROW_END_MM))
+    inside, everywhere = np.zeros_like(space), np.ones((1, *space.shape[1:]), bool)
     inside[start] = broad[start]
     for direction, stop in ((1, len(space)), (-1, -1)):
         last = last_broad = broad[start]
@@ -176,8 +180,14 @@ def _track(space: np.ndarray, broad: np.ndarray, start: int, slice_mm: np.float3
             if direction < 0:
                 near = _grow(last_broad[np.newaxis], space[k : k + 1], growth)[0] & broad[k]
                 narrow = np.where(near, 0, narrow + 1)
-                kept &= narrow <= max_narrow
+                kept &= (narrow <= max_narrow) & near.any()
                 last_broad = near if near.any() else last_broad
+            else:
+                bridge = _broad_parts(
+                    soft[k] & _grow(last[np.newaxis], everywhere, MAX_STEPS), _steps(BROAD_MM, block_mm)
+                )[0]
+                if MIN_SHARE * bridge.sum() >= last.sum() and 3 * bridge.sum() > 4 * kept.sum():
+                    kept = bridge
             inside[k] = kept
             if kept.any() and kept.sum() * MIN_SHARE >= last.sum():
                 inside[skipped] |= kept & last

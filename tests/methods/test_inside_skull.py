@@ -6,7 +6,7 @@ import pytest
 
 from ichjax import config as configs
 from ichjax.data.regrid import Geometry
-from ichjax.methods.slices import SKULL_MARGIN_MM, SlicePredictor
+from ichjax.methods.slices import SlicePredictor
 from ichjax.methods.threshold import _between_inside
 from ichjax.models.network import Network
 from ichjax.models.unet import UNet
@@ -25,7 +25,7 @@ def test_the_program_restricts_a_network_as_the_host_would(devices):
     weights = predictor.replicate(network.init(jax.random.key(0), 32))
     hu = head()
     restricted, everywhere, found = predictor.predict_inside(weights, hu, GRID, GRID, slice_mm=SPACING[0])
-    inside, _ = inside_skull(hu, SPACING, margin_mm=SKULL_MARGIN_MM)
+    inside, _ = inside_skull(hu, SPACING)
     assert found
     np.testing.assert_array_equal(restricted, np.where(inside, everywhere, 0))
     assert (np.asarray(everywhere)[~inside] > 0).any()
@@ -42,7 +42,7 @@ def test_the_threshold_method_is_restricted_too():
     restricted, everywhere, found = _between_inside(hu, np.array([160, 200]), np.array(SPACING, np.float32))
     assert found
     assert np.asarray(restricted)[3, 30:34, 30:34].all()
-    inside, _ = inside_skull(hu, SPACING, margin_mm=SKULL_MARGIN_MM)
+    inside, _ = inside_skull(hu, SPACING)
     np.testing.assert_array_equal(restricted, np.where(inside, everywhere, 0))
     assert np.asarray(everywhere).sum() > np.asarray(restricted).sum()
 
