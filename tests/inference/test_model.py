@@ -18,6 +18,7 @@ from ichjax.metrics import calibration
 from ichjax.ops import patches
 from ichjax.scan import nifti
 from ichjax.scan import volume as volumes
+from ichjax.scan.skull import inside_skull
 from ichjax.scan.volume import hu_digest
 
 pytestmark = pytest.mark.xdist_group("export")  # the network of a run that is trained once
@@ -42,6 +43,20 @@ def test_the_python_api(tiny_network_run, tiny_root):
     assert set(ichjax._FUNCTIONS) <= set(dir(ichjax))
     with pytest.raises(AttributeError, match="no attribute 'segment'"):
         _ = ichjax.segment
+
+
+def test_the_inside_of_the_skull_restricts_a_prediction_and_reports_what_it_removed(tiny_network_run, scan):
+    runs = [ichjax.load_run(tiny_network_run, threshold=0.001, inside_skull=value) for value in (True, False)]
+    on, off = (ichjax.predict(scan, run) for run in runs)
+    inside, found = inside_skull(scan.hu, scan.spacing_mm)
+    assert found
+    np.testing.assert_array_equal(on.probability, np.where(inside, off.probability, 0))
+    removed_ml = float((off.mask.sum(axis=(1, 2), dtype=int) - on.mask.sum(axis=(1, 2), dtype=int)) @ scan.pixel_ml)
+    assert removed_ml > 0
+    fields = ichjax.describe(runs[0], scan, on)
+    assert fields["skull_found"] is True
+    np.testing.assert_allclose(fields["outside_skull_ml"], removed_ml, atol=1e-3)
+    assert not {"skull_found", "outside_skull_ml"} & set(ichjax.describe(runs[1], scan, off))
 
 
 def test_a_mask_is_written_on_the_scans_own_grid(tiny_network_run, tiny_root, tmp_path):
