@@ -22,7 +22,13 @@ def scans(tiny_root):
 def cropped(scan, height, width):
     """The scan without its last rows and columns."""
     volume = dataclasses.replace(scan.volume, hu=scan.volume.hu[:, :height, :width])
-    return dataclasses.replace(scan, volume=volume, mask=scan.mask[:, :height, :width], digest=f"{height} {width}")
+    return dataclasses.replace(
+        scan,
+        volume=volume,
+        mask=scan.mask[:, :height, :width],
+        classes=scan.classes[:, :height, :width],
+        digest=f"{height} {width}",
+    )
 
 
 @pytest.fixture(scope="module")
