@@ -16,7 +16,7 @@ from ichjax.experiment import scoring, setup, tuning
 from ichjax.experiment.leaky_crossval import LeakyCrossValidation
 from ichjax.files import RESULTS_FILE, claim, read_json, write_json
 from ichjax.methods import registry
-from ichjax.methods.base import POST_FIELDS, Method, PostProcess
+from ichjax.methods.base import Method, PostProcess
 from ichjax.metrics.records import FoldScores, Results, ScoreRow
 from ichjax.report.publish import publish
 
@@ -123,7 +123,7 @@ def _run_fold(method: Method, experiment: setup.Experiment, fold: Fold, method_d
         return
     chosen = method.chosen(params)
     if post != method.post:
-        chosen |= {name: getattr(post, name) for name in POST_FIELDS}
+        chosen |= {name: getattr(post, name) for name in tuning.TUNED}
     record: FoldScores = {
         **setup.provenance(config),
         "chosen": chosen,

@@ -14,7 +14,7 @@ from ichjax.methods.base import Method, PostProcess
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import components
 
-CHOSEN_ON_SCANS = "validation subjects of each fold (whole scans, false positives included)"
+CHOSEN_ON = "validation subjects of each fold (whole scans, false positives included)"
 NEGLIGIBLE_ML, WRONG_ML = (
     0.1,
     2.0,
@@ -61,7 +61,7 @@ def tune(method: Method, params: Any, validation_scans: Sequence[CachedScan], co
         return (*(round(abs(a - b), 9) for a, b in zip(candidate, configured, strict=True)), *candidate)
 
     threshold, find, smallest_ml = min(candidates, key=distance)
-    return post._replace(threshold=threshold, find_threshold=find, min_lesion_ml=smallest_ml, chosen_on=CHOSEN_ON_SCANS)
+    return post._replace(threshold=threshold, find_threshold=find, min_lesion_ml=smallest_ml, chosen_on=CHOSEN_ON)
 
 
 def _scores(method: Method, params: Any, scan: CachedScan, choices: Sequence[np.ndarray]) -> np.ndarray:

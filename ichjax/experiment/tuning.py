@@ -14,12 +14,13 @@ from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
 from ichjax.experiment import tune_lesions
 from ichjax.files import read_json, write_json
-from ichjax.methods.base import POST_FIELDS, Method, PostProcess
+from ichjax.methods.base import Method, PostProcess
 from ichjax.methods.slices import pad_depth
 from ichjax.metrics.overlap import dice
 from ichjax.ops import metrics
 
 POST_FILE = "post.json"  # of a fold
+TUNED = ("threshold", "closing_px", "opening_px", "find_threshold", "min_lesion_ml", "min_lesion_slices")
 CHOSEN_ON = "validation subjects of each fold (highest mean Dice in the paper's convention)"
 
 
@@ -36,7 +37,7 @@ def tune(method: Method, params: Any, validation_scans: Sequence[CachedScan], co
       method: fitted; a method that chooses its own thresholds (see `Method.chosen`) keeps its `post`.
       params: what `method.fit` returned for the fold.
       validation_scans: the fold's validation scans.
-      config: `method.post` is returned if its `predict.tune` is 'none'.
+      config: its `predict.tune` is not 'none'.
 
     Returns:
       `method.post` with the chosen values and `chosen_on`.
@@ -45,7 +46,7 @@ def tune(method: Method, params: Any, validation_scans: Sequence[CachedScan], co
       InputError: no validation scan has a hemorrhage to tune on.
     """
     predict, post = config.predict, method.post
-    if predict.tune == "none" or "thresholds" in method.chosen(params):
+    if "thresholds" in method.chosen(params):
         return post
     if predict.tune == "lesions":
         return tune_lesions.tune(method, params, validation_scans, config)
@@ -96,7 +97,7 @@ def counted_thresholds(post: PostProcess, config: Config) -> tuple[float, ...]:
 
 def combined(posts: Sequence[PostProcess]) -> PostProcess:
     """The post-processing for the mean probability of several folds: the median of their values."""
-    medians = {name: statistics.median_low([getattr(post, name) for post in posts]) for name in POST_FIELDS}
+    medians = {name: statistics.median_low([getattr(post, name) for post in posts]) for name in TUNED}
     return posts[0]._replace(**medians)
 
 

@@ -24,9 +24,10 @@ from ichjax.scan import slabs
 from ichjax.scan.volume import Volume
 
 FieldValue = bool | int | float | str
+POST_FIELDS = ("threshold", "closing_px", "opening_px", "find_threshold", "min_lesion_ml", "min_lesion_slices")
 # Fields of config.predict that can be changed for a prediction:
 PREDICT_FIELDS = (
-    *base.POST_FIELDS,
+    *POST_FIELDS,
     "stitch",
     "mirror",
     "inside_skull",
@@ -149,7 +150,7 @@ def load_run(
             raise InputError(f"{workdir}: fold {fold} is not trained; expected one of {', '.join(map(str, folders))}")
         folders = {fold: folders[fold]}
     post = tuning.combined([tuning.read(folder, method.post) for folder in folders.values()])
-    named = {name: changes[name] for name in base.POST_FIELDS if name in changes}
+    named = {name: changes[name] for name in POST_FIELDS if name in changes}
     if "threshold" in named:
         named["chosen_on"] = "set for this prediction"
     return TrainedRun(

@@ -18,8 +18,6 @@ from ichjax.ops import components
 from ichjax.scan.volume import Volume
 
 MODEL_FILE = "model.json"  # of a fold; written last, so that its presence marks the fold as finished
-# Fields of `PostProcess` that have the names of fields of config.predict:
-POST_FIELDS = ("threshold", "closing_px", "opening_px", "find_threshold", "min_lesion_ml", "min_lesion_slices")
 ASSUMED_SLICE_SPACING_MM = 5.0  # of the training scans of runs that did not record it
 
 

@@ -21,9 +21,7 @@ def test_counts_agree_with_numpy_on_random_scans(closing, opening):
         probability[i % 4] = rng.choice([0.0, 0.5, 1.0])
         truth = (rng.random(probability.shape) < rng.choice([0.0, 0.1, 1.0])).astype(np.uint8)
         kernels = {"main": 3, "closing": closing, "opening": opening}
-        (true_px, predicted_px, both_px), mask, eight_bits = scoring._score(
-            probability, probability, truth, THRESHOLDS, **kernels
-        )
+        (true_px, predicted_px, both_px), mask, eight_bits = scoring._score(probability, truth, THRESHOLDS, **kernels)
         masks = probability > THRESHOLDS[:, None, None, None]
         if closing:
             masks = np.asarray(clean(masks, closing=closing, opening=opening))
@@ -38,7 +36,7 @@ def test_a_full_slice_of_the_largest_matrix_is_counted():
     """Both counts of a column share one integer: 4,096 rows of true and predicted pixels must fit."""
     full = np.ones((1, 4096, 8))
     (true_px, predicted_px, both_px), _, _ = scoring._score(
-        *[full.astype(np.float32)] * 2, full.astype(np.uint8), THRESHOLDS, main=0, closing=0, opening=0
+        full.astype(np.float32), full.astype(np.uint8), THRESHOLDS, main=0, closing=0, opening=0
     )
     assert true_px.tolist() == [4096 * 8]
     assert predicted_px.tolist() == both_px.tolist() == [[4096 * 8] * 4]

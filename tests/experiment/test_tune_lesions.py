@@ -45,7 +45,7 @@ def test_a_find_threshold_removes_the_false_positive_and_keeps_the_bleed_whole(m
     fields = {"predict.tune_thresholds": (0.3, 0.5, 0.7), "predict.tune_find_thresholds": (0.8, 0.95)}
     post = tune_lesions.tune(method, None, scans, tiny_config(**fields | {"predict.tune_min_lesion_ml": (0.0, 0.5)}))
     assert (post.threshold, post.find_threshold, post.min_lesion_ml) == (0.5, 0.8, 0.0)
-    assert post.chosen_on == tune_lesions.CHOSEN_ON_SCANS
+    assert post.chosen_on == tune_lesions.CHOSEN_ON
     assert np.asarray(post.gate(np.asarray(method.predict(None, scans[1].volume).probability), [0.1, 0.1])).max() <= 0.5
 
 
