@@ -158,10 +158,6 @@ class Predict:
     thresholds: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)  # of the reported slice detection (paper, Table 7)
     closing_px: int = 10  # side of the closing kernel, 0 for none
     opening_px: int = 5  # side of the opening kernel, 0 for none
-    # Gates before a lesion (a 3-D component of the pixels above the threshold) is reported, before closing and opening:
-    find_threshold: float = 0.0  # its highest probability must exceed this: one threshold finds, the other delineates
-    min_lesion_ml: float = 0.0  # and its volume reach this
-    min_lesion_slices: int = 1  # and its number of slices this
     batch_size: int = 32  # patches per pass through the network
     # Run the network once over each whole slice instead of its patches: a third of the work, but not the same function,
     # as a pixel then sees past its patch's edge (benchmarks/NOTES.md has the difference).
@@ -171,15 +167,12 @@ class Predict:
     mirror: bool = False  # average with the prediction of the mirrored slices: twice the work
     min_max_stretch: bool = False  # stretch each patch's probabilities to 0 to 1 (authors' JPEG code)
     quantize_8bit: bool = False  # truncate to 8 bits before and after averaging; positive above 256 t
-    # Tuned on the validation subjects of each fold, never on its test subjects: 'threshold' and 'all' (kernels too) by
-    # the highest mean Dice in the paper's convention; 'lesions' (threshold, find_threshold and min_lesion_ml) by whole
-    # scans, those without a hemorrhage too (`tune_lesions.scan_score`); or 'none'. The values below are tried.
-    tune: Literal["none", "threshold", "all", "lesions"] = "none"
+    # Tuned on the validation subjects of each fold, never on its test subjects: 'threshold', 'all' (kernels too) or
+    # 'none'. The values below with the highest mean Dice in the paper's convention are taken.
+    tune: Literal["none", "threshold", "all"] = "none"
     tune_thresholds: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     tune_closing_px: tuple[int, ...] = (0, 5, 10)
     tune_opening_px: tuple[int, ...] = (0, 3, 5)
-    tune_find_thresholds: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-    tune_min_lesion_ml: tuple[float, ...] = (0.0, 0.1, 0.3, 1.0)
 
 
 @dataclasses.dataclass
@@ -305,10 +298,7 @@ ADDED = {
     "train": (
         "minutes", "optimizer", "weight_decay", "momentum", "clip_norm", "ema_decay", "focal_gamma", "sampling",
     ),
-    "predict": (
-        "inside_skull", "find_threshold", "min_lesion_ml", "min_lesion_slices", "tune_find_thresholds",
-        "tune_min_lesion_ml",
-    ),
+    "predict": ("inside_skull",),
     "transforms": tuple(field.name for field in dataclasses.fields(Transforms)),
 }  # fmt: skip
 PROBABILITIES = [f"transforms.{name}" for name in ADDED["transforms"] if name.endswith("_probability")]
@@ -358,8 +348,6 @@ MINIMUM = {
     "predict.closing_px": 0,
     "predict.opening_px": 0,
     "predict.batch_size": 1,
-    "predict.min_lesion_ml": 0,
-    "predict.min_lesion_slices": 1,
     "evaluate.slice_rule_mm2": 0,
     "evaluate.slice_rule_px": 0,
 }
@@ -415,13 +403,6 @@ def check(config: Config) -> None:
             "'flat' with config.predict.quantize_8bit, which is the authors' own stitching",
         ),
         (0 < c.predict.threshold < 1, "predict.threshold", "between 0 and 1"),
-        (0 <= c.predict.find_threshold < 1, "predict.find_threshold", "0 for none, or below 1"),
-        (_are(_is_fraction, c.predict.tune_find_thresholds), "predict.tune_find_thresholds", "numbers between 0 and 1"),
-        (
-            _are(_is_not_negative, c.predict.tune_min_lesion_ml),
-            "predict.tune_min_lesion_ml",
-            "one or more volumes in mL, 0 for none",
-        ),
         (all(map(_is_fraction, c.predict.thresholds)), "predict.thresholds", "numbers between 0 and 1"),
         (
             _are(_is_fraction, c.predict.tune_thresholds),
@@ -447,10 +428,6 @@ def _is_number(value: Any) -> bool:
 
 def _is_fraction(value: Any) -> bool:
     return _is_number(value) and 0 < value < 1
-
-
-def _is_not_negative(value: Any) -> bool:
-    return _is_number(value) and value >= 0
 
 
 def _is_count(value: Any) -> bool:

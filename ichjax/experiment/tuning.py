@@ -12,7 +12,6 @@ import numpy as np
 from ichjax.config import Config
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
-from ichjax.experiment import tune_lesions
 from ichjax.files import read_json, write_json
 from ichjax.methods.base import Method, PostProcess
 from ichjax.methods.slices import pad_depth
@@ -20,13 +19,11 @@ from ichjax.metrics.overlap import dice
 from ichjax.ops import metrics
 
 POST_FILE = "post.json"  # of a fold
-TUNED = ("threshold", "closing_px", "opening_px", "find_threshold", "min_lesion_ml", "min_lesion_slices")
 CHOSEN_ON = "validation subjects of each fold (highest mean Dice in the paper's convention)"
 
 
 def tune(method: Method, params: Any, validation_scans: Sequence[CachedScan], config: Config) -> PostProcess:
-    """Chooses a fold's threshold, and its kernels with config.predict.tune 'all', by the highest mean Dice; for
-    'lesions' see `tune_lesions.tune`.
+    """Chooses a fold's threshold, and its kernels with config.predict.tune 'all', by the highest mean Dice.
 
     The Dice is the paper's, which is the one reported: mean over a subject's slices with a hemorrhage, then over
     subjects, without `config.data.leave_out`. False positives on other slices therefore do not count, and scans without
@@ -37,7 +34,7 @@ def tune(method: Method, params: Any, validation_scans: Sequence[CachedScan], co
       method: fitted; a method that chooses its own thresholds (see `Method.chosen`) keeps its `post`.
       params: what `method.fit` returned for the fold.
       validation_scans: the fold's validation scans.
-      config: its `predict.tune` is not 'none'.
+      config: `method.post` is returned if its `predict.tune` is 'none'.
 
     Returns:
       `method.post` with the chosen values and `chosen_on`.
@@ -46,10 +43,8 @@ def tune(method: Method, params: Any, validation_scans: Sequence[CachedScan], co
       InputError: no validation scan has a hemorrhage to tune on.
     """
     predict, post = config.predict, method.post
-    if "thresholds" in method.chosen(params):
+    if predict.tune == "none" or "thresholds" in method.chosen(params):
         return post
-    if predict.tune == "lesions":
-        return tune_lesions.tune(method, params, validation_scans, config)
     scans = [s for s in validation_scans if s.truth_px.any() and s.number not in config.data.leave_out]
     if not scans:
         raise InputError(
@@ -97,7 +92,10 @@ def counted_thresholds(post: PostProcess, config: Config) -> tuple[float, ...]:
 
 def combined(posts: Sequence[PostProcess]) -> PostProcess:
     """The post-processing for the mean probability of several folds: the median of their values."""
-    medians = {name: statistics.median_low([getattr(post, name) for post in posts]) for name in TUNED}
+    medians = {
+        name: statistics.median_low([getattr(post, name) for post in posts])
+        for name in ("threshold", "closing_px", "opening_px")
+    }
     return posts[0]._replace(**medians)
 
 

@@ -4,7 +4,6 @@ import numpy as np
 
 from ichjax.data import regrid
 from ichjax.errors import InputError
-from ichjax.experiment import scoring
 from ichjax.inference import lesion_findings, scan_warnings
 from ichjax.inference.model import PredictedScan, TrainedRun, kernel_sides_px
 from ichjax.inference.records import PREDICTION_SCHEMA, PredictionRecord, SkullRestriction, SliceScores
@@ -24,7 +23,7 @@ def describe(trained: TrainedRun, volume: Volume, prediction: PredictedScan) -> 
     inside = calibration.intracranial(volume)
     closing, opening = kernel_sides_px(trained, regrid.own_grid(volume))
     down, across = (volume.affine[:3, axis] / volume.pixel_mm[axis - 1] for axis in (1, 2))
-    rule_mm2 = scoring.slice_rule_mm2(trained.config, float(np.prod(volume.pixel_mm)))
+    rule_mm2 = trained.config.evaluate.slice_rule_mm2
     findings = lesion_findings.describe(
         volume, prediction.mask, prediction.probability, inside=inside, rule_mm2=rule_mm2
     )
@@ -60,9 +59,6 @@ def describe(trained: TrainedRun, volume: Volume, prediction: PredictedScan) -> 
         "threshold_chosen_on": trained.post.chosen_on,
         "closing_px": closing,
         "opening_px": opening,
-        "find_threshold": trained.post.find_threshold,
-        "min_lesion_ml": trained.post.min_lesion_ml,
-        "min_lesion_slices": trained.post.min_lesion_slices,
         "mode": trained.method.mode,
         "slab_slices": prediction.slab_slices,
         "folds": list(prediction.folds),

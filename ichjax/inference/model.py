@@ -24,7 +24,7 @@ from ichjax.scan import slabs
 from ichjax.scan.volume import Volume
 
 FieldValue = bool | int | float | str
-POST_FIELDS = ("threshold", "closing_px", "opening_px", "find_threshold", "min_lesion_ml", "min_lesion_slices")
+POST_FIELDS = ("threshold", "closing_px", "opening_px")
 # Fields of config.predict that can be changed for a prediction:
 PREDICT_FIELDS = (
     *POST_FIELDS,
@@ -203,18 +203,13 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> Predicted
     probability = _mean_probability([prediction.probability for prediction in predictions], weights)
     closing, opening = kernel_sides_px(trained, regrid.own_grid(volume))
     threshold = np.array([trained.post.threshold], np.float32)
-
-    def make_mask(probability: jax.Array) -> jax.Array:
-        gated = trained.post.gate(probability, volume.pixel_ml)
-        return _make_mask(gated, threshold, closing=closing, opening=opening)
-
-    mask = make_mask(probability)
+    mask = _make_mask(probability, threshold, closing=closing, opening=opening)
     depth = len(volume.hu)
     found, outside_ml = None, 0.0
     if (first_found := predictions[0].skull_found) is not None:
         found = bool(first_found)
         everywhere = [prediction.unrestricted for prediction in predictions if prediction.unrestricted is not None]
-        unrestricted = make_mask(_mean_probability(everywhere, weights))
+        unrestricted = _make_mask(_mean_probability(everywhere, weights), threshold, closing=closing, opening=opening)
         removed_px = np.asarray(_pixels_of_slices(unrestricted) - _pixels_of_slices(mask))[:depth]
         outside_ml = float(removed_px @ volume.pixel_ml)
     return PredictedScan(

@@ -73,9 +73,6 @@ class PredictionRecord(Findings, SliceScores, SkullRestriction):
     threshold_chosen_on: str
     closing_px: int
     opening_px: int
-    find_threshold: float
-    min_lesion_ml: float
-    min_lesion_slices: int
     mode: str
     slab_slices: int
     folds: list[int]

@@ -14,7 +14,6 @@ from ichjax.console import say
 from ichjax.data.regrid import Geometry
 from ichjax.data.scan_cache import CachedScan
 from ichjax.metrics.records import MethodRecord, Published
-from ichjax.ops import components
 from ichjax.scan.volume import Volume
 
 MODEL_FILE = "model.json"  # of a fold; written last, so that its presence marks the fold as finished
@@ -41,14 +40,13 @@ class Prediction(NamedTuple):
 
 
 class PostProcess(NamedTuple):
-    """Post-processing from probability to mask: a threshold, gates on lesions, closing and opening.
+    """Post-processing from probability to mask: a threshold, closing and opening.
 
     Attributes:
       threshold: pixels above it are positive.
       thresholds: of the reported slice detection; `threshold` need not be among them.
       closing_px, opening_px: kernel sides in pixels, 0 for none.
       chosen_on: how the threshold was chosen, in words.
-      find_threshold, min_lesion_ml, min_lesion_slices: what a lesion needs, see `ops.components.Gates`.
     """
 
     threshold: float
@@ -56,25 +54,11 @@ class PostProcess(NamedTuple):
     closing_px: int
     opening_px: int
     chosen_on: str
-    find_threshold: float = 0.0
-    min_lesion_ml: float = 0.0
-    min_lesion_slices: int = 1
-
-    def gate(self, probability: jax.Array, pixel_ml: np.ndarray) -> jax.Array:
-        """The probability [D, H, W] without components that are no lesions; `pixel_ml` may be shorter than D."""
-        gates = components.Gates(self.find_threshold, self.min_lesion_ml, self.min_lesion_slices)
-        if gates == components.Gates():
-            return probability
-        padded_ml = np.pad(np.asarray(pixel_ml, np.float32), (0, len(probability) - len(pixel_ml)))
-        return _gate(probability, padded_ml, self.threshold, gates)
 
     @property
     def all_thresholds(self) -> tuple[float, ...]:
         """`thresholds` and `threshold`, ascending, without duplicates."""
         return tuple(sorted({*self.thresholds, self.threshold}))
-
-
-_gate = jax.jit(components.gate)
 
 
 class TrainedOn(NamedTuple):

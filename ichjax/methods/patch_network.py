@@ -58,14 +58,7 @@ class PatchNetworkMethod(Method):
             )
         self.config, self.network = config, network
         self.post = PostProcess(
-            predict.threshold,
-            tuple(predict.thresholds),
-            predict.closing_px,
-            predict.opening_px,
-            "fixed beforehand",
-            predict.find_threshold,
-            predict.min_lesion_ml,
-            predict.min_lesion_slices,
+            predict.threshold, tuple(predict.thresholds), predict.closing_px, predict.opening_px, "fixed beforehand"
         )
         self.seams = None if config.grid.side or predict.whole_slices else (patch.side, patch.stride)
         mode = "whole slices" if predict.whole_slices else f"patches, {predict.stitch} mean"

@@ -18,7 +18,6 @@ from ichjax.ops import (
     augment_hu,
     augment_shape,
     augment_windowed,
-    components,
     hu,
     losses,
     metrics,
@@ -81,11 +80,6 @@ def erode(mask):
 
 
 # {op: (keyword options, arguments, expected values)}
-TWO_PIXELS = np.zeros((2, 3, 3), bool)  # of two components
-TWO_PIXELS[0, 0, 0] = TWO_PIXELS[1, 2, 2] = True
-PIXEL_ML = np.array([0.2, 0.4], np.float32)
-FOUND = components.Components(np.array([0, 17], np.int32), np.array([0, 1], np.int32), np.bool_(True))
-LESIONS = components.Lesions(PIXEL_ML, np.full(2, 0.75, np.float32), np.array([1, 1], np.int32))
 CASES = {
     skull.inside_skull: ({}, (HU, np.full(3, 5, np.float32)), (np.ones(HU.shape, bool), np.bool_(False))),
     hu.window: ({"level": 40.0, "width": 120.0}, (HU,), np.clip((HU.astype(float) + 20) / 120, 0, 1)),
@@ -158,11 +152,6 @@ CASES = {
     ),
     augment.augment: ({"ranges": STILL}, (KEYS, IMAGES, (IMAGES[..., 0] > 0.5).astype(np.float32)),
                       (IMAGES, IMAGES[..., 0] > 0.5)),
-    components.components: ({"capacity": 2}, (TWO_PIXELS,), FOUND),
-    components.describe: ({}, (FOUND, TWO_PIXELS * np.float32(0.75), PIXEL_ML), LESIONS),
-    components.accepted: ({"gates": components.Gates(0.5, 0.3)}, (LESIONS,), np.array([False, True])),
-    components.gate: ({"low": 0.5, "gates": components.Gates(0.5, 0.3)}, (TWO_PIXELS * np.float32(0.75), PIXEL_ML),
-                      np.where(TWO_PIXELS, np.array([0.5, 0.75])[:, None, None], 0)),
     augment_shape.affine: ({"rotation_degrees": 0.0, "zoom": 0.0, "shift": 0.0, **DRAWN}, ONE, UNCHANGED),
     augment_shape.elastic: ({"displacement_px": 0.0, "spacing_px": 2, **DRAWN}, ONE, UNCHANGED),
     augment_shape.mirror: (DRAWN, ONE, (ONE[1][:, ::-1], ONE[2][:, ::-1])),
@@ -181,18 +170,14 @@ CASES = {
 }  # fmt: skip
 NOT_OPS = {patches.grid_shape}  # integers to integers
 DTYPES = {
-    np.bool_: [components.accepted, metrics.masks_at, morphology.dilate, morphology.erode, morphology.close,
-               morphology.open, morphology.clean, thresholds.between],
+    np.bool_: [metrics.masks_at, morphology.dilate, morphology.erode, morphology.close, morphology.open,
+               morphology.clean, thresholds.between],
     np.int32: [hu.grey_levels, metrics.count_pixels, metrics.ranks, metrics.counts_at, metrics.score,
                thresholds.cumulative_histograms],
     np.int16: [patches.extract],
     np.uint8: [metrics.levels],
 }  # fmt: skip
-DTYPE_OF = {
-    skull.inside_skull: bool,
-    components.components: (np.int32, np.int32, bool),
-    components.describe: (np.float32, np.float32, np.int32),
-} | {op: dtype for dtype, of in DTYPES.items() for op in of}
+DTYPE_OF = {skull.inside_skull: bool} | {op: dtype for dtype, of in DTYPES.items() for op in of}
 NAMED = [(f"{op.__module__.rsplit('.')[-1]}_{op.__name__}", op) for op in CASES]
 
 
