@@ -158,6 +158,10 @@ class Predict:
     thresholds: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)  # of the reported slice detection (paper, Table 7)
     closing_px: int = 10  # side of the closing kernel, 0 for none
     opening_px: int = 5  # side of the opening kernel, 0 for none
+    # Gates: a lesion (connected in 3-D above the threshold) that fails one is not predicted.
+    find_threshold: float = 0.0  # hysteresis: it needs a pixel above this probability; 0: off
+    min_lesion_ml: float = 0.0  # smallest volume; 0: off
+    min_lesion_slices: int = 1  # smallest number of slices; 1: off
     batch_size: int = 32  # patches per pass through the network
     # Run the network once over each whole slice instead of its patches: a third of the work, but not the same function,
     # as a pixel then sees past its patch's edge (benchmarks/NOTES.md has the difference).
@@ -167,12 +171,18 @@ class Predict:
     mirror: bool = False  # average with the prediction of the mirrored slices: twice the work
     min_max_stretch: bool = False  # stretch each patch's probabilities to 0 to 1 (authors' JPEG code)
     quantize_8bit: bool = False  # truncate to 8 bits before and after averaging; positive above 256 t
-    # Tuned on the validation subjects of each fold, never on its test subjects: 'threshold', 'all' (kernels too) or
-    # 'none'. The values below with the highest mean Dice in the paper's convention are taken.
+    # Tuned on the validation subjects of each fold, never on its test subjects: 'threshold', 'all' (kernels and gates
+    # too) or 'none'. The values below with the highest mean score are taken.
     tune: Literal["none", "threshold", "all"] = "none"
     tune_thresholds: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     tune_closing_px: tuple[int, ...] = (0, 5, 10)
     tune_opening_px: tuple[int, ...] = (0, 3, 5)
+    tune_find_thresholds: tuple[float, ...] = ()  # 0 is off; empty: `find_threshold` is not tuned, likewise below
+    tune_min_lesion_ml: tuple[float, ...] = ()
+    tune_min_lesion_slices: tuple[int, ...] = ()
+    # The score: the paper's Dice, blind to false positives on slices without a hemorrhage, or the volume Dice of scans,
+    # where one without a hemorrhage loses by what is predicted in it.
+    tune_by: Literal["paper_dice", "volume_dice"] = "paper_dice"
 
 
 @dataclasses.dataclass
@@ -300,6 +310,10 @@ ADDED = {
     ),
     "predict": ("inside_skull",),
     "transforms": tuple(field.name for field in dataclasses.fields(Transforms)),
+    "predict": (
+        "find_threshold", "min_lesion_ml", "min_lesion_slices",
+        "tune_find_thresholds", "tune_min_lesion_ml", "tune_min_lesion_slices", "tune_by",
+    ),
 }  # fmt: skip
 PROBABILITIES = [f"transforms.{name}" for name in ADDED["transforms"] if name.endswith("_probability")]
 MINIMUM = {
@@ -347,6 +361,8 @@ MINIMUM = {
     "train.read_threads": 1,
     "predict.closing_px": 0,
     "predict.opening_px": 0,
+    "predict.min_lesion_ml": 0,
+    "predict.min_lesion_slices": 1,
     "predict.batch_size": 1,
     "evaluate.slice_rule_mm2": 0,
     "evaluate.slice_rule_px": 0,
@@ -403,6 +419,7 @@ def check(config: Config) -> None:
             "'flat' with config.predict.quantize_8bit, which is the authors' own stitching",
         ),
         (0 < c.predict.threshold < 1, "predict.threshold", "between 0 and 1"),
+        (0 <= c.predict.find_threshold < 1, "predict.find_threshold", "0 for none, or below 1"),
         (all(map(_is_fraction, c.predict.thresholds)), "predict.thresholds", "numbers between 0 and 1"),
         (
             _are(_is_fraction, c.predict.tune_thresholds),
@@ -411,6 +428,21 @@ def check(config: Config) -> None:
         ),
         (_are(_is_count, c.predict.tune_closing_px), "predict.tune_closing_px", kernels),
         (_are(_is_count, c.predict.tune_opening_px), "predict.tune_opening_px", kernels),
+        (
+            all(_is_number(p) and 0 <= p < 1 for p in c.predict.tune_find_thresholds),
+            "predict.tune_find_thresholds",
+            "numbers from 0 to below 1, 0 for none",
+        ),
+        (
+            all(_is_number(ml) and ml >= 0 for ml in c.predict.tune_min_lesion_ml),
+            "predict.tune_min_lesion_ml",
+            "numbers of mL, 0 for none",
+        ),
+        (
+            all(_is_count(n) and n >= 1 for n in c.predict.tune_min_lesion_slices),
+            "predict.tune_min_lesion_slices",
+            "whole numbers of slices, 1 for none",
+        ),
     ]
     _require(rules, fields)
 

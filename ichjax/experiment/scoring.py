@@ -14,6 +14,7 @@ from ichjax.config import Config
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
 from ichjax.files import read_json, write_json
+from ichjax.methods import gates
 from ichjax.methods.base import PostProcess, Prediction
 from ichjax.methods.slices import pad_depth
 from ichjax.metrics import protocol, roc
@@ -51,20 +52,22 @@ def score_scan(
     """
     volume, depth = scan.volume, len(scan.volume.hu)
     pixel_mm2 = volume.pixel_mm[0] * volume.pixel_mm[1]
-    rule_px = config.evaluate.slice_rule_px
-    rule_mm2 = rule_px * pixel_mm2 if rule_px else config.evaluate.slice_rule_mm2
     truth = pad_depth(np.asarray(scan.mask), 0)
     main = tuple(thresholds).index(post.threshold)
-    kernels = {"closing": post.closing_px, "opening": post.opening_px}
+    options = {"main": main, "closing": post.closing_px, "opening": post.opening_px}
+    probability = pad_depth(prediction.probability, 0.0)
+    lesion_gates = gates.arguments(post, volume.pixel_ml)
     counts, mask, eight_bits = jax.device_get(
-        _score(pad_depth(prediction.probability, 0.0), truth, np.array(thresholds, np.float32), main=main, **kernels)
+        _score(probability, truth, np.array(thresholds, np.float32), lesion_gates, **options)
     )
     truth, mask, eight_bits = truth[:depth], mask[:depth], eight_bits[:depth]
     with ThreadPoolExecutor(1) as writer:
         if folder:
             writing = writer.submit(_write, folder, scan, {"predictions": mask, "probabilities": eight_bits})
         own_scores = None if prediction.slice_scores is None else np.asarray(prediction.slice_scores)
-        details = measure_scan(truth, mask, eight_bits, volume, rule_mm2=rule_mm2, seams=seams, slice_scores=own_scores)
+        details = measure_scan(
+            truth, mask, eight_bits, volume, rule_mm2=rule_mm2(config, pixel_mm2), seams=seams, slice_scores=own_scores
+        )
         if folder:
             writing.result()  # raises the errors of writing
     truth_px, predicted_px, overlap_px = (count[:depth].T.tolist() for count in counts)
@@ -88,6 +91,12 @@ def score_scan(
     return row
 
 
+def rule_mm2(config: Config, pixel_mm2: float) -> float:
+    """The area above which a slice of pixels of this size is predicted positive, in mm2: `config.evaluate`'s rule."""
+    rule_px = config.evaluate.slice_rule_px
+    return rule_px * pixel_mm2 if rule_px else config.evaluate.slice_rule_mm2
+
+
 def _write(folder: pathlib.Path, scan: CachedScan, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes {subfolder: uint8 [D, H, W]} as NIfTI files on the scan's grid."""
     for name, array in arrays.items():
@@ -97,24 +106,32 @@ def _write(folder: pathlib.Path, scan: CachedScan, arrays: Mapping[str, np.ndarr
 
 @functools.partial(jax.jit, static_argnames=("main", "closing", "opening"))
 def _score(
-    probability: jax.Array, truth: jax.Array, thresholds: jax.Array, *, main: int, closing: int, opening: int
+    probability: jax.Array,
+    truth: jax.Array,
+    thresholds: jax.Array,
+    lesion_gates: gates.Gates | None = None,
+    *,
+    main: int,
+    closing: int,
+    opening: int,
 ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], jax.Array, jax.Array]:
     """Counts at every threshold, the mask at the reported one, and the 8-bit probability, in one program.
 
-    It loops over slices, since one slice at all thresholds fits a CPU's cache.
+    Counts and mask are of the probability after the gates, the 8 bits of the one before. It loops over slices, since
+    one slice at all thresholds fits a CPU's cache.
 
     Returns:
       ((truth int32 [D], predicted int32 [D, T], overlap int32 [D, T]), uint8 [D, H, W], uint8 [D, H, W]).
     """
 
-    def score_slice(pixels: tuple[jax.Array, jax.Array]) -> tuple:
-        probability, truth = pixels
-        level = metrics.levels(probability, thresholds, closing=closing, opening=opening)
+    def score_slice(pixels: tuple[jax.Array, jax.Array, jax.Array]) -> tuple:
+        probability, gated, truth = pixels
+        level = metrics.levels(gated, thresholds, closing=closing, opening=opening)
         mask = level >= metrics.ranks(thresholds)[main].astype(level.dtype)
         counts = metrics.counts_at(level, thresholds, truth)
         return counts, mask.astype(jnp.uint8), jnp.round(probability * 255.0).astype(jnp.uint8)
 
-    return jax.lax.map(score_slice, (probability, truth > 0))
+    return jax.lax.map(score_slice, (probability, gates.apply(probability, lesion_gates), truth > 0))
 
 
 def results(

@@ -20,6 +20,9 @@ MODEL_FILE = "model.json"  # of a fold; written last, so that its presence marks
 ASSUMED_SLICE_SPACING_MM = 5.0  # of the training scans of runs that did not record it
 
 
+GATE_FIELDS = ("find_threshold", "min_lesion_ml", "min_lesion_slices")
+
+
 class Prediction(NamedTuple):
     """A method's prediction of a scan.
 
@@ -40,13 +43,16 @@ class Prediction(NamedTuple):
 
 
 class PostProcess(NamedTuple):
-    """Post-processing from probability to mask: a threshold, closing and opening.
+    """Post-processing from probability to mask: gates, a threshold, closing and opening.
 
     Attributes:
       threshold: pixels above it are positive.
       thresholds: of the reported slice detection; `threshold` need not be among them.
       closing_px, opening_px: kernel sides in pixels, 0 for none.
       chosen_on: how the threshold was chosen, in words.
+      find_threshold: a lesion needs a pixel above it; 0 for none.
+      min_lesion_ml, min_lesion_slices: smaller lesions are dropped; 0 and 1 drop none. A lesion is a 26-connected
+        component above `threshold`, before closing and opening.
     """
 
     threshold: float
@@ -54,6 +60,15 @@ class PostProcess(NamedTuple):
     closing_px: int
     opening_px: int
     chosen_on: str
+    find_threshold: float = 0.0
+    min_lesion_ml: float = 0.0
+    min_lesion_slices: int = 1
+
+    @property
+    def gates(self) -> dict[str, float | int]:
+        """The gates by their names; {} if none is in use."""
+        gates = {name: getattr(self, name) for name in GATE_FIELDS}
+        return {} if all(gates[name] == self._field_defaults[name] for name in gates) else gates
 
     @property
     def all_thresholds(self) -> tuple[float, ...]:

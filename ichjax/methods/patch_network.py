@@ -18,7 +18,16 @@ from ichjax.data.regrid import Geometry
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError, first_line
 from ichjax.files import write_json
-from ichjax.methods.base import ASSUMED_SLICE_SPACING_MM, MODEL_FILE, Method, PostProcess, Prediction, TrainedOn, digest
+from ichjax.methods.base import (
+    ASSUMED_SLICE_SPACING_MM,
+    GATE_FIELDS,
+    MODEL_FILE,
+    Method,
+    PostProcess,
+    Prediction,
+    TrainedOn,
+    digest,
+)
 from ichjax.methods.slices import SlicePredictor
 from ichjax.models.network import Network
 from ichjax.ops.patches import grid_shape
@@ -58,7 +67,12 @@ class PatchNetworkMethod(Method):
             )
         self.config, self.network = config, network
         self.post = PostProcess(
-            predict.threshold, tuple(predict.thresholds), predict.closing_px, predict.opening_px, "fixed beforehand"
+            predict.threshold,
+            tuple(predict.thresholds),
+            predict.closing_px,
+            predict.opening_px,
+            "fixed beforehand",
+            **{name: getattr(predict, name) for name in GATE_FIELDS},
         )
         self.seams = None if config.grid.side or predict.whole_slices else (patch.side, patch.stride)
         mode = "whole slices" if predict.whole_slices else f"patches, {predict.stitch} mean"
