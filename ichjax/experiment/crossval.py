@@ -123,7 +123,7 @@ def _run_fold(method: Method, experiment: setup.Experiment, fold: Fold, method_d
         return
     chosen = method.chosen(params)
     if post != method.post:
-        chosen |= {name: getattr(post, name) for name in ("threshold", "closing_px", "opening_px")}
+        chosen |= {name: getattr(post, name) for name in ("threshold", "closing_px", "opening_px")} | post.gates
     record: FoldScores = {
         **setup.provenance(config),
         "chosen": chosen,
@@ -160,7 +160,8 @@ def _post_process(
     if hosts.is_first():
         tuning.write(folder, post)
     kernels = f"closing {post.closing_px}, opening {post.opening_px} px"
-    say(f"fold {fold.index}: threshold {post.threshold:g}, {kernels}; {post.chosen_on}")
+    gates = "".join(f", {name} {value:g}" for name, value in post.gates.items())
+    say(f"fold {fold.index}: threshold {post.threshold:g}, {kernels}{gates}; {post.chosen_on}")
     return post
 
 

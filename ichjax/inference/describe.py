@@ -4,6 +4,7 @@ import numpy as np
 
 from ichjax.data import regrid
 from ichjax.errors import InputError
+from ichjax.experiment import scoring
 from ichjax.inference import lesion_findings, scan_warnings
 from ichjax.inference.model import PredictedScan, TrainedRun, kernel_sides_px
 from ichjax.inference.records import PREDICTION_SCHEMA, PredictionRecord, SkullRestriction, SliceScores
@@ -23,7 +24,8 @@ def describe(trained: TrainedRun, volume: Volume, prediction: PredictedScan) -> 
     inside = calibration.intracranial(volume)
     closing, opening = kernel_sides_px(trained, regrid.own_grid(volume))
     down, across = (volume.affine[:3, axis] / volume.pixel_mm[axis - 1] for axis in (1, 2))
-    rule_mm2 = trained.config.evaluate.slice_rule_mm2
+    rule_mm2 = scoring.rule_mm2(trained.config, volume.pixel_mm[0] * volume.pixel_mm[1])
+    rule_field = "slice_rule_px" if trained.config.evaluate.slice_rule_px else "slice_rule_mm2"
     findings = lesion_findings.describe(
         volume, prediction.mask, prediction.probability, inside=inside, rule_mm2=rule_mm2
     )
@@ -43,7 +45,7 @@ def describe(trained: TrainedRun, volume: Volume, prediction: PredictedScan) -> 
         **findings,
         **scores,
         **restriction,
-        "rule_from": "evaluate.slice_rule_mm2 of the run's config.json",
+        "rule_from": f"evaluate.{rule_field} of the run's config.json",
         "warnings": [
             *_prediction_warnings(prediction, volume),
             *volume.notes,
@@ -59,6 +61,7 @@ def describe(trained: TrainedRun, volume: Volume, prediction: PredictedScan) -> 
         "threshold_chosen_on": trained.post.chosen_on,
         "closing_px": closing,
         "opening_px": opening,
+        "gates": trained.post.gates,
         "mode": trained.method.mode,
         "slab_slices": prediction.slab_slices,
         "folds": list(prediction.folds),

@@ -81,6 +81,7 @@ def export(
         "threshold_chosen_on": trained.post.chosen_on,
         "closing_px": closing,
         "opening_px": opening,
+        "gates_not_applied": trained.post.gates,
         "folds": list(trained.folds),
         "config_digest": trained.digest,
         "use": "research use only",

@@ -17,14 +17,14 @@ from ichjax.data import regrid
 from ichjax.errors import InputError
 from ichjax.experiment import seen_scans, setup, tuning
 from ichjax.inference import discover
-from ichjax.methods import base, registry
+from ichjax.methods import base, gates, registry
 from ichjax.methods.slices import DEPTH_STEP, pad_depth
 from ichjax.ops import metrics
 from ichjax.scan import slabs
 from ichjax.scan.volume import Volume
 
 FieldValue = bool | int | float | str
-POST_FIELDS = ("threshold", "closing_px", "opening_px")
+POST_FIELDS = ("threshold", "closing_px", "opening_px", *base.GATE_FIELDS)
 # Fields of config.predict that can be changed for a prediction:
 PREDICT_FIELDS = (
     *POST_FIELDS,
@@ -71,7 +71,9 @@ class TrainedRun:
         Training again, or on other data, gives another one.
         """
         fingerprints = [self.method.fingerprint(params) for params in self.params]
-        return base.digest([self.digest, self.folds, self.post, fingerprints])
+        post = [value for name, value in self.post._asdict().items() if name not in base.GATE_FIELDS]
+        in_use = [self.post.gates] if self.post.gates else []  # so that a run without gates keeps its digest
+        return base.digest([self.digest, self.folds, post, fingerprints, *in_use])
 
     @property
     def pixel_mm(self) -> tuple[float, float] | None:
@@ -203,13 +205,16 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> Predicted
     probability = _mean_probability([prediction.probability for prediction in predictions], weights)
     closing, opening = kernel_sides_px(trained, regrid.own_grid(volume))
     threshold = np.array([trained.post.threshold], np.float32)
-    mask = _make_mask(probability, threshold, closing=closing, opening=opening)
+    lesion_gates = gates.arguments(trained.post, volume.pixel_ml)
+    mask = _make_mask(probability, threshold, lesion_gates, closing=closing, opening=opening)
     depth = len(volume.hu)
     found, outside_ml = None, 0.0
     if (first_found := predictions[0].skull_found) is not None:
         found = bool(first_found)
         everywhere = [prediction.unrestricted for prediction in predictions if prediction.unrestricted is not None]
-        unrestricted = _make_mask(_mean_probability(everywhere, weights), threshold, closing=closing, opening=opening)
+        unrestricted = _make_mask(
+            _mean_probability(everywhere, weights), threshold, lesion_gates, closing=closing, opening=opening
+        )
         removed_px = np.asarray(_pixels_of_slices(unrestricted) - _pixels_of_slices(mask))[:depth]
         outside_ml = float(removed_px @ volume.pixel_ml)
     return PredictedScan(
@@ -265,9 +270,12 @@ def _slabs_to_slices(weights: jax.Array, probability: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnames=("closing", "opening"))
-def _make_mask(probability: jax.Array, threshold: jax.Array, *, closing: int, opening: int) -> jax.Array:
-    """uint8 [D, H, W] from float32 [D, H, W] and a threshold [1]."""
-    return metrics.masks_at(probability, threshold, closing=closing, opening=opening)[0].astype(jnp.uint8)
+def _make_mask(
+    probability: jax.Array, threshold: jax.Array, lesion_gates: gates.Gates | None, *, closing: int, opening: int
+) -> jax.Array:
+    """uint8 [D, H, W] from float32 [D, H, W], a threshold [1] and gates at the same threshold."""
+    gated = gates.apply(probability, lesion_gates)
+    return metrics.masks_at(gated, threshold, closing=closing, opening=opening)[0].astype(jnp.uint8)
 
 
 def kernel_sides_px(trained: TrainedRun, grid: regrid.Geometry) -> tuple[int, int]:

@@ -35,6 +35,7 @@ def format_card(workdir: pathlib.Path, record: ProgramRecord, *, method: str) ->
         f"Gives {record['gives']}.",
         f"A pixel is positive above a probability of {record['threshold']:g} ({record['threshold_chosen_on']}); the "
         f"mask is then closed by {record['closing_px']} and opened by {record['opening_px']} pixels.",
+        *_format_gates(record),
         "",
         "## Training data",
         f"Trained on {data}.",
@@ -46,6 +47,12 @@ def format_card(workdir: pathlib.Path, record: ProgramRecord, *, method: str) ->
         LIMITS,
     ]
     return "\n".join(lines)
+
+
+def _format_gates(record: ProgramRecord) -> list[str]:
+    """What the run does and the program does not; [] for a run without gates."""
+    gates = ", ".join(f"{name} {value:g}" for name, value in record.get("gates_not_applied", {}).items())
+    return [f"The run also drops lesions by {gates}; this program does not."] if gates else []
 
 
 def _format_scores(workdir: pathlib.Path) -> list[str]:

@@ -73,6 +73,7 @@ class PredictionRecord(Findings, SliceScores, SkullRestriction):
     threshold_chosen_on: str
     closing_px: int
     opening_px: int
+    gates: dict[str, float | int]
     mode: str
     slab_slices: int
     folds: list[int]
@@ -141,6 +142,7 @@ class ProgramRecord(TypedDict):
     threshold_chosen_on: str
     closing_px: int
     opening_px: int
+    gates_not_applied: NotRequired[dict[str, float | int]]  # of the run; the program has none
     folds: list[int]
     config_digest: str
     use: str

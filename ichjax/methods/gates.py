@@ -1,5 +1,7 @@
 """The gates that a lesion must pass to be reported, from post-processing to the arguments of a device program."""
 
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -7,7 +9,7 @@ from ichjax.methods.base import PostProcess
 from ichjax.methods.slices import DEPTH_STEP
 from ichjax.ops import components
 
-Gates = dict[str, np.ndarray]
+Gates = dict[str, Any]  # arrays
 
 
 def arguments(post: PostProcess, pixel_ml: np.ndarray) -> Gates | None:

@@ -149,7 +149,8 @@ def _neighbor(padded: jax.Array, direction: tuple[int, ...]) -> jax.Array:
 def _label_blocks(mask: jax.Array) -> jax.Array:
     """int32 [d, h, w]: for each block, the least index of a block of its component; empty blocks have their own."""
     corners = _blocks(mask)
-    bits = sum(corners[:, a, :, b, :, c].astype(jnp.int32) << bit for bit, (a, b, c) in enumerate(CORNERS))
+    powers = jnp.array([1 << bit for bit in range(len(CORNERS))], jnp.int32).reshape(2, 2, 2)
+    bits = jnp.where(corners, powers[None, :, None, :, None, :], 0).sum(axis=(1, 3, 5), dtype=jnp.int32)
     around = jnp.pad(bits, 1)
     links = jnp.zeros(bits.shape, jnp.int32)  # bit k: linked to the neighbor in DIRECTIONS[k]
     for k, direction in enumerate(DIRECTIONS):

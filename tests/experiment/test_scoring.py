@@ -8,6 +8,7 @@ import pytest
 
 from ichjax.experiment import scoring
 from ichjax.ops import metrics, morphology
+from tests.ops.test_components import gate_by_scipy
 
 THRESHOLDS = np.array([0.5, 0.0, 0.9, 0.25], np.float32)
 
@@ -30,6 +31,21 @@ def test_counts_agree_with_numpy_on_random_scans(closing, opening):
         np.testing.assert_array_equal(both_px, (masks & (truth > 0)).sum(axis=(2, 3)).T)
         np.testing.assert_array_equal(mask, masks[3])
         np.testing.assert_array_equal(eight_bits, np.rint(probability * np.float32(255)).astype(np.uint8))
+
+
+def test_gates_change_counts_and_mask_but_not_the_8_bit_probability():
+    probability = (np.random.default_rng(0).random((8, 9, 11)) ** 9).astype(np.float32)
+    pixel_ml, truth = np.full(8, 0.001, np.float32), np.ones(probability.shape, np.uint8)
+    options = {"high": np.float32(0.6), "min_ml": np.float32(0.003), "min_slices": np.int32(2)}
+    arguments = {"slice_pixel_ml": pixel_ml, "low": np.float32(0.25), **options}
+    (_, predicted_px, _), mask, eight_bits = scoring._score(
+        probability, truth, THRESHOLDS, arguments, main=3, closing=0, opening=0
+    )
+    gated = gate_by_scipy(probability, pixel_ml, np.float32(0.25), **options)
+    assert 0 < (gated > 0.25).sum() < (probability > 0.25).sum()
+    np.testing.assert_array_equal(mask, gated > 0.25)
+    np.testing.assert_array_equal(predicted_px, (gated > THRESHOLDS[:, None, None, None]).sum(axis=(2, 3)).T)
+    np.testing.assert_array_equal(eight_bits, np.rint(probability * np.float32(255)).astype(np.uint8))
 
 
 def test_a_full_slice_of_the_largest_matrix_is_counted():

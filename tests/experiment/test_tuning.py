@@ -1,6 +1,8 @@
 """Tuning on validation scans: against a plain search in NumPy and OpenCV, its ties, and what it must not touch."""
 
 import dataclasses
+import itertools
+import json
 
 import cv2
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ from ichjax.errors import InputError
 from ichjax.experiment import tuning
 from ichjax.methods import registry
 from ichjax.methods.base import PostProcess, Prediction
+from tests.ops.test_components import gate_by_scipy
 
 POST = PostProcess(0.5, (0.5, 0.7), 2, 2, "fixed beforehand")
 
@@ -77,8 +80,51 @@ def test_it_finds_what_a_plain_search_finds(scans, tiny_config, mode, seed):
     assert list(scores.values()).count(best) == 1
     assert scores[found.threshold, found.closing_px, found.opening_px] == best
     assert found.thresholds == POST.thresholds
-    assert found.chosen_on == tuning.CHOSEN_ON
+    assert found.chosen_on == tuning.CHOSEN_ON["paper_dice"]
     assert best > scores[min(config.predict.tune_thresholds), *pairs[0]]  # there was something to choose
+
+
+def test_gates_are_tuned_by_what_they_drop_in_all_scans(scans, tiny_config):
+    """Against a plain search with SciPy and OpenCV, over scans with and without a hemorrhage."""
+    tried = {"find_thresholds": (0.0, 0.7), "min_lesion_ml": (0.0, 0.002, 0.05), "min_lesion_slices": (1, 2)}
+    thresholds = (0.45, 0.55)
+    fields = {f"predict.tune_{name}": values for name, values in tried.items()}
+    fields |= {"predict.tune": "all", "predict.tune_by": "volume_dice", "predict.tune_thresholds": thresholds}
+    config = tiny_config(**fields, **{"predict.tune_closing_px": (0,), "predict.tune_opening_px": (0,)})
+    method = Given(noisy(scans))
+    found = tuning.tune(method, None, scans, config)
+    scores = {}
+    for t, high, min_ml, min_slices in itertools.product(thresholds, *tried.values()):
+        of_scans = []
+        for scan in scans:
+            probability, pixel_ml = method.probabilities[scan.volume.name], scan.volume.pixel_ml.astype(np.float32)
+            gates = {"high": np.float32(high), "min_ml": np.float32(min_ml), "min_slices": min_slices}
+            mask = gate_by_scipy(probability, pixel_ml, np.float32(t), **gates) > np.float32(t)
+            truth, predicted_ml = np.asarray(scan.mask) > 0, (mask.sum(axis=(1, 2)) * pixel_ml).sum()
+            dice = 2 * (mask & truth).sum() / max(mask.sum() + truth.sum(), 1)
+            of_scans.append(dice if truth.any() else np.clip((2 - predicted_ml) / 1.9, 0, 1))
+        scores[t, high, min_ml, min_slices] = np.mean(of_scans)
+    chosen = found.threshold, found.find_threshold, found.min_lesion_ml, found.min_lesion_slices
+    assert scores[chosen] == pytest.approx(max(scores.values()), abs=1e-9)
+    assert scores[chosen] > max(scores[t, 0.0, 0.0, 1] for t in thresholds)
+    assert found.gates
+    assert found.chosen_on == tuning.CHOSEN_ON["volume_dice"]
+
+
+def test_the_score_of_scans_by_hand():
+    # Dice 2 x 30 / (40 + 60); all missed; without a hemorrhage: nothing, 0.1 mL, halfway to 2 mL, 2 mL, 5 mL
+    truth, predicted, both = np.array([40, 40, 0, 0, 0, 0, 0]), np.array([60, 0, 0, 1, 1, 1, 1]), [30, 0, 0, 0, 0, 0, 0]
+    scores = tuning.volume_score(truth, predicted, np.array(both), np.array([3, 0, 0, 0.1, 1.05, 2, 5]))
+    np.testing.assert_allclose(scores, [0.6, 0, 1, 1, 0.5, 0, 0], atol=1e-12)
+
+
+def test_a_file_from_before_the_gates_is_read(tmp_path):
+    old = {"threshold": 0.3, "thresholds": [0.5], "closing_px": 1, "opening_px": 2, "chosen_on": "validation"}
+    (tmp_path / tuning.POST_FILE).write_text(json.dumps(old))
+    assert tuning.read(tmp_path, POST) == PostProcess(0.3, POST.thresholds, 1, 2, "validation")
+    gated = POST._replace(find_threshold=0.8, min_lesion_ml=0.2, min_lesion_slices=2)
+    tuning.write(tmp_path, gated)
+    assert tuning.read(tmp_path, POST) == gated
 
 
 def test_of_equals_the_nearest_to_the_configuration_is_taken(scans, tiny_config):

@@ -20,6 +20,7 @@ from ichjax.scan import nifti
 from ichjax.scan import volume as volumes
 from ichjax.scan.skull import inside_skull
 from ichjax.scan.volume import hu_digest
+from tests.ops.test_components import gate_by_scipy
 
 pytestmark = pytest.mark.xdist_group("export")  # the network of a run that is trained once
 
@@ -165,6 +166,34 @@ def test_mirrored_slices_have_equal_weight(tiny_network_run, scan):
     expected = ichjax.predict(scan, run).probability + ichjax.predict(other, run).probability[:, :, ::-1]
     np.testing.assert_allclose(ichjax.predict(scan, mirrored).probability, expected / 2, atol=1e-6)
     assert mirrored.method.mode == "whole slices, and mirrored"
+
+
+def test_gates_replace_the_runs_own_and_are_reported(tiny_network_run, scan):
+    plain = {"closing_px": 0, "opening_px": 0}
+    probability = ichjax.predict(scan, ichjax.load_run(tiny_network_run)).probability
+    plain["threshold"] = round(float(np.quantile(probability, 0.9)), 4)
+    without = ichjax.load_run(tiny_network_run, **plain)
+    assert ichjax.describe(without, scan, ichjax.predict(scan, without))["gates"] == {}
+    gates = {"find_threshold": round(float(np.quantile(probability, 0.99)), 4), "min_lesion_slices": 2}
+    run = ichjax.load_run(tiny_network_run, **plain, **gates)
+    prediction = ichjax.predict(scan, run)
+    low, options = np.float32(plain["threshold"]), {"high": np.float32(gates["find_threshold"])}
+    pixel_ml = scan.pixel_ml.astype(np.float32)
+    gated = gate_by_scipy(prediction.probability, pixel_ml, low, **options, min_ml=0.0, min_slices=2)
+    np.testing.assert_array_equal(prediction.mask, gated > low)
+    np.testing.assert_array_equal(prediction.probability, probability)
+    assert ichjax.describe(run, scan, prediction)["gates"] == {**gates, "min_lesion_ml": 0.0}
+    assert run.identity != without.identity
+
+
+def test_the_slice_rule_in_pixels_is_reported_as_an_area(tiny_network_run, scan):
+    run = ichjax.load_run(tiny_network_run)
+    config = run.config.copy_and_resolve_references()
+    config.evaluate.slice_rule_px = 400
+    run = dataclasses.replace(run, config=config)
+    record = ichjax.describe(run, scan, ichjax.predict(scan, run))
+    assert record["rule_mm2"] == pytest.approx(400 * scan.pixel_mm[0] * scan.pixel_mm[1], abs=0.1)
+    assert record["rule_from"] == "evaluate.slice_rule_px of the run's config.json"
 
 
 def test_named_fields_replace_the_runs_own(tiny_network_run, scan):

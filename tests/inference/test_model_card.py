@@ -37,3 +37,11 @@ def test_scores_that_do_not_exist_are_dashes(tmp_path, dice, free, rows):
     assert f"| Jaccard, the paper's convention {rows[0]}" in lines
     volumes = [line for line in lines if line.startswith("| false positives without a hemorrhage, mL |")]
     assert volumes == ([f"| false positives without a hemorrhage, mL {rows[1]}"] if rows[1] else [])
+
+
+def test_gates_that_the_program_lacks_are_named(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    assert "drops lesions" not in model_card.format_card(tmp_path, RECORD, method="A U-Net")
+    gates = {"find_threshold": 0.8, "min_lesion_ml": 0.25, "min_lesion_slices": 2}
+    card = model_card.format_card(tmp_path, {**RECORD, "gates_not_applied": gates}, method="A U-Net")
+    assert "by find_threshold 0.8, min_lesion_ml 0.25, min_lesion_slices 2; this program does not." in card
