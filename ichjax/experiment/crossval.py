@@ -121,9 +121,9 @@ def _run_fold(method: Method, experiment: setup.Experiment, fold: Fold, method_d
     rows = done + _gathered(rows, path.parent)
     if not hosts.is_first():
         return
-    chosen = method.chosen(params)
+    chosen = method.chosen(params) | post.gates
     if post != method.post:
-        chosen |= {name: getattr(post, name) for name in ("threshold", "closing_px", "opening_px")} | post.gates
+        chosen |= {name: getattr(post, name) for name in ("threshold", "closing_px", "opening_px")}
     record: FoldScores = {
         **setup.provenance(config),
         "chosen": chosen,

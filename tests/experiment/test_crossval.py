@@ -343,11 +343,12 @@ def test_a_split_over_slices_is_marked_as_invalid_everywhere(tiny_config, config
 
 def test_thresholds_tuned_on_validation_subjects(tiny_config, config_file, tmp_path):
     fields = {**SMALL, "compare_with": (), "predict.tune": "threshold", "predict.tune_thresholds": (0.05, 0.5, 0.95)}
-    fields |= {"train.epochs": 1, "model.base_width": 2}
+    fields |= {"train.epochs": 1, "model.base_width": 2, "predict.min_lesion_ml": 1e-4}
     path = config_file(tmp_path, tiny_config(**fields))
     run = tmp_path / "run"
     status, said = call("crossval", f"--config={path}", f"--workdir={run}")
     assert status == 0, said
+    assert "min_lesion_ml 0.0001" in said
     results = results_of(run)
     assert "validation subjects of each fold" in results["thresholds"]["chosen_on"]
     posts = [json.loads((run / f"fold_{fold}" / "post.json").read_text()) for fold in range(3)]
