@@ -171,3 +171,13 @@ def test_a_missing_configuration_is_refused(tmp_path):
         config_flags.read_config(["--config.seed=1"])
     with pytest.raises(InputError, match=r"nothing\.py: no such configuration"):
         read(tmp_path / "nothing.py")
+
+
+def test_gates_count_in_the_digest_only_where_they_are_used():
+    made = config.default()
+    before = config.digest(made)
+    fields = config.to_dict(made)
+    kept = config._without_unused(config.without_location(fields))["predict"]
+    assert not set(config.ADDED["predict"]) & set(kept)
+    made.predict.min_lesion_ml = 0.2
+    assert config.digest(made) != before
