@@ -308,10 +308,9 @@ ADDED = {
     "train": (
         "minutes", "optimizer", "weight_decay", "momentum", "clip_norm", "ema_decay", "focal_gamma", "sampling",
     ),
-    "predict": ("inside_skull",),
     "transforms": tuple(field.name for field in dataclasses.fields(Transforms)),
     "predict": (
-        "find_threshold", "min_lesion_ml", "min_lesion_slices",
+        "inside_skull", "find_threshold", "min_lesion_ml", "min_lesion_slices",
         "tune_find_thresholds", "tune_min_lesion_ml", "tune_min_lesion_slices", "tune_by",
     ),
 }  # fmt: skip
