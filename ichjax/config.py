@@ -139,6 +139,8 @@ class Train:
     focal_gamma: float = 0.0  # of the focal loss (Lin et al., 2017) in place of the cross-entropy, 1 or more; 0: off
     dice_weight: float = 0.0  # of a soft Dice loss added to the cross-entropy; the paper uses the cross-entropy alone
     positive_weight: float = 1.0  # of a hemorrhage's pixel in the cross-entropy; 1 in the paper
+    # Of the log-loss of a second head, which scores sub-types and any hemorrhage on a slice, added to that of the mask.
+    slice_head_weight: float = 0.0  # 0: no such head
     slices: Literal["all", "hemorrhage"] = "all"  # or with a hemorrhage only (experiment 2)
     # Patches without a hemorrhage: 'matched', as many as with one, drawn anew each epoch; 'one_slice', all those of one
     # random hemorrhage-free slice of each subject, the same each epoch (authors' JPEG code); 'none' (their NIfTI code).
@@ -307,6 +309,7 @@ ADDED = {
     "model": ("encoder", "blocks", "decoder_convolutions", "max_width", "deep_supervision"),
     "train": (
         "minutes", "optimizer", "weight_decay", "momentum", "clip_norm", "ema_decay", "focal_gamma", "sampling",
+        "slice_head_weight",
     ),
     "transforms": tuple(field.name for field in dataclasses.fields(Transforms)),
     "predict": (
@@ -356,6 +359,7 @@ MINIMUM = {
     "train.steps_per_dispatch": 1,
     "train.warmup_steps": 0,
     "train.dice_weight": 0,
+    "train.slice_head_weight": 0,
     "train.positive_weight": 0,
     "train.read_threads": 1,
     "predict.closing_px": 0,

@@ -17,7 +17,7 @@ class Batch(TypedDict):
 
     Attributes:
       image: int16 HU [B, P, P], or [B, P, P, S] of S neighboring slices, the example's own slice in the middle.
-      mask: uint8 [B, P, P] of 0 and 1.
+      mask: uint8 [B, P, P] of 0 and 1, or the classes of its pixels (`classes.class_mask`).
       index: int32 [B], the example's row in its patch table.
       weight: float32 [B], 0 for the padding of a last batch, else 1.
     """
@@ -31,11 +31,17 @@ class Batch(TypedDict):
 class PatchReader:
     """Reads patches by their row in the table; random access, stateless and thread-safe."""
 
-    def __init__(self, scans: Sequence[CachedScan], table: PatchTable, *, neighbors: int = 0):
-        """`neighbors` is the number of slices read above and below each example's own; end slices are repeated."""
+    def __init__(self, scans: Sequence[CachedScan], table: PatchTable, *, neighbors: int = 0, classes: bool = False):
+        """Makes a reader.
+
+        Args:
+          scans, table: of the patches.
+          neighbors: number of slices read above and below each example's own; end slices are repeated.
+          classes: whether the masks are those of classes.
+        """
         # Plain array views of the memory maps are faster to slice.
         self._hu = [np.asarray(scan.volume.hu) for scan in scans]
-        self._masks = [np.asarray(scan.mask) for scan in scans]
+        self._masks = [np.asarray(scan.classes if classes else scan.mask) for scan in scans]
         self._table = table
         self._offsets = np.arange(-neighbors, neighbors + 1)
         self._image_shape = (table.side, table.side, *((2 * neighbors + 1,) if neighbors else ()))

@@ -123,10 +123,11 @@ class PatchNetworkMethod(Method):
         resampled in plane to that grid, and its probability back.
         """
         own = regrid.own_grid(volume)
-        probability, unrestricted, found = self._predictor.predict_inside(
+        probability, unrestricted, found, scores = self._predictor.predict_inside(
             params.weights, volume.hu, own, params.grid, slice_mm=volume.spacing_mm[0]
         )
-        return Prediction(probability, unrestricted=unrestricted, skull_found=found)
+        subtypes, any_hemorrhage = (None, None) if scores is None else (scores[:, :-1], scores[:, -1])
+        return Prediction(probability, any_hemorrhage, subtypes, unrestricted, found)
 
     def slice_program(self, params: PatchNetworkParams, own: Geometry) -> Callable[[jax.Array], jax.Array] | None:
         """As `Method.slice_program`; None if the network sees neighboring slices."""

@@ -1,7 +1,7 @@
 """Prediction of slices by a network, as one jitted program over all devices: windows, patches, network, stitching."""
 
 import copy
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ichjax import xla
 from ichjax.data.regrid import Geometry, same_grid
 from ichjax.models.network import Network
+from ichjax.models.slice_head import LABEL_WEIGHTS
 from ichjax.ops import patches, resample, skull
 from ichjax.scan.volume import AIR_HU
 
@@ -18,10 +19,31 @@ DEPTH_STEP = 8  # slices that a device processes together; scans are padded to a
 
 SLICE_MM = 5.0  # slice spacing where it is not known
 
-Restricted = tuple[jax.Array, jax.Array | None, jax.Array | None]  # probability, `Prediction.unrestricted`, skull_found
+Predicted = tuple[jax.Array, jax.Array | None]  # probability [N, H, W]; scores of a second head [N, 6], or None
 Array = TypeVar("Array", np.ndarray, jax.Array)
 Weights = dict[str, Any]
 Maps = tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]  # weights (rows, columns) to the trained grid, and back
+
+
+class ScanPrediction(NamedTuple):
+    """The prediction of a scan, padded or not; fields as in `Prediction`.
+
+    Attributes:
+      probability, unrestricted: float32 [D, H, W].
+      skull_found: bool [].
+      scores: float32 [D, 6] of a network's second head: five sub-types, any hemorrhage; or None.
+    """
+
+    probability: jax.Array
+    unrestricted: jax.Array | None
+    skull_found: jax.Array | None
+    scores: jax.Array | None
+
+    def first(self, depth: int) -> "ScanPrediction":
+        """Without padding: the first `depth` slices."""
+        cut = [None if x is None else x[:depth] for x in (self.probability, self.unrestricted, self.scores)]
+        probability, unrestricted, scores = cut
+        return ScanPrediction(cast(jax.Array, probability), unrestricted, self.skull_found, scores)
 
 
 def pad_depth(array: Array, value: float, step: int = DEPTH_STEP) -> Array:
@@ -99,20 +121,19 @@ class SlicePredictor:
 
     def predict_inside(
         self, weights: Weights, hu: np.ndarray, own: Geometry, trained: Geometry, *, slice_mm: float
-    ) -> Restricted:
-        """As a call, with the slice spacing, and with `Prediction.unrestricted` and `Prediction.skull_found`."""
-        probability, unrestricted, found = self._run(weights, hu, len(hu), own, trained, slice_mm)
-        return probability[: len(hu)], None if unrestricted is None else unrestricted[: len(hu)], found
+    ) -> ScanPrediction:
+        """As a call, with the slice spacing, and with all that there is besides the probability."""
+        return self._run(weights, hu, len(hu), own, trained, slice_mm).first(len(hu))
 
     def predict_first(
         self, weights: Weights, hu: np.ndarray, depth: int, own: Geometry, trained: Geometry
     ) -> jax.Array:
         """As a call, by the same program, but predicts the first `depth` slices only; the others and padding are 0."""
-        return self._run(weights, hu, depth, own, trained, SLICE_MM)[0]
+        return self._run(weights, hu, depth, own, trained, SLICE_MM).probability
 
     def _run(
         self, weights: Weights, hu: np.ndarray, depth: int, own: Geometry, trained: Geometry, slice_mm: float
-    ) -> Restricted:
+    ) -> ScanPrediction:
         padded = pad_depth(np.asarray(hu), AIR_HU, DEPTH_STEP * self._mesh.size)
         spacing_mm = np.array([slice_mm, own.row_mm, own.column_mm], np.float32)
         arguments = (weights, padded, depth, _grid_maps(own, trained), spacing_mm)
@@ -136,7 +157,7 @@ class SlicePredictor:
 
     def predict_traced(self, weights: Weights, hu: jax.Array, own: Geometry, trained: Geometry) -> jax.Array:
         """As a call, but on few slices and as part of a larger program: int16 [N, H, W] to float32 [N, H, W]."""
-        return self._predict_on_own_grid(weights, hu, _grid_maps(own, trained))
+        return self._predict_on_own_grid(weights, hu, _grid_maps(own, trained))[0]
 
     def replicate(self, weights: Weights) -> Weights:
         """Copies parameters to every device."""
@@ -144,7 +165,7 @@ class SlicePredictor:
 
     def _predict(
         self, weights: Weights, hu: jax.Array, depth: int, maps: Maps | None, spacing_mm: jax.Array
-    ) -> Restricted:
+    ) -> ScanPrediction:
         replicated, sharded = PartitionSpec(), PartitionSpec("data")
         predict_share = jax.shard_map(
             self._predict_share,
@@ -157,12 +178,14 @@ class SlicePredictor:
         devices, (length, *plane) = self._mesh.size, hu.shape
         stacked = self._stack_neighbors(hu, depth)
         interleaved = stacked.reshape(-1, devices, *stacked.shape[1:]).swapaxes(0, 1).reshape(stacked.shape)
-        probability = predict_share(weights, interleaved, depth, maps)
+        probability, scores = predict_share(weights, interleaved, depth, maps)
         probability = probability.reshape(devices, length // devices, *plane).swapaxes(0, 1).reshape(hu.shape)
+        if scores is not None:
+            scores = scores.reshape(devices, length // devices, -1).swapaxes(0, 1).reshape(scores.shape)
         if not self._inside_skull:
-            return probability, None, None
+            return ScanPrediction(probability, None, None, scores)
         inside, found = skull.inside_skull(hu, spacing_mm)
-        return jnp.where(inside, probability, 0.0), probability, found
+        return ScanPrediction(jnp.where(inside, probability, 0.0), probability, found, scores)
 
     def _stack_neighbors(self, hu: jax.Array, depth: int) -> jax.Array:
         """[L, H, W] as [L, H, W, S] if the network sees neighboring slices; the scan's end slices are repeated."""
@@ -172,22 +195,27 @@ class SlicePredictor:
         indices = jnp.clip(jnp.arange(len(hu))[:, None] + offsets[None], 0, depth - 1)
         return jnp.moveaxis(hu.at[indices].get(mode="promise_in_bounds"), 1, -1)
 
-    def _predict_share(self, weights: Weights, hu: jax.Array, depth: int, maps: Maps | None) -> jax.Array:
+    def _predict_share(self, weights: Weights, hu: jax.Array, depth: int, maps: Maps | None) -> Predicted:
         """One device's slices, `DEPTH_STEP` at a time; padding comes last and is not predicted."""
         count = jnp.maximum(-((jax.lax.axis_index("data") - depth) // self._mesh.size), 0)
         real = jnp.arange(len(hu)) < count
         hu = jnp.where(real.reshape(-1, *[1] * (hu.ndim - 1)), hu, jnp.int16(AIR_HU))
 
-        def step(index: jax.Array, probability: jax.Array) -> jax.Array:
+        def step(index: jax.Array, predicted: Predicted) -> Predicted:
             slices = jax.lax.dynamic_slice_in_dim(hu, index * DEPTH_STEP, DEPTH_STEP)
-            predicted = self._predict_on_own_grid(weights, slices, maps)
-            return jax.lax.dynamic_update_slice_in_dim(probability, predicted, index * DEPTH_STEP, axis=0)
+            return _update(predicted, self._predict_on_own_grid(weights, slices, maps), index * DEPTH_STEP)
 
-        probability = jax.lax.fori_loop(0, -(-count // DEPTH_STEP), step, jnp.zeros(hu.shape[:3], jnp.float32))
-        return jnp.where(real[:, None, None], probability, 0.0)
+        probability, scores = jax.lax.fori_loop(0, -(-count // DEPTH_STEP), step, self._zeros(*hu.shape[:3]))
+        scores = None if scores is None else jnp.where(real[:, None], scores, 0.0)
+        return jnp.where(real[:, None, None], probability, 0.0), scores
 
-    def _predict_on_own_grid(self, weights: Weights, slices: jax.Array, maps: Maps | None) -> jax.Array:
-        """HU [N, H, W] or [N, H, W, S] to probability [N, H, W]; resampled to the trained grid and back by `maps`."""
+    def _zeros(self, count: int, *plane: int) -> Predicted:
+        """The prediction of `count` slices or patches, to be filled."""
+        scores = jnp.zeros((count, len(LABEL_WEIGHTS)), jnp.float32) if self._network.slice_head_weight else None
+        return jnp.zeros((count, *plane), jnp.float32), scores
+
+    def _predict_on_own_grid(self, weights: Weights, slices: jax.Array, maps: Maps | None) -> Predicted:
+        """HU [N, H, W] or [N, H, W, S] to their prediction; resampled to the trained grid and back by `maps`."""
         if maps is None:
             return self._predict_slices(weights, slices)
         to_trained, to_own = maps
@@ -195,39 +223,48 @@ class SlicePredictor:
         resampled = resample.resample(planes.astype(jnp.float32), *to_trained)
         if slices.ndim == 4:
             resampled = jnp.moveaxis(resampled.reshape(len(slices), -1, *resampled.shape[1:]), 1, -1)
-        return jnp.clip(resample.resample(self._predict_slices(weights, resampled), *to_own), 0.0, 1.0)
+        probability, scores = self._predict_slices(weights, resampled)
+        return jnp.clip(resample.resample(probability, *to_own), 0.0, 1.0), scores
 
-    def _predict_slices(self, weights: Weights, slices: jax.Array) -> jax.Array:
-        """HU [N, H, W] or [N, H, W, S] to probability [N, H, W]; with `mirror`, averaged over the mirrored slices."""
+    def _predict_slices(self, weights: Weights, slices: jax.Array) -> Predicted:
+        """HU [N, H, W] or [N, H, W, S] to their prediction; with `mirror`, averaged over the mirrored slices."""
         predict = self._predict_whole if self._whole else self._predict_by_patches
         if not self._mirror:
             return predict(weights, slices)
-        plain, mirrored = jax.lax.map(lambda hu: predict(weights, hu), jnp.stack([slices, slices[:, :, ::-1]]))
-        return (plain + mirrored[:, :, ::-1]) / 2
+        both = jnp.stack([slices, slices[:, :, ::-1]])
+        (plain, mirrored), scores = jax.lax.map(lambda hu: predict(weights, hu), both)
+        return (plain + mirrored[:, :, ::-1]) / 2, None if scores is None else scores.mean(axis=0)
 
-    def _predict_by_patches(self, weights: Weights, slices: jax.Array) -> jax.Array:
-        """HU to probability [N, H, W] through overlapping patches."""
+    def _predict_by_patches(self, weights: Weights, slices: jax.Array) -> Predicted:
+        """HU to their prediction through overlapping patches: a mean of probabilities, the highest of scores."""
         cut = patches.extract(slices, side=self._side, stride=self._stride)
-        probability = self._predict_patches(weights, cut.reshape(-1, *cut.shape[3:])).reshape(cut.shape[:5])
+        probability, scores = self._predict_patches(weights, cut.reshape(-1, *cut.shape[3:]))
+        probability = probability.reshape(cut.shape[:5])
+        if scores is not None:
+            scores = scores.reshape(len(slices), -1, scores.shape[-1]).max(axis=1)
         if self._stretch:
             probability = patches.min_max_stretch(probability)
         if self._quantize:
-            return patches.stitch_8bit(probability, stride=self._stride)
-        return patches.stitch(probability, stride=self._stride, gaussian=self._gaussian)
+            return patches.stitch_8bit(probability, stride=self._stride), scores
+        return patches.stitch(probability, stride=self._stride, gaussian=self._gaussian), scores
 
-    def _predict_whole(self, weights: Weights, slices: jax.Array) -> jax.Array:
-        """HU to probability [N, H, W], each slice as one patch, padded with air to a multiple of `side_multiple`."""
+    def _predict_whole(self, weights: Weights, slices: jax.Array) -> Predicted:
+        """HU to their prediction, each slice as one patch, padded with air to a multiple of `side_multiple`."""
         _, height, width, *rest = slices.shape
         multiple = self._network.side_multiple
         padding = ((0, 0), (0, -height % multiple), (0, -width % multiple), *[(0, 0)] * len(rest))
         padded = jnp.pad(slices, padding, constant_values=AIR_HU)
-        probability = self._predict_patches(weights, padded)[:, :height, :width]
+        probability, scores = self._predict_patches(weights, padded)
+        probability = probability[:, :height, :width]
         if self._stretch:
             probability = patches.min_max_stretch(probability)
-        return jnp.floor(probability * 255.0) / 256.0 if self._quantize else probability
+        return jnp.floor(probability * 255.0) / 256.0 if self._quantize else probability, scores
 
-    def _predict_patches(self, weights: Weights, hu: jax.Array) -> jax.Array:
-        """HU of patches [M, P, Q] to probability [M, P, Q]; only non-empty patches and one empty one are batched."""
+    def _predict_patches(self, weights: Weights, hu: jax.Array) -> Predicted:
+        """HU of patches [M, P, Q] to their prediction; only non-empty patches and one empty one are batched.
+
+        Empty patches, which training hardly has, score 0.
+        """
         count, *shape = hu.shape[:3]
         size = min(self._batch_size, count)
         images = self._network.images(hu)
@@ -237,12 +274,18 @@ class SlicePredictor:
         position = jnp.where(nonempty, jnp.cumsum(nonempty) - 1, nonempty.sum())
         images = self._network.mark_corner(images)
 
-        def step(index: jax.Array, probability: jax.Array) -> jax.Array:
+        def step(index: jax.Array, predicted: Predicted) -> Predicted:
             rows = jax.lax.dynamic_slice_in_dim(order, index * size, size)
             batch = images.at[rows].get(mode="promise_in_bounds")
-            predicted = self._network.probability(weights, batch)
-            return jax.lax.dynamic_update_slice_in_dim(probability, predicted, index * size, axis=0)
+            return _update(predicted, self._network.predict(weights, batch), index * size)
 
         steps = -(-jnp.minimum(nonempty.sum() + 1, count) // size)
-        probability = jax.lax.fori_loop(0, steps, step, jnp.zeros((len(order), *shape), jnp.float32))
-        return probability.at[position].get(mode="promise_in_bounds")
+        probability, scores = jax.lax.fori_loop(0, steps, step, self._zeros(len(order), *shape))
+        if scores is not None:
+            scores = jnp.where(nonempty[:, None], scores.at[position].get(mode="promise_in_bounds"), 0.0)
+        return probability.at[position].get(mode="promise_in_bounds"), scores
+
+
+def _update(whole: Predicted, part: Predicted, start: jax.Array) -> Predicted:
+    """A prediction with a part of it, from the slice or patch `start`, replaced."""
+    return jax.tree.map(lambda x, new: jax.lax.dynamic_update_slice_in_dim(x, new, start, axis=0), whole, part)

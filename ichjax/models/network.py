@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ichjax.models import slice_head
 from ichjax.models.convolution import xla_convolutions_only
 from ichjax.ops import hu as hu_ops
 from ichjax.ops import losses
@@ -28,6 +29,7 @@ class Network:
       focal_gamma: of the focal loss in place of the cross-entropy; 0 in the paper, for the cross-entropy.
       neighbors: n slices read above and below each one; `images` gets them as a last axis of S = 2 n + 1.
       side_multiple: input sides must be multiples of this.
+      slice_head_weight: of the loss of the module's second head (`slice_head`), which must exist if this is above 0.
     """
 
     module: nn.Module
@@ -38,6 +40,7 @@ class Network:
     focal_gamma: float = 0.0
     neighbors: int = 0
     side_multiple: int = 1
+    slice_head_weight: float = 0.0
 
     def init(self, key: jax.Array, side: int) -> dict:
         """Initial parameters for patches of side P, from one PRNG key."""
@@ -63,14 +66,42 @@ class Network:
         """`images` with the corner pixel set if `corner_pixel` is."""
         return hu_ops.mark_corner(images) if self.corner_pixel else images
 
+    def apply(self, params: dict, images: jax.Array, **options: Any) -> tuple[Any, jax.Array | None]:
+        """(the module's output, the logits of its second head [B, 6] or None); `options` are the module's."""
+        if not self.slice_head_weight:
+            return self.module.apply({"params": params}, images, **options), None
+        output, slices = cast(tuple, self.module.apply({"params": params}, images, with_slices=True, **options))
+        return output, slices
+
     def logits(self, params: dict, images: jax.Array, *, dropout_keys: jax.Array | None = None) -> jax.Array:
         """float32 [B, H, W]. `dropout_keys`: one PRNG key per example [B]; None disables dropout."""
         keys: dict[str, Any] = {} if dropout_keys is None else {"dropout_keys": dropout_keys}
         return cast(jax.Array, self.module.apply({"params": params}, images, **keys))
 
-    def loss(self, params: dict, images: jax.Array, masks: jax.Array, *, dropout_keys: jax.Array) -> jax.Array:
-        """Training loss of each example: float32 [B], from images [B, H, W, C] and masks [B, H, W] of 0 and 1."""
-        return self.loss_of_logits(self.logits(params, images, dropout_keys=dropout_keys), masks)
+    def loss(
+        self,
+        params: dict,
+        images: jax.Array,
+        masks: jax.Array,
+        *,
+        dropout_keys: jax.Array,
+        classes: jax.Array | None = None,
+    ) -> jax.Array:
+        """Training loss of each example: float32 [B], from images [B, H, W, C] and masks [B, H, W] of 0 and 1.
+
+        `classes`: uint8 [B, H, W], see `slice_head.slice_labels`; given to a network with `slice_head_weight` alone.
+        """
+        logits, slices = self.apply(params, images, dropout_keys=dropout_keys)
+        return self.add_slice_loss(self.loss_of_logits(logits, masks), slices, masks, classes)
+
+    def add_slice_loss(
+        self, loss: jax.Array, slices: jax.Array | None, masks: jax.Array, classes: jax.Array | None
+    ) -> jax.Array:
+        """`loss` [B] and that of the second head; unchanged without one."""
+        if slices is None or classes is None:
+            return loss
+        truth, known = slice_head.slice_labels(classes, masks)
+        return loss + self.slice_head_weight * slice_head.slice_loss(slices, truth, known)
 
     def loss_of_logits(self, logits: jax.Array, truth: jax.Array) -> jax.Array:
         """Training loss of each example: float32 [B], from logits [B, H, W] and a truth [B, H, W] in [0, 1]."""
@@ -91,6 +122,13 @@ class Network:
     def probability(self, params: dict, images: jax.Array) -> jax.Array:
         """Probability of hemorrhage: float32 [B, H, W] in [0, 1]."""
         return nn.sigmoid(self.logits(params, images))
+
+    def predict(self, params: dict, images: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        """(probability [B, H, W]; the scores of the second head, float32 [B, 6] in [0, 1], or None)."""
+        if not self.slice_head_weight:
+            return self.probability(params, images), None
+        logits, slices = self.apply(params, images)
+        return nn.sigmoid(logits), nn.sigmoid(cast(jax.Array, slices))
 
 
 def count_parameters(params: dict) -> int:

@@ -15,11 +15,14 @@ import jax.numpy as jnp
 from ichjax.config import Config
 from ichjax.models.convolution import Conv
 from ichjax.models.network import Network
+from ichjax.models.slice_head import slice_logits
 from ichjax.models.unet import PRIOR_LOGIT, check_norm, dropout, make_norm, max_pool_2x2, network_fields
 from ichjax.models.up_convolution import UpConv
 
 SLOPE = 0.01  # of the leaky ReLU
 DEFAULT_BLOCKS = 2  # of each level
+
+Output = jax.Array | tuple[jax.Array, ...]
 
 
 class ResidualUNet(nn.Module):
@@ -35,6 +38,7 @@ class ResidualUNet(nn.Module):
       norm: 'none', 'group' or 'instance' normalization after each 3 x 3 convolution.
       supervised: levels of the decoder with logits, from the highest resolution down; 1 without deep supervision.
       dtype: of the computation; parameters and returned logits stay float32.
+      slice_head: whether to have a second head (`slice_head`).
     """
 
     base_width: int
@@ -46,20 +50,28 @@ class ResidualUNet(nn.Module):
     norm: str = "instance"
     supervised: int = 1
     dtype: jax.typing.DTypeLike = jnp.float32
+    slice_head: bool = False
 
     @nn.compact
     def __call__(
-        self, images: jax.Array, *, dropout_keys: jax.Array | None = None, every_level: bool = False
-    ) -> jax.Array | tuple[jax.Array, ...]:
+        self,
+        images: jax.Array,
+        *,
+        dropout_keys: jax.Array | None = None,
+        every_level: bool = False,
+        with_slices: bool = False,
+    ) -> Output | tuple[Output, jax.Array]:
         """Maps windowed images to logits.
 
         Args:
           images: float [B, H, W, C].
           dropout_keys: PRNG keys [B], one per example; None disables dropout (prediction).
           every_level: whether to return the logits of all supervised levels.
+          with_slices: whether to return the logits of the second head, too.
 
         Returns:
-          float32 [B, H, W]; with `every_level` a tuple, with half the sides from each to the next.
+          float32 [B, H, W]; with `every_level` a tuple, with half the sides from each to the next. `with_slices`:
+          (that, float32 [B, 6]).
         """
         check_norm(self.norm)
         x, skips = images.astype(self.dtype), []
@@ -71,6 +83,7 @@ class ResidualUNet(nn.Module):
             for block in range(1, count + 1):
                 x = self._residual_block(x, self._width(level), f"{name}_block{block}")
         x = dropout(x, dropout_keys, self.dropout, salt=0)
+        slices = slice_logits(x) if self.slice_head else None
         logits: list[jax.Array] = []
         for level in reversed(range(self.depth)):
             up = UpConv(self._width(level), self.dtype, name=f"up{level + 1}")(x)
@@ -82,7 +95,8 @@ class ResidualUNet(nn.Module):
                 name = f"logit{level + 1}"
                 logit = Conv(1, (1, 1), PRIOR_LOGIT, self.dtype, name=name)(x)
                 logits.insert(0, logit[..., 0].astype(jnp.float32))
-        return tuple(logits) if every_level else logits[0]
+        output: Output = tuple(logits) if every_level else logits[0]
+        return (output, slices) if with_slices and slices is not None else output
 
     def _width(self, level: int) -> int:
         return min(self.base_width * 2**level, self.max_width)
@@ -105,19 +119,28 @@ class ResidualUNet(nn.Module):
 class SupervisedNetwork(Network):
     """A network whose training loss is a weighted mean over the levels of its decoder, against downsampled masks."""
 
-    def loss(self, params: dict, images: jax.Array, masks: jax.Array, *, dropout_keys: jax.Array) -> jax.Array:
+    def loss(
+        self,
+        params: dict,
+        images: jax.Array,
+        masks: jax.Array,
+        *,
+        dropout_keys: jax.Array,
+        classes: jax.Array | None = None,
+    ) -> jax.Array:
         """Training loss of each example; weights halve from level to level and sum to 1.
 
         The truth of a level is the share of mask pixels in each of its pixels.
         """
-        applied = self.module.apply({"params": params}, images, dropout_keys=dropout_keys, every_level=True)
+        applied, slices = self.apply(params, images, dropout_keys=dropout_keys, every_level=True)
         logits = cast(tuple[jax.Array, ...], applied)
         total, truth = jnp.zeros(len(images)), masks
         for level, logit in enumerate(logits):
             total += 2.0**-level * self.loss_of_logits(logit, truth)
             count, height, width = truth.shape
             truth = truth.reshape(count, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
-        return total / math.fsum(2.0**-level for level in range(len(logits)))
+        mean = total / math.fsum(2.0**-level for level in range(len(logits)))
+        return self.add_slice_loss(mean, slices, masks, classes)
 
 
 def network_from_config(config: Config) -> Network:
@@ -133,5 +156,6 @@ def network_from_config(config: Config) -> Network:
         norm=model.norm,
         supervised=max(1, model.depth - 1) if model.deep_supervision else 1,
         dtype=jnp.dtype(model.dtype),
+        slice_head=config.train.slice_head_weight > 0,
     )
     return SupervisedNetwork(module, **network_fields(config))

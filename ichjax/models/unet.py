@@ -18,6 +18,7 @@ import numpy as np
 from ichjax.config import Config
 from ichjax.models.convolution import Conv, xla_convolutions_only
 from ichjax.models.network import Network, count_parameters
+from ichjax.models.slice_head import SLICE_HEAD, slice_logits
 from ichjax.models.up_convolution import UpConv
 
 PRIOR_LOGIT = -4.0  # initial bias of the plain head: 2 % of the pixels of training patches are hemorrhage
@@ -37,6 +38,7 @@ class UNet(nn.Module):
         omits these maps, whose ReLUs can die, and initializes the bias to the prior of hemorrhage; otherwise the
         features learn the background, and the logit of a hemorrhage hardly rises above zero.
       dtype: of the computation; parameters and returned logits stay float32.
+      slice_head: whether to have a second head (`slice_head`).
     """
 
     base_width: int = 64
@@ -45,18 +47,22 @@ class UNet(nn.Module):
     norm: str = "none"
     head: str = "paper"
     dtype: jax.typing.DTypeLike = jnp.float32
+    slice_head: bool = False
 
     @nn.compact
-    def __call__(self, images: jax.Array, *, dropout_keys: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, images: jax.Array, *, dropout_keys: jax.Array | None = None, with_slices: bool = False
+    ) -> jax.Array | tuple[jax.Array, jax.Array]:
         """Maps windowed images to logits.
 
         Args:
           images: float [B, H, W, C].
           dropout_keys: PRNG keys [B], one per example, so that an example's dropout does not depend on the rest of
             the batch or on the number of devices; None disables dropout (prediction).
+          with_slices: whether to return the logits of the second head, too.
 
         Returns:
-          float32 [B, H, W]; their sigmoid is the probability of hemorrhage.
+          float32 [B, H, W]; their sigmoid is the probability of hemorrhage. `with_slices`: (that, float32 [B, 6]).
         """
         check_norm(self.norm)
         x = images.astype(self.dtype)
@@ -69,6 +75,7 @@ class UNet(nn.Module):
             x = max_pool_2x2(x)
         x = self._level(x, self.base_width * 2**self.depth, "bottleneck")
         x = dropout(x, dropout_keys, self.dropout, salt=1)
+        slices = slice_logits(x) if self.slice_head else None
         for level in reversed(range(self.depth)):
             width = self.base_width * 2**level
             up = UpConv(width, self.dtype, relu=True, name=f"up{level + 1}")(x)
@@ -78,7 +85,8 @@ class UNet(nn.Module):
         elif self.head != "plain":
             raise ValueError(f"head {self.head!r}; expected 'paper' or 'plain'")
         bias_init = 0.0 if self.head == "paper" else PRIOR_LOGIT
-        return Conv(1, (1, 1), bias_init, self.dtype, name="logit")(x)[..., 0].astype(jnp.float32)
+        logits = Conv(1, (1, 1), bias_init, self.dtype, name="logit")(x)[..., 0].astype(jnp.float32)
+        return (logits, slices) if with_slices and slices is not None else logits
 
     def _level(self, x: jax.Array, width: int, name: str, *, upsampled: jax.Array | None = None) -> jax.Array:
         """Two 3 x 3 convolutions with ReLU; in the decoder x is the skip connection, concatenated with `upsampled`."""
@@ -160,7 +168,9 @@ def from_config(config: Config) -> UNet:
     """The module that `config.model` describes."""
     model = config.model
     dtype = jnp.dtype(model.dtype)
-    return UNet(model.base_width, model.depth, model.dropout, norm=model.norm, head=model.head, dtype=dtype)
+    second = config.train.slice_head_weight > 0
+    shape = (model.base_width, model.depth, model.dropout)
+    return UNet(*shape, norm=model.norm, head=model.head, dtype=dtype, slice_head=second)
 
 
 def network_from_config(config: Config) -> Network:
@@ -177,11 +187,12 @@ def network_fields(config: Config) -> dict[str, Any]:
         "dice_weight": config.train.dice_weight,
         "focal_gamma": config.train.focal_gamma,
         "side_multiple": 2**config.model.depth,
+        "slice_head_weight": config.train.slice_head_weight,
     }
 
 
 def layer_table(config: Config, module: nn.Module | None = None) -> list[dict]:
-    """The network layer by layer, as in the paper's figure 3, recorded while the module is traced.
+    """The network layer by layer, as in the paper's figure 3, recorded while the module is traced; no second head.
 
     Args:
       config: `model`, `patch.side` and `windows` are used.
@@ -197,7 +208,7 @@ def layer_table(config: Config, module: nn.Module | None = None) -> list[dict]:
 
     def record(layer: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         output = layer(*args, **kwargs)
-        if context.module.path and context.method_name == "__call__":
+        if context.module.path and context.method_name == "__call__" and context.module.name != SLICE_HEAD:
             rows.append(
                 {
                     "name": context.module.name,

@@ -72,7 +72,15 @@ def train_fold(
     # --- data
     limit, slices = config.train.examples_per_epoch, config.train.slices
     reader, epochs = _examples(
-        config, network, train, config.train.negatives, fold, limit=limit, slices=slices, sampling=config.train.sampling
+        config,
+        network,
+        train,
+        config.train.negatives,
+        fold,
+        limit=limit,
+        slices=slices,
+        sampling=config.train.sampling,
+        classes=network.slice_head_weight > 0,
     )
     valid_reader, valid_epochs = _examples(config, network, valid, config.train.validation_negatives, fold)
     size, group = config.train.batch_size, config.train.steps_per_dispatch
@@ -228,12 +236,13 @@ def _examples(
     limit: int = 0,
     slices: str = "all",
     sampling: str = "patches",
+    classes: bool = False,
 ) -> tuple[loader.PatchReader, Epochs]:
     """The patches of scans and their order."""
     if not scans:
         raise InputError(f"fold {fold}: no scan could be read for training or validation")
     table = patch_table(scans, side=config.patch.side, stride=config.patch.stride)
-    reader = loader.PatchReader(scans, table, neighbors=network.neighbors)
+    reader = loader.PatchReader(scans, table, neighbors=network.neighbors, classes=classes)
     weights = lesion_weights(scans, table, stride=config.patch.stride) if sampling == "lesions" else None
     return reader, Epochs(table, negatives, config.seed, fold, limit, slices, weights)
 

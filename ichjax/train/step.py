@@ -65,13 +65,15 @@ def make_train_step(
         keys = example_keys(settings.seed, state.fold, state.step, batch["index"])
         warp_keys, dropout_keys = jnp.unstack(jax.vmap(lambda key: jax.random.split(key, 2))(keys), axis=1)
         recipe_keys = jax.vmap(lambda key: jax.random.fold_in(key, RECIPE_SALT))(keys)
-        masks = batch["mask"].astype(jnp.float32)
+        # A second head learns from the classes of pixels, which the reader then gives as the mask.
+        classes = {"classes": batch["mask"]} if network.slice_head_weight else {}
+        masks = (batch["mask"] > 0 if classes else batch["mask"]).astype(jnp.float32)
         hu, masks = augmentation.apply(settings.recipe.hu, recipe_keys, batch["image"], masks)
         images = network.mark_corner(network.images(hu))
         if any(settings.ranges):
             images, masks = augment.augment(warp_keys, images, masks, settings.ranges)
         images, masks = augmentation.apply(settings.recipe.windowed, recipe_keys, images, masks)
-        return network.loss(params, images, masks, dropout_keys=dropout_keys).mean()
+        return network.loss(params, images, masks, dropout_keys=dropout_keys, **classes).mean()
 
     def train_step(state: TrainState, batch: DeviceBatch) -> tuple[TrainState, Metrics]:
         loss, gradient = _accumulate(jax.value_and_grad(mean_loss), state, batch, settings.accumulate)

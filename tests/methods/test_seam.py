@@ -16,9 +16,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import ichjax
 import launch
+from ichjax.data import regrid
 from ichjax.errors import InputError
 from ichjax.methods import base, registry
 from ichjax.ops.augment import AffineRange
+from ichjax.scan.nifti import read_nifti
 from ichjax.train import state as states
 from ichjax.train import step as steps
 
@@ -140,6 +142,26 @@ def test_a_second_family_of_networks_is_trained_predicted_and_scored(tiny_config
     prediction = ichjax.predict(tiny_root / "ct_scans" / "049.nii", trained)
     assert prediction.probability.shape == (4, 32, 32)
     assert trained.method.slice_program(trained.params[0], None) is None
+
+
+def test_the_scores_of_a_second_head_are_reported_like_those_of_any_method(
+    tiny_config, config_file, tmp_path, tiny_root
+):
+    fields = {"train.slice_head_weight": 0.5, "train.epochs": 1, "parallel": "pmap", "folds": (0,)}
+    path = config_file(tmp_path, tiny_config(compare_with=(), **fields))
+    run = tmp_path / "run"
+    assert launch.main(["crossval", f"--config={path}", f"--workdir={run}"]) == 0
+    results, rows = read(run / "results.json"), read(run / "fold_0" / "scores.json")["subjects"]
+    assert results["beyond"]["slice_roc"]["own_scores"]
+    assert {np.shape(row["subtype_scores"]) for row in rows} == {(4, 5)}
+    assert {row["subtype"] for row in _csv(run / "tables" / "subtype_auc.csv")} == set(SUBTYPES)
+    trained, scan = ichjax.load_run(run), tiny_root / "ct_scans" / "049.nii"
+    prediction = ichjax.predict(scan, trained)
+    assert (prediction.slice_scores.shape, prediction.subtype_scores.shape) == ((4,), (4, 5))
+    volume = read_nifti(scan)
+    program = trained.method.slice_program(trained.params[0], regrid.own_grid(volume))  # for export
+    exported = jax.jit(program)(volume.hu)
+    np.testing.assert_allclose(exported, trained.method.predict(trained.params[0], volume).probability, atol=1e-6)
 
 
 def test_the_training_step_uses_the_loss_of_the_network(tiny_config):

@@ -256,3 +256,53 @@ def test_neighboring_slices_of_a_scan_on_another_grid():
     bright = (hu[:, 20, 30] + 20) / 120
     around = np.concatenate([bright[:1], bright, bright[-1:]])
     np.testing.assert_allclose(result[:, 20, 30], 1 / (1 + np.exp(-(around[:-2] + 2 * around[2:]))), atol=1e-5)
+
+
+class Scoring(nn.Module):
+    """The logit of `Local`, and scores from the mean intensity of a patch and that of its left half."""
+
+    @nn.compact
+    def __call__(self, images, *, with_slices=False):
+        logits = nn.Conv(1, (3, 3), name="Conv_0")(images)[..., 0]
+        means = jnp.stack([images.mean(axis=(1, 2, 3)), images[:, :, : images.shape[2] // 2].mean(axis=(1, 2, 3))])
+        slices = 10.0 * means.T[:, jnp.array([0, 1, 0, 1, 0, 1])] - 5.0
+        return (logits, slices) if with_slices else logits
+
+
+@pytest.mark.parametrize(("devices", "mirror", "whole_slices"), [(1, False, False), (4, True, False), (2, True, True)])
+def test_the_score_of_a_slice_is_the_highest_of_its_patches_and_the_mean_of_mirrored_copies(
+    weights, devices, mirror, whole_slices
+):
+    hu = hu_of(9)
+    hu[2], hu[5, :, :16] = -1000, -1000  # a slice of air, whose score is 0, and empty patches
+    options = {"mirror": mirror, "whole_slices": whole_slices, "batch_size": 4}
+    predictor = predictor_of(Scoring(), devices=devices, network={"slice_head_weight": 1.0}, **options)
+    result = predictor.predict_inside(predictor.replicate(weights), hu, GRID, GRID, slice_mm=5.0)
+    plain = predictor_of(devices=devices, **options)
+    np.testing.assert_allclose(result.probability, plain(plain.replicate(weights), hu, GRID, GRID), atol=1e-6)
+    assert result.scores.shape == (9, 6)
+
+    def scores_of(image):
+        if not image.any():
+            return np.zeros(6)
+        logits = 10 * np.array([image.mean(), image[:, : image.shape[1] // 2].mean()] * 3) - 5
+        return 1 / (1 + np.exp(-logits))
+
+    image = np.clip((hu + 20.0) / 120, 0, 1)
+    copies = [image, image[:, :, ::-1]] if mirror else [image]
+    tops, lefts, (height, width) = ([0], [0], GRID[:2]) if whole_slices else ([0, 8], [0, 8, 16], (16, 16))
+    corners = [(top, left) for top in tops for left in lefts]
+    cut = [[[one[top : top + height, left : left + width] for top, left in corners] for one in copy] for copy in copies]
+    expected = [[np.max([scores_of(patch) for patch in patches], axis=0) for patches in copy] for copy in cut]
+    np.testing.assert_allclose(result.scores, np.mean(expected, axis=0), atol=1e-5)
+    assert (result.scores[2] == 0).all()
+
+
+def test_scores_of_a_scan_on_another_grid_are_not_resampled(weights):
+    """Of pixels of half the size: the same slices."""
+    hu, own = hu_of(3).repeat(2, axis=1).repeat(2, axis=2), Geometry(48, 64, 3.0, 3.0)
+    predictor = predictor_of(Scoring(), network={"slice_head_weight": 1.0})
+    finer = predictor.predict_inside(weights, hu, own, GRID, slice_mm=5.0)
+    assert (finer.probability.shape, finer.scores.shape) == ((3, 48, 64), (3, 6))
+    coarser = predictor.predict_inside(weights, hu_of(3), GRID, GRID, slice_mm=5.0)
+    np.testing.assert_allclose(finer.scores, coarser.scores, atol=0.1)
