@@ -17,8 +17,7 @@ def binary_cross_entropy(logits: jax.Array, truth: jax.Array, positive_weight: f
       float32 [B].
     """
     _check_same_images(logits, truth)
-    # log(1 + exp(-|x|)) keeps both tails finite.
-    losses = jnp.maximum(logits, 0.0) - logits * truth + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    losses = _cross_entropy(logits, truth)
     return (losses * (1.0 + (positive_weight - 1.0) * truth)).mean(axis=(1, 2))
 
 
@@ -29,9 +28,14 @@ def focal_loss(logits: jax.Array, truth: jax.Array, *, gamma: float, positive_we
     `binary_cross_entropy`, and gamma, 1 or more.
     """
     _check_same_images(logits, truth)
-    losses = jnp.maximum(logits, 0.0) - logits * truth + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    losses = _cross_entropy(logits, truth)
     far = jnp.abs(truth - jax.nn.sigmoid(logits)) ** gamma
     return (losses * far * (1.0 + (positive_weight - 1.0) * truth)).mean(axis=(1, 2))
+
+
+def _cross_entropy(logits: jax.Array, truth: jax.Array) -> jax.Array:
+    """Cross-entropy of each pixel; finite in both tails, with the right gradient at a logit of exactly 0 too."""
+    return jax.nn.softplus(logits) - logits * truth
 
 
 def soft_dice_loss(probability: jax.Array, truth: jax.Array) -> jax.Array:
