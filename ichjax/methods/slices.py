@@ -184,7 +184,9 @@ class SlicePredictor:
             scores = scores.reshape(devices, length // devices, -1).swapaxes(0, 1).reshape(scores.shape)
         if not self._inside_skull:
             return ScanPrediction(probability, None, None, scores)
-        inside, found = skull.inside_skull(hu, spacing_mm)
+        # What treats each slice on its own stays on the slice's device; only the tracking from slice to slice does not.
+        spread = jax.lax.with_sharding_constraint(hu, NamedSharding(self._mesh, sharded))
+        inside, found = skull.inside_skull(spread, spacing_mm)
         return ScanPrediction(jnp.where(inside, probability, 0.0), probability, found, scores)
 
     def _stack_neighbors(self, hu: jax.Array, depth: int) -> jax.Array:

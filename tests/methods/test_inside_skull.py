@@ -1,5 +1,7 @@
 """Predictions restricted to the inside of the skull."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from tests.scan.test_skull import SPACING, head
 GRID = Geometry(64, 64, *SPACING[1:])
 
 
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("devices", [1, 4])
 def test_the_program_restricts_a_network_as_the_host_would(devices):
     network = Network(UNet(base_width=2, depth=1, dropout=0.0, norm="none", head="plain"), ((40.0, 120.0),))
     predictor = SlicePredictor(
@@ -33,6 +35,17 @@ def test_the_program_restricts_a_network_as_the_host_would(devices):
     restricted, everywhere, found, _ = predictor.predict_inside(weights, air, GRID, GRID, slice_mm=SPACING[0])
     assert not found
     np.testing.assert_array_equal(restricted, everywhere)
+
+
+def test_the_work_on_each_slice_is_spread_over_the_devices():
+    network = Network(UNet(base_width=2, depth=1, dropout=0.0, norm="none", head="plain"), ((40.0, 120.0),))
+    predictor = SlicePredictor(network, side=32, stride=16, batch_size=4, inside_skull=True, devices=jax.devices()[:4])
+    weights = predictor.replicate(network.init(jax.random.key(0), 32))
+    hu = np.zeros((96, 64, 64), np.int16)  # 24 slices for each device
+    program = jax.jit(predictor._predict).lower(weights, hu, 96, None, np.array(SPACING, np.float32)).compile()
+    # Blocks of HU within a slice are one pixel here, so the op's bool and int8 arrays have the shape of slices.
+    of_all, of_one = (len(re.findall(rf"= (?:pred|s8)\[{count},64,64\]", program.as_text())) for count in (96, 24))
+    assert of_one > 3 * of_all > 0
 
 
 def test_the_threshold_method_is_restricted_too():
