@@ -56,4 +56,11 @@ def get_config():
     config.predict.mirror = True
     config.predict.closing_px = 0
     config.predict.opening_px = 5
+    config.predict.tune = "all"
+    config.predict.tune_by = "volume_dice"
+    config.predict.tune_thresholds = (0.3, 0.5, 0.7)
+    config.predict.tune_closing_px = (0,)
+    config.predict.tune_opening_px = (5,)
+    config.predict.tune_find_thresholds = (0.0, 0.7, 0.9)
+    config.predict.tune_min_lesion_ml = (0.0, 0.1)
     return config
