@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from ichjax import config
+from ichjax import config, config_check
 from ichjax.cli import config_flags
 from ichjax.errors import InputError
 
@@ -18,7 +18,7 @@ def read(path, *overrides):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.stem)
 def test_every_shipped_configuration_is_valid(path):
-    config.check(read(path))
+    config_check.check(read(path))
     assert f"--config=configs/{path.name}" in path.read_text()  # the command in its docstring
 
 
@@ -40,7 +40,7 @@ def test_overrides_of_every_type_are_applied_before_or_after_the_file(tmp_path, 
     assert made.windows == ((40, 80), (60, 60))
     assert made.predict.thresholds == (0.5,)
     assert made.compare_with == ()
-    config.check(made)
+    config_check.check(made)
 
 
 def test_the_digest_depends_on_the_experiment_and_not_on_its_location():
@@ -106,14 +106,14 @@ def test_invalid_values_are_refused(field, value):
     made = config.default()
     made.update_from_flattened_dict({field: value})
     with pytest.raises(InputError, match=rf"^config\.{field} is .*; expected"):
-        config.check(made)
+        config_check.check(made)
 
 
 def test_one_slice_negatives_need_hemorrhage_free_slices():
     made = config.default()
     made.train.slices, made.train.negatives = "hemorrhage", "one_slice"
     with pytest.raises(InputError, match=r"config\.train\.negatives is 'one_slice'; expected .*config\.train\.slices"):
-        config.check(made)
+        config_check.check(made)
 
 
 @pytest.mark.parametrize("name", ["paper_full_slice", "paper_patches", "paper_patches_nifti"])

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from ichjax import config as configs
+from ichjax import config_check
 from ichjax.data import patch_index
 from ichjax.data.label_tables import FIRST_NUMBER, SUBTYPES
 from ichjax.data.splits import PAPER_ORDER
@@ -150,8 +151,8 @@ def test_the_brain_window_is_the_same_in_scan_config_and_ops():
 
 
 def test_choices_of_the_configuration_are_those_of_the_patch_index():
-    assert configs.CHOICES["train.negatives"] == patch_index.NEGATIVE_CHOICES
-    assert configs.CHOICES["train.slices"] == patch_index.SLICE_CHOICES
+    assert config_check.CHOICES["train.negatives"] == patch_index.NEGATIVE_CHOICES
+    assert config_check.CHOICES["train.slices"] == patch_index.SLICE_CHOICES
 
 
 def test_subtypes_and_subject_numbers_of_the_ct_ich_data_set():

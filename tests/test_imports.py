@@ -13,7 +13,7 @@ from tests.sources import write_sources
 ROOT = pathlib.Path(__file__).parents[1]
 DEVICE_SIDE = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
 HOST_SIDE = {"scan", "data", "dicom", "phantom", "metrics"}  # and `inference.discover`: never import JAX
-ROOT_FILES = {"errors", "files", "hosts", "console", "prefetch", "xla", "walk", "config"}
+ROOT_FILES = {"errors", "files", "hosts", "console", "prefetch", "xla", "walk", "config", "config_check"}
 ALL_BELOW = {"methods", "train", "report", "models", "phantom", "metrics", "data", "dicom", "ops"}
 # {package: the packages that it may import}; all but `ops` may also import `scan` and the root files.
 MAY_IMPORT = {

@@ -2,7 +2,7 @@
 
 import argparse
 
-from ichjax import config as configs
+from ichjax import config_check
 from ichjax.config import Config
 from ichjax.errors import InputError
 
@@ -72,7 +72,7 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     """Scores a folder of masks; 2 if a file is missing, surplus or cannot be scored."""
     from ichjax.experiment import score_folder
 
-    configs.check(config)
+    config_check.check(config)
     problems = score_folder.evaluate(arguments.predictions, config, arguments.workdir, name=arguments.name)
     return 2 if problems else 0
 
@@ -90,7 +90,7 @@ def prepare(arguments: argparse.Namespace, config: Config) -> int:
     from ichjax.data import nnunet
     from ichjax.experiment import setup
 
-    configs.check(config)
+    config_check.check(config)
     dataset = setup.open_dataset(config)
     return 2 if nnunet.write_nnunet(dataset, setup.make_folds(config, dataset), arguments.output) else 0
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from ichjax import __version__, hosts
+from ichjax import __version__, config_check, hosts
 from ichjax import config as configs
 from ichjax.config import Config
 from ichjax.console import say
@@ -78,7 +78,7 @@ def open_experiment(config: Config, workdir: pathlib.Path) -> Experiment:
 
 def check_workdir(config: Config, workdir: pathlib.Path) -> bool:
     """Whether a fold in the work directory has begun; InputError for a configuration that is not usable there."""
-    configs.check(config)
+    config_check.check(config)
     begun = any(
         path.is_file() and path.name != CLAIM
         for method in ("", "baselines/*/")

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ichjax import config as configs
+from ichjax import config_check
 from ichjax.config import Config
 from ichjax.data import regrid
 from ichjax.errors import InputError
@@ -142,7 +143,7 @@ def load_run(
             setattr(config.predict, name, value)
     except (TypeError, ValueError) as error:
         raise InputError(f"config.predict cannot be {changes} ({error})") from error
-    configs.check(config)
+    config_check.check(config)
     method = registry.make(config.method, config)
     folders = {setup.fold_number(folder): folder for folder in setup.fold_folders(workdir, base.MODEL_FILE)}
     if not folders:

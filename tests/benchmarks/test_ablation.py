@@ -6,6 +6,7 @@ from benchmarks import ablation
 from benchmarks.ingredients import BASE, FINALISTS, INGREDIENTS
 from configs import ich_small
 from ichjax import config as configs
+from ichjax import config_check
 from ichjax.errors import InputError
 
 
@@ -31,7 +32,7 @@ def test_every_ingredient_changes_the_base_to_a_valid_configuration(name):
         for part in groups:
             group = group[part]
         setattr(group, leaf, value)
-    configs.check(config)
+    config_check.check(config)
     assert (configs.digest(config) == before) == (name == BASE)
 
 

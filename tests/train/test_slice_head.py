@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ichjax import config as configs
+from ichjax import config_check
 from ichjax.data import dataset as datasets
 from ichjax.data import loader, scan_cache
 from ichjax.data.label_tables import SUBTYPES
@@ -141,4 +142,4 @@ def test_the_weight_is_part_of_the_digest_and_not_negative(tiny_config):
     plain, headed = tiny_config(), tiny_config(**WEIGHT)
     assert configs.digest(plain) != configs.digest(headed)
     with pytest.raises(InputError, match=r"config\.train\.slice_head_weight is -1.0; expected at least 0"):
-        configs.check(tiny_config(**{"train.slice_head_weight": -1.0}))
+        config_check.check(tiny_config(**{"train.slice_head_weight": -1.0}))
