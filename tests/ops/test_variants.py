@@ -18,6 +18,7 @@ from ichjax.ops import (
     augment_hu,
     augment_shape,
     augment_windowed,
+    components,
     hu,
     losses,
     metrics,
@@ -80,6 +81,14 @@ def erode(mask):
 
 
 # {op: (keyword options, arguments, expected values)}
+APART = np.zeros((2, 4, 4), np.float32)  # probabilities of two components, in blocks 0 and 3
+APART[0, 0, 0] = APART[1, 3, 3] = 0.75
+PIXEL_ML = np.array([0.2, 0.4], np.float32)
+MEASURED = components.Components(
+    np.diag(PIXEL_ML)[None], np.where(np.eye(2), 1, -2)[None].astype(np.int32), 0.75 * np.eye(2, dtype=np.float32)[None]
+)
+GATES = {"high": 0.5, "min_ml": 0.3, "min_slices": 1}
+GATED = np.where(APART > 0, np.array([0.5, 0.75]).reshape(2, 1, 1), 0)  # the first is too small
 CASES = {
     skull.inside_skull: ({}, (HU, np.full(3, 5, np.float32)), (np.ones(HU.shape, bool), np.bool_(False))),
     hu.window: ({"level": 40.0, "width": 120.0}, (HU,), np.clip((HU.astype(float) + 20) / 120, 0, 1)),
@@ -152,6 +161,10 @@ CASES = {
     ),
     augment.augment: ({"ranges": STILL}, (KEYS, IMAGES, (IMAGES[..., 0] > 0.5).astype(np.float32)),
                       (IMAGES, IMAGES[..., 0] > 0.5)),
+    components.label: ({}, (APART > 0,), np.where(APART > 0, np.array([0, 3]).reshape(2, 1, 1), -1)),
+    components.measure: ({"low": 0.5}, (APART, PIXEL_ML), MEASURED),
+    components.apply_gates: ({"low": 0.5, **GATES}, (APART, MEASURED), GATED),
+    components.gate: ({"low": 0.5, **GATES}, (APART, PIXEL_ML), GATED),
     augment_shape.affine: ({"rotation_degrees": 0.0, "zoom": 0.0, "shift": 0.0, **DRAWN}, ONE, UNCHANGED),
     augment_shape.elastic: ({"displacement_px": 0.0, "spacing_px": 2, **DRAWN}, ONE, UNCHANGED),
     augment_shape.mirror: (DRAWN, ONE, (ONE[1][:, ::-1], ONE[2][:, ::-1])),
@@ -177,7 +190,11 @@ DTYPES = {
     np.int16: [patches.extract],
     np.uint8: [metrics.levels],
 }  # fmt: skip
-DTYPE_OF = {skull.inside_skull: bool} | {op: dtype for dtype, of in DTYPES.items() for op in of}
+DTYPE_OF = {
+    skull.inside_skull: bool,
+    components.label: np.int32,
+    components.measure: (np.float32, np.int32, np.float32),
+} | {op: dtype for dtype, of in DTYPES.items() for op in of}
 NAMED = [(f"{op.__module__.rsplit('.')[-1]}_{op.__name__}", op) for op in CASES]
 
 
