@@ -66,9 +66,9 @@ class PostProcess(NamedTuple):
 
     @property
     def gates(self) -> dict[str, float | int]:
-        """The gates by their names; {} if none is in use."""
+        """The gates in use by their names."""
         gates = {name: getattr(self, name) for name in GATE_FIELDS}
-        return {} if all(gates[name] == self._field_defaults[name] for name in gates) else gates
+        return {name: value for name, value in gates.items() if value != self._field_defaults[name]}
 
     @property
     def all_thresholds(self) -> tuple[float, ...]:
