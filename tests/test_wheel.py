@@ -114,6 +114,7 @@ def test_the_command_makes_trains_and_reports_from_an_empty_folder(command, tmp_
         "compare_with": "()",
         "model.base_width": 2,
         "model.depth": 1,
+        "model.blocks": (1, 1),
         "train.epochs": 1,
         "train.examples_per_epoch": 16,
     }
