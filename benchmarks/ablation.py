@@ -10,6 +10,7 @@ under results/ablation/, so a run that is stopped goes on where it was. Hours; `
 
 import argparse
 import datetime
+import json
 import pathlib
 import subprocess
 import sys
@@ -48,9 +49,12 @@ def main(argv: list[str] | None = None) -> int:
         train_and_score(options.config, name, int(fold), int(seed))
         return 0
     failed = 0
-    for name, fold, seed in [] if options.table else planned(options.stage, options.only, options.folds):
-        if row_path(options.config, name, fold, seed).is_file():
-            continue
+    try:
+        trainings = planned(options.stage, options.only, options.folds)
+        missing = [row for row in trainings if not is_finished(options.config, *row)]
+    except InputError as error:
+        parser.error(str(error))
+    for name, fold, seed in [] if options.table else missing:
         print(f"\n== {name}, fold {fold}, seed {seed}", flush=True)
         command = [sys.executable, "-m", "benchmarks.ablation", f"--config={options.config}"]
         # A process each: nothing of one row's memory or compiled programs reaches the next.
@@ -83,6 +87,32 @@ def row_path(config: str, name: str, fold: int, seed: int) -> pathlib.Path:
     return ROWS / f"{pathlib.Path(config).stem}-{name}-fold_{fold}-seed_{seed}.json"
 
 
+def is_finished(config: str, name: str, fold: int, seed: int) -> bool:
+    """Whether a row is there already.
+
+    Raises:
+      InputError: it is of another change or of other phantoms.
+    """
+    path = row_path(config, name, fold, seed)
+    if not path.is_file():
+        return False
+    row = read_json(path)
+    found, expected = (row.get("changes"), row.get("phantoms")), (_plain(INGREDIENTS[name]), store.source_digest())
+    if found != expected:
+        raise InputError(f"{path}: is of {found}; expected {expected}: delete it to train it again")
+    return True
+
+
+def _plain(changes: dict[str, Any]) -> dict[str, Any]:
+    """Changes as JSON holds them."""
+    return json.loads(json.dumps(changes))
+
+
+def flags(fields: dict[str, Any]) -> list[str]:
+    """The fields as options of `launch.py`."""
+    return [f"--config.{field}={value}" for field, value in fields.items()]
+
+
 def train_and_score(base: str, name: str, fold: int, seed: int) -> None:
     """Trains one fold with one ingredient changed, by the commands that users have, and writes its row.
 
@@ -93,13 +123,13 @@ def train_and_score(base: str, name: str, fold: int, seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder) / "run"
         started = time.perf_counter()
-        flags = [f"--config.{field}={value}" for field, value in fields.items()]
-        _launch("crossval", f"--config={base}", f"--workdir={workdir}", *flags)
+        _launch("crossval", f"--config={base}", f"--workdir={workdir}", *flags(fields))
         minutes = (time.perf_counter() - started) / 60
         results, config = read_json(workdir / RESULTS_FILE), read_json(workdir / CONFIG_FILE)
         row = {
             "ingredient": name,
             "changes": INGREDIENTS[name],
+            "phantoms": store.source_digest(),
             "base": pathlib.Path(base).stem,
             "fold": fold,
             "seed": seed,

@@ -1,5 +1,7 @@
 """The ablation's plan and table, by hand; every ingredient is a valid configuration."""
 
+import json
+
 import pytest
 
 from benchmarks import ablation
@@ -7,6 +9,7 @@ from benchmarks.ingredients import BASE, FINALISTS, INGREDIENTS
 from configs import ich_small
 from ichjax import config as configs
 from ichjax import config_check
+from ichjax.cli import config_flags
 from ichjax.errors import InputError
 
 
@@ -24,16 +27,28 @@ def row(name, *, seed=0, fold=0, minutes=10.0, elsewhere=(1.0, 3.0), **dice):
 
 @pytest.mark.parametrize("name", INGREDIENTS)
 def test_every_ingredient_changes_the_base_to_a_valid_configuration(name):
-    config = ich_small.get_config()
-    before = configs.digest(config)
-    for field, value in INGREDIENTS[name].items():
-        *groups, leaf = field.split(".")
-        group = config
-        for part in groups:
-            group = group[part]
-        setattr(group, leaf, value)
+    before = configs.digest(ich_small.get_config())
+    config = config_flags.read_config(["--config=ich_small", *ablation.flags(INGREDIENTS[name])])
     config_check.check(config)
+    fields = configs.flatten(config)
+    assert {field: fields[field] for field in INGREDIENTS[name]} == INGREDIENTS[name]
     assert (configs.digest(config) == before) == (name == BASE)
+
+
+def test_a_row_of_another_change_or_of_other_phantoms_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(ablation, "ROWS", tmp_path)
+    monkeypatch.setattr(ablation.store, "source_digest", lambda: "now")
+    where = ("ich_small", "brain_window", 0, 0)
+    assert not ablation.is_finished(*where)
+    path = ablation.row_path(*where)
+    for level, phantoms, finished in ((40.0, "now", True), (50.0, "now", False), (40.0, "then", False)):
+        changes = [[level, 120.0]]
+        path.write_text(json.dumps({"changes": {"windows": changes}, "phantoms": phantoms}))
+        if finished:
+            assert ablation.is_finished(*where)
+        else:
+            with pytest.raises(InputError, match="delete it to train it again"):
+                ablation.is_finished(*where)
 
 
 def test_the_screening_has_one_training_each_the_finalists_all_folds_and_seeds():
