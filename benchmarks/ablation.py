@@ -1,10 +1,11 @@
 """Ablation of the training recipe: one ingredient at a time against the same base, on the same subjects.
 
-    python -m benchmarks.ablation [--stage=screening|finalists|all] [--only=NAME,NAME] [--table]
+    python -m benchmarks.ablation [--stage=screening|finalists|all] [--epochs=N] [--only=NAME,NAME] [--table]
 
 The base is a configuration file (`--config`, by default configs/ich_small.py); `ingredients.py` lists the changes. The
 screening trains each on one fold with one seed; the finalists, named there too, are trained on all folds with three
-seeds. False positives are also measured on hemorrhage-free phantoms of another seed. A finished row is a small file
+seeds. All make the same number of updates, whatever else the machine does, and CPU minutes tell what an ingredient
+costs. False positives are also measured on hemorrhage-free phantoms of another seed. A finished row is a small file
 under results/ablation/, so a run that is stopped goes on where it was. Hours; `--table` only prints the table.
 """
 
@@ -12,15 +13,15 @@ import argparse
 import datetime
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import record
+from benchmarks import process, record
 from benchmarks.ingredients import BASE, FINALISTS, INGREDIENTS
 from ichjax.data import dataset as datasets
 from ichjax.errors import InputError
@@ -31,6 +32,8 @@ from ichjax.phantom import store
 ROWS = record.RESULTS / "ablation"
 SEEDS = (0, 1, 2)  # of the finalists; the screening has the first
 OTHER_SEED, OTHER_SUBJECTS = 101, 40  # of the phantoms whose hemorrhage-free subjects measure false positives
+EPOCHS = 20  # what 15 minutes a fold hold on two quiet CPU cores
+WEIGHTS = process.ROOT / "runs" / "ablation"  # of the base, for ingredients that train nothing
 MEASURES = ("dice", "volume_dice", "false_positive_ml")
 
 
@@ -39,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="ich_small", help="the base")
     parser.add_argument("--stage", choices=("screening", "finalists", "all"), default="all")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of each training")
     parser.add_argument("--only", default="", help="some of " + ", ".join(INGREDIENTS))
     parser.add_argument("--folds", type=int, default=4, help="of the finalists: those of the base")
     parser.add_argument("--table", action="store_true", help="only print the table of what is finished")
@@ -46,23 +50,49 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.one:
         name, fold, seed = options.one
-        train_and_score(options.config, name, int(fold), int(seed))
+        train_and_score(Training(options.config, options.epochs, name, int(fold), int(seed)))
         return 0
     failed = 0
     try:
-        trainings = planned(options.stage, options.only, options.folds)
-        missing = [row for row in trainings if not is_finished(options.config, *row)]
+        planned_rows = planned(options.stage, options.only, options.folds)
+        trainings = [Training(options.config, options.epochs, *row) for row in planned_rows]
+        missing = [training for training in trainings if not is_finished(training)]
     except InputError as error:
         parser.error(str(error))
-    for name, fold, seed in [] if options.table else missing:
+    for training in [] if options.table else missing:
+        _, epochs, name, fold, seed = training
         print(f"\n== {name}, fold {fold}, seed {seed}", flush=True)
-        command = [sys.executable, "-m", "benchmarks.ablation", f"--config={options.config}"]
+        command = [sys.executable, "-m", "benchmarks.ablation", f"--config={options.config}", f"--epochs={epochs}"]
         # A process each: nothing of one row's memory or compiled programs reaches the next.
         failed += subprocess.run([*command, "--one", name, str(fold), str(seed)]).returncode != 0
-    rows = [read_json(path) for path in sorted(ROWS.glob(f"{pathlib.Path(options.config).stem}-*.json"))]
+    rows = [read_json(path) for path in sorted(ROWS.glob(f"{_stem(options.config, options.epochs)}-*.json"))]
     if rows:
         print(record.table(table(rows)))
     return failed
+
+
+class Training(NamedTuple):
+    """A training: the base, the epochs, the ingredient, the fold and the seed."""
+
+    base: str
+    epochs: int
+    name: str
+    fold: int
+    seed: int
+
+    @property
+    def path(self) -> pathlib.Path:
+        """The file of its row."""
+        return ROWS / f"{_stem(self.base, self.epochs)}-{self.name}-fold_{self.fold}-seed_{self.seed}.json"
+
+    @property
+    def weights(self) -> pathlib.Path:
+        """The folder of the base's weights of this fold and seed."""
+        return WEIGHTS / f"{_stem(self.base, self.epochs)}-fold_{self.fold}-seed_{self.seed}"
+
+
+def _stem(base: str, epochs: int) -> str:
+    return f"{pathlib.Path(base).stem}-{epochs}_epochs"
 
 
 def planned(stage: str, only: str, fold_count: int) -> list[tuple[str, int, int]]:
@@ -82,24 +112,19 @@ def planned(stage: str, only: str, fold_count: int) -> list[tuple[str, int, int]
     return everything if stage == "finalists" else [*rows, *(row for row in everything if row not in rows)]
 
 
-def row_path(config: str, name: str, fold: int, seed: int) -> pathlib.Path:
-    """The file of a finished row."""
-    return ROWS / f"{pathlib.Path(config).stem}-{name}-fold_{fold}-seed_{seed}.json"
-
-
-def is_finished(config: str, name: str, fold: int, seed: int) -> bool:
+def is_finished(training: Training) -> bool:
     """Whether a row is there already.
 
     Raises:
       InputError: it is of another change or of other phantoms.
     """
-    path = row_path(config, name, fold, seed)
-    if not path.is_file():
+    if not training.path.is_file():
         return False
-    row = read_json(path)
-    found, expected = (row.get("changes"), row.get("phantoms")), (_plain(INGREDIENTS[name]), store.source_digest())
+    row = read_json(training.path)
+    found = row.get("changes"), row.get("phantoms")
+    expected = _plain(INGREDIENTS[training.name]), store.source_digest()
     if found != expected:
-        raise InputError(f"{path}: is of {found}; expected {expected}: delete it to train it again")
+        raise InputError(f"{training.path}: is of {found}; expected {expected}: delete it to train it again")
     return True
 
 
@@ -113,27 +138,33 @@ def flags(fields: dict[str, Any]) -> list[str]:
     return [f"--config.{field}={value}" for field, value in fields.items()]
 
 
-def train_and_score(base: str, name: str, fold: int, seed: int) -> None:
+def train_and_score(training: Training) -> None:
     """Trains one fold with one ingredient changed, by the commands that users have, and writes its row.
 
+    An ingredient of the prediction alone has the weights of the base.
+
     Raises:
-      subprocess.CalledProcessError: a command failed; its message is on the terminal.
+      RuntimeError: a command failed; its message is on the terminal.
     """
-    fields = {**INGREDIENTS[name], "seed": seed, "folds": (fold,), "compare_with": ()}
+    base, epochs, name, fold, seed = training
+    fields = {"train.minutes": 0.0, "train.epochs": epochs, "seed": seed, "folds": (fold,), "compare_with": ()}
+    trains = any(not field.startswith("predict.") for field in INGREDIENTS[name]) or not training.weights.is_dir()
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder) / "run"
-        started = time.perf_counter()
-        _launch("crossval", f"--config={base}", f"--workdir={workdir}", *flags(fields))
-        minutes = (time.perf_counter() - started) / 60
+        if not trains:
+            shutil.copytree(training.weights, workdir / f"fold_{fold}")
+        options = flags({**fields, **INGREDIENTS[name]})
+        cost = process.run(process.ours("crossval", f"--config={base}", f"--workdir={workdir}", *options))
         results, config = read_json(workdir / RESULTS_FILE), read_json(workdir / CONFIG_FILE)
         row = {
             "ingredient": name,
             "changes": INGREDIENTS[name],
             "phantoms": store.source_digest(),
             "base": pathlib.Path(base).stem,
+            "epochs": epochs,
             "fold": fold,
             "seed": seed,
-            "minutes": round(minutes, 2),
+            "cpu_minutes": round(cost["cpu_s"] / 60, 2) if trains else None,
             "chosen": results["chosen_by_fold"],
             "config_digest": results["config_digest"],
             "device": record.device_name(),
@@ -142,14 +173,11 @@ def train_and_score(base: str, name: str, fold: int, seed: int) -> None:
             "subjects": [_subject(subject) for subject in results["subjects"]],
             "elsewhere_false_positive_ml": false_positives_ml(config["phantom"]["preset"], workdir),
         }
+        if name == BASE:
+            skip = shutil.ignore_patterns("checkpoints", "events", "scores.json")
+            shutil.copytree(workdir / f"fold_{fold}", training.weights, ignore=skip, dirs_exist_ok=True)
     ROWS.mkdir(parents=True, exist_ok=True)
-    write_json(row_path(base, name, fold, seed), row)
-
-
-def _launch(command: str, *arguments: str) -> None:
-    """Runs `launch.py COMMAND`."""
-    root = pathlib.Path(__file__).parents[1]
-    subprocess.run([sys.executable, str(root / "launch.py"), command, *arguments], cwd=root, check=True)
+    write_json(training.path, row)
 
 
 def _subject(row: dict) -> dict:
@@ -165,7 +193,8 @@ def false_positives_ml(preset: str, workdir: pathlib.Path) -> list[float]:
     root = store.dataset_root("", preset=preset, subjects=OTHER_SUBJECTS, seed=OTHER_SEED)
     clean = [subject for subject in datasets.read_dataset(root).subjects if not subject.labelled_hemorrhage]
     output = workdir / "elsewhere"
-    _launch("predict", f"--workdir={workdir}", f"--output={output}", "--input", *(str(s.scan_path) for s in clean))
+    paths = [str(subject.scan_path) for subject in clean]
+    process.run(process.ours("predict", f"--workdir={workdir}", f"--output={output}", "--input", *paths))
     return sorted(read_json(path)["volume_ml"] for path in output.glob("*/prediction.json"))
 
 
@@ -190,7 +219,7 @@ def table(rows: list[dict]) -> list[dict]:
             else:
                 line[f"{measure} change"] = ""
         line["elsewhere mL"] = _mean([value for row in own for value in row["elsewhere_false_positive_ml"]])
-        line["minutes"] = _mean([row["minutes"] for row in own])
+        line["CPU minutes"] = _mean([row["cpu_minutes"] for row in own])
         lines.append(line)
     return lines
 

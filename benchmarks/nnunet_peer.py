@@ -19,15 +19,12 @@ import json
 import math
 import os
 import pathlib
-import resource
 import shlex
 import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 
-from benchmarks import nnunet_budget, nnunet_table, record
+from benchmarks import nnunet_budget, nnunet_table, process, record
 from benchmarks.all import write_page
 from benchmarks.contest import OURS, ROOT
 from ichjax.errors import InputError
@@ -144,12 +141,16 @@ def _prepare(options: argparse.Namespace, flags: Sequence[str], folder: pathlib.
         for part in ("raw", "preprocessed"):
             shutil.rmtree(folder / "nnunet" / part, ignore_errors=True)
         preprocessed.parent.mkdir(parents=True)
-        _run(_ours("prepare", *flags, "--to=nnunet", f"--output={raw.parent}"), folder / "prepare.log", allow=(0, 2))
+        process.run(
+            process.ours("prepare", *flags, "--to=nnunet", f"--output={raw.parent}"),
+            folder / "prepare.log",
+            allow=(0, 2),
+        )
         command = [str(options.nnunet / "bin" / "nnUNetv2_plan_and_preprocess"), "-d", NNUNET_DATASET[7:10], "-c", "2d"]
         processes = str(min(4, _cores()))
         command += ["-pl", planner, "-np", processes, "-npfp", processes]
         environ = {name: value for name, value in _environment(folder, "cpu").items() if name != "nnUNet_n_proc_DA"}
-        cost = _run(command, folder / "preprocess.log", environ)
+        cost = process.run(command, folder / "preprocess.log", environ)
         if not (preprocessed / f"{plans}.json").is_file():
             raise RuntimeError(f"{folder / 'preprocess.log'}: there are no plans {plans}")
         shutil.copyfile(raw / copied.name, copied)
@@ -215,7 +216,7 @@ def _work(
     path = place / f"nnunet_{work}.options.json"
     write_json(path, arguments)
     command = [str(options.nnunet / "bin" / "python"), "-m", "benchmarks.nnunet_worker", work, str(path)]
-    return _run(command, place / f"nnunet_{work}.log", environ)
+    return process.run(command, place / f"nnunet_{work}.log", environ)
 
 
 def _run_ours(
@@ -229,8 +230,8 @@ def _run_ours(
     shutil.rmtree(workdir, ignore_errors=True)
     chosen = [f"--config.folds=({fold},)", "--config.compare_with=()"]
     environ = {"JAX_PLATFORMS": "cpu"} if options.device == "cpu" else {}
-    command = _ours("crossval", *flags, *chosen, f"--workdir={workdir}")
-    cost = _run(command, workdir.with_suffix(".log"), environ, allow=(0, 2))
+    command = process.ours("crossval", *flags, *chosen, f"--workdir={workdir}")
+    cost = process.run(command, workdir.with_suffix(".log"), environ, allow=(0, 2))
     if not (workdir / RESULTS_FILE).is_file():
         raise RuntimeError(f"{workdir.with_suffix('.log')}: crossval did not finish")
     return {OURS: (workdir / "predictions", cost)}
@@ -242,11 +243,7 @@ def _evaluate(
     """Scores a folder of masks with the `evaluate` command, whose status is 2 as it misses the other folds' masks."""
     shutil.rmtree(evaluated, ignore_errors=True)
     words = [f"--predictions={masks}", f"--workdir={evaluated}", f"--name={method}"]
-    _run(_ours("evaluate", *flags, *words), evaluated.with_suffix(".log"), allow=(0, 2))
-
-
-def _ours(command: str, *words: str) -> list[str]:
-    return [sys.executable, str(ROOT / "launch.py"), command, *words]
+    process.run(process.ours("evaluate", *flags, *words), evaluated.with_suffix(".log"), allow=(0, 2))
 
 
 def _environment(folder: pathlib.Path, device: str) -> dict[str, str]:
@@ -261,27 +258,6 @@ def _environment(folder: pathlib.Path, device: str) -> dict[str, str]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _run(
-    command: Sequence[str], log: pathlib.Path, environ: Mapping[str, str] | None = None, *, allow: Sequence[int] = (0,)
-) -> dict[str, float]:
-    """Runs a command with its output in a log file; returns its {'cpu_s', 'wall_s'}.
-
-    Raises:
-      RuntimeError: another exit status than the allowed ones, with the last line of the log.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    with log.open("w") as file:
-        environment = {**os.environ, **(environ or {})}
-        status = subprocess.run(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT).returncode
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if status not in allow:
-        last = (log.read_text(errors="replace").strip().splitlines() or ["no output"])[-1]
-        raise RuntimeError(f"{log}: {pathlib.Path(command[0]).name} ended with status {status}: {last}")
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"cpu_s": cpu, "wall_s": time.perf_counter() - started}
 
 
 def _write_table(options: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ def row(name, *, seed=0, fold=0, minutes=10.0, elsewhere=(1.0, 3.0), **dice):
     ]
     clean = {"subject": 99, "dice": None, "volume_dice": None, "false_positive_ml": 0.5}
     return {
-        "ingredient": name, "seed": seed, "fold": fold, "minutes": minutes, "subjects": [*subjects, clean],
+        "ingredient": name, "seed": seed, "fold": fold, "cpu_minutes": minutes, "subjects": [*subjects, clean],
         "elsewhere_false_positive_ml": list(elsewhere),
     }  # fmt: skip
 
@@ -38,17 +38,16 @@ def test_every_ingredient_changes_the_base_to_a_valid_configuration(name):
 def test_a_row_of_another_change_or_of_other_phantoms_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(ablation, "ROWS", tmp_path)
     monkeypatch.setattr(ablation.store, "source_digest", lambda: "now")
-    where = ("ich_small", "brain_window", 0, 0)
-    assert not ablation.is_finished(*where)
-    path = ablation.row_path(*where)
+    training = ablation.Training("ich_small", 20, "brain_window", 0, 0)
+    assert not ablation.is_finished(training)
     for level, phantoms, finished in ((40.0, "now", True), (50.0, "now", False), (40.0, "then", False)):
         changes = [[level, 120.0]]
-        path.write_text(json.dumps({"changes": {"windows": changes}, "phantoms": phantoms}))
+        training.path.write_text(json.dumps({"changes": {"windows": changes}, "phantoms": phantoms}))
         if finished:
-            assert ablation.is_finished(*where)
+            assert ablation.is_finished(training)
         else:
             with pytest.raises(InputError, match="delete it to train it again"):
-                ablation.is_finished(*where)
+                ablation.is_finished(training)
 
 
 def test_the_screening_has_one_training_each_the_finalists_all_folds_and_seeds():
@@ -72,6 +71,6 @@ def test_some_ingredients_are_tried_with_the_base():
 def test_the_table_by_hand():
     rows = [row("focal", s1=0.6, s2=0.4, s3=0.1), row(BASE, s1=0.5, s2=0.2, elsewhere=(0.0,), minutes=12.0)]
     base, focal = ablation.table(rows)
-    assert (base["ingredient"], base["dice"], base["dice change"], base["minutes"]) == (BASE, 0.35, "", 12.0)
+    assert (base["ingredient"], base["dice"], base["dice change"], base["CPU minutes"]) == (BASE, 0.35, "", 12.0)
     assert (focal["dice"], focal["false_positive_ml"], focal["elsewhere mL"]) == (0.367, 0.5, 2.0)
     assert focal["dice change"] == "+0.150"  # over the two subjects of both; no interval below eight

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmarks import nnunet_peer, nnunet_table, record
+from benchmarks import nnunet_peer, nnunet_table, process, record
 from benchmarks.nnunet_budget import Budget, limits, poly_rate
 from ichjax.data import dataset as datasets
 from ichjax.data import nnunet, splits
@@ -204,8 +204,8 @@ def test_wrong_options_and_failing_commands_are_reported_in_a_sentence(tmp_path,
         options(tmp_path, "--minutes=0")
     command = [sys.executable, "-c", "print('first'); raise SystemExit('no such plans')"]
     with pytest.raises(RuntimeError, match="ended with status 1: no such plans"):
-        nnunet_peer._run(command, tmp_path / "a.log")
-    cost = nnunet_peer._run(command, tmp_path / "a.log", allow=(0, 1))
+        process.run(command, tmp_path / "a.log")
+    cost = process.run(command, tmp_path / "a.log", allow=(0, 1))
     assert cost["cpu_s"] > 0
     assert cost["wall_s"] > 0
 
