@@ -26,6 +26,7 @@ from ichjax.ops import (
     patches,
     resample,
     skull,
+    subtypes,
     thresholds,
 )
 
@@ -89,6 +90,8 @@ MEASURED = components.Components(
 )
 GATES = {"high": 0.5, "min_ml": 0.3, "min_slices": 1}
 GATED = np.where(APART > 0, np.array([0.5, 0.75]).reshape(2, 1, 1), 0)  # the first is too small
+EXTRA_AXIAL = np.array([[[5, 5, 1], [4, 0, 2]], [[0, 0, 3], [0, 0, 0]]])
+EXTRA_AXIAL_VOTED = np.array([[[5, 5, 1], [5, 0, 2]], [[0, 0, 3], [0, 0, 0]]])
 CASES = {
     skull.inside_skull: ({}, (HU, np.full(3, 5, np.float32)), (np.ones(HU.shape, bool), np.bool_(False))),
     hu.window: ({"level": 40.0, "width": 120.0}, (HU,), np.clip((HU.astype(float) + 20) / 120, 0, 1)),
@@ -165,6 +168,8 @@ CASES = {
     components.measure: ({"low": 0.5}, (APART, PIXEL_ML), MEASURED),
     components.apply_gates: ({"low": 0.5, **GATES}, (APART, MEASURED), GATED),
     components.gate: ({"low": 0.5, **GATES}, (APART, PIXEL_ML), GATED),
+    subtypes.vote: ({}, (np.uint8(EXTRA_AXIAL),), EXTRA_AXIAL_VOTED),
+    subtypes.class_mask: ({}, (np.eye(6, dtype=np.float32)[EXTRA_AXIAL], EXTRA_AXIAL > 0), EXTRA_AXIAL_VOTED),
     augment_shape.affine: ({"rotation_degrees": 0.0, "zoom": 0.0, "shift": 0.0, **DRAWN}, ONE, UNCHANGED),
     augment_shape.elastic: ({"displacement_px": 0.0, "spacing_px": 2, **DRAWN}, ONE, UNCHANGED),
     augment_shape.mirror: (DRAWN, ONE, (ONE[1][:, ::-1], ONE[2][:, ::-1])),
@@ -188,7 +193,7 @@ DTYPES = {
     np.int32: [hu.grey_levels, metrics.count_pixels, metrics.ranks, metrics.counts_at, metrics.score,
                thresholds.cumulative_histograms],
     np.int16: [patches.extract],
-    np.uint8: [metrics.levels],
+    np.uint8: [metrics.levels, subtypes.vote, subtypes.class_mask],
 }  # fmt: skip
 DTYPE_OF = {
     skull.inside_skull: bool,
@@ -245,6 +250,7 @@ WRONG = {
     "mask_of_another_size": lambda: augment_shape.mirror(KEYS[0], IMAGES[0], IMAGES[0, :2, :, 0], probability=1.0),
     "histograms_of_a_transposed_mask": lambda: thresholds.cumulative_histograms(HU, TRUTH.swapaxes(1, 2)),
     "pairs_of_a_coarser_histogram": lambda: thresholds.mean_jaccard_of_pairs(CUMULATIVE[..., ::2]),
+    "classes_of_one_slice": lambda: subtypes.class_mask(np.ones((2, 3, 4, 6), np.float32), TRUTH[:1]),
     "between_two_lower_levels": lambda: thresholds.between(HU, np.arange(4), 100),
 }
 
