@@ -33,6 +33,8 @@ class Prediction(NamedTuple):
       subtype_scores: float32 [D, 5], the same for each sub-type (`label_tables.SUBTYPES`), or None.
       unrestricted: the probability before that outside the skull was set to 0 (`config.predict.inside_skull`), or None.
       skull_found: bool [], whether a closed skull was found; if not, nothing is restricted. None without restriction.
+      class_probability: float32 [D, H, W, 6], on the scan's own grid: background first, then the five of
+        `label_tables.SUBTYPES` in order; None from methods that do not segment sub-types.
     """
 
     probability: jax.Array
@@ -40,6 +42,7 @@ class Prediction(NamedTuple):
     subtype_scores: jax.Array | np.ndarray | None = None
     unrestricted: jax.Array | None = None
     skull_found: jax.Array | None = None
+    class_probability: jax.Array | None = None
 
 
 class PostProcess(NamedTuple):
@@ -96,6 +99,7 @@ class Method(abc.ABC):
       published: the paper's results of this method, structured as `published.UNET`; {} if there are none.
       seams: (side, stride) of the patches whose seams may show in its probability, in the scan's pixels; or None.
       same_on_whole_slices: whether `config.predict.whole_slices` gives the same result as overlapping patches.
+      segments_subtypes: whether its predictions have a `class_probability`.
     """
 
     title: str
@@ -105,6 +109,7 @@ class Method(abc.ABC):
     published: ClassVar[Published] = {}
     seams: tuple[int, int] | None = None
     same_on_whole_slices: bool = False
+    segments_subtypes: bool = False
 
     @abc.abstractmethod
     def fit(self, train: Sequence[CachedScan], valid: Sequence[CachedScan], *, workdir: pathlib.Path, fold: int) -> Any:
