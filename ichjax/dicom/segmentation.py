@@ -6,13 +6,15 @@ requires, it contains the patient data of the source: it is not de-identified.
 
 import hashlib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import highdicom
 import numpy as np
 import pydicom
 from highdicom.seg import Segmentation, SegmentDescription
 from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from ichjax import __version__
@@ -27,6 +29,25 @@ TYPE_2_TAGS = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate"),
     *("StudyTime", "ReferringPhysicianName"),
 )
+
+
+class SegmentCodes(NamedTuple):
+    """What a segment shows: its label, its SNOMED CT type, and its region where the type does not imply one."""
+
+    label: str
+    type: Code
+    region: Code | None = None
+
+
+ALL_HEMORRHAGE = SegmentCodes("Intracranial hemorrhage", codes.SCT.Hemorrhage)
+# By sub-type: disorders of SNOMED CT; for the ventricles, hemorrhage (CID 7159) in brain ventricles (CID 7153).
+SUBTYPE_CODES = {
+    "IVH": SegmentCodes("Intraventricular hemorrhage", codes.SCT.Hemorrhage, codes.SCT.BrainVentricle),
+    "IPH": SegmentCodes("Intraparenchymal hemorrhage", Code("274100004", "SCT", "Cerebral hemorrhage")),
+    "SAH": SegmentCodes("Subarachnoid hemorrhage", Code("21454007", "SCT", "Subarachnoid intracranial hemorrhage")),
+    "EDH": SegmentCodes("Epidural hemorrhage", Code("82999001", "SCT", "Epidural intracranial hemorrhage")),
+    "SDH": SegmentCodes("Subdural hemorrhage", Code("35486000", "SCT", "Subdural intracranial hemorrhage")),
+}
 
 
 def source_images(series: dicom_series.Series) -> list[pydicom.Dataset]:
@@ -84,20 +105,30 @@ def _copy_to_shared_groups(header: pydicom.Dataset) -> None:
     header.SharedFunctionalGroupsSequence = pydicom.Sequence(shared)
 
 
-def write(path: pathlib.Path, series: dicom_series.Series, mask: np.ndarray, *, made_from: str) -> None:
-    """Writes the mask of a series.
+def write(
+    path: pathlib.Path,
+    series: dicom_series.Series,
+    mask: np.ndarray,
+    *,
+    made_from: str,
+    subtypes: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Writes the mask of a series as segment 1, and each sub-type as a segment after it, which overlaps segment 1.
 
     Args:
       path: the file; its folder must exist.
       series: the source series.
       mask: uint8 of 0 and 1 [columns, rows, slices], from `Volume.to_file_grid`.
       made_from: identifies the mask's origin; equal ones give equal UIDs.
+      subtypes: {a key of `SUBTYPE_CODES`: its part of the mask, like it}; None or {} for the mask alone.
 
     Raises:
       InputError: a segmentation cannot refer to the series.
     """
     images, frames = source_images(series), dicom_series.sorted_frames(series)
-    stored = np.ascontiguousarray(mask.transpose(2, 1, 0))
+    parts = {"": mask, **(subtypes or {})}
+    segments = [part.transpose(2, 1, 0) for part in parts.values()]
+    stored = np.stack(segments, axis=-1) if subtypes else np.ascontiguousarray(segments[0])
     entropy = [made_from, images[0].SeriesInstanceUID, hashlib.blake2b(stored.tobytes()).hexdigest()]
     try:
         with quiet():
@@ -105,7 +136,7 @@ def write(path: pathlib.Path, series: dicom_series.Series, mask: np.ndarray, *, 
                 source_images=images,
                 pixel_array=_in_source_order(stored, images, frames),
                 segmentation_type="BINARY",
-                segment_descriptions=[_description(entropy)],
+                segment_descriptions=[_description(n, name, entropy) for n, name in enumerate(parts, start=1)],
                 series_instance_uid=generate_uid(entropy_srcs=["series", *entropy]),
                 series_number=SERIES_NUMBER,
                 sop_instance_uid=generate_uid(entropy_srcs=["instance", *entropy]),
@@ -135,16 +166,19 @@ def _in_source_order(stored: np.ndarray, images: Sequence[pydicom.Dataset], fram
     return ordered
 
 
-def _description(entropy: list[str]) -> SegmentDescription:
+def _description(number: int, subtype: str, entropy: list[str]) -> SegmentDescription:
+    """The description of a segment: of a sub-type, or, for '', of all hemorrhage."""
+    shown = SUBTYPE_CODES[subtype] if subtype else ALL_HEMORRHAGE
     return SegmentDescription(
-        segment_number=1,
-        segment_label="Intracranial hemorrhage",
+        segment_number=number,
+        segment_label=shown.label,
         segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-        segmented_property_type=codes.SCT.Hemorrhage,
+        segmented_property_type=shown.type,
         algorithm_type="AUTOMATIC",
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             name="ichjax", version=__version__, family=codes.cid7162.ArtificialIntelligence
         ),
-        tracking_uid=generate_uid(entropy_srcs=["segment", *entropy]),
-        tracking_id="hemorrhage",
+        tracking_uid=generate_uid(entropy_srcs=["segment", *entropy, *([subtype] if subtype else [])]),
+        tracking_id=f"hemorrhage {subtype}".strip(),
+        anatomic_regions=None if shown.region is None else [shown.region],
     )
