@@ -36,7 +36,12 @@ def predict(arguments: argparse.Namespace, config: None) -> int:
         arguments.output,
         fold=arguments.fold,
         series=arguments.series,
-        options=OutputOptions(arguments.probability, arguments.dicom_seg, arguments.overwrite),
+        options=OutputOptions(
+            probability=arguments.probability,
+            dicom_seg=arguments.dicom_seg,
+            overwrite=arguments.overwrite,
+            subtypes=arguments.subtypes,
+        ),
         **arguments.fields,
     )
     return 2 if problems else 0

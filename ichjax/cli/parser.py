@@ -162,6 +162,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     add = parts["predict"].add_argument
     add("--fold", type=int, metavar="K", help="use the network of this fold only")
     add("--probability", action="store_true", help="also write probability.nii.gz, where 255 is 1")
+    add("--subtypes", action="store_true", help="also write subtypes.nii.gz, the sub-type of each pixel of the mask")
     add(
         "--dicom_seg", action="store_true", help="also write DICOM Segmentations, which name the patient, to dicom_seg/"
     )

@@ -3,11 +3,12 @@
 import numpy as np
 
 from ichjax.data import regrid
+from ichjax.data.label_tables import SUBTYPES
 from ichjax.errors import InputError
 from ichjax.experiment import scoring
 from ichjax.inference import lesion_findings, scan_warnings
 from ichjax.inference.model import PredictedScan, TrainedRun, kernel_sides_px
-from ichjax.inference.records import PREDICTION_SCHEMA, PredictionRecord, SkullRestriction, SliceScores
+from ichjax.inference.records import PREDICTION_SCHEMA, PredictionRecord, SkullRestriction, SliceScores, SubtypeFindings
 from ichjax.metrics import calibration
 from ichjax.scan import world_grid
 from ichjax.scan.volume import Volume, scan_digest
@@ -27,7 +28,12 @@ def describe(trained: TrainedRun, volume: Volume, prediction: PredictedScan) -> 
     rule_mm2 = scoring.rule_mm2(trained.config, volume.pixel_mm[0] * volume.pixel_mm[1])
     rule_field = "slice_rule_px" if trained.config.evaluate.slice_rule_px else "slice_rule_mm2"
     findings = lesion_findings.describe(
-        volume, prediction.mask, prediction.probability, inside=inside, rule_mm2=rule_mm2
+        volume,
+        prediction.mask,
+        prediction.probability,
+        inside=inside,
+        rule_mm2=rule_mm2,
+        classes=prediction.classes,
     )
     for lesion in findings["lesions"]:
         lesion["centroid_voxel"] = volume.to_file_index(lesion["centroid_voxel"]).round(1).tolist()
@@ -40,11 +46,18 @@ def describe(trained: TrainedRun, volume: Volume, prediction: PredictedScan) -> 
     if prediction.skull_found is not None:
         restriction["skull_found"] = prediction.skull_found
         restriction["outside_skull_ml"] = round(prediction.outside_skull_ml, 3)
+    subtypes: SubtypeFindings = {}
+    if prediction.classes is not None:
+        subtypes["subtypes"] = {
+            "labels": {str(label): name for label, name in enumerate(SUBTYPES, start=1)},
+            "volume_ml": lesion_findings.subtype_volumes_ml(prediction.classes, volume.pixel_ml),
+        }
     return {
         "schema": PREDICTION_SCHEMA,
         **findings,
         **scores,
         **restriction,
+        **subtypes,
         "rule_from": f"evaluate.{rule_field} of the run's config.json",
         "warnings": [
             *_prediction_warnings(prediction, volume),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import scipy.ndimage
 
+from ichjax.data.label_tables import SUBTYPES
 from ichjax.inference.records import Findings, Lesion, Side
 from ichjax.inference.scan_warnings import BONE_HU
 from ichjax.metrics.lesions import MIN_LESION_ML, NEIGHBORS, ROUNDING, axes_mm, section_diameters
@@ -18,7 +19,13 @@ FULL_SHARE, HALF_SHARE = 0.75, 0.25
 
 
 def describe(
-    volume: Volume, mask: np.ndarray, probability: np.ndarray, *, inside: np.ndarray, rule_mm2: float
+    volume: Volume,
+    mask: np.ndarray,
+    probability: np.ndarray,
+    *,
+    inside: np.ndarray,
+    rule_mm2: float,
+    classes: np.ndarray | None = None,
 ) -> Findings:
     """Measures a predicted mask.
 
@@ -28,6 +35,7 @@ def describe(
       probability: float32 [D, H, W] in [0, 1].
       inside: bool [D, H, W], the inside of the skull (`calibration.intracranial`).
       rule_mm2: a slice is positive above this predicted area.
+      classes: uint8 [D, H, W], the sub-type of each pixel of the mask, for the lesions' 'subtype_ml'; None for none.
 
     Returns:
       The fields as in docs/prediction.md, except that a lesion's 'centroid_voxel' is its slice, row and column from 0
@@ -36,7 +44,7 @@ def describe(
     mask = np.asarray(mask, bool)
     pixel_mm2 = float(np.prod(volume.pixel_mm))
     predicted_px = mask.sum(axis=(1, 2))
-    lesions, small_components = _measure_lesions(volume, mask, probability, inside)
+    lesions, small_components = _measure_lesions(volume, mask, probability, inside, classes)
     return {
         "volume_ml": float(predicted_px @ volume.pixel_ml),
         "abc2_ml": float(sum(lesion["abc2_ml"] for lesion in lesions)),
@@ -61,8 +69,18 @@ def suspicion(probability: np.ndarray, pixel_mm2: float, rule_mm2: float) -> flo
     return float(np.partition(flat, -pixels, axis=1)[:, -pixels].max())
 
 
+def subtype_volumes_ml(classes: np.ndarray, pixel_ml: np.ndarray) -> dict[str, float]:
+    """The volume of each sub-type, 0 for those absent.
+
+    Args:
+      classes: uint8 [D, H, W], 0 and 1 + the sub-type's index in `SUBTYPES`.
+      pixel_ml: float [D], volume of a pixel of each slice.
+    """
+    return {name: float((classes == k).sum(axis=(1, 2)) @ pixel_ml) for k, name in enumerate(SUBTYPES, start=1)}
+
+
 def _measure_lesions(
-    volume: Volume, mask: np.ndarray, probability: np.ndarray, inside: np.ndarray
+    volume: Volume, mask: np.ndarray, probability: np.ndarray, inside: np.ndarray, classes: np.ndarray | None
 ) -> tuple[list[Lesion], int]:
     """(the components of at least `MIN_LESION_ML`, the largest first; the number of smaller ones)."""
 
@@ -94,6 +112,9 @@ def _measure_lesions(
                 "highest_probability": float(probability[box][voxels].max()),
             }
         )
+        if classes is not None:
+            by_subtype = subtype_volumes_ml(np.where(voxels, classes[box], 0), volume.pixel_ml[box[0]])
+            lesions[-1]["subtype_ml"] = {name: volume_ml for name, volume_ml in by_subtype.items() if volume_ml}
     return sorted(lesions, key=lambda lesion: -lesion["volume_ml"]), count - len(lesions)
 
 

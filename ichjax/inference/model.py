@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-import operator
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -17,10 +15,10 @@ from ichjax.config import Config
 from ichjax.data import regrid
 from ichjax.errors import InputError
 from ichjax.experiment import seen_scans, setup, tuning
-from ichjax.inference import discover
+from ichjax.inference import discover, fold_means
 from ichjax.methods import base, gates, registry
-from ichjax.methods.slices import DEPTH_STEP, pad_depth
 from ichjax.ops import metrics
+from ichjax.ops import subtypes as subtype_ops
 from ichjax.scan import slabs
 from ichjax.scan.volume import Volume
 
@@ -104,6 +102,7 @@ class PredictedScan:
       subtype_scores: float32 [D, 5], the same by sub-type, or None.
       skull_found: whether a closed skull was found; None where the prediction is not restricted to its inside.
       outside_skull_ml: volume of the mask without this restriction, less that of `mask`.
+      classes: uint8 [D, H, W], the sub-type of each pixel of the mask (`ops.subtypes.class_mask`), or None.
     """
 
     mask: np.ndarray
@@ -115,6 +114,7 @@ class PredictedScan:
     subtype_scores: np.ndarray | None = None
     skull_found: bool | None = None
     outside_skull_ml: float = 0.0
+    classes: np.ndarray | None = None
 
 
 def load_run(
@@ -181,7 +181,16 @@ def _check_fields(fields: dict[str, FieldValue | np.generic | None]) -> dict[str
     return checked
 
 
-def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> PredictedScan:
+def require_subtypes(trained: TrainedRun) -> None:
+    """InputError for a run of a method that does not segment sub-types."""
+    if not trained.method.segments_subtypes:
+        raise InputError(
+            f"the run's method {trained.config.method!r} ({trained.method.title}) does not segment sub-types; expected "
+            "a run of a method that does"
+        )
+
+
+def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun, *, subtypes: bool = False) -> PredictedScan:
     """Predicts a scan with the mean of a run's folds; one of the run's own scans with those that had not seen it.
 
     Slices thinner than `slabs.THIN_SLICE_MM` are first averaged to slabs as thick as the training slices, and the
@@ -190,31 +199,39 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> Predicted
     Args:
       scan: a `Volume`, or the path of a NIfTI file or of a folder with one DICOM series.
       trained: from `load_run`.
+      subtypes: also predict the sub-type of each pixel of the mask, from the mean of the folds' class probabilities.
 
     Raises:
-      InputError: the path cannot be read or holds no scan or several, or an argument is of another type.
+      InputError: the path cannot be read or holds no scan or several, an argument is of another type, or the run's
+        method does not segment sub-types.
     """
     if not isinstance(trained, TrainedRun):
         raise InputError(f"the run is of type {type(trained).__name__}; expected what load_run returns")
     if not isinstance(scan, (Volume, str, pathlib.Path)):
         raise InputError(f"the scan is of type {type(scan).__name__}; expected a Volume (ichjax.read) or a path")
+    if subtypes:
+        require_subtypes(trained)
     volume = scan if isinstance(scan, Volume) else discover.read_one(scan)
     selected, own_scan = _select_folds(trained, volume)
     slab_volume, slab_slices = slabs.average_to_slabs(volume, trained.slice_spacing_mm)
-    predictions = [trained.method.predict(trained.params[k], slab_volume) for k in selected]
+    predictions = [_predict_fold(trained, k, slab_volume, subtypes=subtypes) for k in selected]
     weights = slabs.interpolation_weights(volume, slab_volume) if slab_slices > 1 else None
-    probability = _mean_probability([prediction.probability for prediction in predictions], weights)
+    probability = fold_means.mean_probability([prediction.probability for prediction in predictions], weights)
     closing, opening = kernel_sides_px(trained, regrid.own_grid(volume))
     threshold = np.array([trained.post.threshold], np.float32)
     lesion_gates = gates.arguments(trained.post, volume.pixel_ml)
     mask = _make_mask(probability, threshold, lesion_gates, closing=closing, opening=opening)
     depth = len(volume.hu)
+    classes = None
+    if subtypes:
+        of_folds = [fold.class_probability for fold in predictions if fold.class_probability is not None]
+        classes = np.asarray(_class_mask(fold_means.mean_class_probability(of_folds, weights), mask))[:depth]
     found, outside_ml = None, 0.0
     if (first_found := predictions[0].skull_found) is not None:
         found = bool(first_found)
         everywhere = [prediction.unrestricted for prediction in predictions if prediction.unrestricted is not None]
         unrestricted = _make_mask(
-            _mean_probability(everywhere, weights), threshold, lesion_gates, closing=closing, opening=opening
+            fold_means.mean_probability(everywhere, weights), threshold, lesion_gates, closing=closing, opening=opening
         )
         removed_px = np.asarray(_pixels_of_slices(unrestricted) - _pixels_of_slices(mask))[:depth]
         outside_ml = float(removed_px @ volume.pixel_ml)
@@ -224,35 +241,24 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun) -> Predicted
         tuple(trained.folds[k] for k in selected),
         own_scan,
         slab_slices,
-        _mean_scores([prediction.slice_scores for prediction in predictions], weights),
-        _mean_scores([prediction.subtype_scores for prediction in predictions], weights),
+        fold_means.mean_scores([prediction.slice_scores for prediction in predictions], weights),
+        fold_means.mean_scores([prediction.subtype_scores for prediction in predictions], weights),
         found,
         outside_ml,
+        classes,
     )
 
 
-def _mean_probability(of_folds: Sequence[jax.Array], weights: np.ndarray | None) -> jax.Array:
-    """The mean over folds [S, H, W], interpolated from slabs to slices by weights [D, S], padded with 0."""
-    mean = functools.reduce(operator.add, of_folds) / len(of_folds)
-    probability = pad_depth(mean, 0.0)  # so that few programs are compiled
-    if weights is None:
-        return probability
-    padding = ((0, -len(weights) % DEPTH_STEP), (0, len(probability) - weights.shape[1]))
-    return _slabs_to_slices(np.pad(weights, padding), probability)
+def _predict_fold(trained: TrainedRun, fold: int, volume: Volume, *, subtypes: bool) -> base.Prediction:
+    """The prediction of the run's fold of this index, without class probabilities, which are large, if not needed."""
+    prediction = trained.method.predict(trained.params[fold], volume)
+    return prediction if subtypes else prediction._replace(class_probability=None)
 
 
 @jax.jit
 def _pixels_of_slices(mask: jax.Array) -> jax.Array:
     """int32 [D]: pixels of a mask [D, H, W] on each slice."""
     return mask.sum(axis=(1, 2), dtype=jnp.int32)
-
-
-def _mean_scores(scores: Sequence[jax.Array | np.ndarray | None], weights: np.ndarray | None) -> np.ndarray | None:
-    """The mean over folds of scores [S] or [S, 5], interpolated from slabs to slices by weights [D, S]."""
-    if scores[0] is None:
-        return None
-    mean = np.mean([np.asarray(of_fold, np.float32) for of_fold in scores], axis=0)
-    return mean if weights is None else (weights @ mean).astype(np.float32)
 
 
 def _select_folds(trained: TrainedRun, volume: Volume) -> tuple[list[int], str]:
@@ -264,12 +270,6 @@ def _select_folds(trained: TrainedRun, volume: Volume) -> tuple[list[int], str]:
     return (held_out, "held out") if held_out else (indices, "trained on it")
 
 
-@jax.jit
-def _slabs_to_slices(weights: jax.Array, probability: jax.Array) -> jax.Array:
-    """Probability of every slice [D, H, W] from that of slabs [S, H, W], by weights [D, S]."""
-    return jnp.einsum("ds,shw->dhw", weights, probability, precision=jax.lax.Precision.HIGHEST)
-
-
 @functools.partial(jax.jit, static_argnames=("closing", "opening"))
 def _make_mask(
     probability: jax.Array, threshold: jax.Array, lesion_gates: gates.Gates | None, *, closing: int, opening: int
@@ -277,6 +277,12 @@ def _make_mask(
     """uint8 [D, H, W] from float32 [D, H, W], a threshold [1] and gates at the same threshold."""
     gated = gates.apply(probability, lesion_gates)
     return metrics.masks_at(gated, threshold, closing=closing, opening=opening)[0].astype(jnp.uint8)
+
+
+@jax.jit
+def _class_mask(class_probability: jax.Array, mask: jax.Array) -> jax.Array:
+    """uint8 [D, H, W]: the classes of a mask, uint8 [D, H, W], from float32 [D, H, W, 6]."""
+    return subtype_ops.class_mask(class_probability, mask > 0)
 
 
 def kernel_sides_px(trained: TrainedRun, grid: regrid.Geometry) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ichjax.data.label_tables import SUBTYPES
 from ichjax.dicom import segmentation as dicom_seg
 from ichjax.dicom.series import Series
 from ichjax.errors import InputError
@@ -26,8 +27,9 @@ from ichjax.scan.volume import Volume
 SEGMENTATION_FOLDER = "dicom_seg"  # a folder of its own in the output: its files name the patient
 MASK, SCAN, PROBABILITY, OVERLAY = "mask.nii.gz", "scan.nii.gz", "probability.nii.gz", "overlay.png"
 SCAN_WORLD, MASK_WORLD = "scan_world.nii.gz", "mask_world.nii.gz"
+SUBTYPE_MASK, SUBTYPE_MASK_WORLD = "subtypes.nii.gz", "subtypes_world.nii.gz"
 REQUIRED_FILES = {MASK, OVERLAY, PREDICTION_FILE}
-OUTPUT_FILES = REQUIRED_FILES | {SCAN, PROBABILITY, SCAN_WORLD, MASK_WORLD}
+OUTPUT_FILES = REQUIRED_FILES | {SCAN, PROBABILITY, SCAN_WORLD, MASK_WORLD, SUBTYPE_MASK, SUBTYPE_MASK_WORLD}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +40,13 @@ class OutputOptions:
       probability: write probability.nii.gz.
       dicom_seg: write a DICOM Segmentation of each DICOM series.
       overwrite: predict again what is already done.
+      subtypes: write subtypes.nii.gz, and a segment for each sub-type into the DICOM Segmentation.
     """
 
     probability: bool = False
     dicom_seg: bool = False
     overwrite: bool = False
+    subtypes: bool = False
 
 
 DEFAULT_OUTPUT = OutputOptions()
@@ -70,7 +74,8 @@ def read_existing(
     if record.get("run_digest") != trained.identity:
         content = "a prediction by another run or with other settings"
         raise InputError(f"{folder}: holds {content}; expected another --output, or --overwrite")
-    complete = names >= REQUIRED_FILES | ({PROBABILITY} if options.probability else set())
+    optional = {PROBABILITY: options.probability, SUBTYPE_MASK: options.subtypes}
+    complete = names >= REQUIRED_FILES | {name for name, wanted in optional.items() if wanted}
     if options.dicom_seg and source.series is not None:
         complete &= record.get("dicom_seg") == _file_digest(segmentation_path(folder))
     return record if complete else None
@@ -130,14 +135,12 @@ def write(
         nifti.write_nifti(new / MASK, prediction.mask, volume)
         if options.probability:
             nifti.write_nifti(new / PROBABILITY, np.rint(prediction.probability * 255).astype(np.uint8), volume)
+        if prediction.classes is not None:
+            nifti.write_nifti(new / SUBTYPE_MASK, prediction.classes, volume)
         if source.series is not None:
             nifti.write_nifti(new / SCAN, volume.hu, volume)
         if world_grid.describe_geometry(volume) != "exact":
-            grid = world_grid.world_grid(volume)
-            hu, mask = world_grid.resample(volume, prediction.mask, grid)
-            assert mask is not None  # as one was given
-            nifti.write_grid(new / SCAN_WORLD, hu, grid.affine)
-            nifti.write_grid(new / MASK_WORLD, mask, grid.affine)
+            _write_world(new, volume, prediction)
         name = folder.name.encode("latin-1", "replace").decode("latin-1")  # all that the figure's font is sure to have
         title = f"{name}: {record['volume_ml']:.2f} mL predicted"
         run_figures.overlay_sheet(new / OVERLAY, volume, prediction.mask, title=title)
@@ -153,13 +156,29 @@ def write(
             shutil.rmtree(leftover, ignore_errors=True)
 
 
+def _write_world(folder: pathlib.Path, volume: Volume, prediction: PredictedScan) -> None:
+    """Writes the scan, the mask and the sub-types, if there are any, resampled to an axis-aligned, even grid."""
+    grid = world_grid.world_grid(volume)
+    labels = prediction.mask if prediction.classes is None else prediction.classes  # not 0 where the mask is not
+    hu, resampled = world_grid.resample(volume, labels, grid)
+    assert resampled is not None  # as labels were given
+    nifti.write_grid(folder / SCAN_WORLD, hu, grid.affine)
+    nifti.write_grid(folder / MASK_WORLD, (resampled > 0).astype(np.uint8), grid.affine)
+    if prediction.classes is not None:
+        nifti.write_grid(folder / SUBTYPE_MASK_WORLD, resampled, grid.affine)
+
+
 def _write_segmentation(
     path: pathlib.Path, series: Series, volume: Volume, prediction: PredictedScan, record: PredictionRecord
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     made_from = f"{record['run_digest']} {record['folds']} {record['scan_digest']}"
+    subtypes = {}
+    if prediction.classes is not None:
+        masks = {name: (prediction.classes == k).astype(np.uint8) for k, name in enumerate(SUBTYPES, start=1)}
+        subtypes = {name: volume.to_file_grid(mask) for name, mask in masks.items() if mask.any()}
     with atomic(path) as hidden:
-        dicom_seg.write(hidden, series, volume.to_file_grid(prediction.mask), made_from=made_from)
+        dicom_seg.write(hidden, series, volume.to_file_grid(prediction.mask), made_from=made_from, subtypes=subtypes)
 
 
 def _file_digest(path: pathlib.Path) -> str:

@@ -54,9 +54,12 @@ def predict_scans(
       One sentence for each scan that could not be predicted; the others are done.
 
     Raises:
-      InputError: the run cannot be read, or another process is writing to the output.
+      InputError: the run cannot be read, its method does not segment the sub-types that `options` names, or another
+        process is writing to the output.
     """
     trained = trained_runs.load_run(workdir, fold=fold, **fields)
+    if options.subtypes:
+        trained_runs.require_subtypes(trained)
     reserved = (outputs.SEGMENTATION_FOLDER, worklist.WORKLIST_FILE)
     sources, problems = find_sources(inputs, series=series, reserved=reserved)
     for problem in problems:
@@ -117,7 +120,7 @@ def _predict_one(trained: TrainedRun, source: Source, volume: Volume, options: O
     with only_input_errors(str(source.path), "predicted"):
         if options.dicom_seg and source.series is not None:
             dicom_seg.source_images(source.series)  # raises before the work where no segmentation could be written
-        return trained_runs.predict(volume, trained)
+        return trained_runs.predict(volume, trained, subtypes=options.subtypes)
 
 
 def _wait_for_row(source: Source, future: Future[PredictionRecord]) -> WorklistRow:
@@ -156,9 +159,12 @@ def _write(
     with only_input_errors(str(source.path), "written", but=(OSError,)):  # a full disk is full for all scans
         outputs.write(folder, source, volume, prediction, record, options, started)
     lesions, positive = len(record["lesions"]), len(record["positive_slices"])
+    by_subtype = record["subtypes"]["volume_ml"] if "subtypes" in record else {}
+    volumes = ", ".join(f"{name} {volume_ml:.2f}" for name, volume_ml in by_subtype.items() if volume_ml)
     held_out = f" (the run's own scan: held out in fold {record['folds'][0]})"
     say(
-        f"{source.name}: {record['volume_ml']:.2f} mL, {lesions} {'lesion' if lesions == 1 else 'lesions'}, "
+        f"{source.name}: {record['volume_ml']:.2f} mL{f' ({volumes})' if volumes else ''}, "
+        f"{lesions} {'lesion' if lesions == 1 else 'lesions'}, "
         f"{positive} of {record['slices']} slices positive{held_out if record['own_scan'] == 'held out' else ''}"
         f"{''.join(f'; {warning}' for warning in record['warnings'])} -> {folder}"
     )

@@ -26,6 +26,7 @@ class Lesion(TypedDict):
     slices: list[int]
     to_skull_mm: float | None
     highest_probability: float
+    subtype_ml: NotRequired[dict[str, float]]
 
 
 class Findings(TypedDict):
@@ -57,7 +58,20 @@ class SkullRestriction(TypedDict, total=False):
     outside_skull_ml: float
 
 
-class PredictionRecord(Findings, SliceScores, SkullRestriction):
+class SubtypeVolumes(TypedDict):
+    """The sub-types by label of subtypes.nii.gz, and the volume of each."""
+
+    labels: dict[str, str]
+    volume_ml: dict[str, float]
+
+
+class SubtypeFindings(TypedDict, total=False):
+    """The part of prediction.json that only `predict --subtypes` gives."""
+
+    subtypes: SubtypeVolumes
+
+
+class PredictionRecord(Findings, SliceScores, SkullRestriction, SubtypeFindings):
     """prediction.json."""
 
     schema: int
