@@ -78,6 +78,26 @@ def counts_at(level: jax.Array, thresholds: jax.Array, truth: jax.Array) -> tupl
     return count_pixels(truth), jnp.stack(predicted, axis=-1), jnp.stack(intersection, axis=-1)
 
 
+def class_counts(predicted: jax.Array, truth: jax.Array, *, classes: int, unknown: int) -> tuple[jax.Array, ...]:
+    """Counts the voxels of each class of a scan.
+
+    Args:
+      predicted: uint8 [D, H, W], 0 for the background.
+      truth: uint8 [D, H, W], 0 for the background.
+      classes: K; classes 1 to K are counted.
+      unknown: voxels of this class in the truth are left out, in the prediction too.
+
+    Returns:
+      (truth int32 [K], predicted int32 [K], intersection int32 [K], left out int32 []).
+    """
+    chex.assert_equal_shape([predicted, truth])
+    predicted = jnp.where(truth == unknown, 0, predicted)
+    masks = [(truth == k, predicted == k) for k in range(1, classes + 1)]
+    counted = [[a, b, a & b] for a, b in masks]
+    counts = jnp.stack([jnp.stack([count_pixels(mask).sum() for mask in of_class]) for of_class in counted], axis=1)
+    return *counts, count_pixels(truth == unknown).sum()
+
+
 def score(
     probability: jax.Array, truth: jax.Array, thresholds: jax.Array, *, closing: int, opening: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -81,6 +81,8 @@ def erode(mask):
     return under_kernel(mask, True).all(axis=-1)
 
 
+TRUE_CLASSES = np.array([[[1, 1, 0, 9]], [[2, 9, 2, 0]]], np.uint8)
+PREDICTED_CLASSES = np.array([[[1, 2, 1, 1]], [[2, 2, 0, 2]]], np.uint8)
 # {op: (keyword options, arguments, expected values)}
 APART = np.zeros((2, 4, 4), np.float32)  # probabilities of two components, in blocks 0 and 3
 APART[0, 0, 0] = APART[1, 3, 3] = 0.75
@@ -129,6 +131,11 @@ CASES = {
     metrics.masks_at: (NO_CLEANING, (PROBABILITY, THRESHOLDS), MASKS),
     metrics.counts_at: ({}, (LEVELS, THRESHOLDS, TRUTH), COUNTS),
     metrics.score: (NO_CLEANING, (PROBABILITY, TRUTH, THRESHOLDS), SCORES),
+    metrics.class_counts: (
+        {"classes": 2, "unknown": 9},
+        (PREDICTED_CLASSES, TRUE_CLASSES),
+        (np.array([2, 2]), np.array([2, 3]), np.array([1, 1]), np.array(2)),
+    ),
     morphology.dilate: ({"side": 2}, (TRUTH,), dilate(TRUTH)),
     morphology.erode: ({"side": 2}, (TRUTH,), erode(TRUTH)),
     morphology.close: ({"side": 2}, (TRUTH,), erode(dilate(TRUTH))),
@@ -191,7 +198,7 @@ DTYPES = {
     np.bool_: [metrics.masks_at, morphology.dilate, morphology.erode, morphology.close, morphology.open,
                morphology.clean, thresholds.between],
     np.int32: [hu.grey_levels, metrics.count_pixels, metrics.ranks, metrics.counts_at, metrics.score,
-               thresholds.cumulative_histograms],
+               metrics.class_counts, thresholds.cumulative_histograms],
     np.int16: [patches.extract],
     np.uint8: [metrics.levels, subtypes.vote, subtypes.class_mask],
 }  # fmt: skip
@@ -241,6 +248,9 @@ WRONG = {
     "loss_of_an_extra_axis": lambda: losses.binary_cross_entropy(PROBABILITY, SOFT_TRUTH[..., None]),
     "overlap_of_one_slice": lambda: losses.soft_overlap(PROBABILITY, SOFT_TRUTH[:1]),
     "dice_of_one_column": lambda: losses.soft_dice_loss(PROBABILITY, SOFT_TRUTH[..., :1]),
+    "true_classes_of_one_slice": lambda: metrics.class_counts(
+        PREDICTED_CLASSES, TRUE_CLASSES[:1], classes=2, unknown=9
+    ),
     "counts_of_one_slice": lambda: metrics.counts_at(LEVELS, THRESHOLDS, TRUTH[:1]),
     "levels_of_a_column_of_thresholds": lambda: metrics.levels(PROBABILITY, THRESHOLDS[:, None], **NO_CLEANING),
     "patches_that_are_not_square": lambda: patches.stitch(jnp.ones((1, 2, 2, 4, 2)), stride=2),
