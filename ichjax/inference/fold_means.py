@@ -15,11 +15,12 @@ def mean_probability(of_folds: Sequence[jax.Array], weights: np.ndarray | None) 
     """The mean over folds of probabilities.
 
     Args:
-      of_folds: float32 [S, H, W] of each fold.
+      of_folds: float32 [S, H, W] of each fold, or [S, H, W, C] for classes.
       weights: float [D, S], from slabs to slices (`slabs.interpolation_weights`); None where slabs are slices.
 
     Returns:
-      float32 [D, H, W], padded with slices of 0 to a multiple of `DEPTH_STEP`, so that few programs are compiled.
+      float32 [D, H, W] or [D, H, W, C], padded with slices of 0 to a multiple of `DEPTH_STEP`, so that few programs are
+      compiled.
     """
     mean = functools.reduce(operator.add, of_folds) / len(of_folds)
     probability = pad_depth(mean, 0.0)
@@ -27,13 +28,6 @@ def mean_probability(of_folds: Sequence[jax.Array], weights: np.ndarray | None) 
         return probability
     padding = ((0, -len(weights) % DEPTH_STEP), (0, len(probability) - weights.shape[1]))
     return _slabs_to_slices(np.pad(weights, padding), probability)
-
-
-def mean_class_probability(of_folds: Sequence[jax.Array], weights: np.ndarray | None) -> jax.Array:
-    """As `mean_probability`, of class probabilities: float32 [S, H, W, C] of each fold to [D, H, W, C]."""
-    *_, width, classes = of_folds[0].shape
-    rows = mean_probability([fold.reshape(*fold.shape[:2], width * classes) for fold in of_folds], weights)
-    return rows.reshape(*rows.shape[:2], width, classes)
 
 
 def mean_scores(scores: Sequence[jax.Array | np.ndarray | None], weights: np.ndarray | None) -> np.ndarray | None:
@@ -49,5 +43,5 @@ def mean_scores(scores: Sequence[jax.Array | np.ndarray | None], weights: np.nda
 
 @jax.jit
 def _slabs_to_slices(weights: jax.Array, probability: jax.Array) -> jax.Array:
-    """Probability of every slice [D, H, W] from that of slabs [S, H, W], by weights [D, S]."""
-    return jnp.einsum("ds,shw->dhw", weights, probability, precision=jax.lax.Precision.HIGHEST)
+    """Probability of every slice [D, H, W, ...] from that of slabs [S, H, W, ...], by weights [D, S]."""
+    return jnp.einsum("ds,s...->d...", weights, probability, precision=jax.lax.Precision.HIGHEST)

@@ -225,7 +225,7 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun, *, subtypes:
     classes = None
     if subtypes:
         of_folds = [fold.class_probability for fold in predictions if fold.class_probability is not None]
-        classes = np.asarray(_class_mask(fold_means.mean_class_probability(of_folds, weights), mask))[:depth]
+        classes = np.asarray(_class_mask(fold_means.mean_probability(of_folds, weights), mask))[:depth]
     found, outside_ml = None, 0.0
     if (first_found := predictions[0].skull_found) is not None:
         found = bool(first_found)

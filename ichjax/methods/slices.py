@@ -47,9 +47,9 @@ class ScanPrediction(NamedTuple):
 
 
 def pad_depth(array: Array, value: float, step: int = DEPTH_STEP) -> Array:
-    """Pads [D, H, W] with slices of `value` to a multiple of `step`."""
+    """Pads [D, H, W] or [D, H, W, C] with slices of `value` to a multiple of `step`."""
     xp: Any = jnp if isinstance(array, jax.Array) else np
-    return xp.pad(array, ((0, -len(array) % step), (0, 0), (0, 0)), constant_values=value)
+    return xp.pad(array, ((0, -len(array) % step), *[(0, 0)] * (array.ndim - 1)), constant_values=value)
 
 
 def _maps(source: Geometry, target: Geometry, outside: str) -> tuple[jax.Array, ...]:

@@ -117,7 +117,6 @@ def test_nothing_of_it_is_computed_or_written_without_the_option(command, scan, 
         raise AssertionError("computed")
 
     monkeypatch.setattr("ichjax.inference.model._class_mask", fail)
-    monkeypatch.setattr("ichjax.inference.fold_means.mean_class_probability", fail)
     status, text, output = command(scan)
     assert status == 0
     assert {path.name for path in (output / "scan").iterdir()} == PREDICTION_FILES
@@ -150,7 +149,7 @@ def test_a_method_without_sub_types_is_refused_before_any_work(command, scan, ti
 def test_slabs_are_interpolated_back_to_slices():
     rng = np.random.default_rng(0)
     folds, weights = rng.random((3, 4, 5, 6, 6), np.float32), rng.random((10, 4))
-    mean = fold_means.mean_class_probability([jnp.asarray(fold) for fold in folds], weights)
+    mean = fold_means.mean_probability([jnp.asarray(fold) for fold in folds], weights)
     assert mean.shape == (16, 5, 6, 6)
     np.testing.assert_allclose(mean[:10], np.einsum("ds,shwc->dhwc", weights, folds.mean(axis=0)), rtol=1e-5)
     assert not mean[10:].any()
