@@ -78,7 +78,8 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     from ichjax.experiment import score_folder
 
     config_check.check(config)
-    problems = score_folder.evaluate(arguments.predictions, config, arguments.workdir, name=arguments.name)
+    options = {"name": arguments.name, "subtypes": arguments.subtypes}
+    problems = score_folder.evaluate(arguments.predictions, config, arguments.workdir, **options)
     return 2 if problems else 0
 
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ichjax.config import Config
 from ichjax.console import say
 from ichjax.data import scan_cache
-from ichjax.data.label_tables import format_ranges
+from ichjax.data.label_tables import SUBTYPES, format_ranges
 from ichjax.data.subject import Subject
 from ichjax.errors import InputError
 from ichjax.experiment import scoring, setup
@@ -30,7 +30,9 @@ MAX_MASK_LABELS = 20  # an integer file with more than these is no mask of sever
 SCALE = 32767  # probabilities pass through int16 on their way to the scan's orientation
 
 
-def evaluate(predictions: pathlib.Path, config: Config, workdir: pathlib.Path | None, *, name: str) -> list[str]:
+def evaluate(
+    predictions: pathlib.Path, config: Config, workdir: pathlib.Path | None, *, name: str, subtypes: bool = False
+) -> list[str]:
     """The `evaluate` command: scores NIfTI masks or probabilities against a data set, and reports as a run does.
 
     A file belongs to the subject whose number (or name) is in its name. It must be on the scan's grid, in any axis
@@ -41,6 +43,7 @@ def evaluate(predictions: pathlib.Path, config: Config, workdir: pathlib.Path | 
       config: its data set, thresholds, slice rule and excluded subjects.
       workdir: a new folder for results, tables, figures and report; None only prints the table.
       name: of the method, for the tables.
+      subtypes: the files are masks of sub-types, as `predict --subtypes` writes them, which are scored as such too.
 
     Returns:
       One sentence for everything that is missing, surplus or could not be scored.
@@ -50,14 +53,14 @@ def evaluate(predictions: pathlib.Path, config: Config, workdir: pathlib.Path | 
     """
     if workdir is None:
         with tempfile.TemporaryDirectory() as folder:
-            return _evaluate(predictions, config, pathlib.Path(folder), name, published=False)
+            return _evaluate(predictions, config, pathlib.Path(folder), name, subtypes=subtypes, published=False)
     if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
         raise InputError(f"{workdir}: is not empty; expected a new folder for the results")
-    return _evaluate(predictions, config, workdir, name, published=True)
+    return _evaluate(predictions, config, workdir, name, subtypes=subtypes, published=True)
 
 
 def _evaluate(
-    predictions: pathlib.Path, config: Config, folder: pathlib.Path, name: str, *, published: bool
+    predictions: pathlib.Path, config: Config, folder: pathlib.Path, name: str, *, subtypes: bool, published: bool
 ) -> list[str]:
     dataset = setup.open_dataset(config)
     files, problems = find_files(predictions, dataset.subjects)
@@ -65,10 +68,10 @@ def _evaluate(
     rows: list[ScoreRow] = []
     notes, kinds = list(dataset.notes), set()
     subjects = [subject for subject in dataset.subjects if subject.number in files]
-    reads = one_ahead(lambda subject: _read(subject, files[subject.number]), subjects)
+    reads = one_ahead(lambda subject: _read(subject, files[subject.number], subtypes=subtypes), subjects)
     for read in tqdm(reads, desc="scoring", total=len(subjects), disable=None):
         try:
-            scan, kind, probability = read()
+            scan, kind, probability, classes = read()
         except InputError as error:
             problems.append(str(error))
         else:
@@ -80,6 +83,7 @@ def _evaluate(
                 fold=None,
                 folder=folder if published else None,
                 config=config,
+                classes=classes,
             )
             rows.append(row)
             kinds.add(kind)
@@ -111,9 +115,15 @@ def _evaluate(
     return problems
 
 
-def _read(subject: Subject, path: pathlib.Path) -> tuple[scan_cache.CachedScan, str, np.ndarray]:
+def _read(
+    subject: Subject, path: pathlib.Path, *, subtypes: bool
+) -> tuple[scan_cache.CachedScan, str, np.ndarray, np.ndarray | None]:
+    """(the scan, 'mask' or 'probability', float32 [D, H, W], the classes uint8 [D, H, W] if asked for)."""
     scan = scan_cache.open_scan(subject)
-    return scan, *load_prediction(path, scan.volume)
+    if not subtypes:
+        return scan, *load_prediction(path, scan.volume), None
+    classes = load_classes(path, scan.volume)
+    return scan, "mask", (classes > 0).astype(np.float32), classes
 
 
 def _at_one_threshold(row: ScoreRow) -> ScoreRow:
@@ -198,6 +208,24 @@ def load_prediction(path: pathlib.Path, volume: Volume) -> tuple[str, np.ndarray
     on_scan = volumes.from_file_grid(to_int16(array), affine, name=path.name)
     volumes.check_same_grid(on_scan, volume)
     return kind, on_scan.hu.astype(np.float32) / SCALE
+
+
+def load_classes(path: pathlib.Path, volume: Volume) -> np.ndarray:
+    """Reads a mask of sub-types on a scan's grid: uint8 [D, H, W], 0 and 1 + the sub-type's index in `SUBTYPES`.
+
+    Raises:
+      InputError: unreadable, other values, or another grid than the scan's.
+    """
+    array, affine = nifti.load_array(path, name=path.name)
+    if not np.isin(array, np.arange(len(SUBTYPES) + 1)).all():
+        names = ", ".join(f"{label} {name}" for label, name in enumerate(SUBTYPES, start=1))
+        raise InputError(
+            f"{path.name}: values lie in {array.min():g} to {array.max():g}; expected the labels of sub-types: "
+            f"0 background, {names}"
+        )
+    on_scan = volumes.from_file_grid(array.astype(np.uint8), affine, name=path.name)
+    volumes.check_same_grid(on_scan, volume)
+    return np.asarray(on_scan.hu)
 
 
 def _interpret(array: np.ndarray, name: str) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:

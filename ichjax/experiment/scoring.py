@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ichjax.config import Config
+from ichjax.data.classes import UNKNOWN_SUBTYPE
+from ichjax.data.label_tables import SUBTYPES
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
 from ichjax.files import read_json, write_json
@@ -21,7 +23,9 @@ from ichjax.metrics import protocol, roc
 from ichjax.metrics.aggregate import secondary_metrics
 from ichjax.metrics.per_scan import measure_scan
 from ichjax.metrics.records import SCHEMA, FoldScores, Results, ScoreRow, Scores
-from ichjax.ops import metrics
+from ichjax.metrics.secondary_records import SubtypeCounts
+from ichjax.metrics.subtype_dice import subtype_dice
+from ichjax.ops import metrics, subtypes
 from ichjax.scan.nifti import write_nifti
 
 SCORES_FILE = "scores.json"  # of a fold
@@ -37,6 +41,7 @@ def score_scan(
     folder: pathlib.Path | None,
     config: Config,
     seams: tuple[int, int] | None = None,
+    classes: np.ndarray | None = None,
 ) -> ScoreRow:
     """Scores one scan at all thresholds, and writes its mask and its 8-bit probability on the scan's grid.
 
@@ -49,6 +54,8 @@ def score_scan(
       folder: gets predictions/NNN.nii.gz and probabilities/NNN.nii.gz; None writes neither.
       config: its `evaluate` has the area above which a slice is predicted positive.
       seams: (side, stride) of patches in the scan's pixels, to measure the seams between them; None for none.
+      classes: uint8 [D, H, W], the predicted sub-types of a source that gives them as such; None to take them from the
+        prediction's class probabilities, if it has any.
     """
     volume, depth = scan.volume, len(scan.volume.hu)
     pixel_mm2 = volume.pixel_mm[0] * volume.pixel_mm[1]
@@ -57,9 +64,9 @@ def score_scan(
     options = {"main": main, "closing": post.closing_px, "opening": post.opening_px}
     probability = pad_depth(prediction.probability, 0.0)
     lesion_gates = gates.arguments(post, volume.pixel_ml)
-    counts, mask, eight_bits = jax.device_get(
-        _score(probability, truth, np.array(thresholds, np.float32), lesion_gates, **options)
-    )
+    scored = _score(probability, truth, np.array(thresholds, np.float32), lesion_gates, **options)
+    subtype_px = _count_subtypes(scan, prediction, scored[1], classes)
+    counts, mask, eight_bits = jax.device_get(scored)
     truth, mask, eight_bits = truth[:depth], mask[:depth], eight_bits[:depth]
     with ThreadPoolExecutor(1) as writer:
         if folder:
@@ -88,7 +95,41 @@ def score_scan(
     }
     if prediction.subtype_scores is not None:
         row["subtype_scores"] = np.asarray(prediction.subtype_scores, np.float64).reshape(depth, 5).tolist()
+    if subtype_px is not None:
+        row["subtype_px"] = subtype_px
     return row
+
+
+def _count_subtypes(
+    scan: CachedScan, prediction: Prediction, mask: jax.Array, classes: np.ndarray | None
+) -> SubtypeCounts | None:
+    """Voxels by sub-type of a mask, uint8 [D, H, W], padded; None for a prediction without sub-types."""
+    truth = pad_depth(np.asarray(scan.classes), 0)
+    if classes is not None:
+        counts = _count_classes(pad_depth(classes, 0), truth)
+    elif prediction.class_probability is not None:
+        counts = _count_classes_in(mask, pad_depth(prediction.class_probability, 0.0), truth)
+    else:
+        return None
+    truth_px, predicted_px, overlap_px, unknown_px = jax.device_get(counts)
+    return {
+        "truth_px": truth_px.tolist(),
+        "predicted_px": predicted_px.tolist(),
+        "overlap_px": overlap_px.tolist(),
+        "unknown_px": int(unknown_px),
+    }
+
+
+@jax.jit
+def _count_classes(predicted: jax.Array, truth: jax.Array) -> tuple[jax.Array, ...]:
+    """`metrics.class_counts` of the sub-types."""
+    return metrics.class_counts(predicted, truth, classes=len(SUBTYPES), unknown=UNKNOWN_SUBTYPE)
+
+
+@jax.jit
+def _count_classes_in(mask: jax.Array, class_probability: jax.Array, truth: jax.Array) -> tuple[jax.Array, ...]:
+    """As `_count_classes`, of the classes of a mask, uint8 [D, H, W], by their probabilities."""
+    return _count_classes(subtypes.class_mask(class_probability, mask > 0), truth)
 
 
 def rule_mm2(config: Config, pixel_mm2: float) -> float:
@@ -142,7 +183,8 @@ def results(
     chosen_on: str,
     chosen: list[list[int]] | None = None,
 ) -> Scores:
-    """Every score of a set of scans: `protocol.results`, and `aggregate.secondary_metrics` as 'beyond'.
+    """Every score of a set of scans: `protocol.results`, `aggregate.secondary_metrics` as 'beyond', and the Dice by
+    sub-type of multi-class masks as 'subtype_dice', if there are any and the truth has sub-types.
 
     Args:
       config: of the run: its slice rule, the subjects to leave out and the seed.
@@ -178,6 +220,9 @@ def results(
     if scored:
         scores, labels = [row["subtype_scores"] for row in scored], [row["slice_labels"] for row in scored]
         table["beyond"]["subtype_roc"] = roc.subtype_detection(scores, labels)
+    counted = [row["subtype_px"] for row in rows if "subtype_px" in row]
+    if by_class := subtype_dice(counted, seed=config.seed):
+        table["subtype_dice"] = by_class
     table["nominal_spacing"] = any(row["nominal_spacing"] for row in rows)
     return table
 

@@ -7,7 +7,7 @@ lack: schema 1 had no 'schema', and readers accept it. Volumes are in mL, length
 from collections.abc import Mapping, Sequence
 from typing import Literal, NotRequired, TypedDict
 
-from ichjax.metrics.secondary_records import ScanDetails, SecondaryMetrics
+from ichjax.metrics.secondary_records import ScanDetails, SecondaryMetrics, SubtypeCounts, SubtypeDice
 from ichjax.metrics.statistics import AgeTest, Interval, Summary
 
 SCHEMA = 2  # of results.json
@@ -187,6 +187,7 @@ class Scores(TypedDict):
     disagreements: Disagreements
     subjects: list[SubjectRecord]
     beyond: NotRequired[SecondaryMetrics]
+    subtype_dice: NotRequired[SubtypeDice]
     nominal_spacing: NotRequired[bool]  # slice spacing assumed, not measured: volumes are nominal
 
 
@@ -218,6 +219,7 @@ class ScoreRow(TypedDict):
     nominal_spacing: bool
     details: ScanDetails
     subtype_scores: NotRequired[list[list[float]]]  # [D][5]
+    subtype_px: NotRequired[SubtypeCounts]  # of the classes of the reported mask
 
 
 class FoldScores(Provenance):

@@ -3,11 +3,12 @@
 None stands for a figure that does not exist. Volumes are in mL, lengths in mm, rates and scores in [0, 1].
 """
 
-from typing import NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from ichjax.metrics.statistics import Interval, Summary
 
 Curve = list[list[float]]  # [[x, y], ...]
+SubtypeConvention = Literal["present_only", "nnunet", "pooled"]
 
 
 class VolumeDetails(TypedDict):
@@ -232,3 +233,39 @@ class SecondaryMetrics(TypedDict):
     false_positives_to_bone: ToBone
     seams: Seams | None
     subtype_roc: NotRequired[dict[str, SubtypeDetection]]
+
+
+class SubtypeCounts(TypedDict):
+    """One scan's voxels of each sub-type [5], without those whose true sub-type is unknown, and their number."""
+
+    truth_px: list[int]
+    predicted_px: list[int]
+    overlap_px: list[int]
+    unknown_px: int
+
+
+class PooledDice(TypedDict):
+    """Dice of the voxels of all scans at once."""
+
+    dice: float | None
+    truth_px: int
+    predicted_px: int
+    overlap_px: int
+
+
+class SubtypeScores(TypedDict):
+    """Dice of one sub-type in each convention."""
+
+    present_only: Summary
+    nnunet: Summary
+    pooled: PooledDice
+
+
+class SubtypeDice(TypedDict):
+    """'subtype_dice' of results.json (`subtype_dice.subtype_dice`)."""
+
+    by_subtype: dict[str, SubtypeScores]
+    mean: dict[str, float | None]  # by `SubtypeConvention`
+    in_words: dict[SubtypeConvention, str]
+    subjects: int
+    unknown_px: int

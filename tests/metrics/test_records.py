@@ -65,7 +65,9 @@ def score_scan(number, *, hemorrhage=True, **fields):
 @pytest.fixture(scope="module")
 def rows():
     """Twenty rows; every third scan has no hemorrhage, and one has scores of its own."""
-    own = {"slice_scores": np.linspace(0, 1, 3), "subtype_scores": np.random.default_rng(0).random((3, 5))}
+    rng = np.random.default_rng(0)
+    own = {"slice_scores": np.linspace(0, 1, 3), "subtype_scores": rng.random((3, 5))}
+    own["class_probability"] = rng.random((3, 40, 40, 6), np.float32)
     return [score_scan(n, hemorrhage=n % 3 > 0, **(own if n == 1 else {})) for n in range(20)]
 
 
@@ -79,7 +81,7 @@ def test_scores_and_results_match_their_types(rows, subjects, tmp_path):
     results = json.loads(path.read_text())
     assert not mismatches(results, records.Results)
     assert (results["schema"], next(iter(results)), results["left_out_unreadable"]) == (2, "schema", [99])
-    assert ("subtype_roc" in results["beyond"]) == (subjects > 1)
+    assert ("subtype_roc" in results["beyond"]) == ("subtype_dice" in results) == (subjects > 1)
     older = {key: value for key, value in results.items() if key != "schema"}
     assert not mismatches(older, records.Results)
 

@@ -10,6 +10,7 @@ from ichjax.metrics.records import Results
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
 from ichjax.metrics.slice_detection import DETECTION_RATES
 from ichjax.report.tables import paper as paper_tables
+from ichjax.report.tables import subtypes as subtype_tables
 from ichjax.report.tables.summary import PAPER
 from ichjax.report.tables.text import interval_cells
 from ichjax.report.workdir import Run
@@ -22,7 +23,7 @@ def write_tables(run: Run) -> list[pathlib.Path]:
 
     Returns:
       The files: summary, subjects, table6, table7, dice_by_subtype, dice_by_age; thresholds if a method chose gray
-      levels, and subtype_auc if a method scores sub-types.
+      levels, subtype_auc if a method scores sub-types, and subtype_dice if one segments them.
     """
     folder = run.path / "tables"
     folder.mkdir(exist_ok=True)
@@ -35,6 +36,7 @@ def write_tables(run: Run) -> list[pathlib.Path]:
         "dice_by_age": paper_tables.dice_by_age(run.methods),
         "thresholds": paper_tables.gray_levels(run.methods),
         "subtype_auc": subtype_auc(run.methods),
+        "subtype_dice": subtype_tables.subtype_dice(run.methods),
     }
     return [write_csv(folder / f"{name}.csv", records) for name, records in tables.items() if records]
 
