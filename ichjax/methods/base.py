@@ -33,8 +33,8 @@ class Prediction(NamedTuple):
       subtype_scores: float32 [D, 5], the same for each sub-type (`label_tables.SUBTYPES`), or None.
       unrestricted: the probability before that outside the skull was set to 0 (`config.predict.inside_skull`), or None.
       skull_found: bool [], whether a closed skull was found; if not, nothing is restricted. None without restriction.
-      class_probability: float32 [D, H, W, 6], on the scan's own grid: background first, then the five of
-        `label_tables.SUBTYPES` in order; None from methods that do not segment sub-types.
+      class_probability: float32 [D, H, W, 6], the background, then each sub-type (`label_tables.SUBTYPES`); sums to 1.
+        On the device, on the scan's own grid, and restricted like `probability`. None for methods without sub-types.
     """
 
     probability: jax.Array
