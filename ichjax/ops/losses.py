@@ -53,6 +53,38 @@ def soft_dice_loss(probability: jax.Array, truth: jax.Array) -> jax.Array:
     return 1.0 - (2.0 * intersection + 1.0) / (probability.sum(axis=(1, 2)) + truth.sum(axis=(1, 2)) + 1.0)
 
 
+def class_cross_entropy(log_probability: jax.Array, truth: jax.Array, positive_weight: float = 1.0) -> jax.Array:
+    """Mean cross-entropy of each example over several classes, some of them not known.
+
+    Args:
+      log_probability: float32 [B, H, W, K], background first.
+      truth: float32 [B, H, W, K + 1], the share of each class in a pixel (`subtypes.class_planes`); the last is that of
+        hemorrhage of unknown sub-type, for which any class but the background is right.
+      positive_weight: weight of hemorrhage.
+
+    Returns:
+      float32 [B].
+    """
+    _check_classes(log_probability, truth)
+    unknown = jax.nn.logsumexp(log_probability[..., 1:], axis=-1, keepdims=True)
+    losses = -(truth * jnp.concatenate([log_probability, unknown], axis=-1)).sum(axis=-1)
+    return (losses * (1.0 + (positive_weight - 1.0) * (1.0 - truth[..., 0]))).mean(axis=(1, 2))
+
+
+def class_dice_loss(probability: jax.Array, truth: jax.Array) -> jax.Array:
+    """The mean of `soft_dice_loss` over any hemorrhage and each sub-type that an example shows.
+
+    Args and result as `class_cross_entropy`, with probabilities. A share of unknown sub-type counts for none of them.
+    """
+    _check_classes(probability, truth)
+    known = 1.0 - truth[..., -1:]
+    predicted = jnp.concatenate([1.0 - probability[..., :1], probability[..., 1:] * known], axis=-1)
+    shown = jnp.concatenate([1.0 - truth[..., :1], truth[..., 1:-1]], axis=-1)
+    each = jax.vmap(soft_dice_loss, in_axes=-1, out_axes=-1)(predicted, shown)
+    counts = (shown.sum(axis=(1, 2)) > 0).at[:, 0].set(True)
+    return jnp.where(counts, each, 0.0).sum(axis=-1) / counts.sum(axis=-1)
+
+
 def soft_overlap(probability: jax.Array, truth: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Soft intersection and union of each example: float32 [B] each, from float32 [B, H, W].
 
@@ -61,6 +93,12 @@ def soft_overlap(probability: jax.Array, truth: jax.Array) -> tuple[jax.Array, j
     _check_same_images(probability, truth)
     intersection = (probability * truth).sum(axis=(1, 2))
     return intersection, (probability + truth).sum(axis=(1, 2)) - intersection
+
+
+def _check_classes(prediction: jax.Array, truth: jax.Array) -> None:
+    """Raises AssertionError unless they are [B, H, W, K] and [B, H, W, K + 1]."""
+    chex.assert_rank(prediction, 4)
+    chex.assert_shape(truth, (*prediction.shape[:3], prediction.shape[3] + 1))
 
 
 def _check_same_images(prediction: jax.Array, truth: jax.Array) -> None:

@@ -1,7 +1,7 @@
-"""From the probabilities of sub-types to a mask of classes, with one sub-type for each extra-axial component.
+"""Classes of pixels: 0 for the background, 1 + the sub-type's index in `label_tables.SUBTYPES`.
 
-Classes are 0 for the background and 1 + the sub-type's index in `label_tables.SUBTYPES`. Epidural and subdural
-hemorrhage are told apart by the shape of the whole, so one component is rarely both.
+A mask of classes follows from their probabilities, with one of epidural and subdural hemorrhage for each component: the
+two are told apart by the shape of the whole, so a component is rarely both.
 """
 
 import chex
@@ -10,7 +10,31 @@ import jax.numpy as jnp
 
 from ichjax.ops import components
 
+SUBTYPE_COUNT = 5
 EDH_CLASS, SDH_CLASS = 4, 5
+
+
+def class_planes(classes: jax.Array) -> jax.Array:
+    """One plane for each class: float32 [..., 7] of 0 and 1, from uint8 [...].
+
+    The background, the five sub-types and, for all higher numbers, hemorrhage of unknown sub-type.
+    """
+    numbers = jnp.minimum(classes, SUBTYPE_COUNT + 1)
+    return jax.nn.one_hot(numbers, SUBTYPE_COUNT + 2)
+
+
+def classes_of_planes(planes: jax.Array, mask: jax.Array) -> jax.Array:
+    """The class with the largest share of each pixel of a mask.
+
+    Args:
+      planes: float32 [..., 6], `class_planes` without the background, interpolated.
+      mask: float32 [...] of 0 and 1.
+
+    Returns:
+      uint8 [...]: 0 outside the mask, 1 to 5, or 6 for hemorrhage of unknown sub-type.
+    """
+    chex.assert_shape(planes, (*mask.shape, SUBTYPE_COUNT + 1))
+    return jnp.where(mask > 0, 1 + planes.argmax(axis=-1), 0).astype(jnp.uint8)
 
 
 def class_mask(class_probability: jax.Array, mask: jax.Array) -> jax.Array:

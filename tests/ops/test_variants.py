@@ -92,6 +92,17 @@ MEASURED = components.Components(
 )
 GATES = {"high": 0.5, "min_ml": 0.3, "min_slices": 1}
 GATED = np.where(APART > 0, np.array([0.5, 0.75]).reshape(2, 1, 1), 0)  # the first is too small
+# Two examples of 1 x 2 pixels: IVH and background; unknown sub-type and half EDH, half background.
+SHARES = np.float32(
+    [
+        [[[0.5, 0.1, 0.1, 0.1, 0.1, 0.1], [0.9, 0.02, 0.02, 0.02, 0.02, 0.02]]],
+        [[[0.2, 0.4, 0.1, 0.1, 0.1, 0.1], [0.4, 0.1, 0.1, 0.1, 0.2, 0.1]]],
+    ]
+)
+CLASS_TRUTH = np.eye(7, dtype=np.float32)[[[[1, 0]], [[6, 4]]]]
+CLASS_TRUTH[1, 0, 1, 0] = CLASS_TRUTH[1, 0, 1, 4] = 0.5
+CLASS_LOSS = -np.array([3 * np.log(0.1) + np.log(0.9), 3 * np.log(0.8) + 2 * (np.log(0.4) + np.log(0.2)) / 2]) / 2
+CLASS_DICE = 1 - np.array([2 / 2.6 + 1.2 / (0.12 + 1 + 1), (2 * (0.8 + 0.3) + 1) / (1.4 + 1.5 + 1) + 1.2 / 1.7]) / 2
 EXTRA_AXIAL = np.array([[[5, 5, 1], [4, 0, 2]], [[0, 0, 3], [0, 0, 0]]])
 EXTRA_AXIAL_VOTED = np.array([[[5, 5, 1], [5, 0, 2]], [[0, 0, 3], [0, 0, 0]]])
 CASES = {
@@ -175,6 +186,14 @@ CASES = {
     components.measure: ({"low": 0.5}, (APART, PIXEL_ML), MEASURED),
     components.apply_gates: ({"low": 0.5, **GATES}, (APART, MEASURED), GATED),
     components.gate: ({"low": 0.5, **GATES}, (APART, PIXEL_ML), GATED),
+    losses.class_cross_entropy: ({"positive_weight": 3.0}, (np.log(SHARES), CLASS_TRUTH), CLASS_LOSS),
+    losses.class_dice_loss: ({}, (SHARES, CLASS_TRUTH), CLASS_DICE),
+    subtypes.class_planes: ({}, (np.uint8([[0, 5], [3, 255]]),), np.eye(7)[[[0, 5], [3, 6]]]),
+    subtypes.classes_of_planes: (
+        {},
+        (np.float32([[[0.2, 0, 0, 0.7, 0, 0.1], [0, 0, 0, 0, 0, 1]]]), np.float32([[1, 0]])),
+        np.array([[4, 0]]),
+    ),
     subtypes.vote: ({}, (np.uint8(EXTRA_AXIAL),), EXTRA_AXIAL_VOTED),
     subtypes.class_mask: ({}, (np.eye(6, dtype=np.float32)[EXTRA_AXIAL], EXTRA_AXIAL > 0), EXTRA_AXIAL_VOTED),
     augment_shape.affine: ({"rotation_degrees": 0.0, "zoom": 0.0, "shift": 0.0, **DRAWN}, ONE, UNCHANGED),
@@ -200,7 +219,7 @@ DTYPES = {
     np.int32: [hu.grey_levels, metrics.count_pixels, metrics.ranks, metrics.counts_at, metrics.score,
                metrics.class_counts, thresholds.cumulative_histograms],
     np.int16: [patches.extract],
-    np.uint8: [metrics.levels, subtypes.vote, subtypes.class_mask],
+    np.uint8: [metrics.levels, subtypes.vote, subtypes.class_mask, subtypes.classes_of_planes],
 }  # fmt: skip
 DTYPE_OF = {
     skull.inside_skull: bool,
@@ -260,6 +279,9 @@ WRONG = {
     "mask_of_another_size": lambda: augment_shape.mirror(KEYS[0], IMAGES[0], IMAGES[0, :2, :, 0], probability=1.0),
     "histograms_of_a_transposed_mask": lambda: thresholds.cumulative_histograms(HU, TRUTH.swapaxes(1, 2)),
     "pairs_of_a_coarser_histogram": lambda: thresholds.mean_jaccard_of_pairs(CUMULATIVE[..., ::2]),
+    "classes_without_the_unknown": lambda: losses.class_cross_entropy(np.log(SHARES), CLASS_TRUTH[..., :-1]),
+    "dice_of_one_example": lambda: losses.class_dice_loss(SHARES, CLASS_TRUTH[:1]),
+    "planes_with_the_background": lambda: subtypes.classes_of_planes(CLASS_TRUTH, CLASS_TRUTH[..., 0]),
     "classes_of_one_slice": lambda: subtypes.class_mask(np.ones((2, 3, 4, 6), np.float32), TRUTH[:1]),
     "between_two_lower_levels": lambda: thresholds.between(HU, np.arange(4), 100),
 }
