@@ -30,6 +30,9 @@ class Network:
       neighbors: n slices read above and below each one; `images` gets them as a last axis of S = 2 n + 1.
       side_multiple: input sides must be multiples of this.
       slice_head_weight: of the loss of the module's second head (`slice_head`), which must exist if this is above 0.
+      priors: channels after the slices that hold no HU but an earlier network's probability x 1000; 0 or 1.
+      subtypes: number of sub-types that `predict` gives the probability of, in place of that of any hemorrhage; 0 for
+        none.
     """
 
     module: nn.Module
@@ -41,10 +44,18 @@ class Network:
     neighbors: int = 0
     side_multiple: int = 1
     slice_head_weight: float = 0.0
+    priors: int = 0
+    subtypes: int = 0
+
+    @property
+    def learns_classes(self) -> bool:
+        """Whether `loss` gets the classes of pixels."""
+        return self.slice_head_weight > 0 or self.subtypes > 0
 
     def init(self, key: jax.Array, side: int) -> dict:
         """Initial parameters for patches of side P, from one PRNG key."""
-        shape = (1, side, side, 2 * self.neighbors + 1) if self.neighbors else (1, side, side)
+        channels = 2 * self.neighbors + 1 + self.priors
+        shape = (1, side, side, channels) if channels > 1 else (1, side, side)
         images = jax.eval_shape(self.images, jax.ShapeDtypeStruct(shape, jnp.int16))
         return self.module.init(key, jnp.zeros(images.shape, images.dtype))["params"]
 
@@ -89,7 +100,8 @@ class Network:
     ) -> jax.Array:
         """Training loss of each example: float32 [B], from images [B, H, W, C] and masks [B, H, W] of 0 and 1.
 
-        `classes`: uint8 [B, H, W], see `slice_head.slice_labels`; given to a network with `slice_head_weight` alone.
+        `classes`: uint8 [B, H, W], given if `learns_classes`; see `slice_head.slice_labels`. With `subtypes` they are
+        those after random transforms.
         """
         logits, slices = self.apply(params, images, dropout_keys=dropout_keys)
         return self.add_slice_loss(self.loss_of_logits(logits, masks), slices, masks, classes)

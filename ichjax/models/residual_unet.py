@@ -26,7 +26,7 @@ Output = jax.Array | tuple[jax.Array, ...]
 
 
 class ResidualUNet(nn.Module):
-    """A residual-encoder U-Net for one class.
+    """A residual-encoder U-Net.
 
     Attributes:
       base_width: channels of the first level, doubled at each deeper level up to `max_width`.
@@ -39,6 +39,7 @@ class ResidualUNet(nn.Module):
       supervised: levels of the decoder with logits, from the highest resolution down; 1 without deep supervision.
       dtype: of the computation; parameters and returned logits stay float32.
       slice_head: whether to have a second head (`slice_head`).
+      outputs: logits of a pixel.
     """
 
     base_width: int
@@ -51,6 +52,7 @@ class ResidualUNet(nn.Module):
     supervised: int = 1
     dtype: jax.typing.DTypeLike = jnp.float32
     slice_head: bool = False
+    outputs: int = 1
 
     @nn.compact
     def __call__(
@@ -70,8 +72,8 @@ class ResidualUNet(nn.Module):
           with_slices: whether to return the logits of the second head, too.
 
         Returns:
-          float32 [B, H, W]; with `every_level` a tuple, with half the sides from each to the next. `with_slices`:
-          (that, float32 [B, 6]).
+          float32 [B, H, W], or [B, H, W, outputs] if there are several; with `every_level` a tuple, with half the sides
+          from each to the next. `with_slices`: (that, float32 [B, 6]).
         """
         check_norm(self.norm)
         x, skips = images.astype(self.dtype), []
@@ -93,8 +95,8 @@ class ResidualUNet(nn.Module):
                 x = nn.leaky_relu(self._convolution(x, self._width(level), name, up if index == 1 else None), SLOPE)
             if level < self.supervised:
                 name = f"logit{level + 1}"
-                logit = Conv(1, (1, 1), PRIOR_LOGIT, self.dtype, name=name)(x)
-                logits.insert(0, logit[..., 0].astype(jnp.float32))
+                logit = Conv(self.outputs, (1, 1), PRIOR_LOGIT, self.dtype, name=name)(x)
+                logits.insert(0, (logit[..., 0] if self.outputs == 1 else logit).astype(jnp.float32))
         output: Output = tuple(logits) if every_level else logits[0]
         return (output, slices) if with_slices and slices is not None else output
 
@@ -130,17 +132,21 @@ class SupervisedNetwork(Network):
     ) -> jax.Array:
         """Training loss of each example; weights halve from level to level and sum to 1.
 
-        The truth of a level is the share of mask pixels in each of its pixels.
+        The truth of a level is the share of mask pixels, or of each class, in each of its pixels.
         """
         applied, slices = self.apply(params, images, dropout_keys=dropout_keys, every_level=True)
         logits = cast(tuple[jax.Array, ...], applied)
-        total, truth = jnp.zeros(len(images)), masks
+        total, truth = jnp.zeros(len(images)), self.truth(masks, classes)
         for level, logit in enumerate(logits):
             total += 2.0**-level * self.loss_of_logits(logit, truth)
-            count, height, width = truth.shape
-            truth = truth.reshape(count, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
+            count, height, width, *rest = truth.shape
+            truth = truth.reshape(count, height // 2, 2, width // 2, 2, *rest).mean(axis=(2, 4))
         mean = total / math.fsum(2.0**-level for level in range(len(logits)))
         return self.add_slice_loss(mean, slices, masks, classes)
+
+    def truth(self, masks: jax.Array, classes: jax.Array | None) -> jax.Array:
+        """What `loss_of_logits` compares the logits with, float32 [B, H, W, ...]; the masks."""
+        return masks
 
 
 def network_from_config(config: Config) -> Network:
