@@ -8,15 +8,18 @@ import grain
 import numpy as np
 
 from ichjax.data.patch_index import Epochs, PatchTable
-from ichjax.data.scan_cache import CachedScan
+from ichjax.data.scan_cache import PRIOR_LEVELS, CachedScan
 from ichjax.scan.volume import AIR_HU
+
+PRIOR_STEP = 1000 // PRIOR_LEVELS  # of a prior in a batch, where 1000 is a probability of 1
 
 
 class Batch(TypedDict):
     """A batch for the device: 2 bytes per pixel, whatever the number of HU windows.
 
     Attributes:
-      image: int16 HU [B, P, P], or [B, P, P, S] of S neighboring slices, the example's own slice in the middle.
+      image: int16 HU [B, P, P], or [B, P, P, S] of S neighboring slices, the example's own slice in the middle. With
+        priors there is one more channel, the last: probability x 1000, of the example's own slice.
       mask: uint8 [B, P, P] of 0 and 1, or the classes of its pixels (`classes.class_mask`).
       index: int32 [B], the example's row in its patch table.
       weight: float32 [B], 0 for the padding of a last batch, else 1.
@@ -31,20 +34,31 @@ class Batch(TypedDict):
 class PatchReader:
     """Reads patches by their row in the table; random access, stateless and thread-safe."""
 
-    def __init__(self, scans: Sequence[CachedScan], table: PatchTable, *, neighbors: int = 0, classes: bool = False):
+    def __init__(
+        self,
+        scans: Sequence[CachedScan],
+        table: PatchTable,
+        *,
+        neighbors: int = 0,
+        classes: bool = False,
+        priors: int = 0,
+    ):
         """Makes a reader.
 
         Args:
           scans, table: of the patches.
           neighbors: number of slices read above and below each example's own; end slices are repeated.
           classes: whether the masks are those of classes.
+          priors: 1 to read `CachedScan.prior` as well, else 0.
         """
         # Plain array views of the memory maps are faster to slice.
         self._hu = [np.asarray(scan.volume.hu) for scan in scans]
         self._masks = [np.asarray(scan.classes if classes else scan.mask) for scan in scans]
         self._table = table
         self._offsets = np.arange(-neighbors, neighbors + 1)
-        self._image_shape = (table.side, table.side, *((2 * neighbors + 1,) if neighbors else ()))
+        self._priors = [np.asarray(scan.prior) for scan in scans] if priors else []
+        channels = 2 * neighbors + 1 + priors
+        self._image_shape = (table.side, table.side, *((channels,) if channels > 1 else ()))
 
     def empty_batch(self, *batch: int) -> Batch:
         """A batch of padding with leading sizes [B] or [K, B]: air, no hemorrhage, weight 0."""
@@ -69,11 +83,13 @@ class PatchReader:
         for i, (scan, depth, top, left) in enumerate(zip(*corners, strict=True)):
             patch = np.s_[top : top + side, left : left + side]
             hu = self._hu[scan]
-            if len(self._offsets) == 1:
+            if len(self._image_shape) == 2:
                 batch["image"][i] = hu[depth, *patch]
             else:
                 slices = np.clip(depth + self._offsets, 0, len(hu) - 1)
-                batch["image"][i] = np.moveaxis(hu[slices, *patch], 0, -1)
+                batch["image"][i, ..., : len(slices)] = np.moveaxis(hu[slices, *patch], 0, -1)
+            if self._priors:
+                batch["image"][i, ..., -1] = np.int16(PRIOR_STEP) * self._priors[scan][depth, *patch]
             batch["mask"][i] = self._masks[scan][depth, *patch]
         return batch
 

@@ -103,6 +103,24 @@ def resample_to_grid(scan: CachedScan, grid: Geometry) -> CachedScan:
     return dataclasses.replace(scan, volume=volume, mask=mask, classes=classes, truth_px=truth_px)
 
 
+def to_grid(planes: np.ndarray, volume: Volume, grid: Geometry) -> np.ndarray:
+    """Resamples float32 [D, H, W] on the slices of a scan to a grid, as `resample_to_grid` does its HU."""
+    if same_grid(own_grid(volume), grid):
+        return planes
+    rows, columns = _weights(volume, grid)
+    return rows @ planes @ columns.T
+
+
+def _weights(volume: Volume, grid: Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """`line_weights` of rows and columns, from the slices of a scan to a grid."""
+    _, height, width = volume.shape
+    row_mm, column_mm = volume.pixel_mm
+    return (
+        line_weights(height, row_mm, grid.height, grid.row_mm),
+        line_weights(width, column_mm, grid.width, grid.column_mm),
+    )
+
+
 def _open(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(HU, mask, classes), memory-mapped."""
     files = (scan_cache.HU_FILE, scan_cache.MASK_FILE, scan_cache.CLASSES_FILE)
@@ -112,10 +130,8 @@ def _open(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _write(scan: CachedScan, grid: Geometry, folder: pathlib.Path) -> None:
     """Resamples a scan slice by slice into the files of a cache folder."""
-    depth, height, width = scan.volume.shape
-    row_mm, column_mm = scan.volume.pixel_mm
-    rows = line_weights(height, row_mm, grid.height, grid.row_mm)
-    columns = line_weights(width, column_mm, grid.width, grid.column_mm)
+    depth = len(scan.volume.hu)
+    rows, columns = _weights(scan.volume, grid)
     shape = (depth, grid.height, grid.width)
     hu = np.lib.format.open_memmap(folder / scan_cache.HU_FILE, mode="w+", dtype=np.int16, shape=shape)
     mask = np.lib.format.open_memmap(folder / scan_cache.MASK_FILE, mode="w+", dtype=np.uint8, shape=shape)

@@ -22,6 +22,7 @@ from ichjax.scan import volume as volumes
 from ichjax.scan.volume import Volume
 
 HU_FILE, MASK_FILE, CLASSES_FILE, META_FILE = "hu.npy", "mask.npy", "classes.npy", "meta.json"  # of a scan
+PRIOR_LEVELS = 250  # of a probability of 1, as stored; a network reads it as 1000
 CACHE_FORMAT = 4  # part of every digest: increment it when the stored data, or how a scan is read, changes
 
 
@@ -39,6 +40,7 @@ class CachedScan:
       notes: irregularities, one sentence each.
       digest: of the source files and labels.
       hu_digest: of its HU (`volume.hu_digest`).
+      prior: uint8 [D, H, W], an earlier network's probability of hemorrhage in steps of 1 / `PRIOR_LEVELS`; or None.
     """
 
     subject: Subject
@@ -50,6 +52,7 @@ class CachedScan:
     notes: tuple[str, ...]
     digest: str
     hu_digest: str
+    prior: np.ndarray | None = None
 
     @property
     def number(self) -> int:

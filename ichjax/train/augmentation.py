@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from ichjax.config import Config
 from ichjax.ops import augment_hu, augment_shape, augment_windowed
 
 Transform = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 Numbered = tuple[int, Transform]  # the number selects its random numbers, whichever other transforms there are
+SHAPES = 3  # the first numbers are changes of shape
 
 
 class Recipe(NamedTuple):
@@ -51,7 +53,7 @@ def from_config(config: Config) -> Recipe:
 
 
 def apply(
-    transforms: tuple[Numbered, ...], keys: jax.Array, images: jax.Array, masks: jax.Array
+    transforms: tuple[Numbered, ...], keys: jax.Array, images: jax.Array, masks: jax.Array, *, shape_only: int = 0
 ) -> tuple[jax.Array, jax.Array]:
     """Applies transforms to a batch, each example on its own.
 
@@ -60,6 +62,7 @@ def apply(
       keys: PRNG keys [B].
       images: [B, P, P] or [B, P, P, C].
       masks: float32 [B, P, P] of 0 and 1.
+      shape_only: channels, the last ones, that changes of shape alone apply to: they hold no HU.
 
     Returns:
       (images of the same shape, float32; masks); without transforms the arrays given.
@@ -69,7 +72,10 @@ def apply(
 
     def one(key: jax.Array, image: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
         for number, transform in transforms:
-            image, mask = transform(jax.random.fold_in(key, number), image, mask)
+            rest = shape_only if number >= SHAPES else 0
+            head, tail = (image[..., :-rest], image[..., -rest:]) if rest else (image, None)
+            head, mask = transform(jax.random.fold_in(key, number), head, mask)
+            image = head if tail is None else jnp.concatenate([head, tail], axis=-1)
         return image, mask
 
     channels = images.reshape(*images.shape[:3], -1).astype("float32")

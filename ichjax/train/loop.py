@@ -80,7 +80,7 @@ def train_fold(
         limit=limit,
         slices=slices,
         sampling=config.train.sampling,
-        classes=network.slice_head_weight > 0,
+        classes=network.learns_classes,
     )
     valid_reader, valid_epochs = _examples(config, network, valid, config.train.validation_negatives, fold)
     size, group = config.train.batch_size, config.train.steps_per_dispatch
@@ -242,7 +242,7 @@ def _examples(
     if not scans:
         raise InputError(f"fold {fold}: no scan could be read for training or validation")
     table = patch_table(scans, side=config.patch.side, stride=config.patch.stride)
-    reader = loader.PatchReader(scans, table, neighbors=network.neighbors, classes=classes)
+    reader = loader.PatchReader(scans, table, neighbors=network.neighbors, classes=classes, priors=network.priors)
     weights = lesion_weights(scans, table, stride=config.patch.stride) if sampling == "lesions" else None
     return reader, Epochs(table, negatives, config.seed, fold, limit, slices, weights)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from ichjax.models.network import Network
-from ichjax.ops import augment, losses
+from ichjax.ops import augment, losses, subtypes
 from ichjax.train import augmentation
 from ichjax.train.state import TrainState
 
@@ -65,14 +65,23 @@ def make_train_step(
         keys = example_keys(settings.seed, state.fold, state.step, batch["index"])
         warp_keys, dropout_keys = jnp.unstack(jax.vmap(lambda key: jax.random.split(key, 2))(keys), axis=1)
         recipe_keys = jax.vmap(lambda key: jax.random.fold_in(key, RECIPE_SALT))(keys)
-        # A second head learns from the classes of pixels, which the reader then gives as the mask.
-        classes = {"classes": batch["mask"]} if network.slice_head_weight else {}
+        # Classes of pixels are learned from where the reader gives them as the mask.
+        classes = {"classes": batch["mask"]} if network.learns_classes else {}
         masks = (batch["mask"] > 0 if classes else batch["mask"]).astype(jnp.float32)
-        hu, masks = augmentation.apply(settings.recipe.hu, recipe_keys, batch["image"], masks)
+        # Those of sub-types move with the image, as its last channels.
+        planes = subtypes.class_planes(batch["mask"])[..., 1:] if network.subtypes else None
+        kept = network.priors + _channels(planes)
+        image = _join(batch["image"], planes)
+        hu, masks = augmentation.apply(settings.recipe.hu, recipe_keys, image, masks, shape_only=kept)
+        hu, planes = _part(hu, planes)
         images = network.mark_corner(network.images(hu))
         if any(settings.ranges):
-            images, masks = augment.augment(warp_keys, images, masks, settings.ranges)
-        images, masks = augmentation.apply(settings.recipe.windowed, recipe_keys, images, masks)
+            images, masks = augment.augment(warp_keys, _join(images, planes), masks, settings.ranges)
+            images, planes = _part(images, planes)
+        recipe = settings.recipe.windowed
+        images, masks = augmentation.apply(recipe, recipe_keys, images, masks, shape_only=network.priors)
+        if planes is not None:
+            classes = {"classes": subtypes.classes_of_planes(planes, masks)}
         return network.loss(params, images, masks, dropout_keys=dropout_keys, **classes).mean()
 
     def train_step(state: TrainState, batch: DeviceBatch) -> tuple[TrainState, Metrics]:
@@ -90,6 +99,26 @@ def make_train_step(
         return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
     return train_step
+
+
+def _channels(planes: jax.Array | None) -> int:
+    return 0 if planes is None else planes.shape[-1]
+
+
+def _join(images: jax.Array, planes: jax.Array | None) -> jax.Array:
+    """Images [B, P, P] or [B, P, P, C] with planes of classes as their last channels; as they are without planes."""
+    if planes is None:
+        return images
+    channels = images.reshape(*images.shape[:3], -1)
+    return jnp.concatenate([channels.astype(jnp.float32), planes], axis=-1)
+
+
+def _part(images: jax.Array, planes: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
+    """The images and the planes that `_join` made one."""
+    if planes is None:
+        return images, None
+    count = planes.shape[-1]
+    return images[..., :-count], images[..., -count:]
 
 
 def _accumulate(

@@ -1,5 +1,6 @@
 """Batches are the same for any number of threads and any start step, and hold the pixels of the scans."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -125,3 +126,22 @@ def test_neighboring_slices_around_each_patch(data):
             expected_hu = hu[min(max(d + offset, 0), len(hu) - 1)][at]
             np.testing.assert_array_equal(batch["image"][i, ..., offset + 1], expected_hu)
     assert (batch["image"][-2:] == AIR_HU).all()
+
+
+@pytest.mark.parametrize("neighbors", [0, 1])
+def test_a_prior_is_the_last_channel_in_thousandths(data, neighbors):
+    scans, table, _ = data
+    rng = np.random.default_rng(0)
+    priors = [rng.integers(0, 251, scan.mask.shape).astype(np.uint8) for scan in scans]
+    with_priors = [dataclasses.replace(scan, prior=prior) for scan, prior in zip(scans, priors, strict=True)]
+    rows = np.arange(0, len(table), 7)
+    batch = loader.PatchReader(with_priors, table, neighbors=neighbors, priors=1).read(rows, size=len(rows) + 1)
+    slices = batch["image"][:-1, ..., :-1]
+    plain = loader.PatchReader(scans, table, neighbors=neighbors).read(rows)["image"]
+    np.testing.assert_array_equal(slices if neighbors else slices[..., 0], plain)
+    for image, row in zip(batch["image"], rows, strict=False):
+        top, left = table.row[row], table.column[row]
+        expected = priors[table.scan[row]][table.slice[row], top : top + 16, left : left + 16] * 4.0
+        np.testing.assert_array_equal(image[..., -1], expected)
+    assert batch["image"].dtype == np.int16
+    assert batch["image"][..., -1].max() == 1000
