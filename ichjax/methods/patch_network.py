@@ -103,7 +103,7 @@ class PatchNetworkMethod(Method):
         side, border = self.config.grid.side, self.config.grid.border
         grid = regrid.common_grid([*train, *valid], side=side, border=border)
         grid_shape(grid.height, grid.width, side=self.config.patch.side, stride=self.config.patch.stride)
-        resampled = [[regrid.resample_to_grid(scan, grid) for scan in scans] for scans in (train, valid)]
+        resampled = [[self._on_grid(scan, grid, workdir) for scan in scans] for scans in (train, valid)]
         fitted = train_fold(self.config, self.network, *resampled, folder=workdir, fold=fold)
         spacing_mm, row_mm, column_mm = np.median([scan.volume.spacing_mm for scan in train], axis=0).tolist()
         trained_on = TrainedOn((row_mm, column_mm), spacing_mm)
@@ -116,18 +116,22 @@ class PatchNetworkMethod(Method):
             write_json(workdir / MODEL_FILE, record)
         return PatchNetworkParams(self._predictor.replicate(fitted.params), grid, trained_on, chosen)
 
-    def predict(self, params: PatchNetworkParams, volume: Volume) -> Prediction:
+    def _on_grid(self, scan: CachedScan, grid: Geometry, workdir: pathlib.Path) -> CachedScan:
+        """A scan as the network is trained on it; `workdir` is that of the fold."""
+        return regrid.resample_to_grid(scan, grid)
+
+    def predict(self, params: PatchNetworkParams, volume: Volume, *, prior: jax.Array | None = None) -> Prediction:
         """Predicts with `SlicePredictor`.
 
         A scan whose matrix differs from the training grid, or whose pixels are over 20 % larger or smaller, is
-        resampled in plane to that grid, and its probability back.
+        resampled in plane to that grid, and its probability back. `prior`: as in `SlicePredictor.predict_inside`.
         """
         own = regrid.own_grid(volume)
-        probability, unrestricted, found, scores = self._predictor.predict_inside(
-            params.weights, volume.hu, own, params.grid, slice_mm=volume.spacing_mm[0]
+        probability, unrestricted, found, scores, classes = self._predictor.predict_inside(
+            params.weights, volume.hu, own, params.grid, slice_mm=volume.spacing_mm[0], prior=prior
         )
         subtypes, any_hemorrhage = (None, None) if scores is None else (scores[:, :-1], scores[:, -1])
-        return Prediction(probability, any_hemorrhage, subtypes, unrestricted, found)
+        return Prediction(probability, any_hemorrhage, subtypes, unrestricted, found, classes)
 
     def slice_program(self, params: PatchNetworkParams, own: Geometry) -> Callable[[jax.Array], jax.Array] | None:
         """As `Method.slice_program`; None if the network sees neighboring slices."""

@@ -11,6 +11,7 @@ from ichjax.methods.base import Method
 METHODS = {
     "unet": "ichjax.methods.unet",
     "threshold": "ichjax.methods.threshold",
+    "subtypes": "ichjax.methods.subtypes",
 }
 
 

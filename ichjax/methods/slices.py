@@ -1,7 +1,9 @@
 """Prediction of slices by a network, as one jitted program over all devices: windows, patches, network, stitching."""
 
 import copy
-from typing import Any, NamedTuple, TypeVar, cast
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ichjax import xla
 from ichjax.data.regrid import Geometry, same_grid
+from ichjax.methods.scan_prediction import ScanPrediction, broadcastable, restrict, with_classes
 from ichjax.models.network import Network
 from ichjax.models.slice_head import LABEL_WEIGHTS
 from ichjax.ops import patches, resample, skull
@@ -23,27 +26,6 @@ Predicted = tuple[jax.Array, jax.Array | None]  # probability [N, H, W]; scores 
 Array = TypeVar("Array", np.ndarray, jax.Array)
 Weights = dict[str, Any]
 Maps = tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]  # weights (rows, columns) to the trained grid, and back
-
-
-class ScanPrediction(NamedTuple):
-    """The prediction of a scan, padded or not; fields as in `Prediction`.
-
-    Attributes:
-      probability, unrestricted: float32 [D, H, W].
-      skull_found: bool [].
-      scores: float32 [D, 6] of a network's second head: five sub-types, any hemorrhage; or None.
-    """
-
-    probability: jax.Array
-    unrestricted: jax.Array | None
-    skull_found: jax.Array | None
-    scores: jax.Array | None
-
-    def first(self, depth: int) -> "ScanPrediction":
-        """Without padding: the first `depth` slices."""
-        cut = [None if x is None else x[:depth] for x in (self.probability, self.unrestricted, self.scores)]
-        probability, unrestricted, scores = cut
-        return ScanPrediction(cast(jax.Array, probability), unrestricted, self.skull_found, scores)
 
 
 def pad_depth(array: Array, value: float, step: int = DEPTH_STEP) -> Array:
@@ -120,10 +102,20 @@ class SlicePredictor:
         return self.predict_first(weights, hu, len(hu), own, trained)[: len(hu)]
 
     def predict_inside(
-        self, weights: Weights, hu: np.ndarray, own: Geometry, trained: Geometry, *, slice_mm: float
+        self,
+        weights: Weights,
+        hu: np.ndarray,
+        own: Geometry,
+        trained: Geometry,
+        *,
+        slice_mm: float,
+        prior: jax.Array | None = None,
     ) -> ScanPrediction:
-        """As a call, with the slice spacing, and with all that there is besides the probability."""
-        return self._run(weights, hu, len(hu), own, trained, slice_mm).first(len(hu))
+        """As a call, with the slice spacing, and with all that there is besides the probability.
+
+        `prior`: int16 [D, H, W], an earlier network's probability x 1000, for a network that reads one.
+        """
+        return self._run(weights, hu, len(hu), own, trained, slice_mm, prior).first(len(hu))
 
     def predict_first(
         self, weights: Weights, hu: np.ndarray, depth: int, own: Geometry, trained: Geometry
@@ -132,11 +124,20 @@ class SlicePredictor:
         return self._run(weights, hu, depth, own, trained, SLICE_MM).probability
 
     def _run(
-        self, weights: Weights, hu: np.ndarray, depth: int, own: Geometry, trained: Geometry, slice_mm: float
+        self,
+        weights: Weights,
+        hu: np.ndarray,
+        depth: int,
+        own: Geometry,
+        trained: Geometry,
+        slice_mm: float,
+        prior: jax.Array | None = None,
     ) -> ScanPrediction:
         padded = pad_depth(np.asarray(hu), AIR_HU, DEPTH_STEP * self._mesh.size)
+        if self._network.priors:
+            prior = jnp.zeros(padded.shape, jnp.int16) if prior is None else pad_depth(prior, 0, len(padded))
         spacing_mm = np.array([slice_mm, own.row_mm, own.column_mm], np.float32)
-        arguments = (weights, padded, depth, _grid_maps(own, trained), spacing_mm)
+        arguments = (weights, padded, depth, _grid_maps(own, trained), spacing_mm, prior)
         how = "of whole slices" if self._whole else f"by {self._batch_size} patches at a time"
         with xla.explain_out_of_memory(f"a prediction {how}", lambda: self._smaller_batch(*arguments)):
             return jax.block_until_ready(self._program(*arguments))
@@ -164,7 +165,13 @@ class SlicePredictor:
         return jax.device_put(weights, NamedSharding(self._mesh, PartitionSpec()))
 
     def _predict(
-        self, weights: Weights, hu: jax.Array, depth: int, maps: Maps | None, spacing_mm: jax.Array
+        self,
+        weights: Weights,
+        hu: jax.Array,
+        depth: int,
+        maps: Maps | None,
+        spacing_mm: jax.Array,
+        prior: jax.Array | None = None,
     ) -> ScanPrediction:
         replicated, sharded = PartitionSpec(), PartitionSpec("data")
         predict_share = jax.shard_map(
@@ -175,19 +182,22 @@ class SlicePredictor:
             check_vma=False,
         )
         # Device k of n gets slices k, k + n, ..., so that padding leaves no device idle.
-        devices, (length, *plane) = self._mesh.size, hu.shape
+        devices, length = self._mesh.size, len(hu)
         stacked = self._stack_neighbors(hu, depth)
+        if prior is not None:
+            stacked = jnp.concatenate([stacked.reshape(*hu.shape, -1), prior[..., None]], axis=-1)
         interleaved = stacked.reshape(-1, devices, *stacked.shape[1:]).swapaxes(0, 1).reshape(stacked.shape)
         probability, scores = predict_share(weights, interleaved, depth, maps)
-        probability = probability.reshape(devices, length // devices, *plane).swapaxes(0, 1).reshape(hu.shape)
+        by_device = probability.reshape(devices, length // devices, *probability.shape[1:])
+        probability = by_device.swapaxes(0, 1).reshape(probability.shape)
         if scores is not None:
             scores = scores.reshape(devices, length // devices, -1).swapaxes(0, 1).reshape(scores.shape)
-        if not self._inside_skull:
-            return ScanPrediction(probability, None, None, scores)
-        # What treats each slice on its own stays on the slice's device; only the tracking from slice to slice does not.
-        spread = jax.lax.with_sharding_constraint(hu, NamedSharding(self._mesh, sharded))
-        inside, found = skull.inside_skull(spread, spacing_mm)
-        return ScanPrediction(jnp.where(inside, probability, 0.0), probability, found, scores)
+        predicted = ScanPrediction(probability, None, None, scores)
+        if self._inside_skull:
+            # What treats each slice on its own stays on its device; only the tracking from slice to slice does not.
+            spread = jax.lax.with_sharding_constraint(hu, NamedSharding(self._mesh, sharded))
+            predicted = restrict(predicted, *skull.inside_skull(spread, spacing_mm))
+        return with_classes(predicted) if self._network.subtypes else predicted
 
     def _stack_neighbors(self, hu: jax.Array, depth: int) -> jax.Array:
         """[L, H, W] as [L, H, W, S] if the network sees neighboring slices; the scan's end slices are repeated."""
@@ -209,12 +219,17 @@ class SlicePredictor:
 
         probability, scores = jax.lax.fori_loop(0, -(-count // DEPTH_STEP), step, self._zeros(*hu.shape[:3]))
         scores = None if scores is None else jnp.where(real[:, None], scores, 0.0)
-        return jnp.where(real[:, None, None], probability, 0.0), scores
+        return jnp.where(broadcastable(real, probability), probability, 0.0), scores
 
     def _zeros(self, count: int, *plane: int) -> Predicted:
         """The prediction of `count` slices or patches, to be filled."""
         scores = jnp.zeros((count, len(LABEL_WEIGHTS)), jnp.float32) if self._network.slice_head_weight else None
-        return jnp.zeros((count, *plane), jnp.float32), scores
+        classes = (self._network.subtypes,) if self._network.subtypes else ()
+        return jnp.zeros((count, *plane, *classes), jnp.float32), scores
+
+    def _each(self, function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+        """A function of probabilities that treats each sub-type, if there are any, on its own."""
+        return jax.vmap(function, in_axes=-1, out_axes=-1) if self._network.subtypes else function
 
     def _predict_on_own_grid(self, weights: Weights, slices: jax.Array, maps: Maps | None) -> Predicted:
         """HU [N, H, W] or [N, H, W, S] to their prediction; resampled to the trained grid and back by `maps`."""
@@ -226,7 +241,8 @@ class SlicePredictor:
         if slices.ndim == 4:
             resampled = jnp.moveaxis(resampled.reshape(len(slices), -1, *resampled.shape[1:]), 1, -1)
         probability, scores = self._predict_slices(weights, resampled)
-        return jnp.clip(resample.resample(probability, *to_own), 0.0, 1.0), scores
+        resampled = self._each(lambda x: resample.resample(x, *to_own))(probability)
+        return jnp.clip(resampled, 0.0, 1.0), scores
 
     def _predict_slices(self, weights: Weights, slices: jax.Array) -> Predicted:
         """HU [N, H, W] or [N, H, W, S] to their prediction; with `mirror`, averaged over the mirrored slices."""
@@ -241,14 +257,15 @@ class SlicePredictor:
         """HU to their prediction through overlapping patches: a mean of probabilities, the highest of scores."""
         cut = patches.extract(slices, side=self._side, stride=self._stride)
         probability, scores = self._predict_patches(weights, cut.reshape(-1, *cut.shape[3:]))
-        probability = probability.reshape(cut.shape[:5])
+        probability = probability.reshape(*cut.shape[:5], *probability.shape[3:])
         if scores is not None:
             scores = scores.reshape(len(slices), -1, scores.shape[-1]).max(axis=1)
         if self._stretch:
             probability = patches.min_max_stretch(probability)
         if self._quantize:
             return patches.stitch_8bit(probability, stride=self._stride), scores
-        return patches.stitch(probability, stride=self._stride, gaussian=self._gaussian), scores
+        stitch = functools.partial(patches.stitch, stride=self._stride, gaussian=self._gaussian)
+        return self._each(stitch)(probability), scores
 
     def _predict_whole(self, weights: Weights, slices: jax.Array) -> Predicted:
         """HU to their prediction, each slice as one patch, padded with air to a multiple of `side_multiple`."""

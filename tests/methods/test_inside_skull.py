@@ -26,13 +26,13 @@ def test_the_program_restricts_a_network_as_the_host_would(devices):
     )
     weights = predictor.replicate(network.init(jax.random.key(0), 32))
     hu = head()
-    restricted, everywhere, found, _ = predictor.predict_inside(weights, hu, GRID, GRID, slice_mm=SPACING[0])
+    restricted, everywhere, found, *_ = predictor.predict_inside(weights, hu, GRID, GRID, slice_mm=SPACING[0])
     inside, _ = inside_skull(hu, SPACING)
     assert found
     np.testing.assert_array_equal(restricted, np.where(inside, everywhere, 0))
     assert (np.asarray(everywhere)[~inside] > 0).any()
     air = np.full(hu.shape, -1000, np.int16)
-    restricted, everywhere, found, _ = predictor.predict_inside(weights, air, GRID, GRID, slice_mm=SPACING[0])
+    restricted, everywhere, found, *_ = predictor.predict_inside(weights, air, GRID, GRID, slice_mm=SPACING[0])
     assert not found
     np.testing.assert_array_equal(restricted, everywhere)
 

@@ -8,6 +8,7 @@ import pytest
 
 from ichjax.data.regrid import Geometry, same_grid
 from ichjax.methods.slices import SlicePredictor
+from ichjax.models.class_network import ClassNetwork
 from ichjax.models.network import Network
 
 GRID = Geometry(24, 32, 6.0, 6.0)
@@ -306,3 +307,44 @@ def test_scores_of_a_scan_on_another_grid_are_not_resampled(weights):
     assert (finer.probability.shape, finer.scores.shape) == ((3, 48, 64), (3, 6))
     coarser = predictor.predict_inside(weights, hu_of(3), GRID, GRID, slice_mm=5.0)
     np.testing.assert_allclose(finer.scores, coarser.scores, atol=0.1)
+
+
+class SubtypesOfBrightness(nn.Module):
+    """Logits of six classes from the intensity and, where there is one, the prior of a pixel."""
+
+    @nn.compact
+    def __call__(self, images):
+        brightness, prior = images[..., 0], images[..., -1]
+        slopes = jnp.array([1.0, 3.0, -2.0, 0.5, 0.0, -1.0])[None, None, None]
+        return slopes * brightness[..., None] + slopes[..., ::-1] * prior[..., None]
+
+
+@pytest.mark.parametrize(
+    ("devices", "mirror", "whole_slices", "stitching"),
+    [(1, False, False, "flat"), (4, True, False, "gaussian"), (2, True, True, "flat")],
+)
+def test_sub_types_of_every_pixel_from_its_hu_and_prior(weights, devices, mirror, whole_slices, stitching):
+    """The module treats each pixel on its own, so patches and mirrored copies all agree."""
+    network = ClassNetwork(SubtypesOfBrightness(), ((40.0, 120.0),))
+    options = {"mirror": mirror, "whole_slices": whole_slices, "stitching": stitching, "batch_size": 4}
+    predictor = SlicePredictor(network, side=16, stride=8, devices=jax.devices()[:devices], **options)
+    hu, prior = hu_of(9), np.random.default_rng(1).integers(0, 1001, (9, *GRID[:2])).astype(np.int16)
+    result = predictor.predict_inside({}, hu, GRID, GRID, slice_mm=5.0, prior=jnp.asarray(prior))
+    slopes = np.array([1.0, 3.0, -2.0, 0.5, 0.0, -1.0])
+    logits = slopes * np.clip((hu + 20.0) / 120, 0, 1)[..., None] + slopes[::-1] * prior[..., None] / 1000
+    logits[..., 0] += np.log(5) + 4
+    expected = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(result.class_probability, expected, atol=1e-5)
+    np.testing.assert_allclose(result.probability, 1 - expected[..., 0], atol=1e-5)
+    assert result.unrestricted is result.scores is None
+
+
+def test_sub_types_on_another_grid_sum_to_one_and_are_background_beyond_it():
+    network = ClassNetwork(SubtypesOfBrightness(), ((40.0, 120.0),))
+    predictor = SlicePredictor(network, side=16, stride=8, devices=jax.devices()[:1])
+    hu, own = hu_of(3, (40, 40)), Geometry(40, 40, 6.0, 6.0)
+    result = predictor.predict_inside({}, hu, own, GRID, slice_mm=5.0)
+    assert result.class_probability.shape == (3, 40, 40, 6)
+    np.testing.assert_allclose(result.class_probability.sum(axis=-1), 1, atol=1e-6)
+    assert (np.asarray(result.class_probability)[:, :7] == np.eye(6)[0]).all()
+    assert (np.asarray(result.class_probability)[:, 10:30, 6:34, 1:] > 0).all()
