@@ -21,6 +21,8 @@ from ichjax.methods.base import Prediction
 from ichjax.methods.patch_network import PatchNetworkMethod
 from ichjax.scan.nifti import read_nifti
 
+pytestmark = pytest.mark.xdist_group("subtypes")
+FOLDERS = ("stage_one", "inner_0", "inner_1")
 SMALL = {
     "method": "subtypes",
     "compare_with": (),
@@ -61,9 +63,6 @@ def test_both_stages_are_trained_and_scored(run):
     assert {np.shape(row["subtype_scores"]) for row in json.loads((fold / "scores.json").read_text())["subjects"]} == {
         (4, 5)
     }
-
-
-FOLDERS = ("stage_one", "inner_0", "inner_1")
 
 
 def test_a_prediction_has_a_probability_of_each_class(run, tiny_root):
