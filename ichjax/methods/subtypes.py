@@ -49,6 +49,7 @@ class SubtypeMethod(PatchNetworkMethod):
 
     title = "U-Net for sub-types"
     card = "A U-Net on patches that finds hemorrhage, and a second one that tells its sub-types from the image and that"
+    segments_subtypes = True
 
     def __init__(self, config: Config):
         options = _options(config)

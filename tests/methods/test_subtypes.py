@@ -8,6 +8,7 @@ import types
 
 import jax
 import jax.numpy as jnp
+import nibabel
 import numpy as np
 import pytest
 
@@ -85,6 +86,18 @@ def test_a_prediction_has_a_probability_of_each_class(run, tiny_root):
     assert (np.asarray(prediction.unrestricted)[outside] > 0).all()
     method.announce(params, [volume], "predicting")
     assert method.slice_program(params, regrid.own_grid(volume)) is None
+
+
+def test_predict_writes_the_subtypes_of_its_mask(run, tiny_root, tmp_path):
+    scan = next((tiny_root / "ct_scans").glob("*.nii"))
+    words = [f"--workdir={run}", f"--input={scan}", f"--output={tmp_path}", "--config.predict.threshold=0.001"]
+    assert launch.main(["predict", *words, "--subtypes"]) == 0
+    folder = next(tmp_path.glob("*/prediction.json")).parent
+    mask, classes = (np.asarray(nibabel.load(folder / name).dataobj) for name in ("mask.nii.gz", "subtypes.nii.gz"))
+    np.testing.assert_array_equal(classes > 0, mask > 0)
+    assert classes.any()
+    volume_ml = json.loads((folder / "prediction.json").read_text())["subtypes"]["volume_ml"]
+    assert list(volume_ml) == list(SUBTYPES)
 
 
 def test_stage_two_reads_the_probability_of_stage_one(run, scans):
