@@ -16,6 +16,8 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
     },
     "group_norm": {"model.norm": "group"},
     "no_deep_supervision": {"model.deep_supervision": False},
+    "slices_as_channels": {"model.neighbors": 1},
+    "slice_convolution": {"model.neighbors": 1, "model.slice_levels": 2},
     "wider": {"model.base_width": 16, "model.max_width": 256},
     # Input
     "brain_window": {"windows": ((40.0, 120.0),)},

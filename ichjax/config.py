@@ -65,6 +65,11 @@ class Model:
     decoder_convolutions: int = 1  # 3 x 3 convolutions of each level of the decoder
     max_width: int = 512  # channels of the deepest levels, at most
     deep_supervision: bool = False  # in training, a loss at each level of the decoder but the lowest
+    # n slices above and below each one, as further channels; at the ends of a scan its last slice is repeated.
+    neighbors: int = 0
+    # Instead, the residual network sees each of the 2 n + 1 slices on its own in so many levels of its encoder, each
+    # followed by a convolution along slices, and then merges them into the middle one; 0: slices are channels.
+    slice_levels: int = 0
 
 
 @dataclasses.dataclass
@@ -292,7 +297,9 @@ def flatten(config: object, prefix: str = "") -> dict[str, Any]:
 
 # {group: fields that did not exist when the first digests were recorded}
 ADDED = {
-    "model": ("encoder", "blocks", "decoder_convolutions", "max_width", "deep_supervision"),
+    "model": (
+        "encoder", "blocks", "decoder_convolutions", "max_width", "deep_supervision", "neighbors", "slice_levels",
+    ),
     "train": (
         "minutes", "optimizer", "weight_decay", "momentum", "clip_norm", "ema_decay", "focal_gamma", "sampling",
         "slice_head_weight",

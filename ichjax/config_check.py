@@ -38,6 +38,8 @@ MINIMUM = {
     "augment.zoom": 0,
     "model.decoder_convolutions": 1,
     "model.max_width": 1,
+    "model.neighbors": 0,
+    "model.slice_levels": 0,
     "transforms.rotation_degrees": 0,
     "transforms.zoom": 0,
     "transforms.shift": 0,
@@ -112,6 +114,16 @@ def check(config: Config) -> None:
             c.model.encoder == "residual" or not c.model.deep_supervision,
             "model.deep_supervision",
             "False unless config.model.encoder is 'residual'",
+        ),
+        (
+            not c.model.slice_levels or (c.model.encoder == "residual" and c.model.neighbors > 0),
+            "model.slice_levels",
+            "0 unless config.model.encoder is 'residual' and config.model.neighbors is above 0",
+        ),
+        (
+            c.model.slice_levels <= c.model.depth + 1,
+            "model.slice_levels",
+            f"at most {c.model.depth + 1}: config.model.depth levels and the bottleneck",
         ),
         (
             c.train.slices == "all" or c.train.negatives != "one_slice",

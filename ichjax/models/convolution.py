@@ -10,6 +10,7 @@ same results up to rounding (benchmarks/NOTES.md has the effect of each):
 """
 
 import functools
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -50,10 +51,17 @@ class Conv(nn.Module):
         shape = (*self.kernel_size, sum(each.shape[-1] for each in maps), self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
         bias = self.param("bias", nn.initializers.constant(self.bias_init), (self.features,)).astype(self.dtype)
-        if calls.should_use(maps[0], kernel):
-            return calls.convolve(maps[0], maps[1] if maps[1:] else None, kernel, bias, self.relu)
-        y = add_bias(convolve(jnp.concatenate(maps, axis=-1) if maps[1:] else maps[0], kernel), bias)
-        return nn.relu(y) if self.relu else y
+        return convolve_with_bias(maps, kernel, bias, relu=self.relu)
+
+
+def convolve_with_bias(
+    maps: Sequence[jax.Array], kernel: jax.Array, bias: jax.Array, *, relu: bool = False
+) -> jax.Array:
+    """'Same' convolution of one or two maps [B, H, W, C], concatenated, with [h, w, C, F] and a bias [F]."""
+    if calls.should_use(maps[0], kernel):
+        return calls.convolve(maps[0], maps[1] if maps[1:] else None, kernel, bias, relu)
+    y = add_bias(convolve(jnp.concatenate(maps, axis=-1) if maps[1:] else maps[0], kernel), bias)
+    return nn.relu(y) if relu else y
 
 
 def native_up_convolve(

@@ -54,10 +54,14 @@ class Network:
 
     def init(self, key: jax.Array, side: int) -> dict:
         """Initial parameters for patches of side P, from one PRNG key."""
-        channels = 2 * self.neighbors + 1 + self.priors
-        shape = (1, side, side, channels) if channels > 1 else (1, side, side)
-        images = jax.eval_shape(self.images, jax.ShapeDtypeStruct(shape, jnp.int16))
+        images = self.input_shape(side)
         return self.module.init(key, jnp.zeros(images.shape, images.dtype))["params"]
+
+    def input_shape(self, side: int) -> jax.ShapeDtypeStruct:
+        """Shape [1, P, P, C] and dtype of the module's input for one patch of side P."""
+        planes = 2 * self.neighbors + 1 + self.priors
+        shape = (1, side, side, planes) if planes > 1 else (1, side, side)
+        return jax.eval_shape(self.images, jax.ShapeDtypeStruct(shape, jnp.int16))
 
     def shapes(self, side: int) -> dict:
         """Shapes and dtypes of the parameters; nothing is computed or compiled."""

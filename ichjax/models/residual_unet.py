@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from ichjax.config import Config
 from ichjax.models.convolution import Conv
 from ichjax.models.network import Network
+from ichjax.models.slice_convolution import SliceConvolution, SliceMerge, fold_slices, middle_slice
 from ichjax.models.slice_head import slice_logits
 from ichjax.models.unet import PRIOR_LOGIT, check_norm, dropout, make_norm, max_pool_2x2, network_fields
 from ichjax.models.up_convolution import UpConv
@@ -40,6 +41,9 @@ class ResidualUNet(nn.Module):
       dtype: of the computation; parameters and returned logits stay float32.
       slice_head: whether to have a second head (`slice_head`).
       outputs: logits of a pixel.
+      slices: S neighboring slices that the channels of the input are of, slice by slice.
+      extra_channels: channels of the input after them that are of no slice.
+      slice_levels: levels of the encoder that see each slice on its own (`slice_convolution`); 0: slices are channels.
     """
 
     base_width: int
@@ -53,6 +57,9 @@ class ResidualUNet(nn.Module):
     dtype: jax.typing.DTypeLike = jnp.float32
     slice_head: bool = False
     outputs: int = 1
+    slices: int = 1
+    extra_channels: int = 0
+    slice_levels: int = 0
 
     @nn.compact
     def __call__(
@@ -77,13 +84,19 @@ class ResidualUNet(nn.Module):
         """
         check_norm(self.norm)
         x, skips = images.astype(self.dtype), []
+        if self.slice_levels:
+            x = fold_slices(x, self.slices, self.extra_channels)
         for level, count in enumerate(self.blocks):
             if level:
-                skips.append(x)
+                skips.append(middle_slice(x, self.slices) if level < self.slice_levels else x)
                 x = max_pool_2x2(x)
             name = "bottleneck" if level == self.depth else f"encoder{level + 1}"
             for block in range(1, count + 1):
                 x = self._residual_block(x, self._width(level), f"{name}_block{block}")
+            if level < self.slice_levels:
+                x = self._mix_slices(x, name)
+            if level == self.slice_levels - 1:
+                x = SliceMerge(self.slices, name="merge")(x)
         x = dropout(x, dropout_keys, self.dropout, salt=0)
         slices = slice_logits(x) if self.slice_head else None
         logits: list[jax.Array] = []
@@ -109,6 +122,12 @@ class ResidualUNet(nn.Module):
         y = self._convolution(y, width, f"{name}_conv2")
         if x.shape[-1] != width:
             x = Conv(width, (1, 1), dtype=self.dtype, name=f"{name}_shortcut")(x)
+        return nn.leaky_relu(x + y, SLOPE)
+
+    def _mix_slices(self, x: jax.Array, name: str) -> jax.Array:
+        """A convolution along slices whose result is added to x."""
+        y = SliceConvolution(self.slices, self.dtype, name=f"{name}_slices")(x)
+        y = y if self.norm == "none" else make_norm(self.norm, f"{name}_slices_norm")(y)
         return nn.leaky_relu(x + y, SLOPE)
 
     def _convolution(self, x: jax.Array, width: int, name: str, skip: jax.Array | None = None) -> jax.Array:
@@ -163,5 +182,7 @@ def network_from_config(config: Config) -> Network:
         supervised=max(1, model.depth - 1) if model.deep_supervision else 1,
         dtype=jnp.dtype(model.dtype),
         slice_head=config.train.slice_head_weight > 0,
+        slices=2 * model.neighbors + 1,
+        slice_levels=model.slice_levels,
     )
     return SupervisedNetwork(module, **network_fields(config))

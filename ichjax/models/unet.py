@@ -188,6 +188,7 @@ def network_fields(config: Config) -> dict[str, Any]:
         "focal_gamma": config.train.focal_gamma,
         "side_multiple": 2**config.model.depth,
         "slice_head_weight": config.train.slice_head_weight,
+        "neighbors": config.model.neighbors,
     }
 
 
@@ -195,7 +196,7 @@ def layer_table(config: Config, module: nn.Module | None = None) -> list[dict]:
     """The network layer by layer, as in the paper's figure 3, recorded while the module is traced; no second head.
 
     Args:
-      config: `model`, `patch.side` and `windows` are used.
+      config: `model`, `patch` and `windows` are used.
       module: whose layers all have names of their own; None for `from_config`.
 
     Returns:
@@ -218,9 +219,10 @@ def layer_table(config: Config, module: nn.Module | None = None) -> list[dict]:
             )
         return output
 
-    images = jax.ShapeDtypeStruct((1, config.patch.side, config.patch.side, len(config.windows)), jnp.float32)
+    module = module or from_config(config)
+    images = Network(module, **network_fields(config)).input_shape(config.patch.side)
     with nn.intercept_methods(record), xla_convolutions_only():
-        params = jax.eval_shape((module or from_config(config)).init, jax.random.key(0), images)["params"]
+        params = jax.eval_shape(module.init, jax.random.key(0), images)["params"]
     fields = _receptive_fields([config.patch.side, *(row["output_shape"][0] for row in rows)], rows, config.model.depth)
     counts = {name: count_parameters(tree) for name, tree in params.items()}
     return [

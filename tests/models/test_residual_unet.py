@@ -41,10 +41,53 @@ def test_forward_agrees_with_numpy():
     assert layers["bottleneck_block2_conv2"][0].shape == (3, 3, 5, 5)  # `max_width`
 
 
+@pytest.mark.parametrize("levels", [1, 2])
+def test_levels_that_see_each_slice_on_its_own_agree_with_numpy(levels):
+    """Three slices in two windows, and a channel that is of no slice."""
+    options = {"slices": 3, "extra_channels": 1, "slice_levels": levels}
+    model = residual_unet.ResidualUNet(base_width=4, max_width=5, depth=1, blocks=(1, 1), norm="none", **options)
+    images = np.random.default_rng(0).random((2, 8, 8, 7), dtype=np.float32)
+    params = jax.jit(model.init)(jax.random.key(1), images)["params"]
+    np.testing.assert_array_equal(params["merge"]["kernel"].T, [[0, 1, 0]] * (4 if levels == 1 else 5))
+    params = jax.tree.map(lambda p: p + 0.01 * np.arange(p.size).reshape(p.shape) % 0.07, params)
+    layers = {name: tuple(np.asarray(p[k]) for k in ("kernel", "bias") if k in p) for name, p in params.items()}
+
+    def block(x, name):
+        y = conv(leaky(conv(x, *layers[f"{name}_conv1"])), *layers[f"{name}_conv2"])
+        return leaky(conv(x, *layers[f"{name}_shortcut"]) + y)
+
+    def on_each_slice(stack, name):
+        kernel, bias = layers[f"{name}_slices"]
+        stack = np.stack([block(x, f"{name}_block1") for x in stack])
+        padded = np.pad(stack, ((1, 1), (0, 0), (0, 0), (0, 0)))
+        return leaky(stack + sum(padded[k : k + 3] @ kernel[k, 0] for k in range(3)) + bias)
+
+    def merged(stack):
+        return (stack * layers["merge"][0][:, None, None]).sum(axis=0)
+
+    def logit(image):
+        stack = np.stack([image[..., [0, 1, 6]], image[..., [2, 3, 6]], image[..., [4, 5, 6]]])
+        stack = on_each_slice(stack, "encoder1")
+        if levels == 1:
+            skip = merged(stack)
+            deep = block(skip.reshape(4, 2, 4, 2, 4).max(axis=(1, 3)), "bottleneck_block1")
+        else:
+            skip = stack[1]
+            deep = merged(on_each_slice(stack.reshape(3, 4, 2, 4, 2, 4).max(axis=(2, 4)), "bottleneck"))
+        up = conv(deep.repeat(2, axis=0).repeat(2, axis=1), *layers["up1"])
+        x = leaky(conv(np.concatenate([skip, up], axis=-1), *layers["decoder1_conv1"]))
+        return conv(x, *layers["logit1"])[..., 0]
+
+    expected = np.stack([logit(image) for image in images])
+    np.testing.assert_allclose(jax.jit(model.apply)({"params": params}, images), expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("norm", ["none", "group", "instance"])
 @pytest.mark.parametrize("supervised", [False, True])
-def test_the_layer_table_adds_up(tiny_config, norm, supervised):
-    made = tiny_config(**FIELDS | {"model.norm": norm, "model.depth": 3, "model.deep_supervision": supervised})
+@pytest.mark.parametrize("levels", [0, 2])
+def test_the_layer_table_adds_up(tiny_config, norm, supervised, levels):
+    fields = {"model.depth": 3, "model.neighbors": 1, "model.slice_levels": levels}
+    made = tiny_config(**FIELDS | fields | {"model.norm": norm, "model.deep_supervision": supervised})
     network = residual_unet.network_from_config(made)
     table, params = unet.layer_table(made, network.module), network.shapes(16)
     assert sum(row["parameters"] for row in table) == unet.count_parameters(params)
