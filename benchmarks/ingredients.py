@@ -21,6 +21,7 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
     "wider": {"model.base_width": 16, "model.max_width": 256},
     # Input
     "brain_window": {"windows": ((40.0, 120.0),)},
+    "mirrored_channel": {"model.mirrored_channel": True},
     "whole_slices": {"patch.side": 256, "patch.stride": 256, "train.batch_size": 4},
     # Loss
     "cross_entropy": {"train.dice_weight": 0.0},

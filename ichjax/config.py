@@ -70,6 +70,7 @@ class Model:
     # Instead, the residual network sees each of the 2 n + 1 slices on its own in so many levels of its encoder, each
     # followed by a convolution along slices, and then merges them into the middle one; 0: slices are channels.
     slice_levels: int = 0
+    mirrored_channel: bool = False  # one more slice: the same, mirrored left-right about the head's mid-plane
 
 
 @dataclasses.dataclass
@@ -299,6 +300,7 @@ def flatten(config: object, prefix: str = "") -> dict[str, Any]:
 ADDED = {
     "model": (
         "encoder", "blocks", "decoder_convolutions", "max_width", "deep_supervision", "neighbors", "slice_levels",
+        "mirrored_channel",
     ),
     "train": (
         "minutes", "optimizer", "weight_decay", "momentum", "clip_norm", "ema_decay", "focal_gamma", "sampling",

@@ -9,6 +9,7 @@ import numpy as np
 
 from ichjax.data.patch_index import Epochs, PatchTable
 from ichjax.data.scan_cache import PRIOR_LEVELS, CachedScan
+from ichjax.scan import midplane
 from ichjax.scan.volume import AIR_HU
 
 PRIOR_STEP = 1000 // PRIOR_LEVELS  # of a prior in a batch, where 1000 is a probability of 1
@@ -18,8 +19,9 @@ class Batch(TypedDict):
     """A batch for the device: 2 bytes per pixel, whatever the number of HU windows.
 
     Attributes:
-      image: int16 HU [B, P, P], or [B, P, P, S] of S neighboring slices, the example's own slice in the middle. With
-        priors there is one more channel, the last: probability x 1000, of the example's own slice.
+      image: int16 HU [B, P, P], or [B, P, P, S] of S neighboring slices, the example's own slice in the middle, and of
+        the mirrored slice after them if there is one. With priors there is one more channel, the last: probability x
+        1000, of the example's own slice.
       mask: uint8 [B, P, P] of 0 and 1, or the classes of its pixels (`classes.class_mask`).
       index: int32 [B], the example's row in its patch table.
       weight: float32 [B], 0 for the padding of a last batch, else 1.
@@ -40,6 +42,7 @@ class PatchReader:
         table: PatchTable,
         *,
         neighbors: int = 0,
+        mirrored: bool = False,
         classes: bool = False,
         priors: int = 0,
     ):
@@ -48,6 +51,7 @@ class PatchReader:
         Args:
           scans, table: of the patches.
           neighbors: number of slices read above and below each example's own; end slices are repeated.
+          mirrored: whether a patch is followed by that of the slice mirrored about the head's mid-plane.
           classes: whether the masks are those of classes.
           priors: 1 to read `CachedScan.prior` as well, else 0.
         """
@@ -56,8 +60,9 @@ class PatchReader:
         self._masks = [np.asarray(scan.classes if classes else scan.mask) for scan in scans]
         self._table = table
         self._offsets = np.arange(-neighbors, neighbors + 1)
+        self._column_sums = [midplane.column_sum(hu) for hu in self._hu] if mirrored else None
         self._priors = [np.asarray(scan.prior) for scan in scans] if priors else []
-        channels = 2 * neighbors + 1 + priors
+        channels = 2 * neighbors + 1 + mirrored + priors
         self._image_shape = (table.side, table.side, *((channels,) if channels > 1 else ()))
 
     def empty_batch(self, *batch: int) -> Batch:
@@ -88,6 +93,10 @@ class PatchReader:
             else:
                 slices = np.clip(depth + self._offsets, 0, len(hu) - 1)
                 batch["image"][i, ..., : len(slices)] = np.moveaxis(hu[slices, *patch], 0, -1)
+            if self._column_sums:
+                rows = hu[depth, top : top + side]
+                mirrored = midplane.mirrored_patch(rows, self._column_sums[scan], left, side, outside=AIR_HU)
+                batch["image"][i, ..., len(self._offsets)] = mirrored
             if self._priors:
                 batch["image"][i, ..., -1] = np.int16(PRIOR_STEP) * self._priors[scan][depth, *patch]
             batch["mask"][i] = self._masks[scan][depth, *patch]

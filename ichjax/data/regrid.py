@@ -6,7 +6,7 @@ import hashlib
 import json
 import pathlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -107,18 +107,8 @@ def to_grid(planes: np.ndarray, volume: Volume, grid: Geometry) -> np.ndarray:
     """Resamples float32 [D, H, W] on the slices of a scan to a grid, as `resample_to_grid` does its HU."""
     if same_grid(own_grid(volume), grid):
         return planes
-    rows, columns = _weights(volume, grid)
+    rows, columns = _weights(own_grid(volume), grid)
     return rows @ planes @ columns.T
-
-
-def _weights(volume: Volume, grid: Geometry) -> tuple[np.ndarray, np.ndarray]:
-    """`line_weights` of rows and columns, from the slices of a scan to a grid."""
-    _, height, width = volume.shape
-    row_mm, column_mm = volume.pixel_mm
-    return (
-        line_weights(height, row_mm, grid.height, grid.row_mm),
-        line_weights(width, column_mm, grid.width, grid.column_mm),
-    )
 
 
 def _open(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -130,19 +120,37 @@ def _open(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _write(scan: CachedScan, grid: Geometry, folder: pathlib.Path) -> None:
     """Resamples a scan slice by slice into the files of a cache folder."""
-    depth = len(scan.volume.hu)
-    rows, columns = _weights(scan.volume, grid)
-    shape = (depth, grid.height, grid.width)
+    rows, columns = _weights(own_grid(scan.volume), grid)
+    shape = (len(scan.volume.hu), grid.height, grid.width)
     hu = np.lib.format.open_memmap(folder / scan_cache.HU_FILE, mode="w+", dtype=np.int16, shape=shape)
     mask = np.lib.format.open_memmap(folder / scan_cache.MASK_FILE, mode="w+", dtype=np.uint8, shape=shape)
     classes = np.lib.format.open_memmap(folder / scan_cache.CLASSES_FILE, mode="w+", dtype=np.uint8, shape=shape)
-    for d in range(depth):
-        hu[d] = np.rint(rows @ scan.volume.hu[d].astype(np.float32) @ columns.T)
+    for d, plane in enumerate(_resampled(scan.volume.hu, rows, columns)):
+        hu[d] = plane
         if scan.mask[d].any():
             mask[d] = rows @ scan.mask[d].astype(np.float32) @ columns.T >= 0.5
             numbers = np.setdiff1d(scan.classes[d], 0)
             covered = [rows @ (scan.classes[d] == k).astype(np.float32) @ columns.T for k in numbers]
             classes[d] = mask[d] * numbers[np.argmax(covered, axis=0)]
+
+
+def resampled_hu(hu: np.ndarray, own: Geometry, grid: Geometry) -> np.ndarray:
+    """int16 [D, H, W] on another grid, as `resample_to_grid` stores it; the same array if it needs no resampling."""
+    if same_grid(own, grid):
+        return hu
+    return np.stack([plane.astype(np.int16) for plane in _resampled(hu, *_weights(own, grid))])
+
+
+def _weights(own: Geometry, grid: Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of rows and columns that resample slices from one grid to another."""
+    rows = line_weights(own.height, own.row_mm, grid.height, grid.row_mm)
+    return rows, line_weights(own.width, own.column_mm, grid.width, grid.column_mm)
+
+
+def _resampled(hu: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Iterator[np.ndarray]:
+    """Each slice of a scan, resampled and rounded."""
+    for plane in hu:
+        yield np.rint(rows @ plane.astype(np.float32) @ columns.T)
 
 
 def line_weights(size: int, spacing: float, to_size: int, to_spacing: float) -> np.ndarray:

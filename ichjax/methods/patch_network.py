@@ -134,8 +134,8 @@ class PatchNetworkMethod(Method):
         return Prediction(probability, any_hemorrhage, subtypes, unrestricted, found, classes)
 
     def slice_program(self, params: PatchNetworkParams, own: Geometry) -> Callable[[jax.Array], jax.Array] | None:
-        """As `Method.slice_program`; None if the network sees neighboring slices."""
-        if self.network.neighbors:
+        """As `Method.slice_program`; None if the network sees other slices, or the head's mid-plane."""
+        if self.network.neighbors or self.network.mirrored_channel:
             return None
         return lambda hu: self._predictor.predict_traced(params.weights, hu, own, params.grid)
 

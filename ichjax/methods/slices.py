@@ -11,8 +11,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ichjax import xla
-from ichjax.data.regrid import Geometry, same_grid
+from ichjax.data.regrid import Geometry
+from ichjax.methods import views
 from ichjax.methods.scan_prediction import ScanPrediction, broadcastable, restrict, with_classes
+from ichjax.methods.views import View
 from ichjax.models.network import Network
 from ichjax.models.slice_head import LABEL_WEIGHTS
 from ichjax.ops import patches, resample, skull
@@ -25,29 +27,12 @@ SLICE_MM = 5.0  # slice spacing where it is not known
 Predicted = tuple[jax.Array, jax.Array | None]  # probability [N, H, W]; scores of a second head [N, 6], or None
 Array = TypeVar("Array", np.ndarray, jax.Array)
 Weights = dict[str, Any]
-Maps = tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]  # weights (rows, columns) to the trained grid, and back
 
 
 def pad_depth(array: Array, value: float, step: int = DEPTH_STEP) -> Array:
     """Pads [D, H, W] or [D, H, W, C] with slices of `value` to a multiple of `step`."""
     xp: Any = jnp if isinstance(array, jax.Array) else np
     return xp.pad(array, ((0, -len(array) % step), *[(0, 0)] * (array.ndim - 1)), constant_values=value)
-
-
-def _maps(source: Geometry, target: Geometry, outside: str) -> tuple[jax.Array, ...]:
-    """Weights (rows, columns) that resample from one grid to another."""
-    pairs = zip(source[:2], source[2:], target[:2], target[2:], strict=True)
-    return tuple(
-        _line_weights(size, from_mm, to_size, to_mm, size, outside=outside) for size, from_mm, to_size, to_mm in pairs
-    )
-
-
-def _grid_maps(own: Geometry, trained: Geometry) -> Maps | None:
-    """The maps to the trained grid and back; None where both are the same."""
-    return None if same_grid(own, trained) else (_maps(own, trained, "edge"), _maps(trained, own, "zero"))
-
-
-_line_weights = jax.jit(resample.line_weights, static_argnums=(2, 4), static_argnames="outside")
 
 
 class SlicePredictor:
@@ -137,7 +122,8 @@ class SlicePredictor:
         if self._network.priors:
             prior = jnp.zeros(padded.shape, jnp.int16) if prior is None else pad_depth(prior, 0, len(padded))
         spacing_mm = np.array([slice_mm, own.row_mm, own.column_mm], np.float32)
-        arguments = (weights, padded, depth, _grid_maps(own, trained), spacing_mm, prior)
+        view = views.of_scan(hu, own, trained, mirrored=self._network.mirrored_channel)
+        arguments = (weights, padded, depth, view, spacing_mm, prior)
         how = "of whole slices" if self._whole else f"by {self._batch_size} patches at a time"
         with xla.explain_out_of_memory(f"a prediction {how}", lambda: self._smaller_batch(*arguments)):
             return jax.block_until_ready(self._program(*arguments))
@@ -158,7 +144,7 @@ class SlicePredictor:
 
     def predict_traced(self, weights: Weights, hu: jax.Array, own: Geometry, trained: Geometry) -> jax.Array:
         """As a call, but on few slices and as part of a larger program: int16 [N, H, W] to float32 [N, H, W]."""
-        return self._predict_on_own_grid(weights, hu, _grid_maps(own, trained))[0]
+        return self._predict_on_own_grid(weights, hu, View(views.grid_maps(own, trained)))[0]
 
     def replicate(self, weights: Weights) -> Weights:
         """Copies parameters to every device."""
@@ -169,7 +155,7 @@ class SlicePredictor:
         weights: Weights,
         hu: jax.Array,
         depth: int,
-        maps: Maps | None,
+        view: View,
         spacing_mm: jax.Array,
         prior: jax.Array | None = None,
     ) -> ScanPrediction:
@@ -187,7 +173,7 @@ class SlicePredictor:
         if prior is not None:
             stacked = jnp.concatenate([stacked.reshape(*hu.shape, -1), prior[..., None]], axis=-1)
         interleaved = stacked.reshape(-1, devices, *stacked.shape[1:]).swapaxes(0, 1).reshape(stacked.shape)
-        probability, scores = predict_share(weights, interleaved, depth, maps)
+        probability, scores = predict_share(weights, interleaved, depth, view)
         by_device = probability.reshape(devices, length // devices, *probability.shape[1:])
         probability = by_device.swapaxes(0, 1).reshape(probability.shape)
         if scores is not None:
@@ -207,7 +193,7 @@ class SlicePredictor:
         indices = jnp.clip(jnp.arange(len(hu))[:, None] + offsets[None], 0, depth - 1)
         return jnp.moveaxis(hu.at[indices].get(mode="promise_in_bounds"), 1, -1)
 
-    def _predict_share(self, weights: Weights, hu: jax.Array, depth: int, maps: Maps | None) -> Predicted:
+    def _predict_share(self, weights: Weights, hu: jax.Array, depth: int, view: View) -> Predicted:
         """One device's slices, `DEPTH_STEP` at a time; padding comes last and is not predicted."""
         count = jnp.maximum(-((jax.lax.axis_index("data") - depth) // self._mesh.size), 0)
         real = jnp.arange(len(hu)) < count
@@ -215,7 +201,7 @@ class SlicePredictor:
 
         def step(index: jax.Array, predicted: Predicted) -> Predicted:
             slices = jax.lax.dynamic_slice_in_dim(hu, index * DEPTH_STEP, DEPTH_STEP)
-            return _update(predicted, self._predict_on_own_grid(weights, slices, maps), index * DEPTH_STEP)
+            return _update(predicted, self._predict_on_own_grid(weights, slices, view), index * DEPTH_STEP)
 
         probability, scores = jax.lax.fori_loop(0, -(-count // DEPTH_STEP), step, self._zeros(*hu.shape[:3]))
         scores = None if scores is None else jnp.where(real[:, None], scores, 0.0)
@@ -231,16 +217,16 @@ class SlicePredictor:
         """A function of probabilities that treats each sub-type, if there are any, on its own."""
         return jax.vmap(function, in_axes=-1, out_axes=-1) if self._network.subtypes else function
 
-    def _predict_on_own_grid(self, weights: Weights, slices: jax.Array, maps: Maps | None) -> Predicted:
-        """HU [N, H, W] or [N, H, W, S] to their prediction; resampled to the trained grid and back by `maps`."""
-        if maps is None:
-            return self._predict_slices(weights, slices)
-        to_trained, to_own = maps
+    def _predict_on_own_grid(self, weights: Weights, slices: jax.Array, view: View) -> Predicted:
+        """HU [N, H, W] or [N, H, W, S] to their prediction; resampled to the trained grid and back by `view.maps`."""
+        if view.maps is None:
+            return self._predict_slices(weights, views.add_mirrored(slices, view, self._network.priors))
+        to_trained, to_own = view.maps
         planes = slices if slices.ndim == 3 else jnp.moveaxis(slices, -1, 1).reshape(-1, *slices.shape[1:3])
         resampled = resample.resample(planes.astype(jnp.float32), *to_trained)
         if slices.ndim == 4:
             resampled = jnp.moveaxis(resampled.reshape(len(slices), -1, *resampled.shape[1:]), 1, -1)
-        probability, scores = self._predict_slices(weights, resampled)
+        probability, scores = self._predict_slices(weights, views.add_mirrored(resampled, view, self._network.priors))
         resampled = self._each(lambda x: resample.resample(x, *to_own))(probability)
         return jnp.clip(resampled, 0.0, 1.0), scores
 

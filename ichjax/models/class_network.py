@@ -99,7 +99,9 @@ def _any_hemorrhage(logits: jax.Array) -> jax.Array:
 
 def network_from_config(config: Config, *, prior_blank: float) -> ClassNetwork:
     """The residual U-Net of `config.model` with a logit for each class, and without a second head."""
-    binary = residual_unet.network_from_config(config)
-    module = cast(residual_unet.ResidualUNet, binary.module).clone(outputs=subtypes.SUBTYPE_COUNT + 1, slice_head=False)
+    binary = cast(residual_unet.ResidualUNet, residual_unet.network_from_config(config).module)
+    module = binary.clone(
+        outputs=subtypes.SUBTYPE_COUNT + 1, slice_head=False, extra_channels=binary.extra_channels + 1
+    )
     fields = network_fields(config) | {"slice_head_weight": 0.0, "focal_gamma": 0.0}
     return ClassNetwork(module, **fields, prior_blank=prior_blank)

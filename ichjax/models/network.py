@@ -28,6 +28,7 @@ class Network:
       dice_weight: of a soft Dice loss added to the cross-entropy; 0 in the paper.
       focal_gamma: of the focal loss in place of the cross-entropy; 0 in the paper, for the cross-entropy.
       neighbors: n slices read above and below each one; `images` gets them as a last axis of S = 2 n + 1.
+      mirrored_channel: whether they are followed by the slice mirrored about the head's mid-plane.
       side_multiple: input sides must be multiples of this.
       slice_head_weight: of the loss of the module's second head (`slice_head`), which must exist if this is above 0.
       priors: channels after the slices that hold no HU but an earlier network's probability x 1000; 0 or 1.
@@ -42,6 +43,7 @@ class Network:
     dice_weight: float = 0.0
     focal_gamma: float = 0.0
     neighbors: int = 0
+    mirrored_channel: bool = False
     side_multiple: int = 1
     slice_head_weight: float = 0.0
     priors: int = 0
@@ -59,7 +61,7 @@ class Network:
 
     def input_shape(self, side: int) -> jax.ShapeDtypeStruct:
         """Shape [1, P, P, C] and dtype of the module's input for one patch of side P."""
-        planes = 2 * self.neighbors + 1 + self.priors
+        planes = 2 * self.neighbors + 1 + self.mirrored_channel + self.priors
         shape = (1, side, side, planes) if planes > 1 else (1, side, side)
         return jax.eval_shape(self.images, jax.ShapeDtypeStruct(shape, jnp.int16))
 
@@ -69,7 +71,7 @@ class Network:
             return jax.eval_shape(lambda key: self.init(key, side), jax.random.key(0))
 
     def images(self, hu: jax.Array) -> jax.Array:
-        """The module's input: float32 [B, H, W, C] from HU [B, H, W], or [B, H, W, S] with neighbors.
+        """The module's input: float32 [B, H, W, C] from HU [B, H, W], or [B, H, W, S] of several planes.
 
         HU are int16, or float32 after augmentation. A patch of all zeros is empty (air): the predictor runs the network
         on only one such patch.

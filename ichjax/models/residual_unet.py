@@ -183,6 +183,7 @@ def network_from_config(config: Config) -> Network:
         dtype=jnp.dtype(model.dtype),
         slice_head=config.train.slice_head_weight > 0,
         slices=2 * model.neighbors + 1,
+        extra_channels=len(config.windows) if model.mirrored_channel else 0,
         slice_levels=model.slice_levels,
     )
     return SupervisedNetwork(module, **network_fields(config))

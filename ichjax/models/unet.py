@@ -189,6 +189,7 @@ def network_fields(config: Config) -> dict[str, Any]:
         "side_multiple": 2**config.model.depth,
         "slice_head_weight": config.train.slice_head_weight,
         "neighbors": config.model.neighbors,
+        "mirrored_channel": config.model.mirrored_channel,
     }
 
 

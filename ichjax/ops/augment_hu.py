@@ -103,18 +103,22 @@ def cupping(
 
 
 def average_slices(
-    key: jax.Array, image: jax.Array, mask: jax.Array, *, probability: float
+    key: jax.Array, image: jax.Array, mask: jax.Array, *, probability: float, others: int = 0
 ) -> tuple[jax.Array, jax.Array]:
     """Thicker slices: mixes each slice with the mean of itself and its two neighbors; a single slice does not change.
 
-    Arguments as in `shift_and_scale`. At the ends of the stack the end slice stands for its missing neighbor.
+    Arguments as in `shift_and_scale`. At the ends of the stack the end slice stands for its missing neighbor. The last
+    `others` channels are no slices of the stack, and do not change.
     """
-    if image.shape[-1] == 1:
+    count = image.shape[-1] - others
+    if count == 1:
         return image, mask
     chance, share = jax.random.uniform(key, (2,))
-    padded = jnp.concatenate([image[..., :1], image, image[..., -1:]], axis=-1)
+    stack = image[..., :count]
+    padded = jnp.concatenate([stack[..., :1], stack, stack[..., -1:]], axis=-1)
     mean = (padded[..., :-2] + padded[..., 1:-1] + padded[..., 2:]) / 3.0
-    return jnp.where(chance < probability, image + share * (mean - image), image), mask
+    changed = jnp.concatenate([stack + share * (mean - stack), image[..., count:]], axis=-1)
+    return jnp.where(chance < probability, changed, image), mask
 
 
 def _gaussian(size: int, sigma: jax.Array | float) -> jax.Array:

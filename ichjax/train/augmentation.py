@@ -34,7 +34,10 @@ def from_config(config: Config) -> Recipe:
         ),
         (t.elastic_probability, elastic),
         (t.mirror_probability, augment_shape.mirror),
-        (t.slice_average_probability, augment_hu.average_slices),
+        (
+            t.slice_average_probability,
+            partial(augment_hu.average_slices, others=int(config.model.mirrored_channel)),
+        ),
         (t.calibration_probability, partial(augment_hu.shift_and_scale, shift_hu=t.hu_shift, scale=t.hu_scale)),
         (t.cupping_probability, partial(augment_hu.cupping, bias_hu=t.cupping_hu, bone_px=t.cupping_px)),
         (t.blur_probability, partial(augment_hu.blur, sigma_px=t.blur_px)),

@@ -242,7 +242,14 @@ def _examples(
     if not scans:
         raise InputError(f"fold {fold}: no scan could be read for training or validation")
     table = patch_table(scans, side=config.patch.side, stride=config.patch.stride)
-    reader = loader.PatchReader(scans, table, neighbors=network.neighbors, classes=classes, priors=network.priors)
+    reader = loader.PatchReader(
+        scans,
+        table,
+        neighbors=network.neighbors,
+        mirrored=network.mirrored_channel,
+        classes=classes,
+        priors=network.priors,
+    )
     weights = lesion_weights(scans, table, stride=config.patch.stride) if sampling == "lesions" else None
     return reader, Epochs(table, negatives, config.seed, fold, limit, slices, weights)
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ichjax.data import ct_ich_nifti, loader, scan_cache
 from ichjax.data.patch_index import Epochs, patch_table
+from ichjax.scan import midplane
 from ichjax.scan.volume import AIR_HU
 
 BATCH = 8
@@ -145,3 +146,20 @@ def test_a_prior_is_the_last_channel_in_thousandths(data, neighbors):
         np.testing.assert_array_equal(image[..., -1], expected)
     assert batch["image"].dtype == np.int16
     assert batch["image"][..., -1].max() == 1000
+
+
+@pytest.mark.parametrize("neighbors", [0, 1])
+def test_the_mirrored_slice_follows_the_others(data, neighbors, monkeypatch):
+    scans, table, _ = data
+    monkeypatch.setattr(midplane, "column_sum", lambda hu: 36)  # columns 0 to 4 have no mirror image
+    mirrored = loader.PatchReader(scans, table, neighbors=neighbors, mirrored=True)
+    rows = np.arange(0, len(table.scan), 5)
+    batch = mirrored.read(rows, size=len(rows) + 1)
+    plain = loader.PatchReader(scans, table, neighbors=neighbors).read(rows, size=len(rows) + 1)
+    assert batch["image"].shape == (len(rows) + 1, 16, 16, 2 * neighbors + 2)
+    np.testing.assert_array_equal(batch["image"][..., :-1], plain["image"].reshape(len(rows) + 1, 16, 16, -1))
+    for image, row in zip(batch["image"], rows, strict=False):
+        whole = np.pad(scans[table.scan[row]].volume.hu[table.slice[row]], ((0, 0), (0, 5)), constant_values=AIR_HU)
+        at = np.s_[table.row[row] : table.row[row] + 16, table.column[row] : table.column[row] + 16]
+        np.testing.assert_array_equal(image[..., -1], whole[:, ::-1][at])
+    assert (batch["image"][-1] == AIR_HU).all()

@@ -6,10 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ichjax.data.regrid import Geometry, same_grid
+from ichjax.data.regrid import Geometry, resampled_hu, same_grid
+from ichjax.methods import views
 from ichjax.methods.slices import SlicePredictor
 from ichjax.models.class_network import ClassNetwork
 from ichjax.models.network import Network
+from ichjax.scan import midplane
 
 GRID = Geometry(24, 32, 6.0, 6.0)
 
@@ -257,6 +259,46 @@ def test_neighboring_slices_of_a_scan_on_another_grid():
     bright = (hu[:, 20, 30] + 20) / 120
     around = np.concatenate([bright[:1], bright, bright[-1:]])
     np.testing.assert_allclose(result[:, 20, 30], 1 / (1 + np.exp(-(around[:-2] + 2 * around[2:]))), atol=1e-5)
+
+
+class Comparing(nn.Module):
+    """The logit is the windowed intensity plus twice that of the mirrored slice, which is the last of `slices` + 1."""
+
+    slices: int
+
+    @nn.compact
+    def __call__(self, images):
+        return (
+            images[..., self.slices // 2] + 2.0 * images[..., -1] + 0.0 * self.param("none", nn.initializers.zeros, ())
+        )
+
+
+@pytest.mark.parametrize("neighbors", [0, 1])
+@pytest.mark.parametrize("options", [{}, {"devices": 3}, {"whole_slices": True}, {"mirror": True}])
+def test_a_network_that_compares_hemispheres(neighbors, options, monkeypatch):
+    """Mirrored about column 11.5 of 32: the image of columns 24 to 31 is beyond the slice, so it is air."""
+    monkeypatch.setattr(views, "column_sum", lambda hu: 23)
+    hu = hu_of(5)
+    network = {"neighbors": neighbors, "mirrored_channel": True}
+    predictor = predictor_of(Comparing(2 * neighbors + 1), network=network, **options)
+    result = predictor(predictor.replicate({"none": jnp.zeros(())}), hu, GRID, GRID)
+    bright = np.clip((hu + 20) / 120, 0, 1)
+    other = np.concatenate([bright[..., :24][..., ::-1], np.zeros((5, 24, 8))], axis=-1)
+    np.testing.assert_allclose(result, 1 / (1 + np.exp(-(bright + 2 * other))), atol=1e-6)
+
+
+def test_the_mid_plane_is_that_of_the_scan_on_the_trained_grid():
+    """As the reader of training patches, which sees resampled scans alone."""
+    hu, own = np.full((3, 48, 64), -1000, np.int16), Geometry(48, 64, 3.0, 3.0)
+    hu[:, 10:30, 12:16], hu[:, 10:30, 38:42] = 900, 900  # walls about 26.5 of 64 columns, so about 13 of 32
+    trained = resampled_hu(hu, own, GRID)
+    assert trained.shape == (3, 24, 32)
+    view = views.of_scan(hu, own, GRID, mirrored=True)
+    assert int(view.column_sum) == midplane.column_sum(trained) == 26
+    assert views.of_scan(hu, GRID, GRID, mirrored=False) == (None, None)
+    predictor = predictor_of(Comparing(1), network={"mirrored_channel": True})
+    result = np.asarray(predictor({"none": jnp.zeros(())}, hu, own, GRID))
+    assert result[1, 12:28, [13, 14, 39, 40]].min() > 0.8  # each wall sees itself and the other; alone it has 0.73
 
 
 class Scoring(nn.Module):

@@ -138,6 +138,13 @@ def test_thicker_slices_by_hand():
     np.testing.assert_array_equal(out, np.broadcast_to(out[0, 0], out.shape))
 
 
+def test_channels_that_are_no_slices_are_not_mixed():
+    image = image_of(0, 4)
+    changed, _ = augment_hu.average_slices(jax.random.key(2), image, MASK, probability=1.0, others=1)
+    alone, _ = augment_hu.average_slices(jax.random.key(2), image[..., :3], MASK, probability=1.0)
+    np.testing.assert_array_equal(changed, np.concatenate([alone, image[..., 3:]], axis=-1))
+
+
 def test_a_single_slice_has_no_thickness():
     image = image_of(0, 1)
     assert augment_hu.average_slices(jax.random.key(0), image, MASK, probability=1.0)[0] is image

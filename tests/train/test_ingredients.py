@@ -18,7 +18,7 @@ from ichjax.train import step as steps
 from tests.train.test_parallel import batch_of
 from tests.train.test_recipe import EVERYTHING
 
-SLICES = {**EVERYTHING, "model.neighbors": 1, "model.slice_levels": 2}
+SLICES = {**EVERYTHING, "model.neighbors": 1, "model.slice_levels": 2, "model.mirrored_channel": True}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,63 @@
+"""How a network sees a scan: on the grid of its training slices, and with which mid-plane."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ichjax.data.regrid import Geometry, resampled_hu, same_grid
+from ichjax.ops import midplane, resample
+from ichjax.scan.midplane import column_sum
+from ichjax.scan.volume import AIR_HU
+
+Maps = tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]  # weights (rows, columns) to the trained grid, and back
+
+
+class View(NamedTuple):
+    """Data of a prediction besides HU.
+
+    Attributes:
+      maps: to the trained grid and back; None where both are the same.
+      column_sum: int32 [], the head's mid-plane on the trained grid (`scan.midplane`); None for no mirrored slice.
+    """
+
+    maps: Maps | None
+    column_sum: jax.Array | None = None
+
+
+def of_scan(hu: np.ndarray, own: Geometry, trained: Geometry, *, mirrored: bool) -> View:
+    """The view of int16 [D, H, W]; the mid-plane is that of the resampled scan, as in training."""
+    plane = jnp.int32(column_sum(resampled_hu(hu, own, trained))) if mirrored else None
+    return View(grid_maps(own, trained), plane)
+
+
+def add_mirrored(slices: jax.Array, view: View, priors: int = 0) -> jax.Array:
+    """Adds the mirrored slice, if the network sees it, after the slices and before the priors.
+
+    Args:
+      slices: HU [N, H, W], or [N, H, W, C] with neighboring slices and priors, on the trained grid.
+      view: of the scan.
+      priors: number of last channels that are priors.
+    """
+    if view.column_sum is None:
+        return slices
+    channels = slices.reshape(*slices.shape[:3], -1)
+    hu, rest = jnp.split(channels, [channels.shape[-1] - priors], axis=-1)
+    return jnp.concatenate([midplane.with_mirrored(hu, view.column_sum, outside=AIR_HU), rest], axis=-1)
+
+
+def grid_maps(own: Geometry, trained: Geometry) -> Maps | None:
+    """The maps to the trained grid and back; None where both are the same."""
+    return None if same_grid(own, trained) else (_maps(own, trained, "edge"), _maps(trained, own, "zero"))
+
+
+def _maps(source: Geometry, target: Geometry, outside: str) -> tuple[jax.Array, ...]:
+    """Weights (rows, columns) that resample from one grid to another."""
+    pairs = zip(source[:2], source[2:], target[:2], target[2:], strict=True)
+    return tuple(
+        _line_weights(size, from_mm, to_size, to_mm, size, outside=outside) for size, from_mm, to_size, to_mm in pairs
+    )
+
+
+_line_weights = jax.jit(resample.line_weights, static_argnums=(2, 4), static_argnames="outside")
