@@ -1,7 +1,6 @@
 """Training loop of one fold."""
 
 import contextlib
-import copy
 import dataclasses
 import functools
 import math
@@ -9,27 +8,25 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import ml_collections
-import optax
 from jax.sharding import Mesh
 from tqdm import tqdm
 
 from ichjax import console, hosts, xla
-from ichjax.config import Config, fields_of
+from ichjax.config import Config
 from ichjax.data import loader
 from ichjax.data.lesion_sampling import lesion_weights
 from ichjax.data.patch_index import Epochs, patch_table
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError, Interrupted
 from ichjax.models.network import Network, count_parameters
-from ichjax.ops.augment import AffineRange
-from ichjax.train import augmentation, average, budget, checkpoint, epoch, initial, log, memory, parallel, profile
+from ichjax.train import average, budget, checkpoint, epoch, initial, log, memory, parallel, profile, programs
 from ichjax.train.interrupt import Watch
-from ichjax.train.state import TrainState, create, make_optimizer, make_schedule, optimizer_settings
-from ichjax.train.step import StepSettings, Update, Validation, make_train_step, make_validation_step, merge
+from ichjax.train.state import TrainState, create
+from ichjax.train.step import Update, Validation, merge
 
 FORWARD_SHARE = 1 / 3  # of an update's time that a forward pass takes
 
@@ -41,13 +38,6 @@ class Fitted:
     params: dict[str, Any]
     epoch: int
     validation_jaccard: float
-
-
-class _Programs(NamedTuple):
-    mesh: Mesh
-    schedule: optax.Schedule
-    train_step: Callable
-    validation_step: Callable
 
 
 def train_fold(
@@ -89,17 +79,19 @@ def train_fold(
 
     # --- devices, network, step
     config = budget.with_epochs(
-        config, folder.parent, functools.partial(_seconds_per_epoch, config, network, reader, steps, valid_steps, fold)
+        config,
+        folder.parent,
+        functools.partial(_seconds_per_epoch, config, network, reader, steps, valid_steps, fold),
     )
     end = steps * config.train.epochs
-    mesh, schedule, train_step, validation_step = _programs(network, ml_collections.FrozenConfigDict(config), end)
+    mesh, schedule, train_step, validation_step = programs.make(network, ml_collections.FrozenConfigDict(config), end)
     parallel.check_batch(size, mesh, config.train.accumulate)
     state = create(network, config, fold=fold)
     state = parallel.replicate(initial.weights(config, state, console.say), mesh)
 
     def fitting() -> contextlib.AbstractContextManager[None]:
         what = f"fold {fold}: a training step on {size // mesh.size} patches per device"
-        compiled = functools.partial(_compiled_in_parts, network, config, end, state, reader)
+        compiled = functools.partial(programs.compiled_in_parts, network, config, end, state, reader)
         return xla.explain_out_of_memory(what, lambda: memory.smaller_step(config, mesh.size, compiled))
 
     # --- resume
@@ -209,23 +201,6 @@ def _save_and_stop(
     )
 
 
-@functools.lru_cache(maxsize=2)
-def _programs(network: Network, config: Config, total_steps: int) -> _Programs:
-    """Made once for all folds, so that each program is compiled once."""
-    mesh = parallel.make_mesh()
-    schedule = make_schedule(config, total_steps)
-    ranges = AffineRange(**fields_of(config.augment))
-    recipe, skip = augmentation.from_config(config), config.on_nonfinite == "skip"
-    settings = StepSettings(ranges, config.seed, config.train.accumulate, skip, recipe)
-    make_step = functools.partial(
-        make_train_step, network, make_optimizer(schedule, optimizer_settings(config)), settings
-    )
-    grouped = config.train.steps_per_dispatch > 1
-    train_step = parallel.compile_step(make_step, mode=config.parallel, mesh=mesh, grouped=grouped)
-    validation_step = xla.jit(make_validation_step(network), out_shardings=parallel.replicated(mesh))
-    return _Programs(mesh, schedule, train_step, validation_step)
-
-
 def _examples(
     config: Config,
     network: Network,
@@ -258,7 +233,9 @@ def _seconds_per_epoch(
     config: Config, network: Network, reader: loader.PatchReader, steps: int, valid_steps: int, fold: int
 ) -> float:
     """Seconds of an epoch with its validation, from the measured time of an update."""
-    mesh, _, train_step, _ = _programs(network, ml_collections.FrozenConfigDict(config), steps * config.train.epochs)
+    mesh, _, train_step, _ = programs.make(
+        network, ml_collections.FrozenConfigDict(config), steps * config.train.epochs
+    )
     parallel.check_batch(config.train.batch_size, mesh, config.train.accumulate)
     state = parallel.replicate(create(network, config, fold=fold), mesh)
     return _measure_step(train_step, state, reader, config, mesh) * (steps + valid_steps * FORWARD_SHARE)
@@ -272,35 +249,10 @@ def _measure_step(
     times = []
     for _ in range(3):
         started = time.perf_counter()
-        own, _ = train_step(own, _empty_batch(reader, config, mesh))
+        own, _ = train_step(own, programs.empty_batch(reader, config, mesh))
         jax.block_until_ready(own)
         times.append(time.perf_counter() - started)
     return min(times[1:]) / config.train.steps_per_dispatch
-
-
-def _empty_batch(reader: loader.PatchReader, config: Config, mesh: Mesh) -> dict:
-    """A batch of no example, or several stacked, on the devices."""
-    group = config.train.steps_per_dispatch
-    here = len(parallel.local_examples(mesh, config.train.batch_size))
-    empty = reader.empty_batch(*((group, here) if group > 1 else (here,)))
-    return parallel.shard_batch(empty, mode=config.parallel, mesh=mesh, grouped=group > 1)
-
-
-def _compiled_in_parts(
-    network: Network,
-    config: Config,
-    total_steps: int,
-    state: TrainState,
-    reader: loader.PatchReader,
-    parts: int,
-) -> jax.stages.Compiled:
-    """The training step with another `config.train.accumulate`; the buffers of `state` may be gone."""
-    changed = copy.deepcopy(config)
-    changed.train.accumulate = parts
-    train_step: Any
-    mesh, _, train_step, _ = _programs(network, ml_collections.FrozenConfigDict(changed), total_steps)
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
-    return train_step.lower(shapes, _empty_batch(reader, config, mesh)).compile()
 
 
 def _report_epoch(fold: int, row: dict[str, Any], epochs: int) -> None:

@@ -12,6 +12,7 @@ import pytest
 from ichjax.data import ct_ich_nifti, scan_cache
 from ichjax.errors import InputError
 from ichjax.models import residual_unet
+from ichjax.ops.augment import AffineRange
 from ichjax.train import augmentation, average, budget, loop, parallel
 from ichjax.train import state as states
 from ichjax.train import step as steps
@@ -127,7 +128,7 @@ def trained(tiny_config):
     network = residual_unet.network_from_config(config)
     start = jax.device_get(states.create(network, config, fold=0))
     optimizer = states.make_optimizer(states.make_schedule(config, 10), states.optimizer_settings(config))
-    settings = steps.StepSettings(loop.AffineRange(**config.augment), 0, recipe=augmentation.from_config(config))
+    settings = steps.StepSettings(AffineRange(**config.augment), 0, recipe=augmentation.from_config(config))
 
     def run(mode, devices):
         mesh = parallel.make_mesh(jax.devices()[:devices])

@@ -1,0 +1,71 @@
+"""The compiled programs of a fold's training."""
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import optax
+from jax.sharding import Mesh
+
+from ichjax import xla
+from ichjax.config import Config, fields_of
+from ichjax.data import loader
+from ichjax.models.network import Network
+from ichjax.ops.augment import AffineRange
+from ichjax.train import augmentation, parallel
+from ichjax.train.state import TrainState, make_optimizer, make_schedule, optimizer_settings
+from ichjax.train.step import StepSettings, make_train_step, make_validation_step
+
+
+class Programs(NamedTuple):
+    """The devices, the learning rate by step, and the two compiled steps."""
+
+    mesh: Mesh
+    schedule: optax.Schedule
+    train_step: Callable
+    validation_step: Callable
+
+
+@functools.lru_cache(maxsize=2)
+def make(network: Network, config: ml_collections.FrozenConfigDict, total_steps: int) -> Programs:
+    """The programs of a configuration; made once for all folds, so that each is compiled once."""
+    mesh = parallel.make_mesh()
+    schedule = make_schedule(config, total_steps)
+    ranges = AffineRange(**fields_of(config.augment))
+    recipe, skip = augmentation.from_config(config), config.on_nonfinite == "skip"
+    settings = StepSettings(ranges, config.seed, config.train.accumulate, skip, recipe)
+    make_step = functools.partial(
+        make_train_step, network, make_optimizer(schedule, optimizer_settings(config)), settings
+    )
+    grouped = config.train.steps_per_dispatch > 1
+    train_step = parallel.compile_step(make_step, mode=config.parallel, mesh=mesh, grouped=grouped)
+    validation_step = xla.jit(make_validation_step(network), out_shardings=parallel.replicated(mesh))
+    return Programs(mesh, schedule, train_step, validation_step)
+
+
+def empty_batch(reader: loader.PatchReader, config: Config, mesh: Mesh) -> dict:
+    """A batch of no example, or several stacked, on the devices."""
+    group = config.train.steps_per_dispatch
+    here = len(parallel.local_examples(mesh, config.train.batch_size))
+    empty = reader.empty_batch(*((group, here) if group > 1 else (here,)))
+    return parallel.shard_batch(empty, mode=config.parallel, mesh=mesh, grouped=group > 1)
+
+
+def compiled_in_parts(
+    network: Network,
+    config: Config,
+    total_steps: int,
+    state: TrainState,
+    reader: loader.PatchReader,
+    parts: int,
+) -> jax.stages.Compiled:
+    """The training step with another `config.train.accumulate`; the buffers of `state` may be gone."""
+    changed = copy.deepcopy(config)
+    changed.train.accumulate = parts
+    train_step: Any
+    mesh, _, train_step, _ = make(network, ml_collections.FrozenConfigDict(changed), total_steps)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+    return train_step.lower(shapes, empty_batch(reader, config, mesh)).compile()
