@@ -31,6 +31,7 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
     "no_average": {"train.ema_decay": 0.0},
     # Sampling and augmentation
     "patch_sampling": {"train.sampling": "patches"},
+    "hard_negatives": {"train.hard_negatives": 0.3, "train.mine_every": 5},
     "no_augmentation": {
         "transforms.affine_probability": 0.0,
         "transforms.mirror_probability": 0.0,

@@ -152,6 +152,10 @@ class Train:
     # Patches with a hemorrhage: 'patches', each once per epoch; 'lesions', as many draws, equally often from every
     # subject, then from each of its sub-types (if known), then from each of its lesions, however small.
     sampling: Literal["patches", "lesions"] = "patches"
+    # Share of 'matched' negatives that is drawn in proportion to the false positives of the averaged weights, which
+    # score up to 4096 training patches without a hemorrhage after every `mine_every` epochs; 0: off.
+    hard_negatives: float = 0.0
+    mine_every: int = 5
     validation_negatives: Literal["matched", "none"] = "none"  # the authors validate on positive patches only
     read_threads: int = 2  # of grain
 
@@ -304,7 +308,7 @@ ADDED = {
     ),
     "train": (
         "minutes", "optimizer", "weight_decay", "momentum", "clip_norm", "ema_decay", "focal_gamma", "sampling",
-        "slice_head_weight",
+        "slice_head_weight", "hard_negatives", "mine_every",
     ),
     "transforms": tuple(field.name for field in dataclasses.fields(Transforms)),
     "predict": (

@@ -66,6 +66,7 @@ MINIMUM = {
     "train.dice_weight": 0,
     "train.slice_head_weight": 0,
     "train.positive_weight": 0,
+    "train.mine_every": 1,
     "train.read_threads": 1,
     "predict.closing_px": 0,
     "predict.opening_px": 0,
@@ -129,6 +130,17 @@ def check(config: Config) -> None:
             c.train.slices == "all" or c.train.negatives != "one_slice",
             "train.negatives",
             "'matched' or 'none' where config.train.slices is 'hemorrhage'",
+        ),
+        (0 <= c.train.hard_negatives < 1, "train.hard_negatives", "0 or more, below 1"),
+        (
+            not c.train.hard_negatives or c.train.negatives == "matched",
+            "train.hard_negatives",
+            "0 unless config.train.negatives is 'matched'",
+        ),
+        (
+            not c.train.hard_negatives or c.train.minutes > 0 or c.train.mine_every < c.train.epochs,
+            "train.mine_every",
+            "fewer than config.train.epochs with config.train.hard_negatives",
         ),
         (c.train.learning_rate > 0, "train.learning_rate", "more than 0"),
         (

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ichjax.data.hard_negatives import HardNegatives
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
 
 AIR_THRESHOLD_HU = -500  # a patch without a voxel above it shows only air and is useless for training
 NEGATIVE_CHOICES = ("matched", "one_slice", "none")
 SLICE_CHOICES = ("all", "hemorrhage")
-ONE_SLICE_SEED = 1  # separates the random draw of these slices from that of an epoch
+ONE_SLICE_SEED, CANDIDATE_SEED = 1, 2  # separate the random draw of these slices, or patches, from that of an epoch
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,7 +87,8 @@ class Epochs:
     in every epoch: the authors' code for the JPEG release. With 'none' there are only positive patches, as in their
     code for the NIfTI release. With `slices` 'hemorrhage', negative patches are only drawn from slices with a
     hemorrhage (experiment 2). `limit` is the maximum number of examples per epoch, 0 for no limit. With `weights`
-    (float64 [N], by row of the table) the positive patches are as many draws with these probabilities instead.
+    (float64 [N], by row of the table) the positive patches are as many draws with these probabilities instead. With
+    `hard`, a share of 'matched' negatives are hard ones: the order then depends on their scores, too.
     """
 
     table: PatchTable
@@ -96,6 +98,7 @@ class Epochs:
     limit: int = 0
     slices: str = "all"
     weights: np.ndarray | None = None
+    hard: HardNegatives | None = None
 
     def __post_init__(self) -> None:
         if self.negatives not in NEGATIVE_CHOICES:
@@ -153,11 +156,23 @@ class Epochs:
         if self.weights is not None:
             rows = rng.choice(len(self.table), size=rows.size, p=self.weights)
         if self.negatives == "matched":
-            drawn = rng.choice(self._pool, size=min(rows.size, self._pool.size), replace=False)
-            rows = np.concatenate([rows, drawn])
+            rows = np.concatenate([rows, *self._matched(rng, epoch, min(rows.size, self._pool.size))])
         elif self.negatives == "one_slice":
             rows = np.concatenate([rows, self._pool])
         return rng.permutation(rows)[: self.examples]
+
+    def _matched(self, rng: np.random.Generator, epoch: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """`count` rows without a hemorrhage, all different: hard ones, and others."""
+        hard = np.zeros(0, np.int64) if self.hard is None else self.hard.draw(rng, epoch, count)
+        others = np.setdiff1d(self._pool, hard) if hard.size else self._pool
+        return hard, rng.choice(others, size=count - hard.size, replace=False)
+
+    def candidates(self, limit: int) -> np.ndarray:
+        """int64 [M], ascending: the rows from which negatives are drawn, or a fixed random `limit` of them."""
+        if self._pool.size <= limit:
+            return self._pool
+        rng = np.random.default_rng([self.seed, self.fold, 0, CANDIDATE_SEED])
+        return np.sort(rng.choice(self._pool, size=limit, replace=False))
 
     def fixed(self) -> np.ndarray:
         """int64 [examples], the first epoch's examples in table order: a fixed set, for validation."""

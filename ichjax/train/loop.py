@@ -7,7 +7,7 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -23,10 +23,10 @@ from ichjax.data.patch_index import Epochs, patch_table
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError, Interrupted
 from ichjax.models.network import Network, count_parameters
-from ichjax.train import average, budget, checkpoint, epoch, initial, log, memory, parallel, profile, programs
+from ichjax.train import average, budget, checkpoint, epoch, initial, log, memory, mining, parallel, profile, programs
 from ichjax.train.interrupt import Watch
 from ichjax.train.state import TrainState, create
-from ichjax.train.step import Update, Validation, merge
+from ichjax.train.step import DeviceBatch, Update, Validation, merge
 
 FORWARD_SHARE = 1 / 3  # of an update's time that a forward pass takes
 
@@ -72,16 +72,17 @@ def train_fold(
         sampling=config.train.sampling,
         classes=network.learns_classes,
     )
+    epochs = mining.with_hard_negatives(config, epochs)
     valid_reader, valid_epochs = _examples(config, network, valid, config.train.validation_negatives, fold)
     size, group = config.train.batch_size, config.train.steps_per_dispatch
     steps = epochs.steps(size)
-    valid_steps = -(-valid_epochs.examples // size)
+    forward_steps = -(-valid_epochs.examples // size) + mining.steps_per_epoch(config, epochs)
 
     # --- devices, network, step
     config = budget.with_epochs(
         config,
         folder.parent,
-        functools.partial(_seconds_per_epoch, config, network, reader, steps, valid_steps, fold),
+        functools.partial(_seconds_per_epoch, config, network, reader, steps, forward_steps, fold),
     )
     end = steps * config.train.epochs
     mesh, schedule, train_step, validation_step = programs.make(network, ml_collections.FrozenConfigDict(config), end)
@@ -97,6 +98,8 @@ def train_fold(
     # --- resume
     checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
     state, done = checkpoints.restore_newest(state, console.say) or (state, checkpoint.Progress())
+    if epochs.hard and done.step < end:
+        mining.restore(epochs.hard, config, folder=folder, epochs_done=done.epoch)
     if done.step < end:
         with fitting():
             seconds = _measure_step(train_step, state, reader, config, mesh)
@@ -111,10 +114,15 @@ def train_fold(
     # --- epochs
     fold_log = log.FoldLog(folder, epochs_done=done.epoch)
     threads, share = config.train.read_threads, parallel.local_examples(mesh, size)
-    host_batches = loader.training_batches(
-        reader, epochs, batch_size=size, start_step=done.step, stop_step=end, threads=threads, group=group, share=share
-    )
-    batches = parallel.prefetch(host_batches, mesh=mesh, mode=config.parallel, grouped=group > 1)
+
+    def read(start: int, stop: int) -> Iterator[DeviceBatch]:
+        host_batches = loader.training_batches(
+            reader, epochs, batch_size=size, start_step=start, stop_step=stop, threads=threads, group=group, share=share
+        )
+        return parallel.prefetch(host_batches, mesh=mesh, mode=config.parallel, grouped=group > 1)
+
+    period = steps * config.train.mine_every if epochs.hard else 0
+    batches = mining.by_period(read, start=done.step, stop=end, period=period)
     valid_batches = functools.partial(
         loader.fixed_batches, valid_reader, valid_epochs.fixed(), batch_size=size, threads=threads, share=share
     )
@@ -142,6 +150,9 @@ def train_fold(
             what = f"fold {fold}: validation on {size // mesh.size} patches per device"
             with xla.explain_out_of_memory(what, functools.partial(memory.smaller_validation, config, mesh.size)):
                 row |= _validate(validation_step, state, valid_batches(), mesh) | log.device_memory()
+                if epochs.hard and mining.is_due(config, number):
+                    weights = average.averaged(state.params, state.opt_state)
+                    mining.mine(epochs.hard, network, config, weights, reader, mesh=mesh, folder=folder, epoch=number)
             if not math.isfinite(row["validation_loss"]):
                 raise InputError(
                     f"fold {fold} epoch {number}: the validation loss is not finite; expected a finite loss: set "
@@ -230,15 +241,15 @@ def _examples(
 
 
 def _seconds_per_epoch(
-    config: Config, network: Network, reader: loader.PatchReader, steps: int, valid_steps: int, fold: int
+    config: Config, network: Network, reader: loader.PatchReader, steps: int, forward_steps: float, fold: int
 ) -> float:
-    """Seconds of an epoch with its validation, from the measured time of an update."""
+    """Seconds of an epoch with its validation and mining, from the measured time of an update."""
     mesh, _, train_step, _ = programs.make(
         network, ml_collections.FrozenConfigDict(config), steps * config.train.epochs
     )
     parallel.check_batch(config.train.batch_size, mesh, config.train.accumulate)
     state = parallel.replicate(create(network, config, fold=fold), mesh)
-    return _measure_step(train_step, state, reader, config, mesh) * (steps + valid_steps * FORWARD_SHARE)
+    return _measure_step(train_step, state, reader, config, mesh) * (steps + forward_steps * FORWARD_SHARE)
 
 
 def _measure_step(
