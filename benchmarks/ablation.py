@@ -32,8 +32,8 @@ from ichjax.phantom import store
 ROWS = record.RESULTS / "ablation"
 SEEDS = (0, 1, 2)  # of the finalists; the screening has the first
 OTHER_SEED, OTHER_SUBJECTS = 101, 40  # of the phantoms whose hemorrhage-free subjects measure false positives
-EPOCHS = 20  # what 15 minutes a fold hold on two quiet CPU cores
-WEIGHTS = process.ROOT / "runs" / "ablation"  # of the base, for ingredients that train nothing
+TRAINED_EPOCHS = 20  # what 15 minutes a fold hold on two quiet CPU cores
+BASE_WEIGHTS = process.ROOT / "runs" / "ablation"  # of the base, for ingredients that train nothing
 MEASURES = ("dice", "volume_dice", "false_positive_ml")
 
 
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="ich_small", help="the base")
     parser.add_argument("--stage", choices=("screening", "finalists", "all"), default="all")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of each training")
+    parser.add_argument("--epochs", type=int, default=TRAINED_EPOCHS, help="of each training")
     parser.add_argument("--only", default="", help="some of " + ", ".join(INGREDIENTS))
     parser.add_argument("--folds", type=int, default=4, help="of the finalists: those of the base")
     parser.add_argument("--table", action="store_true", help="only print the table of what is finished")
@@ -88,7 +88,7 @@ class Training(NamedTuple):
     @property
     def weights(self) -> pathlib.Path:
         """The folder of the base's weights of this fold and seed."""
-        return WEIGHTS / f"{_stem(self.base, self.epochs)}-fold_{self.fold}-seed_{self.seed}"
+        return BASE_WEIGHTS / f"{_stem(self.base, self.epochs)}-fold_{self.fold}-seed_{self.seed}"
 
 
 def _stem(base: str, epochs: int) -> str:

@@ -9,7 +9,6 @@ import dataclasses
 import importlib
 import json
 import os
-import pathlib
 import statistics
 import subprocess
 import sys
@@ -20,7 +19,8 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-ROOT = pathlib.Path(__file__).parents[1]
+from benchmarks.process import ROOT
+
 OURS = "ichjax"  # our label
 PATCH_SIDE, PATCH_STRIDE = 128, 64  # in pixels: 49 patches per slice of 512 x 512
 SHARED_GPU = {

@@ -26,7 +26,8 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks import nnunet_budget, nnunet_table, process, record
 from benchmarks.all import write_page
-from benchmarks.contest import OURS, ROOT
+from benchmarks.contest import OURS
+from benchmarks.process import ROOT
 from ichjax.errors import InputError
 from ichjax.files import RESULTS_FILE, claim, read_json, write_json, write_text
 from ichjax.phantom import store

@@ -10,6 +10,7 @@ from ichjax import config as configs
 from ichjax.data.regrid import Geometry
 from ichjax.methods.slices import SlicePredictor
 from ichjax.methods.threshold import _between_inside
+from ichjax.methods.views import View
 from ichjax.models.network import Network
 from ichjax.models.unet import UNet
 from ichjax.scan.skull import inside_skull
@@ -42,7 +43,7 @@ def test_the_work_on_each_slice_is_spread_over_the_devices():
     predictor = SlicePredictor(network, side=32, stride=16, batch_size=4, inside_skull=True, devices=jax.devices()[:4])
     weights = predictor.replicate(network.init(jax.random.key(0), 32))
     hu = np.zeros((96, 64, 64), np.int16)  # 24 slices for each device
-    program = jax.jit(predictor._predict).lower(weights, hu, 96, None, np.array(SPACING, np.float32)).compile()
+    program = jax.jit(predictor._predict).lower(weights, hu, 96, View(None), np.array(SPACING, np.float32)).compile()
     # Blocks of HU within a slice are one pixel here, so the op's bool and int8 arrays have the shape of slices.
     of_all, of_one = (len(re.findall(rf"= (?:pred|s8)\[{count},64,64\]", program.as_text())) for count in (96, 24))
     assert of_one > 3 * of_all > 0
