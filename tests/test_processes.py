@@ -54,7 +54,7 @@ def words(tiny_config, config_file, tiny_root, tmp_path_factory):
     parent = tmp_path_factory.mktemp("processes")
 
     def make(command, name, **fields):
-        path = config_file(parent / f"{name}_config", tiny_config(**SMALL, **fields))
+        path = config_file(parent / f"{name}_config", tiny_config(**SMALL | fields))
         return [command, f"--config={path}", f"--workdir={parent / name}", f"--config.data.root={tiny_root}"]
 
     make.parent = parent
@@ -103,6 +103,18 @@ def test_two_processes_cross_validate_one_fold(words, alone):
 def test_pmap_and_shard_map_train_the_same_weights(words, alone, mode):
     run_connected(words("train", mode, parallel=mode), devices=2)
     assert_same(initial.read(words.parent / mode / "fold_0" / "weights"), alone)
+
+
+@pytest.mark.faults
+def test_two_processes_mine_the_same_hard_negatives(words):
+    fields = {"train.epochs": 2, "train.hard_negatives": 0.5, "train.mine_every": 1}
+    process = start(words("train", "mined_alone", **fields), devices=4)
+    output = process.communicate(timeout=400)[0]
+    assert process.returncode == 0, output
+    run_connected(words("train", "mined", **fields), devices=2)
+    alone, together = (words.parent / name / "fold_0" for name in ("mined_alone", "mined"))
+    np.testing.assert_allclose(*(np.load(fold / "hard_negatives_1.npy") for fold in (alone, together)), rtol=1e-4)
+    assert_same(*(initial.read(fold / "weights") for fold in (together, alone)))
 
 
 CONNECTED_BY_CALLER = """
