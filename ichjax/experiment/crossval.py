@@ -2,8 +2,8 @@
 
 import contextlib
 import pathlib
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from ichjax import hosts, xla
 from ichjax.config import Config
@@ -12,13 +12,16 @@ from ichjax.data import leaky_split
 from ichjax.data.scan_cache import CachedScan
 from ichjax.data.splits import Fold
 from ichjax.errors import InputError
-from ichjax.experiment import scoring, setup, tuning
+from ichjax.experiment import scoring, setup, tuning, volume_calibration
 from ichjax.experiment.leaky_crossval import LeakyCrossValidation
+from ichjax.experiment.volume_calibration import ScanVolumes
 from ichjax.files import RESULTS_FILE, claim, read_json, write_json
 from ichjax.methods import registry
 from ichjax.methods.base import Method, PostProcess
 from ichjax.metrics.records import FoldScores, Results, ScoreRow
 from ichjax.report.publish import publish
+
+Row = TypeVar("Row", ScoreRow, ScanVolumes)
 
 
 def train_one(config: Config, workdir: pathlib.Path) -> dict[int, str]:
@@ -27,9 +30,11 @@ def train_one(config: Config, workdir: pathlib.Path) -> dict[int, str]:
         xla.require_deterministic()
     method = registry.make(config.method, config)
     experiment = setup.open_experiment(config, workdir)
-    with _claim(workdir / f"fold_{config.fold}"):
-        _fit(method, experiment, experiment.folds.folds[config.fold], workdir)
-    say(f"fold {config.fold}: trained -> {workdir / f'fold_{config.fold}'}")
+    fold, folder = experiment.folds.folds[config.fold], workdir / f"fold_{config.fold}"
+    with _claim(folder):
+        params = _fit(method, experiment, fold, workdir)
+        _calibrate(method, params, tuning.read(folder, method.post), experiment, fold, folder)
+    say(f"fold {config.fold}: trained -> {folder}")
     return experiment.problems
 
 
@@ -106,19 +111,23 @@ def _fit(method: Method, experiment: setup.Experiment, fold: Fold, method_dir: p
 def _run_fold(method: Method, experiment: setup.Experiment, fold: Fold, method_dir: pathlib.Path) -> None:
     """Trains and tests one fold, and writes its fold_K/scores.json.
 
-    In a finished fold, only test subjects whose scan was unreadable before are predicted.
+    In a finished fold, only test subjects whose scan was unreadable before are predicted, and its volumes calibrated
+    where an earlier version has not.
     """
     config, path = experiment.config, method_dir / f"fold_{fold.index}" / scoring.SCORES_FILE
     done = scoring.read_fold(path.parent)["subjects"] if path.is_file() else []
     scans = [scan for scan in experiment.part(fold.test) if scan.number not in {row["subject"] for row in done}]
-    if done and not scans:
+    if done and not scans and (path.parent / volume_calibration.CALIBRATION_FILE).is_file():
         say(f"fold {fold.index}: already done")
         return
     params = _fit(method, experiment, fold, method_dir)
-    post = _post_process(method, params, experiment, fold, path.parent)
+    post, volumes = _post_process(method, params, experiment, fold, path.parent)
+    _calibrate(method, params, post, experiment, fold, path.parent, volumes)
+    if done and not scans:
+        return
     method.announce(params, [scan.volume for scan in scans], f"fold {fold.index}: predicting {len(scans)} scans")
     rows = [_test(method, params, post, scan, fold.index, method_dir, config) for scan in hosts.share(scans)]
-    rows = done + _gathered(rows, path.parent)
+    rows = done + _gathered(rows, path.parent, "scores")
     if not hosts.is_first():
         return
     chosen = method.chosen(params) | post.gates
@@ -133,13 +142,13 @@ def _run_fold(method: Method, experiment: setup.Experiment, fold: Fold, method_d
     write_json(path, record)
 
 
-def _gathered(rows: list[ScoreRow], folder: pathlib.Path) -> list[ScoreRow]:
-    """The rows of all processes, by subject, exchanged through files in the fold's folder."""
+def _gathered(rows: list[Row], folder: pathlib.Path, name: str) -> list[Row]:
+    """The rows of all processes, by subject, exchanged through files NAME_K.json in the fold's folder."""
     if hosts.count() == 1:
         return rows
-    parts = [folder / f"scores_{number}.json" for number in range(hosts.count())]
+    parts = [folder / f"{name}_{number}.json" for number in range(hosts.count())]
     write_json(parts[hosts.number()], {"subjects": rows})
-    hosts.wait(f"{folder.name} is scored")
+    hosts.wait(f"{folder.name} has its {name}")
     if not hosts.is_first():
         return []
     everyone = [row for part in parts for row in read_json(part)["subjects"]]
@@ -150,19 +159,43 @@ def _gathered(rows: list[ScoreRow], folder: pathlib.Path) -> list[ScoreRow]:
 
 def _post_process(
     method: Method, params: Any, experiment: setup.Experiment, fold: Fold, folder: pathlib.Path
-) -> PostProcess:
-    """The fold's threshold and kernels: the method's own, or tuned on the fold's validation scans and stored."""
+) -> tuple[PostProcess, list[ScanVolumes]]:
+    """The fold's threshold and kernels, the method's own or tuned on the fold's validation scans and stored; and the
+    volumes of the scans that were predicted for it."""
     if experiment.config.predict.tune == "none":
-        return method.post
+        return method.post, []
     if (folder / tuning.POST_FILE).is_file():
-        return tuning.read(folder, method.post)
-    post = tuning.tune(method, params, experiment.part(fold.validation), experiment.config)
+        return tuning.read(folder, method.post), []
+    post, volumes = tuning.tune(method, params, experiment.part(fold.validation), experiment.config)
     if hosts.is_first():
         tuning.write(folder, post)
     kernels = f"closing {post.closing_px}, opening {post.opening_px} px"
     gates = "".join(f", {name} {value:g}" for name, value in post.gates.items())
     say(f"fold {fold.index}: threshold {post.threshold:g}, {kernels}{gates}; {post.chosen_on}")
-    return post
+    return post, volumes
+
+
+def _calibrate(
+    method: Method,
+    params: Any,
+    post: PostProcess,
+    experiment: setup.Experiment,
+    fold: Fold,
+    folder: pathlib.Path,
+    known: Sequence[ScanVolumes] = (),
+) -> None:
+    """Writes the volumes of the fold's validation scans, unless they are there; predicts those that are not known."""
+    fingerprint = method.fingerprint(params)
+    if volume_calibration.read(folder, post, fingerprint) is not None:
+        return
+    numbers = {row["subject"] for row in known}
+    scans = [scan for scan in experiment.part(fold.validation) if scan.number not in numbers]
+    if scans:
+        text = f"fold {fold.index}: predicting {len(scans)} validation scans, for volume intervals"
+        method.announce(params, [scan.volume for scan in scans], text)
+    rows = _gathered(tuning.measure_volumes(method, params, post, hosts.share(scans)), folder, "volumes")
+    if hosts.is_first():
+        volume_calibration.write(folder, post, fingerprint, [*known, *rows])
 
 
 def _test(
@@ -175,9 +208,10 @@ def _test(
     config: Config,
 ) -> ScoreRow:
     """Predicts one scan, writes its mask and probability, and returns its row of counts and details."""
-    return scoring.score_scan(
+    prediction = method.predict(params, scan.volume)
+    row = scoring.score_scan(
         scan,
-        method.predict(params, scan.volume),
+        prediction,
         post,
         thresholds=tuning.counted_thresholds(method.post, config),
         fold=fold,
@@ -185,6 +219,8 @@ def _test(
         config=config,
         seams=method.seams,
     )
+    row["level_ml"] = volume_calibration.level_volumes(prediction.probability, scan.volume)
+    return row
 
 
 def write_results(
@@ -218,6 +254,10 @@ def write_results(
         **scores,
         "chosen_by_fold": chosen,
     }
+    if config.data.splits != "slice_split":
+        folders = setup.fold_folders(folder, volume_calibration.CALIBRATION_FILE)
+        calibration = volume_calibration.pooled((path, tuning.read(path, method.post)) for path in folders)
+        volume_calibration.add_intervals(results, rows, calibration)
     if reason := leaky_split.invalid_reason(config.data.splits):
         results["invalid"] = reason
     scoring.write(folder / RESULTS_FILE, results, unreadable=unreadable, rows=rows)

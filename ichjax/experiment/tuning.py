@@ -13,6 +13,8 @@ import numpy as np
 from ichjax.config import Config
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
+from ichjax.experiment import volume_calibration
+from ichjax.experiment.volume_calibration import ScanVolumes
 from ichjax.files import read_json, write_json
 from ichjax.methods import gates
 from ichjax.methods.base import GATE_FIELDS, Method, PostProcess
@@ -30,7 +32,9 @@ TUNED = ("closing_px", "opening_px", "threshold", *GATE_FIELDS)  # of `PostProce
 NEGLIGIBLE_ML, LARGE_ML = 0.1, 2.0  # of false positives in a scan without a hemorrhage, for `volume_score`
 
 
-def tune(method: Method, params: Any, validation_scans: Sequence[CachedScan], config: Config) -> PostProcess:
+def tune(
+    method: Method, params: Any, validation_scans: Sequence[CachedScan], config: Config
+) -> tuple[PostProcess, list[ScanVolumes]]:
     """Chooses a fold's threshold, and its kernels and gates with config.predict.tune 'all', by the highest mean score.
 
     With config.predict.tune_by 'paper_dice' the score is the paper's Dice, which is the one reported: mean over a
@@ -46,14 +50,15 @@ def tune(method: Method, params: Any, validation_scans: Sequence[CachedScan], co
       config: `method.post` is returned if its `predict.tune` is 'none'.
 
     Returns:
-      `method.post` with the chosen values and `chosen_on`.
+      (`method.post` with the chosen values and `chosen_on`, the volumes of the scans that were predicted for it, which
+      spare them `measure_volumes`).
 
     Raises:
       InputError: no validation scan has a hemorrhage to tune on.
     """
     predict, post = config.predict, method.post
     if predict.tune == "none" or "thresholds" in method.chosen(params):
-        return post
+        return post, []
     scans = [s for s in validation_scans if s.number not in config.data.leave_out]
     bleeding = [s for s in scans if s.truth_px.any()]
     if not bleeding:
@@ -69,9 +74,13 @@ def tune(method: Method, params: Any, validation_scans: Sequence[CachedScan], co
         lists = [sorted(set(tried)) or [own] for tried, own in zip(searched, gate_choices[0], strict=True)]
         gate_choices = list(itertools.product(*lists))
     score, tuned_on = (_paper_dice, bleeding) if predict.tune_by == "paper_dice" else (_volume_score, scans)
-    mean_score = np.mean(
-        [score(scan, *_count(method, params, scan, thresholds, pairs, gate_choices)) for scan in tuned_on], axis=0
-    )
+    scored, volumes = [], []
+    for scan in tuned_on:
+        probability = pad_depth(method.predict(params, scan.volume).probability, 0.0)
+        counts = _count(probability, scan, post, thresholds, pairs, gate_choices)
+        scored.append(score(scan, *counts))
+        volumes.append((counts[1] @ _padded_pixel_ml(scan), volume_calibration.level_volumes(probability, scan.volume)))
+    mean_score = np.mean(scored, axis=0)
     candidates = np.argwhere(mean_score >= mean_score.max() - 1e-12)  # equal but for rounding of the mean
 
     def values(candidate: list[int]) -> tuple:
@@ -84,8 +93,36 @@ def tune(method: Method, params: Any, validation_scans: Sequence[CachedScan], co
         away = [round(abs(a - b), 9) for a, b in zip(tried, own, strict=True)]
         return (*away[:3], tried[2], tried[:2], *away[3:], tried[3:])
 
-    best = min(map(values, candidates.tolist()), key=distance)
-    return post._replace(**dict(zip(TUNED, best, strict=True)), chosen_on=CHOSEN_ON[predict.tune_by])
+    best = min(candidates.tolist(), key=lambda candidate: distance(values(candidate)))
+    tuned = post._replace(**dict(zip(TUNED, values(best), strict=True)), chosen_on=CHOSEN_ON[predict.tune_by])
+    return tuned, [
+        _volumes(scan, predicted_ml[tuple(best)], level_ml)
+        for scan, (predicted_ml, level_ml) in zip(tuned_on, volumes, strict=True)
+    ]
+
+
+def measure_volumes(method: Method, params: Any, post: PostProcess, scans: Sequence[CachedScan]) -> list[ScanVolumes]:
+    """Predicts scans and measures their volumes, for intervals.
+
+    Args:
+      method: fitted.
+      params: what `method.fit` returned for the fold.
+      post: of the fold.
+      scans: with their truth, not seen in training.
+    """
+    rows = []
+    kernels, choice = (post.closing_px, post.opening_px), tuple(getattr(post, name) for name in GATE_FIELDS)
+    for scan in scans:
+        probability = pad_depth(method.predict(params, scan.volume).probability, 0.0)
+        _, predicted, _ = _count(probability, scan, post, (post.threshold,), [kernels], [choice])
+        level_ml = volume_calibration.level_volumes(probability, scan.volume)
+        rows.append(_volumes(scan, predicted[0, 0, 0] @ _padded_pixel_ml(scan), level_ml))
+    return rows
+
+
+def _volumes(scan: CachedScan, predicted_ml: float, level_ml: list[float]) -> ScanVolumes:
+    truth_ml = float(scan.truth_px @ scan.volume.pixel_ml)
+    return {"subject": scan.number, "truth_ml": truth_ml, "predicted_ml": float(predicted_ml), "level_ml": level_ml}
 
 
 def read(folder: pathlib.Path, post: PostProcess) -> PostProcess:
@@ -143,24 +180,27 @@ def _paper_dice(scan: CachedScan, truth: np.ndarray, predicted: np.ndarray, both
 
 def _volume_score(scan: CachedScan, truth: np.ndarray, predicted: np.ndarray, both: np.ndarray) -> np.ndarray:
     """`volume_score` of a scan: [...] from counts [D], [..., D], [..., D]."""
-    predicted_ml = predicted @ gates.pad_pixel_ml(scan.volume.pixel_ml).astype(np.float64)
-    return volume_score(truth.sum(), predicted.sum(axis=-1), both.sum(axis=-1), predicted_ml)
+    return volume_score(truth.sum(), predicted.sum(axis=-1), both.sum(axis=-1), predicted @ _padded_pixel_ml(scan))
+
+
+def _padded_pixel_ml(scan: CachedScan) -> np.ndarray:
+    """float64 [D], with padding."""
+    return gates.pad_pixel_ml(scan.volume.pixel_ml).astype(np.float64)
 
 
 def _count(
-    method: Method,
-    params: Any,
+    probability: jax.Array,
     scan: CachedScan,
+    post: PostProcess,
     thresholds: tuple[float, ...],
     pairs: list[tuple[int, int]],
     gate_choices: list[tuple],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pixels of a scan's slices, with padding: truth float64 [D]; predicted and both [pairs, T, gate choices, D]."""
-    probability = pad_depth(method.predict(params, scan.volume).probability, 0.0)
     truth_mask = pad_depth(np.asarray(scan.mask), 0)
     tried = np.array(thresholds, np.float32)
     arrays = None
-    if any(method.post._replace(**dict(zip(GATE_FIELDS, choice, strict=True))).gates for choice in gate_choices):
+    if any(post._replace(**dict(zip(GATE_FIELDS, choice, strict=True))).gates for choice in gate_choices):
         high, min_ml, min_slices = (np.array(values) for values in zip(*gate_choices, strict=True))
         of_choices = {"high": np.float32(high), "min_ml": np.float32(min_ml), "min_slices": np.int32(min_slices)}
         arrays = gates.pad_pixel_ml(scan.volume.pixel_ml), of_choices

@@ -5,11 +5,19 @@ import numpy as np
 from ichjax.data import regrid
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.errors import InputError
-from ichjax.experiment import scoring
+from ichjax.experiment import scoring, volume_calibration
 from ichjax.inference import lesion_findings, scan_warnings
 from ichjax.inference.model import PredictedScan, TrainedRun, kernel_sides_px
-from ichjax.inference.records import PREDICTION_SCHEMA, PredictionRecord, SkullRestriction, SliceScores, SubtypeFindings
-from ichjax.metrics import calibration
+from ichjax.inference.records import (
+    PREDICTION_SCHEMA,
+    MissingInterval,
+    PredictionRecord,
+    SkullRestriction,
+    SliceScores,
+    SubtypeFindings,
+)
+from ichjax.metrics import calibration, volume_interval
+from ichjax.metrics.secondary_records import VolumeInterval
 from ichjax.scan import world_grid
 from ichjax.scan.volume import Volume, scan_digest
 
@@ -52,9 +60,13 @@ def describe(trained: TrainedRun, volume: Volume, prediction: PredictedScan) -> 
             "labels": {str(label): name for label, name in enumerate(SUBTYPES, start=1)},
             "volume_ml": lesion_findings.subtype_volumes_ml(prediction.classes, volume.pixel_ml),
         }
+    interval, reason = _volume_interval(trained, prediction, findings["volume_ml"])
+    missing: MissingInterval = {"volume_interval_missing": reason} if reason else {}
     return {
         "schema": PREDICTION_SCHEMA,
         **findings,
+        "volume_interval_ml": interval,
+        **missing,
         **scores,
         **restriction,
         **subtypes,
@@ -86,6 +98,24 @@ def describe(trained: TrainedRun, volume: Volume, prediction: PredictedScan) -> 
         "scan_digest": scan_digest(volume),
         "use": "research use only",
     }
+
+
+def _volume_interval(
+    trained: TrainedRun, prediction: PredictedScan, volume_ml: float
+) -> tuple[VolumeInterval | None, str]:
+    """(the interval of the volume, rounded outward to 0.001 mL, or None; why there is none)."""
+    harmless = {"batch_size", *(("whole_slices",) if trained.method.same_on_whole_slices else ())}
+    reason = volume_calibration.reason_for_none(trained.calibration)
+    if prediction.own_scan == "trained on it":
+        reason = "the run was trained on this scan"
+    elif changed := sorted(trained.changed.keys() - harmless):
+        reason = f"calibrated with other settings: {', '.join(changed)}"
+    if reason:
+        return None, reason
+    interval = volume_interval.interval(volume_ml, prediction.level_ml, trained.calibration["scores"])
+    assert interval is not None  # as there is no reason for none
+    interval["low"], interval["high"] = np.floor(1e3 * interval["low"]) / 1e3, np.ceil(1e3 * interval["high"]) / 1e3
+    return interval, ""
 
 
 def _prediction_warnings(prediction: PredictedScan, volume: Volume) -> list[str]:

@@ -14,7 +14,7 @@ from ichjax import config_check
 from ichjax.config import Config
 from ichjax.data import regrid
 from ichjax.errors import InputError
-from ichjax.experiment import seen_scans, setup, tuning
+from ichjax.experiment import seen_scans, setup, tuning, volume_calibration
 from ichjax.inference import discover, fold_means
 from ichjax.methods import base, gates, registry
 from ichjax.ops import metrics
@@ -48,6 +48,7 @@ class TrainedRun:
       config: the run's own, with the changes.
       changed: {field of config.predict: value}, those that differ from the run's own.
       tests: in which fold each of the run's own scans is a test scan.
+      calibration: of volume intervals, from the validation subjects of all finished folds.
     """
 
     method: base.Method
@@ -57,6 +58,7 @@ class TrainedRun:
     config: Config
     changed: dict[str, FieldValue]
     tests: seen_scans.TestFolds
+    calibration: volume_calibration.Scores
 
     @property
     def digest(self) -> str:
@@ -103,6 +105,7 @@ class PredictedScan:
       skull_found: whether a closed skull was found; None where the prediction is not restricted to its inside.
       outside_skull_ml: volume of the mask without this restriction, less that of `mask`.
       classes: uint8 [D, H, W], the sub-type of each pixel of the mask (`ops.subtypes.class_mask`), or None.
+      level_ml: volume above each probability of `volume_interval.LEVELS`.
     """
 
     mask: np.ndarray
@@ -115,6 +118,7 @@ class PredictedScan:
     skull_found: bool | None = None
     outside_skull_ml: float = 0.0
     classes: np.ndarray | None = None
+    level_ml: Sequence[float] = ()
 
 
 def load_run(
@@ -135,8 +139,9 @@ def load_run(
     config: Any = setup.load_config(workdir)
     own = configs.flatten(config)
     changes = _check_fields(fields)
+    own_method = registry.make(config.method, config)
     on_cpu = jax.default_backend() == "cpu"
-    if on_cpu and "whole_slices" not in changes and registry.make(config.method, config).same_on_whole_slices:
+    if on_cpu and "whole_slices" not in changes and own_method.same_on_whole_slices:
         changes["whole_slices"] = True
     try:
         for name, value in changes.items():
@@ -146,6 +151,7 @@ def load_run(
     config_check.check(config)
     method = registry.make(config.method, config)
     folders = {setup.fold_number(folder): folder for folder in setup.fold_folders(workdir, base.MODEL_FILE)}
+    own_posts = [(folder, tuning.read(folder, own_method.post)) for folder in folders.values()]
     if not folders:
         raise InputError(f"{workdir}: no fold is trained; expected fold_0/model.json from `train` or `crossval`")
     if fold is not None:
@@ -164,6 +170,7 @@ def load_run(
         config=config,
         changed={name: value for name, value in changes.items() if own[f"predict.{name}"] != value},
         tests=seen_scans.read(workdir),
+        calibration=volume_calibration.pooled(own_posts),
     )
 
 
@@ -246,6 +253,7 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun, *, subtypes:
         found,
         outside_ml,
         classes,
+        volume_calibration.level_volumes(probability, volume),
     )
 
 

@@ -162,8 +162,9 @@ def _write(
     by_subtype = record["subtypes"]["volume_ml"] if "subtypes" in record else {}
     volumes = ", ".join(f"{name} {volume_ml:.2f}" for name, volume_ml in by_subtype.items() if volume_ml)
     held_out = f" (the run's own scan: held out in fold {record['folds'][0]})"
+    interval = f" ({text})" if (text := worklist.interval_text(record)) else ""
     say(
-        f"{source.name}: {record['volume_ml']:.2f} mL{f' ({volumes})' if volumes else ''}, "
+        f"{source.name}: {record['volume_ml']:.2f} mL{interval}{f' ({volumes})' if volumes else ''}, "
         f"{lesions} {'lesion' if lesions == 1 else 'lesions'}, "
         f"{positive} of {record['slices']} slices positive{held_out if record['own_scan'] == 'held out' else ''}"
         f"{''.join(f'; {warning}' for warning in record['warnings'])} -> {folder}"

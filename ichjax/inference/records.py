@@ -9,6 +9,7 @@ from typing import Literal, NotRequired, Required, TypedDict, cast
 
 from ichjax.errors import InputError
 from ichjax.files import read_json
+from ichjax.metrics.secondary_records import VolumeInterval
 
 PREDICTION_SCHEMA = 2  # of prediction.json; a file without the field is version 1, which only lacks this field
 Side = Literal["left", "right", "midline", "unknown"]  # of the patient
@@ -71,10 +72,17 @@ class SubtypeFindings(TypedDict, total=False):
     subtypes: SubtypeVolumes
 
 
-class PredictionRecord(Findings, SliceScores, SkullRestriction, SubtypeFindings):
+class MissingInterval(TypedDict, total=False):
+    """The part of prediction.json that says why `volume_interval_ml` is None."""
+
+    volume_interval_missing: str
+
+
+class PredictionRecord(Findings, SliceScores, SkullRestriction, SubtypeFindings, MissingInterval):
     """prediction.json."""
 
     schema: int
+    volume_interval_ml: VolumeInterval | None
     rule_from: str
     warnings: list[str]
     geometry: str
@@ -108,6 +116,7 @@ class WorklistRow(TypedDict, total=False):
     scan: Required[str]
     suspicion: float
     volume_ml: float
+    volume_interval_ml: str
     abc2_ml: float
     lesions: int
     largest_ml: float

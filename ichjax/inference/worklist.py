@@ -19,6 +19,7 @@ def make_row(name: str, record: PredictionRecord) -> WorklistRow:
         "scan": name,
         "suspicion": record["suspicion"],
         "volume_ml": record["volume_ml"],
+        "volume_interval_ml": interval_text(record),
         "abc2_ml": record["abc2_ml"],
         "lesions": len(lesions),
         "largest_ml": lesions[0]["volume_ml"] if lesions else 0.0,
@@ -32,6 +33,12 @@ def make_row(name: str, record: PredictionRecord) -> WorklistRow:
         "warnings": "; ".join(record["warnings"]),
         "problem": "",
     }
+
+
+def interval_text(record: PredictionRecord) -> str:
+    """'8.1 to 17.0', the interval of a prediction's volume in mL; '' where it has none."""
+    interval = record.get("volume_interval_ml")  # predictions of earlier versions lack it
+    return f"{interval['low']:.1f} to {interval['high']:.1f}" if interval else ""
 
 
 def sort_rows(rows: Sequence[WorklistRow]) -> list[WorklistRow]:
@@ -62,12 +69,14 @@ def print_summary(rows: Sequence[WorklistRow], output: pathlib.Path, *, kept: in
     """
     done = [row for row in rows if not row["problem"]]
     if len(done) > 1:
-        say(f"\n{'scan':24} {'suspicion':>9} {'mL':>8} {'ABC/2':>7} {'lesions':>7} {'side':>8} {'slices':>7}")
+        head = f"\n{'scan':24} {'suspicion':>9} {'mL':>8} {'90 % interval':>14}"
+        say(f"{head} {'ABC/2':>7} {'lesions':>7} {'side':>8} {'slices':>7}")
         for row in done[:MAX_SHOWN]:
             slices = len(row["positive_slices"].split())
             say(
-                f"{row['scan'][:24]:24} {row['suspicion']:9.2f} {row['volume_ml']:8.2f} {row['abc2_ml']:7.1f} "
-                f"{row['lesions']:7} {row['side'] or '-':>8} {slices:7}"
+                f"{row['scan'][:24]:24} {row['suspicion']:9.2f} {row['volume_ml']:8.2f} "
+                f"{row['volume_interval_ml'] or '-':>14} {row['abc2_ml']:7.1f} {row['lesions']:7} "
+                f"{row['side'] or '-':>8} {slices:7}"
             )
         if len(done) > MAX_SHOWN:
             say(f"and {len(done) - MAX_SHOWN} more in {output / WORKLIST_FILE}")

@@ -7,7 +7,13 @@ lack: schema 1 had no 'schema', and readers accept it. Volumes are in mL, length
 from collections.abc import Mapping, Sequence
 from typing import Literal, NotRequired, TypedDict
 
-from ichjax.metrics.secondary_records import ScanDetails, SecondaryMetrics, SubtypeCounts, SubtypeDice
+from ichjax.metrics.secondary_records import (
+    ScanDetails,
+    SecondaryMetrics,
+    SubtypeCounts,
+    SubtypeDice,
+    VolumeInterval,
+)
 from ichjax.metrics.statistics import AgeTest, Interval, Summary
 
 SCHEMA = 2  # of results.json
@@ -124,6 +130,7 @@ class SubjectRecord(TypedDict):
     positive_slices: int
     called_slices: int
     subtypes: list[str]
+    volume_interval_ml: NotRequired[VolumeInterval | None]
 
 
 class PublishedSummary(TypedDict, total=False):
@@ -220,6 +227,7 @@ class ScoreRow(TypedDict):
     details: ScanDetails
     subtype_scores: NotRequired[list[list[float]]]  # [D][5]
     subtype_px: NotRequired[SubtypeCounts]  # of the classes of the reported mask
+    level_ml: NotRequired[list[float]]  # volume above each probability of `volume_interval.LEVELS`
 
 
 class FoldScores(Provenance):

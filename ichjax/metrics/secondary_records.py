@@ -165,6 +165,34 @@ class VolumeAgreement(TypedDict):
     points: Curve
 
 
+class VolumeInterval(TypedDict):
+    """A scan's volume lies in it with probability `coverage`; `calibrated_on` is the number of subjects."""
+
+    low: float
+    high: float
+    coverage: float
+    calibrated_on: int
+
+
+class VolumeCoverage(TypedDict):
+    """Of n intervals, those that hold the true volume (`observed` with its 95 % Wilson interval), and their widths."""
+
+    coverage: float
+    observed: float | None
+    observed_ci95: Interval | None
+    n: int
+    inside: int
+    mean_width_ml: float | None
+    median_width_ml: float | None
+
+
+class VolumeIntervals(VolumeCoverage):
+    """Of the test subjects; `reason` says why they have no interval, '' where they have."""
+
+    calibrated_on: int
+    reason: str
+
+
 class ReliabilityBin(TypedDict):
     """Pixels of a bin, their mean probability and the share of true ones."""
 
@@ -227,6 +255,7 @@ class SecondaryMetrics(TypedDict):
     scan_roc: DetectionCurves | None
     froc: Froc
     volume_agreement: VolumeAgreement
+    volume_interval: NotRequired[VolumeIntervals]
     calibration: Reliability | None
     lesion_size: LesionSize
     diameter: Diameter

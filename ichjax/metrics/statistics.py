@@ -243,6 +243,14 @@ def age_difference(dice: np.ndarray, ages: np.ndarray, *, seed: int = 0) -> AgeT
     }
 
 
+def wilson_interval(successes: int, n: int) -> Interval | None:
+    """The 95 % Wilson score interval of a proportion (Wilson, JASA 22, 1927); None where n is 0."""
+    if not n:
+        return None
+    bounds = stats.binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    return [float(bounds.low), float(bounds.high)]
+
+
 def or_none(value: float) -> float | None:
     """A float for JSON, which has no NaN and no infinity."""
     return float(value) if math.isfinite(value) else None

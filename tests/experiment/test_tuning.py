@@ -67,7 +67,7 @@ def dice_by_opencv(probability, mask, threshold, closing, opening):
 def test_it_finds_what_a_plain_search_finds(scans, tiny_config, mode, seed):
     config = tiny_config(**{"predict.tune": mode, "predict.tune_closing_px": (0, 2), "predict.tune_opening_px": (0, 3)})
     method = Given(noisy(scans, seed))
-    found = tuning.tune(method, None, scans, config)
+    found, _ = tuning.tune(method, None, scans, config)
     pairs = [(2, 2)] if mode == "threshold" else [(c, o) for c in (0, 2) for o in (0, 3)]
     scores = {
         (t, c, o): np.mean(
@@ -92,7 +92,7 @@ def test_gates_are_tuned_by_what_they_drop_in_all_scans(scans, tiny_config):
     fields |= {"predict.tune": "all", "predict.tune_by": "volume_dice", "predict.tune_thresholds": thresholds}
     config = tiny_config(**fields, **{"predict.tune_closing_px": (0,), "predict.tune_opening_px": (0,)})
     method = Given(noisy(scans))
-    found = tuning.tune(method, None, scans, config)
+    found, _ = tuning.tune(method, None, scans, config)
     scores = {}
     for t, high, min_ml, min_slices in itertools.product(thresholds, *tried.values()):
         of_scans = []
@@ -132,27 +132,27 @@ def test_of_equals_the_nearest_to_the_configuration_is_taken(scans, tiny_config)
     config = tiny_config(
         **{"predict.tune": "all", "predict.tune_closing_px": (0, 1), "predict.tune_opening_px": (0, 1)}
     )
-    found = tuning.tune(Given(perfect), None, scans, config)
+    found, _ = tuning.tune(Given(perfect), None, scans, config)
     assert (found.threshold, found.closing_px, found.opening_px) == (0.5, 1, 1)
     config.predict.tune, config.predict.tune_thresholds = "threshold", (0.9, 0.7, 0.3, 0.1)
-    assert tuning.tune(Given(perfect), None, scans, config).threshold == 0.3  # as near as 0.7, and lower
+    assert tuning.tune(Given(perfect), None, scans, config)[0].threshold == 0.3  # as near as 0.7, and lower
 
 
 def test_only_scans_that_count_in_the_papers_dice_are_predicted(scans, tiny_config):
     config = tiny_config(**{"predict.tune": "threshold", "data.leave_out": (50,)})
     method = Given(noisy(scans))
-    both = tuning.tune(method, None, scans, config)
+    both, _ = tuning.tune(method, None, scans, config)
     assert method.predicted == [scans[0].volume.name]
-    assert both == tuning.tune(method, None, scans[:1], config)
+    assert both == tuning.tune(method, None, scans[:1], config)[0]
 
 
 def test_without_tuning_or_with_thresholds_of_its_own_a_method_keeps_what_it_has(scans, tiny_config):
     method = Given({})
-    assert tuning.tune(method, None, scans, tiny_config()) is method.post
+    assert tuning.tune(method, None, scans, tiny_config())[0] is method.post
     config = tiny_config(**{"predict.tune": "all"})
     threshold = registry.make("threshold", config)
     params = {"lower": 140, "upper": 230, "training_jaccard": 0.1}
-    assert tuning.tune(threshold, params, scans, config) is threshold.post
+    assert tuning.tune(threshold, params, scans, config)[0] is threshold.post
 
 
 def test_a_fitted_network_is_tuned(scans, tiny_config, tmp_path):
@@ -160,7 +160,7 @@ def test_a_fitted_network_is_tuned(scans, tiny_config, tmp_path):
     config = tiny_config(**small, **{"predict.tune": "threshold", "predict.tune_thresholds": (0.02, 0.5)})
     method = registry.make("unet", config)
     params = method.fit(scans[:2], scans[1:], workdir=tmp_path, fold=0)
-    found = tuning.tune(method, params, scans[1:], config)
+    found, _ = tuning.tune(method, params, scans[1:], config)
     probability = np.asarray(method.predict(params, scans[1].volume).probability)
     scores = {t: dice_by_opencv(probability, scans[1].mask, t, 2, 2) for t in (0.02, 0.5)}
     assert scores[found.threshold] == max(scores.values())

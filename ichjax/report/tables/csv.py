@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from ichjax.files import write_csv
 from ichjax.metrics import published
 from ichjax.metrics.protocol import CONVENTIONS
-from ichjax.metrics.records import Results
+from ichjax.metrics.records import Results, SubjectRecord
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
 from ichjax.metrics.slice_detection import DETECTION_RATES
 from ichjax.report.tables import paper as paper_tables
@@ -94,12 +94,23 @@ def summary_records(methods: Mapping[str, Results]) -> list[paper_tables.CsvReco
 
 
 def subject_records(methods: Mapping[str, Results]) -> list[paper_tables.CsvRecord]:
-    """A record for each method and subject."""
+    """A record for each method and subject; 'volume_ml_low' and 'volume_ml_high' are the interval of its volume."""
     return [
-        {"method": name, **subject, "subtypes": " ".join(subject["subtypes"]), "spacing": _spacing(results)}
+        {
+            "method": name,
+            **{key: value for key, value in subject.items() if key != "volume_interval_ml"},
+            "subtypes": " ".join(subject["subtypes"]),
+            "spacing": _spacing(results),
+            **interval_cells(_volume_interval(subject), "volume_ml"),
+        }
         for name, results in methods.items()
         for subject in results["subjects"]
     ]
+
+
+def _volume_interval(subject: SubjectRecord) -> list[float] | None:
+    interval = subject.get("volume_interval_ml")
+    return [interval["low"], interval["high"]] if interval else None
 
 
 def subtype_auc(methods: Mapping[str, Results]) -> list[paper_tables.CsvRecord]:
