@@ -14,10 +14,12 @@ from ichjax.methods.base import PostProcess
 from ichjax.methods.slices import pad_depth
 from ichjax.metrics import volume_interval
 from ichjax.metrics.records import Results, ScoreRow
+from ichjax.metrics.volume_interval import Calibration
 from ichjax.ops import metrics
 from ichjax.scan.volume import Volume
 
 CALIBRATION_FILE = "volume_calibration.json"  # of a fold
+NOT_MEASURED = "the test subjects were predicted by an earlier version"
 NOT_CALIBRATED = "the run has no calibration of volumes; `crossval` with its configuration and --workdir adds it"
 
 
@@ -28,18 +30,6 @@ class ScanVolumes(TypedDict):
     truth_ml: float
     predicted_ml: float
     level_ml: list[float]
-
-
-class Scores(TypedDict):
-    """The calibration of a run.
-
-    Attributes:
-      subjects: int [n], a subject once for each fold that validates on it.
-      scores: float64 [n], see `volume_interval.scores`.
-    """
-
-    subjects: np.ndarray
-    scores: np.ndarray
 
 
 def level_volumes(probability: jax.Array, volume: Volume) -> list[float]:
@@ -101,8 +91,8 @@ def read(folder: pathlib.Path, post: PostProcess, fingerprint: str | None = None
     return rows if made_of == expected else None
 
 
-def pooled(folds: Iterable[tuple[pathlib.Path, PostProcess]]) -> Scores:
-    """The scores of all folds together; empty where no fold is calibrated.
+def pooled(folds: Iterable[tuple[pathlib.Path, PostProcess]]) -> Calibration:
+    """The calibration by the validation subjects of all folds together; of none where no fold is calibrated.
 
     Args:
       folds: (folder, post-processing) of each.
@@ -110,38 +100,34 @@ def pooled(folds: Iterable[tuple[pathlib.Path, PostProcess]]) -> Scores:
     rows = [row for folder, post in folds for row in read(folder, post) or ()]
     truth_ml, predicted_ml = np.array([(row["truth_ml"], row["predicted_ml"]) for row in rows]).reshape(-1, 2).T
     level_ml = np.array([row["level_ml"] for row in rows]).reshape(-1, len(volume_interval.LEVELS))
-    return {
-        "subjects": np.array([row["subject"] for row in rows], int),
-        "scores": volume_interval.scores(truth_ml, predicted_ml, level_ml),
-    }
+    return volume_interval.calibrate([row["subject"] for row in rows], truth_ml, predicted_ml, level_ml)
 
 
-def reason_for_none(calibration: Scores) -> str:
-    """Why a calibration gives no interval; '' where it does."""
-    n = len(calibration["scores"])
-    return volume_interval.too_few(n) if n else NOT_CALIBRATED
+def why_none(predicted_ml: float, calibration: Calibration) -> str:
+    """Why a scan has no interval, as `volume_interval.why_none`, with what to do where the run has no calibration."""
+    return volume_interval.why_none(predicted_ml, calibration) if len(calibration.scores) else NOT_CALIBRATED
 
 
-def add_intervals(results: Results, rows: Sequence[ScoreRow], calibration: Scores) -> None:
+def add_intervals(results: Results, rows: Sequence[ScoreRow], calibration: Calibration) -> None:
     """Adds the intervals of the test subjects, and how many of them hold the true volume, to results.json's content.
 
     A subject that is tested in one fold is validated in another: its own score there does not count for its interval.
     """
     levels: Mapping[int, list[float]] = {row["subject"]: row["level_ml"] for row in rows if "level_ml" in row}
-    truth_ml, intervals = [], []
+    truth_ml, intervals, reasons = [], [], set()
     for subject in results["subjects"]:
-        number = subject["subject"]
-        others = calibration["scores"][calibration["subjects"] != number]
-        one = volume_interval.interval(subject["predicted_ml"], levels[number], others) if number in levels else None
+        number, predicted_ml = subject["subject"], subject["predicted_ml"]
+        others = calibration.without(number)
+        reason = why_none(predicted_ml, others) or ("" if number in levels else NOT_MEASURED)
+        one = None if reason else volume_interval.interval(predicted_ml, levels[number], others)
         subject["volume_interval_ml"] = one
-        if one is not None:
+        if one is None:
+            reasons.add(reason)
+        else:
             truth_ml.append(subject["truth_ml"])
             intervals.append(one)
-    reason = reason_for_none(calibration)
-    if not reason and not intervals:
-        reason = "the test subjects were predicted by an earlier version, or too few others are calibrated"
     results["beyond"]["volume_interval"] = {
         **volume_interval.observed_coverage(truth_ml, intervals),
-        "calibrated_on": len(calibration["scores"]),
-        "reason": reason,
+        "calibrated_on": len(calibration.scores),
+        "reason": "; ".join(sorted(reasons)),
     }

@@ -105,14 +105,14 @@ def _volume_interval(
 ) -> tuple[VolumeInterval | None, str]:
     """(the interval of the volume, rounded outward to 0.001 mL, or None; why there is none)."""
     harmless = {"batch_size", *(("whole_slices",) if trained.method.same_on_whole_slices else ())}
-    reason = volume_calibration.reason_for_none(trained.calibration)
+    reason = volume_calibration.why_none(volume_ml, trained.calibration)
     if prediction.own_scan == "trained on it":
         reason = "the run was trained on this scan"
     elif changed := sorted(trained.changed.keys() - harmless):
         reason = f"calibrated with other settings: {', '.join(changed)}"
     if reason:
         return None, reason
-    interval = volume_interval.interval(volume_ml, prediction.level_ml, trained.calibration["scores"])
+    interval = volume_interval.interval(volume_ml, prediction.level_ml, trained.calibration)
     assert interval is not None  # as there is no reason for none
     interval["low"], interval["high"] = np.floor(1e3 * interval["low"]) / 1e3, np.ceil(1e3 * interval["high"]) / 1e3
     return interval, ""

@@ -17,6 +17,7 @@ from ichjax.errors import InputError
 from ichjax.experiment import seen_scans, setup, tuning, volume_calibration
 from ichjax.inference import discover, fold_means
 from ichjax.methods import base, gates, registry
+from ichjax.metrics.volume_interval import Calibration
 from ichjax.ops import metrics
 from ichjax.ops import subtypes as subtype_ops
 from ichjax.scan import slabs
@@ -58,7 +59,7 @@ class TrainedRun:
     config: Config
     changed: dict[str, FieldValue]
     tests: seen_scans.TestFolds
-    calibration: volume_calibration.Scores
+    calibration: Calibration
 
     @property
     def digest(self) -> str:

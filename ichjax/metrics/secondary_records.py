@@ -166,7 +166,7 @@ class VolumeAgreement(TypedDict):
 
 
 class VolumeInterval(TypedDict):
-    """A scan's volume lies in it with probability `coverage`; `calibrated_on` is the number of subjects."""
+    """A scan's volume lies in it with probability `coverage`; `calibrated_on` is the number of subjects like it."""
 
     low: float
     high: float
@@ -187,7 +187,7 @@ class VolumeCoverage(TypedDict):
 
 
 class VolumeIntervals(VolumeCoverage):
-    """Of the test subjects; `reason` says why they have no interval, '' where they have."""
+    """Of the test subjects; `reason` says why some or all have no interval, '' where all have."""
 
     calibrated_on: int
     reason: str

@@ -2,14 +2,16 @@
 
 The quantile of scores of subjects that no network was trained on gives an interval that holds the true volume of
 another scan with the stated probability, if all of them are exchangeable (Vovk, Gammerman and Shafer, Algorithmic
-Learning in a Random World, 2005; Lei et al., JASA 113, 2018). The score is divided by the network's own uncertainty,
-one scale for each side, so that the interval is short where the network is sure (Lei et al., section 5.2; a scale for
-each side is in the spirit of Romano, Patterson and Candes, NeurIPS 2019). Nothing follows for scans unlike those of the
-calibration.
+Learning in a Random World, 2005; Lei et al., JASA 113, 2018). The score is divided by the network's own uncertainty, so
+that the interval is short where the network is sure (Lei et al., section 5.2), with a scale for each side, as the two
+quantiles of Romano, Patterson and Candes (NeurIPS 2019) are. Scans with and without a predicted hemorrhage are
+calibrated apart (Mondrian categories, Vovk et al., section 4.5): the errors of the latter are the missed hemorrhages.
+Nothing follows for scans unlike those of the calibration.
 """
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,42 +21,66 @@ from ichjax.metrics.statistics import wilson_interval
 COVERAGE = 0.9
 MIN_CALIBRATION_SUBJECTS = 20  # the quantile of fewer depends on the one or two largest scores
 LEVELS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # probabilities at which volumes are measured
-LOW, HIGH = LEVELS.index(0.1), LEVELS.index(0.9)  # of the volumes that the two scales depend on
-OFFSET_ML = 1.0  # log(v + 1 mL): errors count in mL far below it, in percent far above it
-FLOOR = 0.1  # of both scales: the error that a network makes where all its probabilities are near 0 or 1
+LOW, HIGH = LEVELS.index(0.5), LEVELS.index(0.9)  # of the volumes that the two scales depend on
+FLOOR = 1.0  # sqrt(mL), of both scales: the error of a network whose probabilities are all near 0 or 1
+
+
+class Calibration(NamedTuple):
+    """The calibration subjects of a run, a subject once for each fold that validates on it.
+
+    Attributes:
+      subjects: int [n], their numbers.
+      predicted_positive: bool [n], whether anything was predicted.
+      scores: float64 [n], see `scores`.
+    """
+
+    subjects: np.ndarray
+    predicted_positive: np.ndarray
+    scores: np.ndarray
+
+    def without(self, subject: int) -> "Calibration":
+        """All but a subject."""
+        return Calibration(*(values[self.subjects != subject] for values in self))
+
+    def like(self, predicted_ml: float) -> np.ndarray:
+        """The scores of the subjects with a predicted hemorrhage, or of those without, as a predicted volume is."""
+        return self.scores[self.predicted_positive == (predicted_ml > 0)]
+
+
+def calibrate(
+    subjects: Sequence[int], truth_ml: np.ndarray, predicted_ml: np.ndarray, level_ml: np.ndarray
+) -> Calibration:
+    """The calibration by n subjects; arguments as for `scores`."""
+    of_subjects = scores(truth_ml, predicted_ml, level_ml)
+    return Calibration(np.array(subjects, int), np.asarray(predicted_ml) > 0, of_subjects)
 
 
 def scales(predicted_ml: np.ndarray, level_ml: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The uncertainty below and above a predicted volume, in units of log(v + 1 mL).
+    """The uncertainty below and above a predicted volume, in sqrt(mL).
 
     Args:
       predicted_ml: float [...], volume of the mask.
       level_ml: float [..., L], volume above each probability of `LEVELS`, before gates, closing and opening.
 
     Returns:
-      (below, above), float64 [...], at least `FLOOR`: how far the volumes at probabilities of 0.9 and 0.1 are away.
+      (below, above), float64 [...], at least `FLOOR`: how far the volumes at probabilities of 0.9 and 0.5 are away.
     """
     predicted_ml, level_ml = np.asarray(predicted_ml, np.float64), np.asarray(level_ml, np.float64)
-    low, middle, high = (
-        np.log(ml + OFFSET_ML)
-        for ml in (
-            np.minimum(level_ml[..., HIGH], predicted_ml),
-            predicted_ml,
-            np.maximum(level_ml[..., LOW], predicted_ml),
-        )
-    )
+    middle = np.sqrt(predicted_ml)
+    low = np.sqrt(np.minimum(level_ml[..., HIGH], predicted_ml))
+    high = np.sqrt(np.maximum(level_ml[..., LOW], predicted_ml))
     return FLOOR + middle - low, FLOOR + high - middle
 
 
 def scores(truth_ml: np.ndarray, predicted_ml: np.ndarray, level_ml: np.ndarray) -> np.ndarray:
-    """Non-conformity scores float64 [...], 0 or more: the error of log(v + 1 mL) over the scale of its side.
+    """Non-conformity scores float64 [...], 0 or more: the error of the volume's square root over the scale of its side.
 
     Args:
       truth_ml: float [...].
       predicted_ml, level_ml: as for `scales`.
     """
     below, above = scales(predicted_ml, level_ml)
-    error = np.log(np.asarray(truth_ml, np.float64) + OFFSET_ML) - np.log(np.asarray(predicted_ml) + OFFSET_ML)
+    error = np.sqrt(truth_ml) - np.sqrt(predicted_ml)
     return np.maximum(-error / below, error / above)
 
 
@@ -64,46 +90,43 @@ def quantile(of_scores: np.ndarray, coverage: float = COVERAGE) -> float:
     return float(np.sort(of_scores)[rank - 1]) if rank <= len(of_scores) else math.inf
 
 
-def interval(
-    predicted_ml: float, level_ml: Sequence[float], of_scores: np.ndarray, *, coverage: float = COVERAGE
-) -> VolumeInterval | None:
+def interval(predicted_ml: float, level_ml: Sequence[float], calibration: Calibration) -> VolumeInterval | None:
     """The interval of one scan, which holds its predicted volume and is never negative.
 
     Args:
       predicted_ml, level_ml: of the scan, as for `scales`.
-      of_scores: float [n], of the calibration subjects.
+      calibration: its subjects like the scan count (`Calibration.like`), n of them.
 
     Returns:
       None where n is below `MIN_CALIBRATION_SUBJECTS`.
     """
-    if len(of_scores) < MIN_CALIBRATION_SUBJECTS:
+    if why_none(predicted_ml, calibration):
         return None
-    q, (below, above) = quantile(of_scores, coverage), scales(np.array(predicted_ml), np.array(level_ml))
-    low, high = ((predicted_ml + OFFSET_ML) * np.exp(q * side) - OFFSET_ML for side in (-below, above))
+    of_subjects = calibration.like(predicted_ml)
+    q, (below, above) = quantile(of_subjects), scales(np.array(predicted_ml), np.array(level_ml))
+    middle = math.sqrt(predicted_ml)
     return {
-        "low": max(float(low), 0.0),
-        "high": float(high),
-        "coverage": coverage,
-        "calibrated_on": len(of_scores),
+        "low": max(middle - q * float(below), 0.0) ** 2,
+        "high": (middle + q * float(above)) ** 2,
+        "coverage": COVERAGE,
+        "calibrated_on": len(of_subjects),
     }
 
 
-def too_few(n: int) -> str:
-    """Why n calibration subjects give no interval; '' where they do."""
+def why_none(predicted_ml: float, calibration: Calibration) -> str:
+    """Why a scan has no interval, '' where it has one; arguments as for `interval`."""
+    n, kind = len(calibration.like(predicted_ml)), "with" if predicted_ml > 0 else "without"
     if n >= MIN_CALIBRATION_SUBJECTS:
         return ""
-    return f"{n} calibration subjects; expected at least {MIN_CALIBRATION_SUBJECTS}"
+    return f"{n} calibration subjects {kind} a predicted hemorrhage; expected at least {MIN_CALIBRATION_SUBJECTS}"
 
 
-def observed_coverage(
-    truth_ml: Sequence[float], intervals: Sequence[VolumeInterval], *, coverage: float = COVERAGE
-) -> VolumeCoverage:
+def observed_coverage(truth_ml: Sequence[float], intervals: Sequence[VolumeInterval]) -> VolumeCoverage:
     """How many intervals hold the true volume, and how wide they are.
 
     Args:
       truth_ml: [n], of the scans of the intervals.
       intervals: [n], of `interval`.
-      coverage: that of the intervals.
 
     Returns:
       Observed coverage, its 95 % Wilson interval and widths are None without a scan.
@@ -112,7 +135,7 @@ def observed_coverage(
     inside = sum(one["low"] <= truth <= one["high"] for truth, one in zip(truth_ml, intervals, strict=True))
     widths = [one["high"] - one["low"] for one in intervals]
     return {
-        "coverage": coverage,
+        "coverage": COVERAGE,
         "observed": inside / n if n else None,
         "observed_ci95": wilson_interval(inside, n),
         "n": n,
