@@ -35,6 +35,7 @@ TITLES = {  # in the page's order
     "input_pipeline": "Reading patches",
     "roofline": "Share of what the machine can do",
     "scaling": "Several devices",
+    "volume_interval": "Coverage of volume intervals",  # needs a finished run
     "nnunet": "nnU-Net on the same folds with the same compute",  # `make nnunet` measures it
 }
 

@@ -1,6 +1,6 @@
 """How often the 90 % interval of a run's predicted volumes holds the true volume, on phantoms of another seed.
 
-    python -m benchmarks.volume_interval --workdir=RUN [--subjects=300] [--seed=302]
+    python -m benchmarks.volume_interval --workdir=RUN [--subjects=320] [--seed=302]
 
 Trains nothing: RUN is a finished run with a calibration (`crossval` writes it, and adds it to an older run). The
 phantoms are of the run's preset and are made once.
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     """Measures, prints and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", type=pathlib.Path, required=True, help="a finished, calibrated run")
-    parser.add_argument("--subjects", type=int, default=300, help="phantoms")
+    parser.add_argument("--subjects", type=int, default=320, help="phantoms")
     parser.add_argument("--seed", type=int, default=302, help="of the phantoms, another than the run's")
     options = parser.parse_args(argv)
     try:

@@ -33,7 +33,7 @@ class ScanVolumes(TypedDict):
 
 
 def level_volumes(probability: jax.Array, volume: Volume) -> list[float]:
-    """mL above each probability of `volume_interval.LEVELS`.
+    """mL above each probability of `volume_interval.VOLUME_LEVELS`.
 
     Args:
       probability: float32 [D, H, W], of the scan's slices or padded with 0 by `pad_depth`.
@@ -46,7 +46,7 @@ def level_volumes(probability: jax.Array, volume: Volume) -> list[float]:
 @jax.jit
 def _pixels_above(probability: jax.Array) -> jax.Array:
     """int32 [L, D]: pixels of each slice above each of the levels, in a scan [D, H, W]."""
-    thresholds = jnp.array(volume_interval.LEVELS, jnp.float32)
+    thresholds = jnp.array(volume_interval.VOLUME_LEVELS, jnp.float32)
     return metrics.score(probability, probability < 0, thresholds, closing=0, opening=0)[1]
 
 
@@ -59,7 +59,12 @@ def write(folder: pathlib.Path, post: PostProcess, fingerprint: str, rows: Seque
       fingerprint: of what the fold learned, see `Method.fingerprint`.
       rows: a row for each validation subject.
     """
-    record = {"levels": volume_interval.LEVELS, "post": post._asdict(), "fingerprint": fingerprint, "subjects": rows}
+    record = {
+        "levels": volume_interval.VOLUME_LEVELS,
+        "post": post._asdict(),
+        "fingerprint": fingerprint,
+        "subjects": rows,
+    }
     write_json(folder / CALIBRATION_FILE, record)
 
 
@@ -87,7 +92,7 @@ def read(folder: pathlib.Path, post: PostProcess, fingerprint: str | None = None
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: is damaged; expected the volumes of a fold's validation subjects") from error
     plain_post = {name: list(value) if isinstance(value, tuple) else value for name, value in post._asdict().items()}
-    expected = [list(volume_interval.LEVELS), plain_post, fingerprint or made_of[2]]
+    expected = [list(volume_interval.VOLUME_LEVELS), plain_post, fingerprint or made_of[2]]
     return rows if made_of == expected else None
 
 
@@ -99,7 +104,7 @@ def pooled(folds: Iterable[tuple[pathlib.Path, PostProcess]]) -> Calibration:
     """
     rows = [row for folder, post in folds for row in read(folder, post) or ()]
     truth_ml, predicted_ml = np.array([(row["truth_ml"], row["predicted_ml"]) for row in rows]).reshape(-1, 2).T
-    level_ml = np.array([row["level_ml"] for row in rows]).reshape(-1, len(volume_interval.LEVELS))
+    level_ml = np.array([row["level_ml"] for row in rows]).reshape(-1, len(volume_interval.VOLUME_LEVELS))
     return volume_interval.calibrate([row["subject"] for row in rows], truth_ml, predicted_ml, level_ml)
 
 

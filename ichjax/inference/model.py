@@ -106,7 +106,7 @@ class PredictedScan:
       skull_found: whether a closed skull was found; None where the prediction is not restricted to its inside.
       outside_skull_ml: volume of the mask without this restriction, less that of `mask`.
       classes: uint8 [D, H, W], the sub-type of each pixel of the mask (`ops.subtypes.class_mask`), or None.
-      level_ml: volume above each probability of `volume_interval.LEVELS`.
+      level_ml: volume above each probability of `volume_interval.VOLUME_LEVELS`.
     """
 
     mask: np.ndarray

@@ -227,7 +227,7 @@ class ScoreRow(TypedDict):
     details: ScanDetails
     subtype_scores: NotRequired[list[list[float]]]  # [D][5]
     subtype_px: NotRequired[SubtypeCounts]  # of the classes of the reported mask
-    level_ml: NotRequired[list[float]]  # volume above each probability of `volume_interval.LEVELS`
+    level_ml: NotRequired[list[float]]  # volume above each probability of `volume_interval.VOLUME_LEVELS`
 
 
 class FoldScores(Provenance):

@@ -17,7 +17,7 @@ from ichjax.experiment.volume_calibration import CALIBRATION_FILE, NOT_MEASURED
 from ichjax.methods.base import PostProcess, Prediction
 from ichjax.methods.threshold import ThresholdMethod
 from ichjax.metrics import volume_interval
-from ichjax.metrics.volume_interval import LEVELS, Calibration
+from ichjax.metrics.volume_interval import VOLUME_LEVELS, Calibration
 
 VOXEL_ML = 6 * 6 * 5 / 1000
 POST = PostProcess(0.5, (0.5,), 2, 0, "fixed beforehand", min_lesion_ml=0.2)
@@ -56,7 +56,7 @@ def test_volumes_above_each_level_are_those_of_numpy(scans, monkeypatch):
     monkeypatch.setattr(volume_calibration, "_pixels_above", traced)
     for scale in (1.0, 0.5):
         got = volume_calibration.level_volumes(jnp.asarray(scale * probability), scans[0].volume)
-        expected = [(scale * probability > np.float32(level)).sum() * VOXEL_ML for level in LEVELS]
+        expected = [(scale * probability > np.float32(level)).sum() * VOXEL_ML for level in VOLUME_LEVELS]
         np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
@@ -77,7 +77,7 @@ def test_tuning_measures_the_volumes_of_what_it_predicts(scans, tiny_config, tun
 
 
 def test_a_calibration_of_other_weights_or_settings_does_not_count(tmp_path):
-    rows = [{"subject": 49, "truth_ml": 1.0, "predicted_ml": 2.0, "level_ml": [2.0] * len(LEVELS)}]
+    rows = [{"subject": 49, "truth_ml": 1.0, "predicted_ml": 2.0, "level_ml": [2.0] * len(VOLUME_LEVELS)}]
     assert volume_calibration.read(tmp_path, POST) is None
     volume_calibration.write(tmp_path, POST, "abc", rows)
     assert volume_calibration.read(tmp_path, POST) == volume_calibration.read(tmp_path, POST, "abc") == rows
@@ -94,7 +94,7 @@ def result(number, truth_ml=2.0):
 
 
 def test_a_subjects_own_score_does_not_count_for_its_interval():
-    levels = [2.0] * len(LEVELS)
+    levels = [2.0] * len(VOLUME_LEVELS)
     calibration = Calibration(np.arange(21), np.ones(21, bool), np.array([*range(20), 100.0]))
     results = {"subjects": [result(20), result(5), result(77), result(78)], "beyond": {}}
     rows = [{"subject": number, "level_ml": levels} for number in (20, 5, 77)] + [{"subject": 78}]
@@ -109,7 +109,7 @@ def test_a_subjects_own_score_does_not_count_for_its_interval():
 
 def test_why_there_is_no_interval():
     results = {"subjects": [result(49)], "beyond": {}}
-    rows = [{"subject": 49, "level_ml": [2.0] * len(LEVELS)}]
+    rows = [{"subject": 49, "level_ml": [2.0] * len(VOLUME_LEVELS)}]
     for calibration, reason in (
         (volume_calibration.pooled([]), volume_calibration.NOT_CALIBRATED),
         (

@@ -8,15 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ichjax.metrics import statistics, volume_interval
-from ichjax.metrics.volume_interval import FLOOR, LEVELS, Calibration
+from ichjax.metrics.volume_interval import FLOOR, VOLUME_LEVELS, Calibration
 
 volumes_ml = st.floats(0, 300)
-curves_ml = st.lists(volumes_ml, min_size=len(LEVELS), max_size=len(LEVELS)).map(lambda ml: sorted(ml, reverse=True))
+curves_ml = st.lists(volumes_ml, min_size=len(VOLUME_LEVELS), max_size=len(VOLUME_LEVELS)).map(
+    lambda ml: sorted(ml, reverse=True)
+)
 
 
 def curve(low_ml, high_ml):
-    """Volumes at `LEVELS`: `low_ml` up to a probability of 0.5, `high_ml` from 0.9 on, 7 mL between."""
-    return [low_ml if level <= 0.5 else high_ml if level >= 0.9 else 7.0 for level in LEVELS]
+    """Volumes at `VOLUME_LEVELS`: `low_ml` up to a probability of 0.5, `high_ml` from 0.9 on, 7 mL between."""
+    return [low_ml if level <= 0.5 else high_ml if level >= 0.9 else 7.0 for level in VOLUME_LEVELS]
 
 
 @pytest.mark.parametrize(
@@ -47,9 +49,9 @@ def test_scans_without_a_predicted_hemorrhage_are_calibrated_apart():
     both = Calibration(
         *map(np.concatenate, zip(calibration([1.0] * 20), calibration([5.0] * 21, positive=False), strict=True))
     )
-    levels = [0.0] * len(LEVELS)
+    levels = [0.0] * len(VOLUME_LEVELS)
     for predicted_ml, q, n in ((4.0, 1.0, 20), (0.0, 5.0, 21)):
-        got = volume_interval.interval(predicted_ml, [predicted_ml] * len(LEVELS), both)
+        got = volume_interval.interval(predicted_ml, [predicted_ml] * len(VOLUME_LEVELS), both)
         assert (got["high"], got["calibrated_on"]) == ((predicted_ml**0.5 + q * FLOOR) ** 2, n)
     fewer = both.without(3)  # of both, as each has a subject 3
     assert (len(fewer.like(4.0)), len(fewer.like(0.0))) == (19, 20)
@@ -91,11 +93,11 @@ def test_a_less_certain_network_and_larger_scores_give_a_longer_interval(predict
 
 
 def simulated(rng, n):
-    """Truth, prediction and volumes at `LEVELS` of n scans, a third without a hemorrhage, some with a missed one."""
+    """Truth, prediction and volumes at `VOLUME_LEVELS` of n scans, a third without a hemorrhage, some with a missed one."""
     truth = np.where(rng.random(n) < 0.33, 0.0, rng.lognormal(2.0, 1.2, n))
     unsure = rng.gamma(2.0, 0.5, n)
     root = (np.sqrt(truth) + unsure * rng.normal(size=n)).clip(0) * (rng.random(n) > 0.2)
-    return truth, root**2, (root[:, None] + unsure[:, None] * np.linspace(1, -1, len(LEVELS))).clip(0) ** 2
+    return truth, root**2, (root[:, None] + unsure[:, None] * np.linspace(1, -1, len(VOLUME_LEVELS))).clip(0) ** 2
 
 
 @pytest.mark.parametrize("n", [60, 150])

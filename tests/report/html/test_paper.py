@@ -5,6 +5,7 @@ import shutil
 import markupsafe
 import pytest
 
+from ichjax.metrics import volume_interval
 from ichjax.report import workdir
 from ichjax.report.figures import paper as paper_figures
 from ichjax.report.figures import secondary as secondary_figures
@@ -127,6 +128,23 @@ def test_text_from_the_data_is_escaped(run, made):
     for section in report_paper.sections(nasty):
         assert "<script" not in section["html"]
         assert section["html"] == markupsafe.escape(section["html"])  # not escaped twice
+
+
+def test_the_coverage_of_volume_intervals_is_reported(run):
+    results = copy.deepcopy(run.results)
+    results["beyond"]["volume_interval"] = {
+        **volume_interval.observed_coverage([1.0, 9.0], [one_interval(0.0, 2.0), one_interval(4.0, 8.0)]),
+        "calibrated_on": 40,
+        "reason": "7 calibration subjects",
+    }
+    text = read(report_paper.sections(workdir.Run(run.path, {}, {}, {"U-Net": results}, {}, [], run.finished))[2]).text
+    assert "Intervals of 90 %, calibrated on 40 validation scans, hold the true volume of 1 of 2 test scans" in text
+    assert "50.0 % (95 % confidence interval 9.5 % to 90.5 %). Width: median 3.0 mL, mean 3.0 mL." in text
+    assert "Scans without an interval of the volume: 7 calibration subjects." in text
+
+
+def one_interval(low, high):
+    return {"low": low, "high": high, "coverage": 0.9, "calibrated_on": 40}
 
 
 def test_explains_metrics_that_cannot_be_computed(run):

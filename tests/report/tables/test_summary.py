@@ -1,3 +1,4 @@
+import copy
 import csv
 
 import numpy as np
@@ -50,6 +51,18 @@ def test_subjects_csv_holds_every_subject_of_every_method(made, written):
         row = only(rows, method="U-Net", subject=str(subject["subject"]))
         for key in ("dice", "jaccard", "volume_dice", "truth_ml", "predicted_ml"):
             assert number(row[key]) == subject[key]
+        assert (row["volume_ml_low"], row["volume_ml_high"]) == ("", "")  # of a run without a calibration
+
+
+def test_subjects_csv_has_the_two_ends_of_an_interval(made):
+    results = copy.deepcopy(made.results)
+    interval = {"low": 1.5, "high": 4.0, "coverage": 0.9, "calibrated_on": 40}
+    results["subjects"][0]["volume_interval_ml"] = interval
+    results["subjects"][1]["volume_interval_ml"] = None
+    first, second, third = csv_tables.subject_records({"U-Net": results})[:3]
+    assert (first["volume_ml_low"], first["volume_ml_high"]) == (1.5, 4.0)
+    assert (second["volume_ml_low"], third["volume_ml_high"]) == (None, None)
+    assert first.keys() == second.keys() == third.keys()
 
 
 def test_detection_and_groups(made, written):
