@@ -164,7 +164,9 @@ def _post_process(
     volumes of the scans that were predicted for it."""
     if experiment.config.predict.tune == "none":
         return method.post, []
-    if (folder / tuning.POST_FILE).is_file():
+    tuned = (folder / tuning.POST_FILE).is_file()
+    hosts.wait(f"{folder.name} may be tuned")  # so that none writes the file before all have looked for it
+    if tuned:
         return tuning.read(folder, method.post), []
     post, volumes = tuning.tune(method, params, experiment.part(fold.validation), experiment.config)
     if hosts.is_first():

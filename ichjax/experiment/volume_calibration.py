@@ -45,7 +45,7 @@ def level_volumes(probability: jax.Array, volume: Volume) -> list[float]:
 
 @jax.jit
 def _pixels_above(probability: jax.Array) -> jax.Array:
-    """int32 [L, D]: pixels of each slice above each of the levels, in a scan [D, H, W]."""
+    """int32 [2, D]: pixels of each slice above each of the levels, in a scan [D, H, W]."""
     thresholds = jnp.array(volume_interval.VOLUME_LEVELS, jnp.float32)
     return metrics.score(probability, probability < 0, thresholds, closing=0, opening=0)[1]
 

@@ -20,8 +20,7 @@ from ichjax.metrics.statistics import wilson_interval
 
 COVERAGE = 0.9
 MIN_CALIBRATION_SUBJECTS = 20  # the quantile of fewer depends on the one or two largest scores
-VOLUME_LEVELS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # probabilities at which volumes are measured
-LOW, HIGH = VOLUME_LEVELS.index(0.5), VOLUME_LEVELS.index(0.9)  # of the volumes that the two scales depend on
+VOLUME_LEVELS = (0.5, 0.9)  # probabilities: the volumes above them, next to that of the mask, give the two scales
 FLOOR = 1.0  # sqrt(mL), of both scales: the error of a network whose probabilities are all near 0 or 1
 
 
@@ -60,15 +59,15 @@ def scales(predicted_ml: np.ndarray, level_ml: np.ndarray) -> tuple[np.ndarray, 
 
     Args:
       predicted_ml: float [...], volume of the mask.
-      level_ml: float [..., L], volume above each probability of `VOLUME_LEVELS`, before gates, closing and opening.
+      level_ml: float [..., 2], volume above each probability of `VOLUME_LEVELS`, before gates, closing and opening.
 
     Returns:
       (below, above), float64 [...], at least `FLOOR`: how far the volumes at probabilities of 0.9 and 0.5 are away.
     """
     predicted_ml, level_ml = np.asarray(predicted_ml, np.float64), np.asarray(level_ml, np.float64)
     middle = np.sqrt(predicted_ml)
-    low = np.sqrt(np.minimum(level_ml[..., HIGH], predicted_ml))
-    high = np.sqrt(np.maximum(level_ml[..., LOW], predicted_ml))
+    low = np.sqrt(np.minimum(level_ml[..., 1], predicted_ml))
+    high = np.sqrt(np.maximum(level_ml[..., 0], predicted_ml))
     return FLOOR + middle - low, FLOOR + high - middle
 
 

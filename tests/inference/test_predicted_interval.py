@@ -22,7 +22,7 @@ def calibrated(tiny_threshold_run, tmp_path):
     for path in sorted(run.glob(f"fold_*/{CALIBRATION_FILE}")):
         record = json.loads(path.read_text())
         record["subjects"] = [
-            {"subject": 1, "truth_ml": (root + error) ** 2, "predicted_ml": root**2, "level_ml": [root**2] * 11}
+            {"subject": 1, "truth_ml": (root + error) ** 2, "predicted_ml": root**2, "level_ml": [root**2] * 2}
             for root in (0.0, 3.0)
             for error in (ERRORS.tolist() if path.parent.name == "fold_0" else [])
         ]

@@ -8,17 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ichjax.metrics import statistics, volume_interval
-from ichjax.metrics.volume_interval import FLOOR, VOLUME_LEVELS, Calibration
+from ichjax.metrics.volume_interval import FLOOR, Calibration
 
 volumes_ml = st.floats(0, 300)
-curves_ml = st.lists(volumes_ml, min_size=len(VOLUME_LEVELS), max_size=len(VOLUME_LEVELS)).map(
-    lambda ml: sorted(ml, reverse=True)
-)
-
-
-def curve(low_ml, high_ml):
-    """Volumes at `VOLUME_LEVELS`: `low_ml` up to a probability of 0.5, `high_ml` from 0.9 on, 7 mL between."""
-    return [low_ml if level <= 0.5 else high_ml if level >= 0.9 else 7.0 for level in VOLUME_LEVELS]
+curves_ml = st.lists(volumes_ml, min_size=2, max_size=2).map(lambda ml: sorted(ml, reverse=True))
 
 
 @pytest.mark.parametrize(
@@ -38,24 +31,23 @@ def calibration(scores, *, positive=True):
 def test_an_interval_by_hand():
     """9 mL, 16 mL above 0.5 and 4 mL above 0.9: the square roots are 3, 4 and 2. Of 20 scores the 19th is 0.75."""
     scores = [0.0] * 18 + [0.75, 9.0]
-    got = volume_interval.interval(9.0, curve(16.0, 4.0), calibration(scores))
+    got = volume_interval.interval(9.0, [16.0, 4.0], calibration(scores))
     reach = 0.75 * (FLOOR + 1)
     expected = {"low": (3 - reach) ** 2, "high": (3 + reach) ** 2}
     assert got == pytest.approx({**expected, "coverage": 0.9, "calibrated_on": 20})
-    assert volume_interval.interval(9.0, curve(16.0, 9.0), calibration([9.0] * 20))["low"] == 0.0
+    assert volume_interval.interval(9.0, [16.0, 9.0], calibration([9.0] * 20))["low"] == 0.0
 
 
 def test_scans_without_a_predicted_hemorrhage_are_calibrated_apart():
     both = Calibration(
         *map(np.concatenate, zip(calibration([1.0] * 20), calibration([5.0] * 21, positive=False), strict=True))
     )
-    levels = [0.0] * len(VOLUME_LEVELS)
     for predicted_ml, q, n in ((4.0, 1.0, 20), (0.0, 5.0, 21)):
-        got = volume_interval.interval(predicted_ml, [predicted_ml] * len(VOLUME_LEVELS), both)
+        got = volume_interval.interval(predicted_ml, [predicted_ml] * 2, both)
         assert (got["high"], got["calibrated_on"]) == ((predicted_ml**0.5 + q * FLOOR) ** 2, n)
     fewer = both.without(3)  # of both, as each has a subject 3
     assert (len(fewer.like(4.0)), len(fewer.like(0.0))) == (19, 20)
-    assert volume_interval.interval(4.0, levels, fewer) is None
+    assert volume_interval.interval(4.0, [4.0, 4.0], fewer) is None
     assert volume_interval.why_none(4.0, fewer) == (
         "19 calibration subjects with a predicted hemorrhage; expected at least 20"
     )
@@ -64,7 +56,7 @@ def test_scans_without_a_predicted_hemorrhage_are_calibrated_apart():
 
 def test_scores_by_hand():
     """The error of the square root over the scale of the side on which the truth lies."""
-    got = volume_interval.scores(np.array([25.0, 9.0, 0.0]), np.full(3, 9.0), np.array([curve(16.0, 9.0)] * 3))
+    got = volume_interval.scores(np.array([25.0, 9.0, 0.0]), np.full(3, 9.0), np.array([[16.0, 9.0]] * 3))
     np.testing.assert_allclose(got, [2 / (FLOOR + 1), 0.0, 3 / FLOOR])
 
 
@@ -83,7 +75,7 @@ def test_an_interval_holds_exactly_the_volumes_whose_score_is_in_the_quantile(pr
 def test_a_less_certain_network_and_larger_scores_give_a_longer_interval(predicted_ml, level_ml, factor, more_ml):
     scores, positive = np.linspace(0.1, 3.0, 30), predicted_ml > 0
     short = volume_interval.interval(predicted_ml, level_ml, calibration(scores, positive=positive))
-    unsure = [*(ml + more_ml for ml in level_ml[:6]), *level_ml[6:]]  # up to a probability of 0.5
+    unsure = [level_ml[0] + more_ml, level_ml[1] / factor]
     for longer in (
         volume_interval.interval(predicted_ml, level_ml, calibration(factor * scores, positive=positive)),
         volume_interval.interval(predicted_ml, unsure, calibration(scores, positive=positive)),
@@ -93,11 +85,11 @@ def test_a_less_certain_network_and_larger_scores_give_a_longer_interval(predict
 
 
 def simulated(rng, n):
-    """Truth, prediction and volumes at `VOLUME_LEVELS` of n scans, a third without a hemorrhage, some with a missed one."""
+    """Truth, prediction and volumes at both levels of n scans, a third without a hemorrhage, some with a missed one."""
     truth = np.where(rng.random(n) < 0.33, 0.0, rng.lognormal(2.0, 1.2, n))
     unsure = rng.gamma(2.0, 0.5, n)
     root = (np.sqrt(truth) + unsure * rng.normal(size=n)).clip(0) * (rng.random(n) > 0.2)
-    return truth, root**2, (root[:, None] + unsure[:, None] * np.linspace(1, -1, len(VOLUME_LEVELS))).clip(0) ** 2
+    return truth, root**2, (root[:, None] + unsure[:, None] * np.array([1, -1])).clip(0) ** 2
 
 
 @pytest.mark.parametrize("n", [60, 150])
