@@ -131,10 +131,12 @@ def test_a_prediction_without_a_schema_is_kept_and_listed(command, tiny_root):
     _, _, output = command(scans[0])
     path = output / "049" / "prediction.json"
     record = json.loads(path.read_text())
-    assert set(record) == PredictionRecord.__required_keys__ | {"seconds"}
+    assert set(record) == PredictionRecord.__required_keys__ | {"volume_interval_missing", "seconds"}
     assert record.pop("schema") == 2
+    del record["volume_interval_ml"], record["volume_interval_missing"]
     path.write_text(json.dumps(record))
     before = worklist(output)
+    assert before[0]["volume_interval_ml"] == ""
     assert "049: already done, kept" in command(scans[0])[1]
     assert worklist(output) == before
     command(scans[1])
