@@ -117,7 +117,8 @@ def _run_fold(method: Method, experiment: setup.Experiment, fold: Fold, method_d
     config, path = experiment.config, method_dir / f"fold_{fold.index}" / scoring.SCORES_FILE
     done = scoring.read_fold(path.parent)["subjects"] if path.is_file() else []
     scans = [scan for scan in experiment.part(fold.test) if scan.number not in {row["subject"] for row in done}]
-    if done and not scans and (path.parent / volume_calibration.CALIBRATION_FILE).is_file():
+    calibrated = volume_calibration.read(path.parent, tuning.read(path.parent, method.post)) is not None
+    if done and not scans and calibrated:
         say(f"fold {fold.index}: already done")
         return
     params = _fit(method, experiment, fold, method_dir)
