@@ -72,6 +72,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--subjects", type=int, help="of the synthetic data set; default: the configuration's")
     parser.add_argument("--folds", type=numbers, help="such as 0,2; default: all")
     parser.add_argument("--seed", type=numbers, default=[0], help="one or more, such as 0,1: of folds and training")
+    parser.add_argument("--only", choices=(OURS, "nnunet"), help="train one of them, such as further seeds of ours")
     parser.add_argument("--minutes", type=float, default=10.0, help="nnU-Net's training budget per fold")
     parser.add_argument("--cap", type=float, default=3.0, help="on a CPU, training may last so many times --minutes")
     parser.add_argument("--batch_size", type=int, help="nnU-Net's; 0: the planned one; default: 2 on a CPU, else 0")
@@ -108,6 +109,8 @@ def _run_seed(options: argparse.Namespace, seed: int) -> None:
         raise InputError(f"--folds={options.folds}; expected some of 0 to {len(folds) - 1}")
     for fold in chosen:
         for methods, run in ((tuple(MIRRORED), _run_nnunet), ((OURS,), _run_ours)):
+            if options.only == ("nnunet" if methods == (OURS,) else OURS):
+                continue
             paths = [nnunet_table.record_path(options.output, method, seed, fold) for method in methods]
             if all(path.is_file() for path in paths):
                 print(f"seed {seed}, fold {fold}, {methods[0]}: already done", flush=True)

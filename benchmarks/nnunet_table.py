@@ -66,7 +66,7 @@ def read_records(output: pathlib.Path) -> list[dict]:
 
 
 def rows(records: Sequence[dict]) -> list[dict]:
-    """The table: a row per score and peer, over the subjects that both methods have for the same seeds.
+    """The table: a row per score and peer, over the subjects that both methods have.
 
     'ichjax' and 'peer' are means over the subjects, 'difference' is that of ichjax less the peer with its percentile
     bootstrap interval and Wilcoxon's p, and 'CPU minutes' are means per fold from the start of training to the masks.
@@ -97,30 +97,25 @@ def rows(records: Sequence[dict]) -> list[dict]:
 
 
 def paired(records: Sequence[dict], key: str, a: str, b: str) -> tuple[np.ndarray, np.ndarray]:
-    """(float [N], float [N]): a score of methods a and b of each subject, in the order of their numbers.
+    """(float [N], float [N]): a score of methods a and b of each subject that both have, in the order of their numbers.
 
-    Only what both have counts: the same seed, the same subject. A subject's value is the mean over the seeds, so that
-    the unit stays the subject however many seeds were run.
+    A subject's value is the mean over the method's seeds, so that the unit stays the subject however many seeds were
+    run. A seed also draws the folds; each subject is held out once for each seed.
     """
     one, other = (_values(records, key, method) for method in (a, b))
     shared = sorted(one.keys() & other.keys())
-    numbers = sorted({number for _, number in shared})
-    means = [
-        [np.mean([values[pair] for pair in shared if pair[1] == number]) for number in numbers]
-        for values in (one, other)
-    ]
+    means = [[np.mean(values[number]) for number in shared] for values in (one, other)]
     return np.array(means[0], np.float64), np.array(means[1], np.float64)
 
 
-def _values(records: Sequence[dict], key: str, method: str) -> dict[tuple[int, int], float]:
-    """{(seed, subject): score} of a method, where the score exists."""
-    return {
-        (record["seed"], int(number)): scores[key]
-        for record in records
-        if record["method"] == method
-        for number, scores in record["subjects"].items()
-        if scores[key] is not None
-    }
+def _values(records: Sequence[dict], key: str, method: str) -> dict[int, list[float]]:
+    """{subject: scores} of a method, one for each seed that has the score."""
+    values: dict[int, list[float]] = {}
+    for record in records:
+        for number, scores in record["subjects"].items() if record["method"] == method else ():
+            if scores[key] is not None:
+                values.setdefault(int(number), []).append(scores[key])
+    return values
 
 
 def _mean(values: np.ndarray) -> float | None:

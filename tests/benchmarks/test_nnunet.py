@@ -102,17 +102,17 @@ def of(method, seed, fold, dice, cpu_s=60.0):
     return {"method": method, "seed": seed, "fold": fold, "subjects": scores, "facts": {"cpu_s": cpu_s}}
 
 
-def test_pairs_are_of_the_same_seed_and_subject_and_seeds_are_averaged():
+def test_pairs_are_of_the_same_subject_and_the_seeds_of_each_method_are_averaged():
     records = [
         of("ichjax", 0, 0, {49: 0.5, 51: 0.7}),
         of("ichjax", 1, 2, {49: 0.9, 52: 0.1}),
         of("nnunet", 0, 0, {49: 0.4, 51: 0.8, 53: 0.2}),
         of("nnunet", 1, 2, {49: 0.2, 52: None}),
-        of("nnunet", 2, 0, {51: 0.0}),  # ours has not run this seed
+        of("nnunet", 2, 0, {51: 0.0}),  # ours has not run this seed, but subject 51 by another
     ]
     ours, theirs = nnunet_table.paired(records, "volume_dice", "ichjax", "nnunet")
     np.testing.assert_allclose(ours, [0.7, 0.7])
-    np.testing.assert_allclose(theirs, [0.3, 0.8])
+    np.testing.assert_allclose(theirs, [0.3, 0.4])
     nothing = nnunet_table.paired(records, "dice", "ichjax", "nnunet")
     assert [len(values) for values in nothing] == [0, 0]
 
