@@ -101,4 +101,5 @@ def _combined(method: Method, params: Sequence[Any], folds: Sequence[SliceFold],
             return None
         return np.concatenate([np.asarray(part)[slices] for slices, part in parts])[order]
 
-    return Prediction(*map(joined, Prediction._fields))
+    by_slice = [name for name in Prediction._fields if name != "skull_found"]  # which is the same whatever the fold
+    return Prediction(**{name: joined(name) for name in by_slice}, skull_found=predictions[0][1].skull_found)

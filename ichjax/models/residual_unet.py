@@ -13,12 +13,11 @@ import jax
 import jax.numpy as jnp
 
 from ichjax.config import Config
-from ichjax.models import slice_convolution, unet
 from ichjax.models.convolution import Conv
 from ichjax.models.network import Network
 from ichjax.models.slice_convolution import SliceConvolution, SliceMerge, fold_slices, middle_slice
 from ichjax.models.slice_head import slice_logits
-from ichjax.models.unet import PRIOR_LOGIT, check_norm, dropout, make_norm, network_fields
+from ichjax.models.unet import PRIOR_LOGIT, check_norm, dropout, make_norm, max_pool_2x2, network_fields
 from ichjax.models.up_convolution import UpConv
 
 SLOPE = 0.01  # of the leaky ReLU
@@ -90,7 +89,7 @@ class ResidualUNet(nn.Module):
         for level, count in enumerate(self.blocks):
             if level:
                 skips.append(middle_slice(x, self.slices) if level < self.slice_levels else x)
-                x = (slice_convolution if self.slice_levels else unet).max_pool_2x2(x)
+                x = max_pool_2x2(x)
             name = "bottleneck" if level == self.depth else f"encoder{level + 1}"
             for block in range(1, count + 1):
                 x = self._residual_block(x, self._width(level), f"{name}_block{block}")

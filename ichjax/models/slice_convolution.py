@@ -62,18 +62,6 @@ def fold_slices(images: jax.Array, slices: int, extra: int) -> jax.Array:
     return jnp.concatenate([stacks, repeated], axis=-1).reshape(batch * slices, height, width, -1)
 
 
-def max_pool_2x2(x: jax.Array) -> jax.Array:
-    """2 x 2 max-pooling of [B, H, W, C], the same function as `unet.max_pool_2x2`.
-
-    The gradient of jnp.maximum compares its result with its arguments. Where x is computed again for the gradient, with
-    other rounding, it equals neither, and its gradient is lost: XLA did so for stacks of slices on a CPU, and gradients
-    were 17 % off. The gradient of a selection does not depend on equality.
-    """
-    larger = lambda a, b: jnp.where(a >= b, a, b)  # noqa: E731
-    rows = larger(x[:, ::2], x[:, 1::2])
-    return larger(rows[:, :, ::2], rows[:, :, 1::2])
-
-
 def middle_slice(x: jax.Array, slices: int) -> jax.Array:
     """[B * S, H, W, C] to [B, H, W, C]."""
     return x.reshape(-1, slices, *x.shape[1:])[:, slices // 2]  # a strided slice of a sharded axis would be gathered

@@ -317,7 +317,7 @@ def test_nothing_is_chosen_on_the_test_subjects(finished, tiny_root, tiny_config
 
 
 def test_a_split_over_slices_is_marked_as_invalid_everywhere(tiny_config, config_file, tmp_path):
-    fields = {"method": "threshold", "compare_with": (), "data.splits": "slice_split"}
+    fields = {"method": "threshold", "compare_with": (), "data.splits": "slice_split", "predict.inside_skull": True}
     path = config_file(tmp_path, tiny_config(**fields))
     words = ["crossval", f"--config={path}", f"--workdir={tmp_path / 'run'}"]
     status, said = call(*words, "--config.folds=(0,)")
