@@ -134,13 +134,14 @@ def describe(settings: dict, records: Sequence[dict]) -> str:
       settings: as of `require_settings`.
       records: the finished ones; with none of nnU-Net the versions and iterations are left out.
     """
+    ours = settings["ours"].replace("{minutes}", f"{settings['minutes']:g}")
     of_method = {method: [one for one in records if one["method"] == method] for method in (OURS, *NNUNET_TITLES)}
     counts = ", ".join(f"{len(done)} of {method}" for method, done in of_method.items())
     data = f"the data set {settings['root']}" if settings["root"] else f"the synthetic head CTs of {settings['config']}"
     changed = [f"{name} {settings[name]}" for name in ("preset", "subjects") if settings[name] is not None]
     sentences = [
         f"nnU-Net with a training budget of {settings['minutes']:g} minutes per fold ({settings['device']}, "
-        f"{settings['cores']} cores), and ichjax with the configuration {settings['config']} {settings['ours']}".strip()
+        f"{settings['cores']} cores), and ichjax with the configuration {settings['config']} {ours}".strip()
         + f", on the same folds of {' '.join([data, *changed])}.",
         f"Finished folds: {counts}.",
     ]
