@@ -4,8 +4,8 @@
 
 60 synthetic head CTs of preset 'calibrated' (made once), 4 folds; set --config.data.root=DIR for one's own scans. A
 residual U-Net with deep supervision sees patches of 128 x 128 pixels of slices resampled to 256 x 256 in three windows,
-and the prediction is restricted to the inside of the skull. Measured so far on one fold of phantoms of preset 'demo', in
-20 minutes: volume Dice 0.63, where nnU-Net has 0.51 (docs/recipe.md). Which of its parts help is not known yet.
+and the prediction is restricted to the inside of the skull. Measured so far on one fold of phantoms of preset 'demo',
+in 20 minutes: volume Dice 0.63, where nnU-Net has 0.51 (docs/recipe.md). Which of its parts help is not known yet.
 """
 
 from ichjax.config import default
