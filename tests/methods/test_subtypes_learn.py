@@ -1,6 +1,7 @@
 """Two stages learn planted sub-types: the first finds them, the second tells them apart."""
 
 import numpy as np
+import pytest
 
 from ichjax.methods import registry
 from ichjax.ops import subtypes
@@ -17,6 +18,7 @@ FIELDS = {
 }
 
 
+@pytest.mark.gate  # half a minute
 def test_it_learns_planted_sub_types(scans, tiny_config, tmp_path):  # noqa: F811
     method = registry.make("subtypes", tiny_config(**SMALL | STILL | FIELDS))
     params = method.fit(scans[:4], scans[4:5], workdir=tmp_path, fold=0)
