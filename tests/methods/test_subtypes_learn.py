@@ -18,7 +18,7 @@ FIELDS = {
 }
 
 
-@pytest.mark.gate  # half a minute
+@pytest.mark.experiments  # half a minute
 def test_it_learns_planted_sub_types(scans, tiny_config, tmp_path):  # noqa: F811
     method = registry.make("subtypes", tiny_config(**SMALL | STILL | FIELDS))
     params = method.fit(scans[:4], scans[4:5], workdir=tmp_path, fold=0)
