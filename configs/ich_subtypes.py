@@ -2,7 +2,7 @@
 
     python launch.py crossval --config=configs/ich_subtypes.py --workdir=runs/ich_subtypes --config.data.root=DIR
 
-The data need masks of sub-types (`label_names.csv`, docs/data.md) or slices that are labelled with one sub-type each. A
+The data need masks of sub-types (`label_names.csv`, docs/data.md) or slices that are labeled with one sub-type each. A
 fold trains four networks: the first stage on all training scans and on each half of them, for priors out of fold, and
 the second stage. `train.minutes` is of each of them: 4 hours a fold at most. It has not been run on a GPU: neither the
 time of a step nor a score is known.

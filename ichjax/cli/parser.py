@@ -175,7 +175,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     add("--predictions", metavar="DIR", help="a folder of NIfTI masks or probabilities", **path)
     add("--workdir", metavar="NEW", type=pathlib.Path, help="a new folder for tables, figures and report")
     add("--name", default="masks", help="name of the method in the tables (default 'masks')")
-    add("--subtypes", action="store_true", help="score masks of sub-types, labelled as in subtypes.nii.gz, as such too")
+    add("--subtypes", action="store_true", help="score masks of sub-types, labeled as in subtypes.nii.gz, as such too")
     add = parts["compare"].add_argument
     add("run_a", metavar="RUN_A", type=pathlib.Path, help="a work directory, or its baselines/NAME")
     add("run_b", metavar="RUN_B", type=pathlib.Path, help="another one, scored on the same subjects")

@@ -75,16 +75,16 @@ class _CrossValidation:
     """Trains and tests the folds of `config.folds`."""
 
     def __init__(self, config: Config, workdir: pathlib.Path):
-        self._experiment = setup.open_experiment(config, workdir)
+        self._experiment, self._workdir = setup.open_experiment(config, workdir), workdir
         self.scans, self.problems = self._experiment.scans, self._experiment.problems
 
     def run_folds(self, method: Method, folder: pathlib.Path) -> None:
-        """Runs the folds of one method in its folder."""
+        """Runs the folds of one method in its folder; volumes are calibrated for the main method alone."""
         chosen = self._experiment.config.folds
         for fold in self._experiment.folds.folds:
             if not chosen or fold.index in chosen:
                 with _claim(folder / f"fold_{fold.index}"):
-                    _run_fold(method, self._experiment, fold, folder)
+                    _run_fold(method, self._experiment, fold, folder, calibrate=folder == self._workdir)
 
 
 @contextlib.contextmanager
@@ -108,22 +108,25 @@ def _fit(method: Method, experiment: setup.Experiment, fold: Fold, method_dir: p
     return method.fit(train, valid, workdir=folder, fold=fold.index)
 
 
-def _run_fold(method: Method, experiment: setup.Experiment, fold: Fold, method_dir: pathlib.Path) -> None:
+def _run_fold(
+    method: Method, experiment: setup.Experiment, fold: Fold, method_dir: pathlib.Path, *, calibrate: bool
+) -> None:
     """Trains and tests one fold, and writes its fold_K/scores.json.
 
-    In a finished fold, only test subjects whose scan was unreadable before are predicted, and its volumes calibrated
-    where an earlier version has not.
+    In a finished fold, only test subjects whose scan was unreadable before are predicted; with `calibrate` its volumes
+    are calibrated if an earlier version has not done so.
     """
     config, path = experiment.config, method_dir / f"fold_{fold.index}" / scoring.SCORES_FILE
     done = scoring.read_fold(path.parent)["subjects"] if path.is_file() else []
     scans = [scan for scan in experiment.part(fold.test) if scan.number not in {row["subject"] for row in done}]
-    calibrated = volume_calibration.read(path.parent, tuning.read(path.parent, method.post)) is not None
-    if done and not scans and calibrated:
+    stored = volume_calibration.read(path.parent, tuning.read(path.parent, method.post)) if calibrate else ()
+    if done and not scans and stored is not None:
         say(f"fold {fold.index}: already done")
         return
     params = _fit(method, experiment, fold, method_dir)
     post, volumes = _post_process(method, params, experiment, fold, path.parent)
-    _calibrate(method, params, post, experiment, fold, path.parent, volumes)
+    if calibrate:
+        _calibrate(method, params, post, experiment, fold, path.parent, volumes)
     if done and not scans:
         return
     method.announce(params, [scan.volume for scan in scans], f"fold {fold.index}: predicting {len(scans)} scans")
@@ -257,7 +260,7 @@ def write_results(
         **scores,
         "chosen_by_fold": chosen,
     }
-    if config.data.splits != "slice_split":
+    if name == config.method and config.data.splits != "slice_split":
         folders = setup.fold_folders(folder, volume_calibration.CALIBRATION_FILE)
         calibration = volume_calibration.pooled((path, tuning.read(path, method.post)) for path in folders)
         volume_calibration.add_intervals(results, rows, calibration)

@@ -1,11 +1,12 @@
 """Prediction intervals for a scan's hemorrhage volume, by split-conformal prediction with a normalized score.
 
-The quantile of scores of subjects that no network was trained on gives an interval that holds the true volume of
-another scan with the stated probability, if all of them are exchangeable (Vovk, Gammerman and Shafer, Algorithmic
-Learning in a Random World, 2005; Lei et al., JASA 113, 2018). The score is divided by the network's own uncertainty, so
-that the interval is short where the network is sure (Lei et al., section 5.2), with a scale for each side, as the two
-quantiles of Romano, Patterson and Candes (NeurIPS 2019) are. Scans with and without a predicted hemorrhage are
-calibrated apart (Mondrian categories, Vovk et al., section 4.5): the errors of the latter are the missed hemorrhages.
+A quantile of the scores of validation subjects, whose network was not trained on them, gives an interval that holds the
+true volume of another scan with the stated probability, if all of them are exchangeable (Vovk, Gammerman and Shafer,
+Algorithmic Learning in a Random World, 2005; Lei et al., JASA 113, 2018). The score is divided by the network's own
+uncertainty, so that the interval is short where the network is sure (Lei et al., section 5.2), with a scale for each
+side, as the two quantiles of Romano, Patterson and Candes (NeurIPS 2019) are. Scans with and without a predicted
+hemorrhage are calibrated apart (Mondrian categories, Vovk et al., section 4.5): the errors of the latter are the missed
+hemorrhages.
 Nothing follows for scans unlike those of the calibration.
 """
 

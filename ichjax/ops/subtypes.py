@@ -1,7 +1,7 @@
 """Classes of pixels: 0 for the background, 1 + the sub-type's index in `label_tables.SUBTYPES`.
 
-A mask of classes follows from their probabilities, with one of epidural and subdural hemorrhage for each component: the
-two are told apart by the shape of the whole, so a component is rarely both.
+A mask of classes follows from their probabilities. Each extra-axial component is made either epidural or subdural: the
+shape of the whole bleed tells which, and a single bleed is hardly ever both.
 """
 
 import chex

@@ -69,7 +69,11 @@ def test_every_promised_file_is_there(finished, tiny_root):
     for name in ("summary", "subjects", "table6", "table7", "dice_by_subtype", "dice_by_age", "thresholds"):
         assert len(list(csv.reader((run / "tables" / f"{name}.csv").read_text().splitlines()))) > 1
     assert {"curves.png", "dice_by_subject.png"} <= {path.name for path in (run / "figures").iterdir()}
-    for place in (run, run / "baselines" / "threshold"):
+    baseline = run / "baselines" / "threshold"
+    assert len(list(run.glob("fold_*/volume_calibration.json"))) == 3
+    assert not list(baseline.rglob("volume_calibration.json"))  # only the main method's volumes get intervals
+    assert "volume_interval" not in results_of(baseline)["beyond"]
+    for place in (run, baseline):
         for number in range(49, 58):
             scan = nib.load(tiny_root / "ct_scans" / f"{number:03d}.nii")
             for folder in ("predictions", "probabilities"):

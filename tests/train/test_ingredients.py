@@ -13,7 +13,7 @@ from ichjax.errors import InputError
 from ichjax.methods import registry
 from ichjax.models import residual_unet
 from ichjax.ops.augment import AffineRange
-from ichjax.train import augmentation, loop, parallel
+from ichjax.train import augmentation, loop
 from ichjax.train import state as states
 from ichjax.train import step as steps
 from tests.train.test_parallel import batch_of
@@ -35,7 +35,7 @@ def scans(tiny_root):
 
 
 @pytest.fixture(scope="module")
-def train(tiny_config):
+def train(tiny_config, after_steps):
     """train(mode, devices): parameters after 4 steps on stacks of slices."""
     config = tiny_config(**SLICES, **{"patch.side": 8})
     network = residual_unet.network_from_config(config)
@@ -50,11 +50,8 @@ def train(tiny_config):
         return {**batch, "image": np.stack([batch["image"], *images], axis=-1)}
 
     def run(mode, devices):
-        mesh = parallel.make_mesh(jax.devices()[:devices])
-        make_step = functools.partial(steps.make_train_step, network, optimizer, settings)
-        step, state = parallel.compile_step(make_step, mode=mode, mesh=mesh), parallel.replicate(start, mesh)
-        for batch in parallel.prefetch(map(stacked, range(4)), mode=mode, mesh=mesh):
-            state, _ = step(state, batch)
+        batches = map(stacked, range(4))
+        state = after_steps(start, batches, network, optimizer, settings, mode=mode, devices=devices)
         return jax.device_get(state.params)
 
     run.start = start.params

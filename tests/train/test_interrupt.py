@@ -1,5 +1,6 @@
 """Signals and updates that are not finite: a fold is saved, and resumes to the same bits."""
 
+import functools
 import json
 import os
 import signal
@@ -8,10 +9,9 @@ import jax
 import numpy as np
 import pytest
 
-from ichjax.data import ct_ich_nifti, loader, scan_cache
+from ichjax.data import loader
 from ichjax.errors import InputError, Interrupted
 from ichjax.files import claim
-from ichjax.models import unet
 from ichjax.train import epoch as epochs
 from ichjax.train import loop
 from ichjax.train.interrupt import Watch
@@ -28,24 +28,9 @@ def _signals_as_in_the_foreground():
 
 
 @pytest.fixture(scope="module")
-def train(tiny_root, tiny_config):
-    """train(folder, **fields): a fold of two epochs of a very small network."""
-    scans, _ = scan_cache.open_scans(ct_ich_nifti.read_dataset(tiny_root).subjects)
-    parts = [[scan for scan in scans if scan.number in numbers] for numbers in ((49, 50, 51), (52, 54))]
-
-    def run(folder, **fields):
-        small = {"model.base_width": 2, "model.depth": 1, "model.norm": "none", "model.dropout": 0.3}
-        config = tiny_config(**small, **{"train.epochs": EPOCHS}, **fields)
-        return loop.train_fold(config, unet.network_from_config(config), *parts, folder=folder, fold=0)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def whole(train, tmp_path_factory):
-    """(the folder of an undisturbed run, its result)."""
-    folder = tmp_path_factory.mktemp("whole")
-    return folder, train(folder)
+def train(train):
+    """train(folder, **fields): of `EPOCHS` epochs."""
+    return functools.partial(train, **{"train.epochs": EPOCHS})
 
 
 def rows_of(folder):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from ichjax import config_check
-from ichjax.data import ct_ich_nifti, scan_cache
 from ichjax.data.hard_negatives import HardNegatives
 from ichjax.errors import InputError
 from ichjax.models import unet
@@ -19,28 +18,9 @@ MINING = {**SMALL, "train.hard_negatives": 0.5, "train.mine_every": 2, "train.em
 
 
 @pytest.fixture(scope="module")
-def parts(tiny_root):
-    """(training scans, validation scans)."""
-    scans, _ = scan_cache.open_scans(ct_ich_nifti.read_dataset(tiny_root).subjects)
-    return [scan for scan in scans if scan.number in (49, 50, 51)], [scan for scan in scans if scan.number in (52, 54)]
-
-
-@pytest.fixture(scope="module")
-def train(parts, tiny_config):
-    """train(folder, **fields): a fold of four epochs of a very small network."""
-
-    def run(folder, **fields):
-        config = tiny_config(**MINING | fields)
-        return loop.train_fold(config, unet.network_from_config(config), *parts, folder=folder, fold=0)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def whole(train, tmp_path_factory):
-    """(the folder of an undisturbed run, its result)."""
-    folder = tmp_path_factory.mktemp("whole")
-    return folder, train(folder)
+def train(train):
+    """train(folder, **fields): of four epochs, with hard negatives."""
+    return functools.partial(train, **MINING)
 
 
 @pytest.mark.parametrize("devices", [1, 4])

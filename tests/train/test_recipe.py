@@ -13,7 +13,7 @@ from ichjax.data import ct_ich_nifti, scan_cache
 from ichjax.errors import InputError
 from ichjax.models import residual_unet
 from ichjax.ops.augment import AffineRange
-from ichjax.train import augmentation, average, budget, loop, parallel
+from ichjax.train import augmentation, average, budget, loop
 from ichjax.train import state as states
 from ichjax.train import step as steps
 from ichjax.train.state import OptimizerSettings
@@ -122,7 +122,7 @@ class TestBudget:
 
 
 @pytest.fixture(scope="module")
-def trained(tiny_config):
+def trained(tiny_config, after_steps):
     """trained(mode, devices): parameters and average after 6 steps of the whole recipe."""
     config = tiny_config(**EVERYTHING | {"patch.side": 8})
     network = residual_unet.network_from_config(config)
@@ -131,11 +131,8 @@ def trained(tiny_config):
     settings = steps.StepSettings(AffineRange(**config.augment), 0, recipe=augmentation.from_config(config))
 
     def run(mode, devices):
-        mesh = parallel.make_mesh(jax.devices()[:devices])
-        make_step = functools.partial(steps.make_train_step, network, optimizer, settings)
-        step, state = parallel.compile_step(make_step, mode=mode, mesh=mesh), parallel.replicate(start, mesh)
-        for batch in parallel.prefetch(map(batch_of, range(6)), mode=mode, mesh=mesh):
-            state, _ = step(state, batch)
+        batches = map(batch_of, range(6))
+        state = after_steps(start, batches, network, optimizer, settings, mode=mode, devices=devices)
         return jax.device_get((state.params, average.averaged(state.params, state.opt_state)))
 
     return functools.cache(run)

@@ -19,7 +19,7 @@ from ichjax.methods import registry
 from ichjax.models import unet
 from ichjax.ops.augment import AffineRange
 from ichjax.train import epoch as epochs
-from ichjax.train import loop, parallel
+from ichjax.train import loop
 from ichjax.train import state as states
 from ichjax.train import step as steps
 
@@ -83,7 +83,7 @@ def test_the_reader_gives_classes_to_the_head_alone(scans):
 
 
 @pytest.fixture(scope="module")
-def train(tiny_config):
+def train(tiny_config, after_steps):
     """train(mode, devices): parameters after ten steps of eight patches with all kinds of classes."""
     small = {"patch.side": 8, "model.base_width": 2, "model.depth": 1, "model.norm": "none", "model.dropout": 0.5}
     config = tiny_config(**small, **WEIGHT)
@@ -101,11 +101,8 @@ def train(tiny_config):
 
     @functools.cache
     def run(mode, devices):
-        mesh = parallel.make_mesh(jax.devices()[:devices])
-        make_step = functools.partial(steps.make_train_step, network, optimizer, settings)
-        step, state = parallel.compile_step(make_step, mode=mode, mesh=mesh), parallel.replicate(start, mesh)
-        for batch in parallel.prefetch(map(batch_of, range(10)), mode=mode, mesh=mesh):
-            state, _ = step(state, batch)
+        batches = map(batch_of, range(10))
+        state = after_steps(start, batches, network, optimizer, settings, mode=mode, devices=devices)
         return jax.device_get(state.params)
 
     run.start = start.params
