@@ -26,6 +26,7 @@ from benchmarks.ingredients import BASE, FINALISTS, INGREDIENTS
 from ichjax.data import dataset as datasets
 from ichjax.errors import InputError
 from ichjax.files import CONFIG_FILE, RESULTS_FILE, read_json, write_json
+from ichjax.methods.base import MODEL_FILE
 from ichjax.metrics import statistics
 from ichjax.phantom import store
 
@@ -34,6 +35,7 @@ SEEDS = (0, 1, 2)  # of the finalists; the screening has the first
 OTHER_SEED, OTHER_SUBJECTS = 101, 40  # of the phantoms whose hemorrhage-free subjects measure false positives
 TRAINED_EPOCHS = 20  # what 15 minutes a fold hold on two quiet CPU cores
 BASE_WEIGHTS = process.ROOT / "runs" / "ablation"  # of the base, for ingredients that train nothing
+WEIGHTS_FOLDER = "weights"  # of a fold
 MEASURES = ("dice", "volume_dice", "false_positive_ml")
 
 
@@ -148,7 +150,8 @@ def train_and_score(training: Training) -> None:
     """
     base, epochs, name, fold, seed = training
     fields = {"train.minutes": 0.0, "train.epochs": epochs, "seed": seed, "folds": (fold,), "compare_with": ()}
-    trains = any(not field.startswith("predict.") for field in INGREDIENTS[name]) or not training.weights.is_dir()
+    of_prediction = name != BASE and all(field.startswith("predict.") for field in INGREDIENTS[name])
+    trains = not of_prediction or not training.weights.is_dir()
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder) / "run"
         if not trains:
@@ -174,10 +177,16 @@ def train_and_score(training: Training) -> None:
             "elsewhere_false_positive_ml": false_positives_ml(config["phantom"]["preset"], workdir),
         }
         if name == BASE:
-            skip = shutil.ignore_patterns("checkpoints", "events", "scores.json")
-            shutil.copytree(workdir / f"fold_{fold}", training.weights, ignore=skip, dirs_exist_ok=True)
+            keep_weights(workdir / f"fold_{fold}", training.weights)
     ROWS.mkdir(parents=True, exist_ok=True)
     write_json(training.path, row)
+
+
+def keep_weights(fold: pathlib.Path, folder: pathlib.Path) -> None:
+    """Copies what a fold has learned, and nothing that follows from how it predicts, such as a tuned threshold."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(fold / WEIGHTS_FOLDER, folder / WEIGHTS_FOLDER)
+    shutil.copyfile(fold / MODEL_FILE, folder / MODEL_FILE)
 
 
 def _subject(row: dict) -> dict:

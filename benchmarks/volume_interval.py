@@ -8,13 +8,11 @@ phantoms are of the run's preset and are made once.
 
 import argparse
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 import numpy as np
 
-from benchmarks import record
+from benchmarks import process, record
 from ichjax.data import dataset as datasets
 from ichjax.errors import InputError
 from ichjax.files import CONFIG_FILE, read_json
@@ -51,7 +49,7 @@ def measure(workdir: pathlib.Path, *, subjects: int, seed: int) -> list[dict]:
 
     Raises:
       InputError: the phantoms are those of the run, or the run has no calibration.
-      subprocess.CalledProcessError: the prediction failed; its message is on the terminal.
+      RuntimeError: the prediction failed; its message is on the terminal.
     """
     own = read_json(workdir / CONFIG_FILE)["phantom"]
     if seed == own["seed"]:
@@ -60,10 +58,9 @@ def measure(workdir: pathlib.Path, *, subjects: int, seed: int) -> list[dict]:
     truth_ml, predictions = [], []
     with tempfile.TemporaryDirectory() as folder:
         output = pathlib.Path(folder) / "predicted"
-        launch = pathlib.Path(__file__).parents[1] / "launch.py"
         scans = datasets.read_dataset(root).subjects
         words = [f"--workdir={workdir}", f"--output={output}", "--input", *(str(one.scan_path) for one in scans)]
-        subprocess.run([sys.executable, str(launch), "predict", *words], check=True)
+        process.run(process.ours("predict", *words))
         for subject in scans:
             scan = datasets.load_scan(subject)
             pixels = np.count_nonzero(scan.mask, axis=(1, 2))
@@ -111,7 +108,6 @@ def _row(name: str, truth_ml: list[float], predictions: list[dict]) -> dict:
         "median width, mL": coverage["median_width_ml"],
         "mean width, mL": coverage["mean_width_ml"],
         "median error, mL": float(np.median(errors)),
-        "calibrated on": intervals[0]["calibrated_on"],
     }
 
 

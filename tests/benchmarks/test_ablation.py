@@ -1,6 +1,7 @@
 """The ablation's plan and table, by hand; every ingredient is a valid configuration."""
 
 import json
+import shutil
 
 import pytest
 
@@ -11,6 +12,7 @@ from ichjax import config as configs
 from ichjax import config_check
 from ichjax.cli import config_flags
 from ichjax.errors import InputError
+from ichjax.experiment import tuning
 
 
 def row(name, *, seed=0, fold=0, minutes=10.0, elsewhere=(1.0, 3.0), **dice):
@@ -48,6 +50,18 @@ def test_a_row_of_another_change_or_of_other_phantoms_is_refused(tmp_path, monke
         else:
             with pytest.raises(InputError, match="delete it to train it again"):
                 ablation.is_finished(training)
+
+
+def test_kept_weights_hold_nothing_that_depends_on_the_prediction(tiny_threshold_run, tmp_path):
+    fold, kept = tmp_path / "fold_0", tmp_path / "kept"
+    shutil.copytree(tiny_threshold_run / "fold_0", fold)
+    (fold / "weights").mkdir()
+    (fold / "weights" / "array").write_text("1")
+    (fold / tuning.POST_FILE).write_text("{}")
+    for _ in range(2):  # the second time in place of the first
+        ablation.keep_weights(fold, kept)
+    assert {path.name for path in kept.iterdir()} == {"weights", "model.json"}
+    assert (kept / "weights" / "array").read_text() == "1"
 
 
 def test_the_screening_has_one_training_each_the_finalists_all_folds_and_seeds():
