@@ -162,7 +162,7 @@ def _write(
     by_subtype = record["subtypes"]["volume_ml"] if "subtypes" in record else {}
     volumes = ", ".join(f"{name} {volume_ml:.2f}" for name, volume_ml in by_subtype.items() if volume_ml)
     held_out = f" (the run's own scan: held out in fold {record['folds'][0]})"
-    interval = f" ({text})" if (text := worklist.interval_text(record)) else ""
+    interval = f" (90 %: {text})" if (text := worklist.interval_text(record)) else ""
     say(
         f"{source.name}: {record['volume_ml']:.2f} mL{interval}{f' ({volumes})' if volumes else ''}, "
         f"{lesions} {'lesion' if lesions == 1 else 'lesions'}, "

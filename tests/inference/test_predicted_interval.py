@@ -67,7 +67,7 @@ def test_the_interval_is_in_the_json_the_worklist_and_on_the_terminal(calibrated
         assert "volume_interval_missing" not in record
         text = f"{interval['low']:.1f} to {interval['high']:.1f}"
         assert rows[name]["volume_interval_ml"] == text
-        assert f"{name}: {ml:.2f} mL ({text}), " in said
+        assert f"{name}: {ml:.2f} mL (90 %: {text}), " in said
 
 
 def test_no_interval_and_why(calibrated, tiny_threshold_run, others, tiny_root):
