@@ -23,11 +23,14 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
     "brain_window": {"windows": ((40.0, 120.0),)},
     "mirrored_channel": {"model.mirrored_channel": True},
     "whole_slices": {"patch.side": 256, "patch.stride": 256, "train.batch_size": 4},
+    "coarse_grid": {"grid.side": 160, "patch.side": 96, "patch.stride": 48},
     # Loss
     "cross_entropy": {"train.dice_weight": 0.0},
     "focal": {"train.focal_gamma": 2.0},
+    "positive_weight": {"train.positive_weight": 4.0},
     # Optimization
     "sgd": {"train.optimizer": "sgd", "train.learning_rate": 1e-2, "train.schedule": "poly", "train.clip_norm": 12.0},
+    "small_batches": {"train.batch_size": 4, "train.learning_rate": 1.5e-3},
     "no_average": {"train.ema_decay": 0.0},
     # Sampling and augmentation
     "patch_sampling": {"train.sampling": "patches"},

@@ -51,9 +51,9 @@ PRESETS = {
     "demo": Preset(
         side=256,
         field_of_view_mm=214.5,
-        slices=((0.0, 8), (1.0, 12.99)),
+        slices=((0.0, 9), (1.0, 13.99)),
         slice_mm=10.0,
-        top_mm=(45.0, 68.0, 95.0),
+        top_mm=(45.0, 92.0, 115.0),
         share=0.6,
         mix=plans.DEMO_MIX,
         sizes=(0.4, 0.95),

@@ -6,6 +6,7 @@ A few subjects in the normal suite; at least twenty bleeds of each sub-type by `
 import concurrent.futures
 import dataclasses
 import functools
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -107,7 +108,8 @@ def test_blood_in_a_few_phantoms_has_the_hu_it_was_drawn_with_and_masks_hold_no_
 @pytest.mark.gate
 @pytest.mark.parametrize("subtype", SUBTYPES)
 def test_hu_and_volumes_of_twenty_bleeds_follow_the_table(subtype):
-    with concurrent.futures.ProcessPoolExecutor() as pool:
+    context = multiprocessing.get_context("spawn")  # JAX may have threads by now
+    with concurrent.futures.ProcessPoolExecutor(mp_context=context) as pool:
         bleeds = list(pool.map(functools.partial(bleed_of, subtype), subjects_with(subtype, 24)))
     drawn = [bleed for bleed in bleeds if bleed.volume_ml]
     hu = np.concatenate([bleed.hu for bleed in drawn])
