@@ -5,8 +5,9 @@
 The base is a configuration file (`--config`, by default configs/ich_small.py); `ingredients.py` lists the changes. The
 screening trains each on one fold with one seed; the finalists, named there too, are trained on all folds with three
 seeds. All make the same number of updates, whatever else the machine does, and CPU minutes tell what an ingredient
-costs. False positives are also measured on hemorrhage-free phantoms of another seed. A finished row is a small file
-under results/ablation/, so a run that is stopped goes on where it was. Hours; `--table` only prints the table.
+costs. Each is also tested on phantoms of another seed, because a fold has few; false positives are of those alone. A
+finished row is a small file under results/ablation/, so a run that is stopped goes on where it was. Hours; `--table`
+only prints the table.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +34,7 @@ from ichjax.phantom import store
 
 ROWS = record.RESULTS / "ablation"
 SEEDS = (0, 1, 2)  # of the finalists; the screening has the first
-OTHER_SEED, OTHER_SUBJECTS = 101, 40  # of the phantoms whose hemorrhage-free subjects measure false positives
+OTHER_SEED, OTHER_SUBJECTS = 101, 40  # of the phantoms that all are tested on besides
 TRAINED_EPOCHS = 20  # what 15 minutes a fold hold on two quiet CPU cores
 BASE_WEIGHTS = process.ROOT / "runs" / "ablation"  # of the base, for ingredients that train nothing
 WEIGHTS_FOLDER = "weights"  # of a fold
@@ -174,7 +176,7 @@ def train_and_score(training: Training) -> None:
             "date": datetime.date.today().isoformat(),
             "versions": results["versions"],
             "subjects": [_subject(subject) for subject in results["subjects"]],
-            "elsewhere_false_positive_ml": false_positives_ml(config["phantom"]["preset"], workdir),
+            "elsewhere": elsewhere(base, config["phantom"]["preset"], workdir),
         }
         if name == BASE:
             keep_weights(workdir / f"fold_{fold}", training.weights)
@@ -197,44 +199,54 @@ def _subject(row: dict) -> dict:
     }
 
 
-def false_positives_ml(preset: str, workdir: pathlib.Path) -> list[float]:
-    """Predicted mL on each hemorrhage-free phantom of another seed."""
+def elsewhere(base: str, preset: str, workdir: pathlib.Path) -> list[dict]:
+    """The scores of a run on phantoms of another seed, by the commands that users have."""
+    phantoms = {"phantom.preset": preset, "phantom.subjects": OTHER_SUBJECTS, "phantom.seed": OTHER_SEED}
     root = store.dataset_root("", preset=preset, subjects=OTHER_SUBJECTS, seed=OTHER_SEED)
-    clean = [subject for subject in datasets.read_dataset(root).subjects if not subject.labelled_hemorrhage]
-    output = workdir / "elsewhere"
-    paths = [str(subject.scan_path) for subject in clean]
+    paths = [str(subject.scan_path) for subject in datasets.read_dataset(root).subjects]
+    output, masks, evaluated = workdir / "elsewhere", workdir / "elsewhere_masks", workdir / "elsewhere_scores"
     process.run(process.ours("predict", f"--workdir={workdir}", f"--output={output}", "--input", *paths))
-    return sorted(read_json(path)["volume_ml"] for path in output.glob("*/prediction.json"))
+    masks.mkdir()
+    for path in output.glob("*/mask.nii.gz"):
+        shutil.copyfile(path, masks / f"{path.parent.name}.nii.gz")
+    words = [f"--config={base}", f"--predictions={masks}", f"--workdir={evaluated}"]
+    process.run(process.ours("evaluate", *words, *flags(phantoms)))
+    return [_subject(subject) for subject in read_json(evaluated / RESULTS_FILE)["subjects"]]
 
 
 def table(rows: list[dict]) -> list[dict]:
-    """A row per ingredient: means over its subjects, and paired differences from the base on the same of them."""
-    by_name: dict[str, dict[tuple, dict]] = {}
-    for row in rows:
-        for subject in row["subjects"]:
-            key = (row["seed"], row["fold"], subject["subject"])
-            by_name.setdefault(row["ingredient"], {})[key] = subject
+    """A row per ingredient: means over its subjects, and paired differences from the base in the same trainings.
+
+    Of a subject that several networks predicted, the mean counts. False positives are of the other seed's subjects.
+    """
+    base = {(row["fold"], row["seed"]): row for row in rows if row["ingredient"] == BASE}
     lines = []
-    for name, subjects in sorted(by_name.items(), key=lambda item: item[0] != BASE):
-        own = [row for row in rows if row["ingredient"] == name]
-        shared = sorted(set(subjects) & set(by_name.get(BASE, {})))
+    for name in sorted({row["ingredient"] for row in rows}, key=lambda name: (name != BASE, name)):
+        own = {(row["fold"], row["seed"]): row for row in rows if row["ingredient"] == name}
+        shared = sorted(set(own) & set(base))
         line: dict[str, Any] = {"ingredient": name, "trainings": len(own)}
         for measure in MEASURES:
-            line[measure] = _mean([subject[measure] for subject in subjects.values()])
-            if name != BASE:
-                pair = [[_nan(by_name[who][key][measure]) for key in shared] for who in (BASE, name)]
-                difference = statistics.paired_difference(*map(np.array, pair))
-                line[f"{measure} change"] = _interval(difference)
-            else:
+            line[measure] = _mean(list(_by_subject(own.values(), measure).values()))
+            if name == BASE:
                 line[f"{measure} change"] = ""
-        line["elsewhere mL"] = _mean([value for row in own for value in row["elsewhere_false_positive_ml"]])
-        line["CPU minutes"] = _mean([row["cpu_minutes"] for row in own])
+                continue
+            before, after = (_by_subject([who[key] for key in shared], measure) for who in (base, own))
+            pairs = [(before[subject], after[subject]) for subject in before if subject in after]
+            line[f"{measure} change"] = _interval(statistics.paired_difference(*np.array(pairs).reshape(-1, 2).T))
+        line["CPU minutes"] = _mean([row["cpu_minutes"] for row in own.values()])
         lines.append(line)
     return lines
 
 
-def _nan(value: float | None) -> float:
-    return float("nan") if value is None else value
+def _by_subject(rows: Iterable[dict], measure: str) -> dict[tuple[str, int], float]:
+    """The mean of a measure over trainings, by (set, subject); subjects without a value are left out."""
+    values: dict[tuple[str, int], list[float]] = {}
+    for row in rows:
+        for part in ("elsewhere",) if measure == "false_positive_ml" else ("subjects", "elsewhere"):
+            for subject in row[part]:
+                if subject[measure] is not None:
+                    values.setdefault((part, subject["subject"]), []).append(subject[measure])
+    return {key: float(np.mean(own)) for key, own in values.items()}
 
 
 def _mean(values: list[float | None]) -> float:

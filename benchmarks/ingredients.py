@@ -9,28 +9,25 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
     "plain_encoder": {
         "model.encoder": "plain",
         "model.norm": "group",
-        "model.deep_supervision": False,
         "model.blocks": (),
-        "model.depth": 4,
-        "model.base_width": 16,
     },
     "group_norm": {"model.norm": "group"},
-    "no_deep_supervision": {"model.deep_supervision": False},
+    "deep_supervision": {"model.deep_supervision": True},
     "slices_as_channels": {"model.neighbors": 1},
     "slice_convolution": {"model.neighbors": 1, "model.slice_levels": 2},
-    "wider": {"model.base_width": 16, "model.max_width": 256},
+    "wider": {"model.base_width": 16},
     # Input
     "brain_window": {"windows": ((40.0, 120.0),)},
     "mirrored_channel": {"model.mirrored_channel": True},
-    "whole_slices": {"patch.side": 256, "patch.stride": 256, "train.batch_size": 4},
-    "coarse_grid": {"grid.side": 160, "patch.side": 96, "patch.stride": 48},
+    "fine_grid": {"grid.side": 256, "patch.side": 96, "patch.stride": 48},
+    "larger_patches": {"patch.side": 96, "patch.stride": 48},
     # Loss
     "cross_entropy": {"train.dice_weight": 0.0},
     "focal": {"train.focal_gamma": 2.0},
-    "positive_weight": {"train.positive_weight": 4.0},
+    "no_positive_weight": {"train.positive_weight": 1.0},
     # Optimization
     "sgd": {"train.optimizer": "sgd", "train.learning_rate": 1e-2, "train.schedule": "poly", "train.clip_norm": 12.0},
-    "small_batches": {"train.batch_size": 4, "train.learning_rate": 1.5e-3},
+    "larger_batches": {"train.batch_size": 8, "train.learning_rate": 6e-3},
     "no_average": {"train.ema_decay": 0.0},
     # Sampling and augmentation
     "patch_sampling": {"train.sampling": "patches"},
@@ -53,4 +50,4 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
     "no_mirror": {"predict.mirror": False},
     "outside_skull_too": {"predict.inside_skull": False},
 }
-FINALISTS: tuple[str, ...] = ("plain_encoder", "whole_slices", "no_augmentation")
+FINALISTS: tuple[str, ...] = ("plain_encoder", "larger_patches", "no_augmentation")

@@ -16,14 +16,19 @@ from ichjax.experiment import tuning
 
 
 def row(name, *, seed=0, fold=0, minutes=10.0, elsewhere=(1.0, 3.0), **dice):
-    subjects = [
-        {"subject": int(number), "dice": value, "volume_dice": value, "false_positive_ml": None}
-        for number, value in ((key[1:], value) for key, value in dice.items())
-    ]
-    clean = {"subject": 99, "dice": None, "volume_dice": None, "false_positive_ml": 0.5}
+    def subjects(scores, false_ml):
+        bleeding = [{"subject": k, "dice": v, "volume_dice": v, "false_positive_ml": None} for k, v in scores]
+        clean = [
+            {"subject": 90 + k, "dice": None, "volume_dice": None, "false_positive_ml": ml}
+            for k, ml in enumerate(false_ml)
+        ]
+        return [*bleeding, *clean]
+
+    here = [(int(key[1:]), value) for key, value in dice.items() if key[0] == "s"]
+    there = [(int(key[1:]), value) for key, value in dice.items() if key[0] == "o"]
     return {
-        "ingredient": name, "seed": seed, "fold": fold, "cpu_minutes": minutes, "subjects": [*subjects, clean],
-        "elsewhere_false_positive_ml": list(elsewhere),
+        "ingredient": name, "seed": seed, "fold": fold, "cpu_minutes": minutes, "subjects": subjects(here, (77.0,)),
+        "elsewhere": subjects(there, elsewhere),
     }  # fmt: skip
 
 
@@ -83,8 +88,16 @@ def test_some_ingredients_are_tried_with_the_base():
 
 
 def test_the_table_by_hand():
-    rows = [row("focal", s1=0.6, s2=0.4, s3=0.1), row(BASE, s1=0.5, s2=0.2, elsewhere=(0.0,), minutes=12.0)]
+    rows = [row("focal", s1=0.6, s2=0.4, o1=0.2), row(BASE, s1=0.5, s2=0.2, elsewhere=(0.0, 1.0), minutes=12.0)]
     base, focal = ablation.table(rows)
     assert (base["ingredient"], base["dice"], base["dice change"], base["CPU minutes"]) == (BASE, 0.35, "", 12.0)
-    assert (focal["dice"], focal["false_positive_ml"], focal["elsewhere mL"]) == (0.367, 0.5, 2.0)
+    assert (focal["dice"], focal["false_positive_ml"]) == (0.4, 2.0)  # of the other seed alone
     assert focal["dice change"] == "+0.150"  # over the two subjects of both; no interval below eight
+    assert focal["false_positive_ml change"] == "+1.500"
+
+
+def test_a_subject_counts_once_however_many_networks_predict_it():
+    rows = [row(BASE, s1=0.2, o1=0.4), row(BASE, fold=1, s2=0.2, o1=0.6), row("focal", fold=1, s2=0.1, o1=0.2)]
+    base, focal = ablation.table(rows)
+    assert base["dice"] == 0.3  # 0.2, 0.2 and the mean of 0.4 and 0.6
+    assert focal["dice change"] == "-0.250"  # against fold 1 alone: -0.1 and -0.4
