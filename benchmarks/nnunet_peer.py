@@ -28,8 +28,9 @@ from benchmarks import nnunet_budget, nnunet_table, process, record
 from benchmarks.all import write_page
 from benchmarks.contest import OURS
 from benchmarks.process import ROOT
+from ichjax.data import dataset as datasets
 from ichjax.errors import InputError
-from ichjax.files import RESULTS_FILE, claim, read_json, write_json, write_text
+from ichjax.files import CONFIG_FILE, RESULTS_FILE, claim, read_json, write_json, write_text
 from ichjax.phantom import store
 
 NNUNET_DATASET = "Dataset501_ICH"  # as `prepare` names it
@@ -119,8 +120,9 @@ def _run_seed(options: argparse.Namespace, seed: int) -> None:
             for method, (path, facts) in masks.items():
                 evaluated = folder / f"fold_{fold}" / f"evaluated_{method}"
                 _evaluate(path, evaluated, flags, method, folder)
+                test = subject_numbers(evaluated, folds[fold])
                 nnunet_table.write_record(
-                    options.output, method, seed, fold, evaluated=evaluated, test=folds[fold], facts=facts
+                    options.output, method, seed, fold, evaluated=evaluated, test=test, facts=facts
                 )
                 print(f"seed {seed}, fold {fold}, {method}: {facts['cpu_s'] / 60:.1f} CPU minutes", flush=True)
 
@@ -136,8 +138,8 @@ def our_flags(options: argparse.Namespace, seed: int) -> list[str]:
     return flags + shlex.split(options.ours.replace("{minutes}", f"{options.minutes:g}"))
 
 
-def _prepare(options: argparse.Namespace, flags: Sequence[str], folder: pathlib.Path) -> list[list[int]]:
-    """Writes the data set for nnU-Net, then plans and preprocesses it, once; returns the test subjects of each fold."""
+def _prepare(options: argparse.Namespace, flags: Sequence[str], folder: pathlib.Path) -> list[list[str]]:
+    """Writes the data set for nnU-Net, then plans and preprocesses it, once; returns the test cases of each fold."""
     raw, preprocessed = (folder / "nnunet" / part / NNUNET_DATASET for part in ("raw", "preprocessed"))
     planner, plans = PLANS[options.plans]
     copied = preprocessed / "splits_final.json"  # copied last
@@ -159,16 +161,23 @@ def _prepare(options: argparse.Namespace, flags: Sequence[str], folder: pathlib.
             raise RuntimeError(f"{folder / 'preprocess.log'}: there are no plans {plans}")
         shutil.copyfile(raw / copied.name, copied)
         print(f"planned and preprocessed for nnU-Net: {cost['cpu_s']:.0f} CPU seconds", flush=True)
-    return test_subjects(json.loads(copied.read_text()))
+    return test_cases(json.loads(copied.read_text()))
 
 
-def test_subjects(splits: Sequence[Mapping[str, Sequence[str]]]) -> list[list[int]]:
-    """The numbers of each fold's test subjects: the 'val' parts of splits_final.json."""
-    return [[int(case) for case in split["val"]] for split in splits]
+def test_cases(splits: Sequence[Mapping[str, Sequence[str]]]) -> list[list[str]]:
+    """The IDs of each fold's test subjects: the 'val' parts of splits_final.json."""
+    return [list(split["val"]) for split in splits]
+
+
+def subject_numbers(evaluated: pathlib.Path, cases: Sequence[str]) -> list[int]:
+    """The numbers of subjects, given their IDs, in the data set on which a work directory of `evaluate` was scored."""
+    root = read_json(evaluated / CONFIG_FILE)["data"]["root"]
+    numbers = {subject.name: subject.number for subject in datasets.read_dataset(root).subjects}
+    return [numbers[case] for case in cases]
 
 
 def _run_nnunet(
-    options: argparse.Namespace, flags: Sequence[str], folder: pathlib.Path, seed: int, fold: int, test: Sequence[int]
+    options: argparse.Namespace, flags: Sequence[str], folder: pathlib.Path, seed: int, fold: int, test: Sequence[str]
 ) -> dict[str, tuple[pathlib.Path, dict]]:
     """Trains nnU-Net and predicts; returns {method: (folder of masks, facts)}."""
     place = folder / f"fold_{fold}"
@@ -189,10 +198,9 @@ def _run_nnunet(
         write_json(trained, {**read_json(part), **cost})
     masks = {method: place / "masks" / method for method in MIRRORED}
     if not predicted.is_file():
-        cases = [f"{number:03d}" for number in test]
         images = folder / "nnunet" / "raw" / NNUNET_DATASET / "imagesTr"
         predict = {
-            "scans": {case: str(images / f"{case}_0000.nii.gz") for case in cases},
+            "scans": {case: str(images / f"{case}_0000.nii.gz") for case in test},
             "outputs": {str(path): MIRRORED[method] for method, path in masks.items()},
             "facts": str(predicted),
         }
@@ -224,7 +232,7 @@ def _work(
 
 
 def _run_ours(
-    options: argparse.Namespace, flags: Sequence[str], folder: pathlib.Path, seed: int, fold: int, test: Sequence[int]
+    options: argparse.Namespace, flags: Sequence[str], folder: pathlib.Path, seed: int, fold: int, test: Sequence[str]
 ) -> dict[str, tuple[pathlib.Path, dict]]:
     """Cross-validates one fold with ichjax, without its baselines; returns {OURS: (folder of masks, facts)}.
 

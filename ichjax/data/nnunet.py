@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Mapping
 
 import tqdm
 
@@ -18,9 +19,9 @@ EXTENSION = ".nii.gz"
 def write_nnunet(dataset: Dataset, folds: splits.Splits, output: pathlib.Path) -> dict[int, str]:
     """Writes a data set in the raw layout of nnU-Net v2 (its documentation/dataset_format.md).
 
-    OUTPUT/Dataset501_ICH/ gets imagesTr/NNN_0000.nii.gz (HU, int16), labelsTr/NNN.nii.gz (uint8, 0 and 1), both on
-    the scan's own grid, dataset.json, and splits_final.json, which goes into nnU-Net's folder of preprocessed data
-    before training (nnUNet_preprocessed/Dataset501_ICH/). A case is named by its subject's number, so that masks
+    OUTPUT/Dataset501_ICH/ gets imagesTr/ID_0000.nii.gz (HU, int16), labelsTr/ID.nii.gz (uint8, 0 and 1), both on the
+    scan's own grid, dataset.json, and splits_final.json, which goes into nnU-Net's folder of preprocessed data
+    before training (nnUNet_preprocessed/Dataset501_ICH/). A case is named by its subject's ID, so that masks
     predicted by nnU-Net can be scored here; headers hold only the geometry.
 
     nnU-Net has two parts per fold, ichjax three: split k validates on the TEST subjects of fold k and trains on its
@@ -48,7 +49,7 @@ def write_nnunet(dataset: Dataset, folds: splits.Splits, output: pathlib.Path) -
         for name in ("imagesTr", "labelsTr"):
             (folder / name).mkdir(parents=True)
         problems = _write_cases(dataset, folder)
-        written = {subject.number for subject in dataset.subjects} - set(problems)
+        written = {each.number: each.name for each in dataset.subjects if each.number not in problems}
         if not written:
             raise InputError(f"{dataset.root}: none of its {len(dataset.subjects)} scans can be read")
         _write_splits(folds, written, folder / "splits_final.json")
@@ -62,11 +63,6 @@ def write_nnunet(dataset: Dataset, folds: splits.Splits, output: pathlib.Path) -
     return problems
 
 
-def case_name(number: int) -> str:
-    """nnU-Net's name of a subject: its number with three digits."""
-    return f"{number:03d}"
-
-
 def _write_cases(dataset: Dataset, folder: pathlib.Path) -> dict[int, str]:
     """Writes scans and masks; returns {subject number: error} of those that cannot be read."""
     problems = {}
@@ -76,21 +72,20 @@ def _write_cases(dataset: Dataset, folder: pathlib.Path) -> dict[int, str]:
         except InputError as error:
             problems[subject.number] = str(error)
             continue
-        case = case_name(subject.number)
-        nifti.write_nifti(folder / "imagesTr" / f"{case}_0000{EXTENSION}", scan.volume.hu, scan.volume)
-        nifti.write_nifti(folder / "labelsTr" / f"{case}{EXTENSION}", scan.mask, scan.volume)
+        nifti.write_nifti(folder / "imagesTr" / f"{subject.name}_0000{EXTENSION}", scan.volume.hu, scan.volume)
+        nifti.write_nifti(folder / "labelsTr" / f"{subject.name}{EXTENSION}", scan.mask, scan.volume)
     return problems
 
 
-def _write_splits(folds: splits.Splits, written: set[int], path: pathlib.Path) -> None:
-    """Writes splits_final.json: a list with 'train' and 'val' of every fold, for the written cases."""
+def _write_splits(folds: splits.Splits, written: Mapping[int, str], path: pathlib.Path) -> None:
+    """Writes splits_final.json: a list with 'train' and 'val' of every fold, for the written cases {number: ID}."""
     entries = []
     for fold in folds.folds:
-        train = sorted(written.intersection((*fold.train, *fold.validation)))
-        val = sorted(written.intersection(fold.test))
+        train = [written[number] for number in sorted((*fold.train, *fold.validation)) if number in written]
+        val = [written[number] for number in sorted(fold.test) if number in written]
         if not train or not val:
             raise InputError(f"fold {fold.index}: none of its {'test' if train else 'train'} subjects can be read")
-        entries.append({"train": [case_name(number) for number in train], "val": [case_name(number) for number in val]})
+        entries.append({"train": train, "val": val})
     write_text(path, json.dumps(entries, indent=1) + "\n")
 
 

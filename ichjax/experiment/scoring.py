@@ -51,7 +51,7 @@ def score_scan(
       post: the reported threshold, closing and opening.
       thresholds: at which pixels are counted, including `post.threshold`; the same for all scans of a run.
       fold: the fold that tests the scan; None where there are no folds.
-      folder: gets predictions/NNN.nii.gz and probabilities/NNN.nii.gz; None writes neither.
+      folder: gets predictions/ID.nii.gz and probabilities/ID.nii.gz; None writes neither.
       config: its `evaluate` has the area above which a slice is predicted positive.
       seams: (side, stride) of patches in the scan's pixels, to measure the seams between them; None for none.
       classes: uint8 [D, H, W], the predicted sub-types of a source that gives them as such; None to take them from the
@@ -142,7 +142,7 @@ def _write(folder: pathlib.Path, scan: CachedScan, arrays: Mapping[str, np.ndarr
     """Writes {subfolder: uint8 [D, H, W]} as NIfTI files on the scan's grid."""
     for name, array in arrays.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
-        write_nifti(folder / name / f"{scan.number:03d}.nii.gz", array, scan.volume)
+        write_nifti(folder / name / f"{scan.subject.name}.nii.gz", array, scan.volume)
 
 
 @functools.partial(jax.jit, static_argnames=("main", "closing", "opening"))

@@ -67,7 +67,9 @@ def test_nnunets_val_part_is_the_test_part_of_our_fold(tiny_root, tmp_path):
     folds = splits.stratified_splits(dataset.subjects, folds=3, seed=0)
     nnunet.write_nnunet(dataset, folds, tmp_path / "raw")
     written = json.loads((tmp_path / "raw" / nnunet_peer.NNUNET_DATASET / "splits_final.json").read_text())
-    assert nnunet_peer.test_subjects(written) == [list(fold.test) for fold in folds.folds]
+    write_json(tmp_path / "config.json", {"data": {"root": str(tiny_root)}})
+    numbers = [nnunet_peer.subject_numbers(tmp_path, cases) for cases in nnunet_peer.test_cases(written)]
+    assert numbers == [list(fold.test) for fold in folds.folds]
 
 
 def evaluated(folder, rows, left_out=()):

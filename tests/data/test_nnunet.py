@@ -81,6 +81,20 @@ def test_the_splits_use_the_test_part_as_val(data, tmp_path):
     assert all(set(part["train"] + part["val"]) == cases for part in written)
 
 
+def test_cases_are_named_by_ids_and_not_by_ranks(tiny_root, tmp_path):
+    for folder, source in (("images", "ct_scans"), ("masks", "masks")):
+        (tmp_path / "own" / folder).mkdir(parents=True)
+        for name in ("CT1", "CT2", "CT10", "a b.c"):
+            shutil.copy(tiny_root / source / "050.nii", tmp_path / "own" / folder / f"{name}.nii")
+    dataset = datasets.read_dataset(tmp_path / "own")
+    folder, _ = write((dataset, splits.stratified_splits(dataset.subjects, folds=3, seed=0)), tmp_path / "raw")
+    cases = {path.name.removesuffix(".nii.gz") for path in (folder / "labelsTr").iterdir()}
+    assert cases == {"CT1", "CT2", "CT10", "a b.c"}
+    assert {path.name.removesuffix("_0000.nii.gz") for path in (folder / "imagesTr").iterdir()} == cases
+    for part in json.loads((folder / "splits_final.json").read_text()):
+        assert set(part["train"] + part["val"]) == cases
+
+
 def test_headers_hold_no_patient_data(data, tmp_path):
     folder, _ = write(data, tmp_path / "raw")
     for path in folder.rglob("*.nii.gz"):

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ichjax.data import dataset as datasets
-from ichjax.data.subject import Dataset
+from ichjax.data.subject import Dataset, Subject
 from ichjax.errors import InputError
 from ichjax.report.workdir import Run
 from ichjax.scan import nifti
@@ -25,10 +25,15 @@ MAX_PNG_SIDE = 256  # larger images are stored as JPEG
 class Case:
     """A subject's scan for display."""
 
-    number: int  # of the subject
+    subject: Subject
     volume: Volume
     truth: np.ndarray  # bool [D, H, W], as the volume
     prediction: np.ndarray  # bool [D, H, W]
+
+    @property
+    def number(self) -> int:
+        """The subject's number."""
+        return self.subject.number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,16 +70,19 @@ def load_case(run: Run, dataset: Dataset, number: int) -> Case:
     if subject is None:
         raise InputError(f"subject {number}: no longer in the data set; expected the data set that was scored")
     scan = datasets.load_scan(subject)
-    prediction = load_on_grid(run, f"predictions/{number:03d}.nii.gz", scan.volume)
-    return Case(number, scan.volume, scan.mask > 0, prediction > 0)
+    prediction = load_on_grid(run, "predictions", subject, scan.volume)
+    return Case(subject, scan.volume, scan.mask > 0, prediction > 0)
 
 
-def load_on_grid(run: Run, name: str, volume: Volume) -> np.ndarray:
-    """int16 [D, H, W]: the array of a run's NIfTI file, in the orientation of its scan.
+def load_on_grid(run: Run, folder: str, subject: Subject, volume: Volume) -> np.ndarray:
+    """int16 [D, H, W]: a subject's array in a folder of a run, in the orientation of its scan.
 
     Raises:
       InputError: the file is missing or damaged, or its shape is not the scan's.
     """
+    name, numbered = (f"{folder}/{stem}.nii.gz" for stem in (subject.name, f"{subject.number:03d}"))
+    if not (run.path / name).is_file() and (run.path / numbered).is_file():  # of an earlier version
+        name = numbered
     array, affine = nifti.load_array(run.path / name, name=name)
     stored = volumes.from_file_grid(array, affine, name=name)
     if stored.shape != volume.shape:

@@ -79,7 +79,7 @@ def _choose_patches(run: Run, dataset: Dataset, slices: Sequence[Slice]) -> list
 def _cut_patches(run: Run, dataset: Dataset, s: Slice) -> list[Patch]:
     """Every patch of a slice."""
     case = cases.load_case(run, dataset, s.subject)
-    stored = cases.load_on_grid(run, f"probabilities/{s.subject:03d}.nii.gz", case.volume)
+    stored = cases.load_on_grid(run, "probabilities", case.subject, case.volume)
     probability = stored[s.index].astype(np.float32) / PROBABILITY_ONE
     hu, truth = case.volume.hu[s.index], case.truth[s.index]
     grid, patch = run.config.get("grid", {}), run.config["patch"]
