@@ -15,6 +15,8 @@ CLAIM = ".claim"  # the lock file of a folder
 # Files of a work directory:
 CONFIG_FILE, SPLITS_FILE = "config.json", "splits.json"
 RESULTS_FILE, NOTES_FILE = "results.json", "notes.txt"
+# Files of a scan's prediction, which `evaluate` reads:
+MASK, SUBTYPE_MASK = "mask.nii.gz", "subtypes.nii.gz"
 
 
 @contextlib.contextmanager

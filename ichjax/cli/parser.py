@@ -66,10 +66,13 @@ then holds the scan resampled to an axis-aligned grid. Faces stay recognizable.
 
 """
 EVALUATE_HELP = """\
-PREDICTIONS holds one .nii or .nii.gz file per subject, with the subject's number in
-its name, on the scan's grid in any axis order: masks (0 and 1, 0 and 255, or a few
-labels) or probabilities (floats in [0, 1], or 8 bits). Missing, surplus or
-misaligned files are reported, and the others are scored.
+DIR holds one .nii or .nii.gz file per subject, with the subject's ID as a whole word
+in its name (CT10_pred.nii.gz is of CT10, not of CT1), or is the output of predict
+(ID/mask.nii.gz). IDs that are numbers can have leading zeros. The files are on the
+scan's grid in any axis order: masks (0 and 1, 0 and 255, or a few labels) or
+probabilities (floats in [0, 1], or 8 bits). Files that fit no subject or several, two
+files of one subject, and missing or misaligned files are reported; the others are
+scored.
 
 """
 PREPARE_HELP = """\
@@ -172,7 +175,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     add("--pixel_mm", type=float, metavar="MM", help="their pixel size (default: that of the training scans)")
     add("--platforms", default="cpu,cuda,tpu", metavar="NAMES", help="platforms it runs on (default cpu,cuda,tpu)")
     add = parts["evaluate"].add_argument
-    add("--predictions", metavar="DIR", help="a folder of NIfTI masks or probabilities", **path)
+    add("--predictions", metavar="DIR", help="a folder of NIfTI masks or probabilities, or predict's output", **path)
     add("--workdir", metavar="NEW", type=pathlib.Path, help="a new folder for tables, figures and report")
     add("--name", default="masks", help="name of the method in the tables (default 'masks')")
     add("--subtypes", action="store_true", help="score masks of sub-types, labeled as in subtypes.nii.gz, as such too")

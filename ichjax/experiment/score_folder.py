@@ -1,9 +1,8 @@
 """Scores a folder of masks or probabilities from any source, by the same rules as a run of ichjax."""
 
 import pathlib
-import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from tqdm import tqdm
@@ -11,10 +10,11 @@ from tqdm import tqdm
 from ichjax.config import Config
 from ichjax.console import say
 from ichjax.data import scan_cache
-from ichjax.data.label_tables import SUBTYPES, format_ranges
+from ichjax.data.label_tables import SUBTYPES
 from ichjax.data.subject import Subject
 from ichjax.errors import InputError
 from ichjax.experiment import scoring, setup
+from ichjax.experiment.prediction_files import find_files
 from ichjax.files import CONFIG_FILE, NOTES_FILE, RESULTS_FILE, write_json, write_text
 from ichjax.methods.base import PostProcess, Prediction
 from ichjax.metrics.records import ScoreRow
@@ -27,6 +27,7 @@ from ichjax.scan import volume as volumes
 from ichjax.scan.volume import Volume
 
 MAX_MASK_LABELS = 20  # an integer file with more than these is no mask of several labels
+MAX_ROUNDING = 1e-3  # how far from a whole number the values of a mask can be, as after float16
 SCALE = 32767  # probabilities pass through int16 on their way to the scan's orientation
 
 
@@ -35,11 +36,11 @@ def evaluate(
 ) -> list[str]:
     """The `evaluate` command: scores NIfTI masks or probabilities against a data set, and reports as a run does.
 
-    A file belongs to the subject whose number (or name) is in its name. It must be on the scan's grid, in any axis
-    order. A file that cannot be scored costs no other subject its score.
+    A file belongs to the subject whose ID is in its name, see `prediction_files`. It must be on the scan's grid, in any
+    axis order. A file that cannot be scored costs no other subject its score.
 
     Args:
-      predictions: a folder of .nii or .nii.gz files.
+      predictions: a folder of .nii or .nii.gz files, or the output of `predict`.
       config: its data set, thresholds, slice rule and excluded subjects.
       workdir: a new folder for results, tables, figures and report; None only prints the table.
       name: of the method, for the tables.
@@ -63,12 +64,12 @@ def _evaluate(
     predictions: pathlib.Path, config: Config, folder: pathlib.Path, name: str, *, subtypes: bool, published: bool
 ) -> list[str]:
     dataset = setup.open_dataset(config)
-    files, problems = find_files(predictions, dataset.subjects)
+    files, problems = find_files(predictions, dataset.subjects, subtypes=subtypes)
     post = PostProcess(config.predict.threshold, config.predict.thresholds, 0, 0, "fixed beforehand")
     rows: list[ScoreRow] = []
     notes, kinds = list(dataset.notes), set()
     subjects = [subject for subject in dataset.subjects if subject.number in files]
-    reads = one_ahead(lambda subject: _read(subject, files[subject.number], subtypes=subtypes), subjects)
+    reads = one_ahead(lambda subject: _read(subject, files[subject.number], predictions, subtypes=subtypes), subjects)
     for read in tqdm(reads, desc="scoring", total=len(subjects), disable=None):
         try:
             scan, kind, probability, classes = read()
@@ -116,13 +117,13 @@ def _evaluate(
 
 
 def _read(
-    subject: Subject, path: pathlib.Path, *, subtypes: bool
+    subject: Subject, path: pathlib.Path, folder: pathlib.Path, *, subtypes: bool
 ) -> tuple[scan_cache.CachedScan, str, np.ndarray, np.ndarray | None]:
     """(the scan, 'mask' or 'probability', float32 [D, H, W], the classes uint8 [D, H, W] if asked for)."""
-    scan = scan_cache.open_scan(subject)
+    scan, name = scan_cache.open_scan(subject), path.relative_to(folder).as_posix()
     if not subtypes:
-        return scan, *load_prediction(path, scan.volume), None
-    classes = load_classes(path, scan.volume)
+        return scan, *load_prediction(path, scan.volume, name=name), None
+    classes = load_classes(path, scan.volume, name=name)
     return scan, "mask", (classes > 0).astype(np.float32), classes
 
 
@@ -136,61 +137,16 @@ def _at_one_threshold(row: ScoreRow) -> ScoreRow:
     }
 
 
-def find_files(folder: pathlib.Path, subjects: Sequence[Subject]) -> tuple[dict[int, pathlib.Path], list[str]]:
-    """Matches files with subjects.
-
-    A file belongs to a subject if its name, without the ending, is the subject's name, or if exactly one number in it
-    is a subject's number ('ICH_0049', '049').
-
-    Args:
-      folder: of .nii and .nii.gz files, in upper or lower case; other files are ignored.
-      subjects: of the data set.
-
-    Returns:
-      ({number: file}, one sentence for each kind of mismatch).
-
-    Raises:
-      InputError: the folder is missing, holds no NIfTI file, or none that belongs to a subject.
-    """
-    folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected NIfTI masks or probabilities, one per subject")
-    files = sorted(path for path in folder.iterdir() if path.is_file() and nifti.is_nifti_name(path.name))
-    if not files:
-        raise InputError(f"{folder}: holds no .nii or .nii.gz file; expected masks or probabilities, one per subject")
-    names = {str(subject.name): subject.number for subject in subjects}
-    numbers = set(names.values())
-    claims: dict[int, list[pathlib.Path]] = {}
-    surplus = []
-    for path in files:
-        stem = nifti.strip_extension(path.name)
-        found = {int(digits) for digits in re.findall(r"[0-9]+", stem) if len(digits) < 10} & numbers
-        owner = names.get(stem) or (found.pop() if len(found) == 1 else None)
-        surplus += [path.name] if owner is None else []
-        if owner is not None:
-            claims.setdefault(owner, []).append(path)
-    if not claims:
-        raise InputError(
-            f"{folder}: none of its {len(files)} files belongs to a subject of the data set ({files[0].name}); "
-            f"expected a subject's number in each name: {format_ranges(numbers)}"
-        )
-    problems = []
-    for number, paths in sorted(claims.items()):
-        if len(paths) > 1:
-            problems.append(f"subject {number}: {len(paths)} files ({', '.join(p.name for p in paths)}); expected one")
-    if missing := numbers - set(claims):
-        problems.append(f"subjects {format_ranges(missing)}: no file among the predictions")
-    if surplus:
-        shown = ", ".join(surplus[:5]) + (f" and {len(surplus) - 5} more" if len(surplus) > 5 else "")
-        problems.append(f"files that do not belong to exactly one subject of the data set: {shown}")
-    return {number: paths[0] for number, paths in claims.items() if len(paths) == 1}, problems
-
-
-def load_prediction(path: pathlib.Path, volume: Volume) -> tuple[str, np.ndarray]:
+def load_prediction(path: pathlib.Path, volume: Volume, *, name: str | None = None) -> tuple[str, np.ndarray]:
     """Reads a mask or a probability on a scan's grid, in the scan's orientation.
 
     Masks hold 0 and 1, 0 and 255, or a few labels (which are merged); probabilities are floats in [0, 1], or 8 bits,
-    where 255 is 1.
+    where 255 is 1. Values can be off by rounding, as under a scaled header.
+
+    Args:
+      path: a NIfTI file.
+      volume: the scan.
+      name: the name used in messages; None uses the file's name.
 
     Returns:
       ('mask' or 'probability', float32 [D, H, W] in [0, 1]).
@@ -198,48 +154,69 @@ def load_prediction(path: pathlib.Path, volume: Volume) -> tuple[str, np.ndarray
     Raises:
       InputError: unreadable, values that are neither, or another grid than the scan's.
     """
-    array, affine = nifti.load_array(path, name=path.name)
-    kind, to_fraction = _interpret(array, path.name)
+    name = name or path.name
+    array, affine = nifti.load_array(path, name=name)
+    kind, to_fraction = _interpret(array, name)
     to_int16 = lambda values: np.rint(to_fraction(values) * SCALE).astype(np.int16)  # noqa: E731
     if array.dtype == np.uint8:  # of 256 levels, each is converted once
-        on_scan = volumes.from_file_grid(array, affine, name=path.name)
+        on_scan = volumes.from_file_grid(array, affine, name=name)
         volumes.check_same_grid(on_scan, volume)
         return kind, (to_int16(np.arange(256, dtype=np.uint8)).astype(np.float32) / SCALE)[on_scan.hu]
-    on_scan = volumes.from_file_grid(to_int16(array), affine, name=path.name)
+    on_scan = volumes.from_file_grid(to_int16(array), affine, name=name)
     volumes.check_same_grid(on_scan, volume)
     return kind, on_scan.hu.astype(np.float32) / SCALE
 
 
-def load_classes(path: pathlib.Path, volume: Volume) -> np.ndarray:
+def load_classes(path: pathlib.Path, volume: Volume, *, name: str | None = None) -> np.ndarray:
     """Reads a mask of sub-types on a scan's grid: uint8 [D, H, W], 0 and 1 + the sub-type's index in `SUBTYPES`.
+
+    Args:
+      path, volume, name: see `load_prediction`.
 
     Raises:
       InputError: unreadable, other values, or another grid than the scan's.
     """
-    array, affine = nifti.load_array(path, name=path.name)
-    if not np.isin(array, np.arange(len(SUBTYPES) + 1)).all():
-        names = ", ".join(f"{label} {name}" for label, name in enumerate(SUBTYPES, start=1))
+    name = name or path.name
+    array, affine = nifti.load_array(path, name=name)
+    low, high = _range(array)
+    if not (low >= 0 and high <= len(SUBTYPES) and _are_labels(array, high)):
+        names = ", ".join(f"{label} {subtype}" for label, subtype in enumerate(SUBTYPES, start=1))
         raise InputError(
-            f"{path.name}: values lie in {array.min():g} to {array.max():g}; expected the labels of sub-types: "
+            f"{name}: values lie in {array.min():g} to {array.max():g}; expected the labels of sub-types: "
             f"0 background, {names}"
         )
-    on_scan = volumes.from_file_grid(array.astype(np.uint8), affine, name=path.name)
+    on_scan = volumes.from_file_grid(np.rint(array).astype(np.uint8), affine, name=name)
     volumes.check_same_grid(on_scan, volume)
     return np.asarray(on_scan.hu)
 
 
 def _interpret(array: np.ndarray, name: str) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
     """('mask' or 'probability', a function from its values to float32 in [0, 1])."""
-    low, high = float(array.min()), float(array.max())
-    whole = array.dtype.kind in "iu" or bool((array == np.rint(array)).all())
+    low, high = _range(array)
+    if low >= 0 and high <= MAX_MASK_LABELS and _are_labels(array, high):
+        return "mask", lambda values: (values > 0.5).astype(np.float32)
     if low >= 0 and high <= 1:
-        return ("mask" if whole else "probability"), lambda values: values.astype(np.float32)
-    if whole and low >= 0:
-        if high <= MAX_MASK_LABELS or (high == 255 and not ((array > 0) & (array < 255)).any()):
-            return "mask", lambda values: (values > 0).astype(np.float32)
-        if array.dtype == np.uint8:
-            return "probability", lambda values: values.astype(np.float32) / 255.0
+        return "probability", lambda values: values.clip(0, 1).astype(np.float32)
+    if low >= 0 and high == 255 and not ((array > 0.5) & (array < 254.5)).any():
+        return "mask", lambda values: (values > 127.5).astype(np.float32)
+    if array.dtype == np.uint8:
+        return "probability", lambda values: values.astype(np.float32) / 255.0
     raise InputError(
-        f"{name}: values lie in {low:g} to {high:g}; expected a mask (0 and 1, 0 and 255, or a few labels) or "
-        f"probabilities in [0, 1]"
+        f"{name}: values lie in {array.min():g} to {array.max():g}; expected a mask (0 and 1, 0 and 255, or a few "
+        f"labels) or probabilities in [0, 1]"
     )
+
+
+def _range(array: np.ndarray) -> tuple[float, float]:
+    """The lowest and the highest value, each a whole number where it is within rounding of one."""
+    low, high = float(array.min()), float(array.max())
+    nearest = lambda value: float(np.rint(value)) if abs(value - np.rint(value)) <= MAX_ROUNDING else value  # noqa: E731
+    return nearest(low), nearest(high)
+
+
+def _are_labels(array: np.ndarray, high: float) -> bool:
+    """Whether an array holds whole numbers up to `high`, give or take what 8 bits under a scaled header lose."""
+    if array.dtype.kind in "iu":
+        return True
+    tolerance = MAX_ROUNDING + (high / 510 if high > 1 else 0)  # half a step, if the highest label is stored as 255
+    return bool((np.abs(array - np.rint(array)) <= tolerance).all())

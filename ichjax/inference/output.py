@@ -14,7 +14,7 @@ from ichjax.data.label_tables import SUBTYPES
 from ichjax.dicom import segmentation as dicom_seg
 from ichjax.dicom.series import Series
 from ichjax.errors import InputError
-from ichjax.files import atomic, write_json
+from ichjax.files import MASK, SUBTYPE_MASK, atomic, write_json
 from ichjax.inference import worklist
 from ichjax.inference.discover import PREDICTION_FILE, Source
 from ichjax.inference.model import PredictedScan, TrainedRun
@@ -25,9 +25,9 @@ from ichjax.scan import volume as volumes
 from ichjax.scan.volume import Volume
 
 SEGMENTATION_FOLDER = "dicom_seg"  # a folder of its own in the output: its files name the patient
-MASK, SCAN, PROBABILITY, OVERLAY = "mask.nii.gz", "scan.nii.gz", "probability.nii.gz", "overlay.png"
+SCAN, PROBABILITY, OVERLAY = "scan.nii.gz", "probability.nii.gz", "overlay.png"
 SCAN_WORLD, MASK_WORLD = "scan_world.nii.gz", "mask_world.nii.gz"
-SUBTYPE_MASK, SUBTYPE_MASK_WORLD = "subtypes.nii.gz", "subtypes_world.nii.gz"
+SUBTYPE_MASK_WORLD = "subtypes_world.nii.gz"
 REQUIRED_FILES = {MASK, OVERLAY, PREDICTION_FILE}
 OUTPUT_FILES = REQUIRED_FILES | {SCAN, PROBABILITY, SCAN_WORLD, MASK_WORLD, SUBTYPE_MASK, SUBTYPE_MASK_WORLD}
 

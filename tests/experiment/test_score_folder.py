@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import launch
+from ichjax.data import ct_ich_nifti, scan_cache
 from ichjax.errors import InputError
 from ichjax.experiment import score_folder
 
@@ -86,6 +87,20 @@ def test_a_runs_own_masks_score_as_the_run_did(tiny_threshold_run, tiny_root, tm
     dice = {row["subject"]: row["dice"] for row in run["subjects"]}
     assert {row["subject"]: row["dice"] for row in again["subjects"]} == dice
     assert again["beyond"]["surface"] == run["beyond"]["surface"]
+
+
+def test_the_output_of_predict_scores_as_the_run_did(tiny_threshold_run, tiny_root, tmp_path, monkeypatch):
+    """Each scan is predicted by the fold that held it out."""
+    monkeypatch.setattr(score_folder, "publish", lambda place: None)
+    status, said = call(
+        "predict", f"--workdir={tiny_threshold_run}", f"--output={tmp_path / 'masks'}", "--input", tiny_root
+    )
+    assert status == 0, said
+    status, said = evaluate(tmp_path / "masks", tiny_root, f"--workdir={tmp_path / 'out'}")
+    assert status == 0, said
+    run, again = results_of(tiny_threshold_run), results_of(tmp_path / "out")
+    dice = {row["subject"]: row["dice"] for row in run["subjects"]}
+    assert {row["subject"]: row["dice"] for row in again["subjects"]} == dice
 
 
 def test_endings_in_upper_case_are_scored_too(truth, tiny_root, tmp_path):
@@ -182,8 +197,6 @@ def test_folders_that_cannot_be(truth, tiny_root, tmp_path):
 
 
 def test_the_loader_says_what_it_expects(tiny_root, tmp_path):
-    from ichjax.data import ct_ich_nifti, scan_cache
-
     scan = scan_cache.open_scan(ct_ich_nifti.read_dataset(tiny_root).subjects[0])
     save(tmp_path / "049.nii", np.full((32, 32, 4), -1, np.int16), tiny_root / "ct_scans" / "049.nii")
     with pytest.raises(InputError, match=r"049\.nii: values lie in -1 to -1; expected a mask"):
@@ -193,8 +206,6 @@ def test_the_loader_says_what_it_expects(tiny_root, tmp_path):
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
 def test_every_level_of_a_prediction_is_read_alike(tiny_root, tmp_path, dtype):
     """8 bits go through a table: the same as other types of number, through int16 and back."""
-    from ichjax.data import ct_ich_nifti, scan_cache
-
     scan = scan_cache.open_scan(ct_ich_nifti.read_dataset(tiny_root).subjects[0])
     like = tiny_root / "ct_scans" / "049.nii"
     shape = array_of(like).shape
@@ -207,3 +218,131 @@ def test_every_level_of_a_prediction_is_read_alike(tiny_root, tmp_path, dtype):
     expected = np.rint(share.astype(np.float32) * np.float32(32767)).astype(np.float32) / 32767
     np.testing.assert_array_equal(scan.volume.to_file_grid(got), expected)
     assert got.dtype == np.float32
+
+
+@pytest.fixture
+def scan(tiny_root):
+    """Subject 50: its scan, and its mask on the file's grid."""
+    subject = next(s for s in ct_ich_nifti.read_dataset(tiny_root).subjects if s.number == 50)
+    opened = scan_cache.open_scan(subject)
+    return opened.volume, opened.volume.to_file_grid(np.asarray(opened.mask))
+
+
+def stored(path, values, affine, dtype=None):
+    """Writes values as nibabel does: as they are, or as `dtype` under a header that scales them."""
+    image = nib.Nifti1Image(values, affine)
+    if dtype is not None:
+        image.set_data_dtype(dtype)
+    nib.save(image, path)
+    return path
+
+
+def in_slices(mask, labels):
+    """Floats: the mask with another label in every slice, the highest one somewhere."""
+    values = mask * (np.arange(mask.shape[2]) % labels + 1.0)
+    values[tuple(np.argwhere(mask)[0])] = labels
+    return values
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (lambda mask: mask * 254.99999994, None),
+        (lambda mask: mask * 255.0, np.int16),
+        (lambda mask: mask * 255.0 - 1e-6, np.uint16),
+        (lambda mask: mask * 1.0, np.int16),
+        (lambda mask: mask * 1.0, np.uint8),
+        (lambda mask: np.where(mask, 1.0000001, 1e-7), None),
+        (lambda mask: np.where(mask, 1.0, -1e-8), None),
+        (lambda mask: np.where(mask, 0.9995, 0.0005).astype(np.float16).astype(np.float32), None),
+        (lambda mask: in_slices(mask, 4), np.uint8),  # steps of 4 / 255: 1 becomes 1.0039
+        (lambda mask: in_slices(mask, 20), np.uint8),
+        (lambda mask: in_slices(mask, 3), np.int16),
+    ],
+)
+def test_masks_off_by_rounding_are_masks(scan, tmp_path, values, dtype):
+    volume, mask = scan
+    path = stored(tmp_path / "050.nii", values(mask), volume.file_affine, dtype)
+    kind, got = score_folder.load_prediction(path, volume)
+    assert kind == "mask"
+    np.testing.assert_array_equal(volume.to_file_grid(got), mask)
+
+
+def test_probabilities_a_little_outside_0_to_1_are_probabilities(scan, tmp_path):
+    volume, mask = scan
+    values = np.where(mask, 1.0000001, 0.3)
+    values[0] = -1e-7
+    kind, got = score_folder.load_prediction(stored(tmp_path / "050.nii", values, volume.file_affine), volume)
+    assert kind == "probability"
+    np.testing.assert_allclose(volume.to_file_grid(got), values.clip(0, 1), atol=1 / score_folder.SCALE)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        lambda mask: mask * 1.01,
+        lambda mask: mask - 0.01,
+        lambda mask: np.where(mask, 4.0, 1.5),
+        lambda mask: np.linspace(0, 4, mask.size).reshape(mask.shape),
+        lambda mask: np.linspace(0, 255, mask.size).reshape(mask.shape).astype(np.int16),
+        lambda mask: np.where(mask, 255.0, 128.0),
+        lambda mask: mask * 21.0,
+    ],
+)
+def test_values_beyond_rounding_are_still_refused(scan, tmp_path, values):
+    volume, mask = scan
+    path = stored(tmp_path / "050.nii", values(mask), volume.file_affine)
+    with pytest.raises(InputError, match=r"x/mask\.nii\.gz: values lie in .* expected a mask"):
+        score_folder.load_prediction(path, volume, name="x/mask.nii.gz")
+
+
+def test_sub_types_under_a_scaled_header_are_sub_types(scan, tmp_path):
+    volume, mask = scan
+    values = in_slices(mask, 4)
+    path = stored(tmp_path / "050.nii", values, volume.file_affine, np.uint8)
+    assert not np.isin(array_of(path), range(6)).all()
+    np.testing.assert_array_equal(volume.to_file_grid(score_folder.load_classes(path, volume)), values)
+    stored(path, values + 0.1, volume.file_affine)
+    with pytest.raises(InputError, match=r"values lie in 0\.1 to 4\.1; expected the labels of sub-types"):
+        score_folder.load_classes(path, volume)
+
+
+def test_ids_are_written_and_read_back(tiny_root, tmp_path):
+    """Of a data set whose ranks are numbers in other IDs: CT10 is the second of CT1, CT10, CT2, CT3."""
+    numbers = {"CT1": 50, "CT2": 52, "CT10": 51, "CT3": 53}
+    for name, number in numbers.items():
+        for folder, source in (("images", "ct_scans"), ("masks", "masks")):
+            (tmp_path / "own" / folder).mkdir(parents=True, exist_ok=True)
+            path = tiny_root / source / f"{number:03d}.nii"
+            image = nib.load(path if path.exists() else tiny_root / "ct_scans" / path.name)
+            values = np.asanyarray(image.dataobj) if path.exists() else np.zeros(image.shape, np.uint8)
+            nib.save(nib.Nifti1Image(values, image.affine), tmp_path / "own" / folder / f"{name}.nii")
+    for name in numbers:  # as `predict` writes them
+        (tmp_path / "predicted" / name).mkdir(parents=True)
+        shutil.copy(tmp_path / "own" / "images" / f"{name}.nii", tmp_path / "predicted" / name / "scan.nii.gz")
+        nib.save(nib.load(tmp_path / "own" / "masks" / f"{name}.nii"), tmp_path / "predicted" / name / "mask.nii.gz")
+    (tmp_path / "predicted" / "worklist.csv").write_text("scan\n")
+    for source, out in (("predicted", "first"), ("first/predictions", "second")):
+        status, said = evaluate(tmp_path / source, tmp_path / "own", f"--workdir={tmp_path / out}")
+        assert status == 0, said
+        assert "no such file" not in said  # the report shows the masks
+        results = results_of(tmp_path / out)
+        assert results["conventions"]["volume"]["dice"]["mean"] == 1.0
+        assert len(results["subjects"]) == 4
+        for folder in ("predictions", "probabilities"):
+            names = {path.name for path in (tmp_path / out / folder).iterdir()}
+            assert names == {f"{name}.nii.gz" for name in numbers}
+
+
+def test_a_bad_mask_of_predict_is_named_by_its_folder(truth, tiny_root, tmp_path):
+    for path in list(truth.iterdir()):
+        (truth / path.name[5:8]).mkdir()
+        path.rename(truth / path.name[5:8] / "mask.nii.gz")
+    (truth / "052").rename(truth / "nobody")
+    (truth / "053" / "mask.nii.gz").write_bytes(b"no NIfTI at all")
+    status, said = evaluate(truth, tiny_root)
+    assert status == 2
+    assert "skipped: 053/mask.nii.gz: not a readable NIfTI" in said
+    assert "files that do not belong to exactly one subject of the data set: nobody/mask.nii.gz" in said
+    assert "subjects 52: no file among the predictions" in said
+    assert "1.000" in said
