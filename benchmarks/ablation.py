@@ -204,12 +204,9 @@ def elsewhere(base: str, preset: str, workdir: pathlib.Path) -> list[dict]:
     phantoms = {"phantom.preset": preset, "phantom.subjects": OTHER_SUBJECTS, "phantom.seed": OTHER_SEED}
     root = store.dataset_root("", preset=preset, subjects=OTHER_SUBJECTS, seed=OTHER_SEED)
     paths = [str(subject.scan_path) for subject in datasets.read_dataset(root).subjects]
-    output, masks, evaluated = workdir / "elsewhere", workdir / "elsewhere_masks", workdir / "elsewhere_scores"
+    output, evaluated = workdir / "elsewhere", workdir / "elsewhere_scores"
     process.run(process.ours("predict", f"--workdir={workdir}", f"--output={output}", "--input", *paths))
-    masks.mkdir()
-    for path in output.glob("*/mask.nii.gz"):
-        shutil.copyfile(path, masks / f"{path.parent.name}.nii.gz")
-    words = [f"--config={base}", f"--predictions={masks}", f"--workdir={evaluated}"]
+    words = [f"--config={base}", f"--predictions={output}", f"--workdir={evaluated}"]
     process.run(process.ours("evaluate", *words, *flags(phantoms)))
     return [_subject(subject) for subject in read_json(evaluated / RESULTS_FILE)["subjects"]]
 
