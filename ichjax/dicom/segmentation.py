@@ -6,16 +6,18 @@ requires, it contains the patient data of the source: it is not de-identified.
 
 import hashlib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import highdicom
 import numpy as np
 import pydicom
 from highdicom.seg import Segmentation, SegmentDescription
+from highdicom.enum import PatientSexValues
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
+from pydicom.valuerep import DA, TM
 
 from ichjax import __version__
 from ichjax.dicom import series as dicom_series
@@ -24,11 +26,21 @@ from ichjax.errors import InputError
 
 SERIES_NUMBER = 9700  # high, so that it sorts after the scanner's own series
 REQUIRED_TAGS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
+COMMON_TAGS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")  # the same in all images
 # DICOM type 2: they must exist but may be empty; an empty one is added if the source lacks it.
 TYPE_2_TAGS = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate"),
     *("StudyTime", "ReferringPhysicianName"),
 )
+
+
+# Copied values that may be malformed, and what raises for those that are.
+READ_AS: dict[str, Callable[[str], object]] = {
+    **dict.fromkeys(("StudyDate", "PatientBirthDate"), DA),
+    "StudyTime": TM,
+    "PatientSex": PatientSexValues,
+}
+UNICODE = "ISO_IR 192"
 
 
 class SegmentCodes(NamedTuple):
@@ -54,8 +66,8 @@ def source_images(series: dicom_series.Series) -> list[pydicom.Dataset]:
     """The headers of the source images of a segmentation: one per slice, or one for a multi-frame file.
 
     Raises:
-      InputError: a tag that the segmentation must copy is missing, or the series consists of several multi-frame files,
-        or shares one with frames of another orientation.
+      InputError: a tag that the segmentation must copy is missing or not the same in all images, or the series consists
+        of several multi-frame files, or shares one with frames of another orientation.
     """
     paths = list(dict.fromkeys(frame.path for frame in dicom_series.sorted_frames(series)))
     headers = []
@@ -69,6 +81,12 @@ def source_images(series: dicom_series.Series) -> list[pydicom.Dataset]:
             raise InputError(
                 f"{path.name}: is malformed; expected a source that a DICOM Segmentation can refer to"
             ) from error
+    for name in COMMON_TAGS:
+        if len(found := {header[name].value for header in headers}) > 1:
+            raise InputError(
+                f"{paths[0].name} and {len(headers) - 1} more: have {len(found)} values of {name}; expected one, for a "
+                "DICOM Segmentation"
+            )
     if len(headers) > 1 and any("NumberOfFrames" in header for header in headers):
         raise InputError(
             f"{paths[0].name}: one of {len(headers)} multi-frame files of a series; expected one file, or one per "
@@ -86,6 +104,7 @@ def _read_source(path: pathlib.Path) -> pydicom.Dataset:
     for name in TYPE_2_TAGS:
         if name not in header:
             setattr(header, name, "")
+    _mend(header)
     if "NumberOfFrames" in header:
         _copy_to_shared_groups(header)
         if "PlaneOrientationSequence" not in header.SharedFunctionalGroupsSequence[0]:
@@ -93,6 +112,22 @@ def _read_source(path: pathlib.Path) -> pydicom.Dataset:
                 f"{path.name}: its frames have several orientations; expected one orientation for a DICOM Segmentation"
             )
     return header
+
+
+def _mend(header: pydicom.Dataset) -> None:
+    """Makes values legal that would otherwise cost the segmentation.
+
+    Text becomes Unicode, as highdicom refuses some legal character sets; pydicom reads unknown ones as Latin-1. Dates,
+    times and a sex that are none are left empty, as the standard allows.
+    """
+    header.decode()
+    header.SpecificCharacterSet = UNICODE
+    for name, read in READ_AS.items():
+        try:
+            if value := header[name].value:
+                read(str(value))
+        except ValueError:
+            header[name].value = ""
 
 
 def _copy_to_shared_groups(header: pydicom.Dataset) -> None:

@@ -77,7 +77,8 @@ def read_existing(
     optional = {PROBABILITY: options.probability, SUBTYPE_MASK: options.subtypes}
     complete = names >= REQUIRED_FILES | {name for name, wanted in optional.items() if wanted}
     if options.dicom_seg and source.series is not None:
-        complete &= record.get("dicom_seg") == _file_digest(segmentation_path(folder))
+        written = record.get("dicom_seg", "" if "dicom_seg_problem" in record else None)
+        complete &= written == _file_digest(segmentation_path(folder))
     return record if complete else None
 
 
@@ -117,12 +118,10 @@ def write(
       source: where the scan came from.
       volume: the scan.
       prediction: of the scan.
-      record: the prediction in numbers; gets 'seconds', and where one is written 'dicom_seg', that file's digest.
+      record: the prediction in numbers; gets 'seconds', and where a DICOM Segmentation is wanted either 'dicom_seg',
+        that file's digest, or 'dicom_seg_problem', why there is none.
       options: which files to write.
       started: `time.perf_counter` at the start of the prediction.
-
-    Raises:
-      InputError: a DICOM Segmentation cannot refer to the series.
     """
     new, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("part", "old"))
     try:
@@ -130,8 +129,11 @@ def write(
             shutil.rmtree(leftover, ignore_errors=True)
         new.mkdir(parents=True)
         if options.dicom_seg and source.series is not None:
-            _write_segmentation(segmentation_path(folder), source.series, volume, prediction, record)
-            record["dicom_seg"] = _file_digest(segmentation_path(folder))
+            try:
+                _write_segmentation(segmentation_path(folder), source.series, volume, prediction, record)
+                record["dicom_seg"] = _file_digest(segmentation_path(folder))
+            except InputError as error:  # costs the segmentation alone
+                record["dicom_seg_problem"] = f"no DICOM Segmentation of {source.path.name}: {error}"
         nifti.write_nifti(new / MASK, prediction.mask, volume)
         if options.probability:
             nifti.write_nifti(new / PROBABILITY, np.rint(prediction.probability * 255).astype(np.uint8), volume)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from ichjax.console import say
-from ichjax.dicom import segmentation as dicom_seg
 from ichjax.errors import InputError, only_input_errors
 from ichjax.files import claim
 from ichjax.inference import model as trained_runs
@@ -51,7 +50,8 @@ def predict_scans(
       **fields: of config.predict, as for `load_run`.
 
     Returns:
-      One sentence for each scan that could not be predicted; the others are done.
+      One sentence for each scan that could not be predicted, or whose DICOM Segmentation could not be written; the
+      others are done.
 
     Raises:
       InputError: the run cannot be read, its method does not segment the sub-types that `options` names, or another
@@ -118,8 +118,6 @@ def _predict_all(
 
 def _predict_one(trained: TrainedRun, source: Source, volume: Volume, options: OutputOptions) -> PredictedScan:
     with only_input_errors(str(source.path), "predicted"):
-        if options.dicom_seg and source.series is not None:
-            dicom_seg.source_images(source.series)  # raises before the work where no segmentation could be written
         return trained_runs.predict(volume, trained, subtypes=options.subtypes)
 
 
@@ -169,4 +167,6 @@ def _write(
         f"{positive} of {record['slices']} slices positive{held_out if record['own_scan'] == 'held out' else ''}"
         f"{''.join(f'; {warning}' for warning in record['warnings'])} -> {folder}"
     )
+    if "dicom_seg_problem" in record:
+        say(f"{source.name}: {record['dicom_seg_problem']}")
     return record

@@ -107,6 +107,7 @@ class PredictionRecord(Findings, SliceScores, SkullRestriction, SubtypeFindings,
     scan_digest: str
     use: str
     dicom_seg: NotRequired[str]
+    dicom_seg_problem: NotRequired[str]
     seconds: NotRequired[float]  # of every file; not yet known when the prediction is described
 
 
@@ -128,7 +129,7 @@ class WorklistRow(TypedDict, total=False):
     geometry: str
     seconds: float
     warnings: str
-    problem: Required[str]  # '' for a scan that was predicted
+    problem: Required[str]  # '' for a scan that was predicted and all of whose outputs were written
 
 
 class ScanRecord(TypedDict):

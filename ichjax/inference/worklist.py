@@ -31,7 +31,7 @@ def make_row(name: str, record: PredictionRecord) -> WorklistRow:
         "geometry": record["geometry"],
         "seconds": record["seconds"],
         "warnings": "; ".join(record["warnings"]),
-        "problem": "",
+        "problem": record.get("dicom_seg_problem", ""),
     }
 
 
@@ -41,9 +41,14 @@ def interval_text(record: PredictionRecord) -> str:
     return f"{interval['low']:.1f} to {interval['high']:.1f}" if interval else ""
 
 
+def is_predicted(row: WorklistRow) -> bool:
+    """Whether a row is of a scan that was predicted."""
+    return "volume_ml" in row
+
+
 def sort_rows(rows: Sequence[WorklistRow]) -> list[WorklistRow]:
     """The most suspicious scans first, those that could not be predicted last."""
-    return sorted(rows, key=lambda row: (row["problem"] != "", -(row.get("suspicion", 0.0)), row["scan"]))
+    return sorted(rows, key=lambda row: (not is_predicted(row), -(row.get("suspicion", 0.0)), row["scan"]))
 
 
 def write(output: pathlib.Path, rows: Sequence[WorklistRow]) -> None:
@@ -67,7 +72,7 @@ def print_summary(rows: Sequence[WorklistRow], output: pathlib.Path, *, kept: in
       output: the folder of the worklist.
       kept: the number of scans that an earlier command predicted.
     """
-    done = [row for row in rows if not row["problem"]]
+    done = [row for row in rows if is_predicted(row)]
     if len(done) > 1:
         head = f"\n{'scan':24} {'suspicion':>9} {'mL':>8} {'90 % interval':>14}"
         say(f"{head} {'ABC/2':>7} {'lesions':>7} {'side':>8} {'slices':>7}")

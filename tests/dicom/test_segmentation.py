@@ -1,10 +1,15 @@
 """DICOM Segmentations of single-frame series and multi-frame files: each frame refers to its source frame."""
 
+import itertools
+
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataelem import RawDataElement
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from ichjax.dicom import segmentation as dicom_seg
@@ -127,3 +132,90 @@ def test_several_multi_frame_files_of_a_series_are_rejected(tmp_path):
     other.save_as(folder / "more.dcm")
     with pytest.raises(InputError, match="one of 2 multi-frame files of a series; expected one file"):
         write(folder, make_mask())
+
+
+@pytest.mark.parametrize("signs", list(itertools.product((1, -1), repeat=3)))
+def test_every_pixel_of_a_tilted_series_is_found_in_its_image_for_any_signs_of_the_axes(tmp_path, ct_series, signs):
+    across, down, up = signs
+    folder = ct_series(tmp_path / "a", head_hu(), TABLE_MM, **TAGS)
+    angle = np.radians(17.0)
+    row, column = [across, 0, 0], [0, down * np.cos(angle), -down * np.sin(angle)]
+    for k, path in enumerate(sorted(folder.glob("*.dcm"))):
+        ds = pydicom.dcmread(path)
+        ds.ImageOrientationPatient = [round(float(value), 10) for value in (*row, *column)]
+        ds.ImagePositionPatient = [-93 * across, -93 * down, up * TABLE_MM[k]]
+        ds.save_as(path)
+    volume, series = discover.read_one(folder), dicom_series.find_studies(folder)[0][0].series[0]
+    threshold = 700  # half of the head: a mask without symmetry
+    mask = volume.to_file_grid((volume.hu > threshold).astype(np.uint8))
+    dicom_seg.write(folder / "seg.dcm", series, mask, made_from="a test")
+    sources = {ds.SOPInstanceUID: ds for ds in map(pydicom.dcmread, folder.glob("0*.dcm"))}
+    ds = pydicom.dcmread(folder / "seg.dcm")
+    for pixels, groups in zip(ds.pixel_array, ds.PerFrameFunctionalGroupsSequence, strict=True):
+        (reference,) = groups.DerivationImageSequence[0].SourceImageSequence
+        source = sources.pop(reference.ReferencedSOPInstanceUID)
+        np.testing.assert_array_equal(pixels, source.pixel_array > threshold)
+        position = groups.PlanePositionSequence[0].ImagePositionPatient
+        np.testing.assert_allclose(position, source.ImagePositionPatient, atol=1e-6)
+    assert not sources
+
+
+def write_with(folder, ct_series, **values):
+    """The segmentation of a series whose headers hold these bytes, by keyword."""
+    ct_series(folder, head_hu(), TABLE_MM, **TAGS)
+    for path in folder.glob("*.dcm"):
+        read = pydicom.dcmread(path)
+        elements = {tag: read.get_item(tag) for tag in read.keys()}
+        for tag, value in ((Tag(keyword), value) for keyword, value in values.items()):
+            elements[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+        FileDataset("x", elements, file_meta=read.file_meta, preamble=bytes(128)).save_as(path)  # not read as text
+    return write(folder, make_mask())
+
+
+@pytest.mark.parametrize(
+    ("characters", "name", "text"),
+    [
+        (b"ISO_IR 100", b"M\xfcller^J\xf6rg", "Müller^Jörg"),
+        (b"LATIN1 ", b"M\xfcller^J\xf6rg", "Müller^Jörg"),  # unknown to the standard
+        (b"ISO-IR 100", b"M\xfcller^J\xf6rg", "Müller^Jörg"),  # misspelled
+        (b"ISO_IR 192", "Müller^Jörg".encode(), "Müller^Jörg"),
+        (b"\\ISO 2022 IR 87 ", b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B ", "Yamada^Tarou=山田^太郎"),
+        (b"\\ISO 2022 IR 149", b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7", "Hong^Gildong=洪^吉洞"),
+        (b"GB18030 ", "Wang^XiaoDong=王^小东".encode("gb18030"), "Wang^XiaoDong=王^小东"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Incorrect value for Specific Character Set")  # of the saving here
+def test_names_in_any_character_set_are_copied(tmp_path, ct_series, characters, name, text):
+    ds = write_with(tmp_path / "a", ct_series, SpecificCharacterSet=characters, PatientName=name)
+    assert ds.PatientName == text
+    assert ds.SpecificCharacterSet == "ISO_IR 192"
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "copied"),
+    [
+        ("StudyDate", b"1999.01.01", "1999.01.01"),  # as before DICOM 3
+        ("PatientBirthDate", b"19991301", ""),
+        ("PatientBirthDate", b"00000000", ""),
+        ("StudyDate", b"99/1/1", ""),
+        ("StudyTime", b"12:30:00", ""),
+        ("StudyTime", b"1230", "1230"),
+        ("PatientSex", b"male", ""),
+        ("PatientSex", b"F ", "F"),
+    ],
+)
+def test_malformed_values_are_left_empty_and_cost_nothing(tmp_path, ct_series, keyword, value, copied):
+    assert write_with(tmp_path / "a", ct_series, **{keyword: value})[keyword].value == copied
+
+
+@pytest.mark.parametrize("keyword", ["FrameOfReferenceUID", "StudyInstanceUID"])
+def test_images_with_several_values_of_a_common_tag_get_no_segmentation(tmp_path, ct_series, keyword):
+    folder = ct_series(tmp_path / "a", head_hu(), TABLE_MM, **TAGS)
+    series = dicom_series.find_studies(folder)[0][0].series[0]
+    for k, path in enumerate(folder.glob("*.dcm")):
+        ds = pydicom.dcmread(path)
+        setattr(ds, keyword, f"1.9.{k + 1}")
+        ds.save_as(path)
+    with pytest.raises(InputError, match=rf"00\.dcm and 3 more: have 4 values of {keyword}; expected one") as caught:
+        dicom_seg.write(folder / "seg.dcm", series, make_mask().transpose(2, 1, 0), made_from="a test")
+    assert "1.9." not in str(caught.value)

@@ -337,6 +337,31 @@ def test_a_scan_is_predicted_again_for_additional_outputs(command, ct_series, tm
         assert inodes(output / "study") == after
 
 
+def test_a_segmentation_that_cannot_be_written_costs_neither_the_mask_nor_other_scans(command, ct_series, tmp_path):
+    tags = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4", "PatientName": "DOE^JANE"}
+    series = ct_series(tmp_path / "series", head(), (0.0, 5.0, 10.0, 15.0), **tags)
+    other = ct_series(tmp_path / "other", head() + 1, (0.0, 5.0, 10.0, 15.0), **tags)
+    _, _, output = command(series, other)
+    mask = (output / "series" / "mask.nii.gz").read_bytes()
+    for k, path in enumerate(series.glob("*.dcm")):
+        ds = pydicom.dcmread(path)
+        ds.FrameOfReferenceUID = f"1.2.99.{k}"
+        ds.save_as(path)
+    for again in (False, True):
+        status, text, _ = command(series, other, options=["--dicom_seg"])
+        assert status == 2
+        assert text.count("already done, kept") == (2 if again else 0)
+        assert (output / "series" / "mask.nii.gz").read_bytes() == mask
+        assert [path.name for path in (output / "dicom_seg").iterdir()] == ["other.dcm"]
+        problem = json.loads((output / "series" / "prediction.json").read_text())["dicom_seg_problem"]
+        assert problem.startswith("no DICOM Segmentation of series: 00.dcm and 3 more: have 4 values of Frame")
+        assert "1.2.99" not in text + problem
+        rows = {row["scan"]: row for row in worklist(output)}
+        assert (rows["series"]["problem"], rows["other"]["problem"]) == (problem, "")
+        assert float(rows["series"]["volume_ml"]) >= 0
+    assert command(series, other)[0] == 2  # what was asked for earlier is still missing
+
+
 @pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-rf", "@a", "\tb"])
 def test_no_cell_of_the_worklist_is_a_formula(text):
     assert worklists.to_cell(text) == "'" + text
