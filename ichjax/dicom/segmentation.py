@@ -12,8 +12,8 @@ from typing import NamedTuple
 import highdicom
 import numpy as np
 import pydicom
-from highdicom.seg import Segmentation, SegmentDescription
 from highdicom.enum import PatientSexValues
+from highdicom.seg import Segmentation, SegmentDescription
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataelem import RawDataElement
 from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
@@ -165,7 +165,7 @@ def write_with(folder, ct_series, **values):
     ct_series(folder, head_hu(), TABLE_MM, **TAGS)
     for path in folder.glob("*.dcm"):
         read = pydicom.dcmread(path)
-        elements = {tag: read.get_item(tag) for tag in read.keys()}
+        elements = {tag: read.get_item(tag) for tag in read.keys()}  # noqa: SIM118, as a data set iterates over elements
         for tag, value in ((Tag(keyword), value) for keyword, value in values.items()):
             elements[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
         FileDataset("x", elements, file_meta=read.file_meta, preamble=bytes(128)).save_as(path)  # not read as text
