@@ -1,16 +1,19 @@
 """Read and write NIfTI files: scans and masks in any axis order, results on the grid of the source file."""
 
 import dataclasses
+import gzip
 import pathlib
 import re
 
 import nibabel as nib
 import numpy as np
 from nibabel import orientations
+from nibabel.arrayproxy import ArrayProxy
 
 from ichjax.errors import InputError
 from ichjax.files import atomic
-from ichjax.scan import nifti_header
+from ichjax.scan import first_bytes, nifti_header
+from ichjax.scan.nifti_geometry import without_shear
 from ichjax.scan.volume import Volume, check_geometry, check_hu, from_file_grid
 
 NIFTI_EXTENSION = re.compile(r"\.nii(\.gz)?\Z", re.IGNORECASE)
@@ -30,46 +33,42 @@ def load_array(path: pathlib.Path, *, name: str | None = None) -> tuple[np.ndarr
     """Reads a 3-D NIfTI: (array with the file's scaling applied, affine [4, 4]).
 
     Args:
-      path: a .nii or .nii.gz file.
+      path: a .nii or .nii.gz file; whether it is compressed is told by its content.
       name: the name used in error messages; None uses the path.
 
     Raises:
       InputError: the file is missing, damaged, truncated, not 3-D, or larger than a head CT can be.
     """
-    path = pathlib.Path(path)
-    name = str(path) if name is None else name
+    array, header = _load(pathlib.Path(path), str(path) if name is None else name)
+    return array, header.affine
+
+
+def _load(path: pathlib.Path, name: str) -> tuple[np.ndarray, nifti_header.Header]:
+    """(array with the file's scaling applied, header); see `load_array`."""
     if not path.is_file():
         raise InputError(f"{name}: no such file; expected a NIfTI (.nii or .nii.gz)")
     if not is_nifti_name(path.name):
-        raise InputError(f"{name}: not a readable NIfTI; expected a file that ends in .nii or .nii.gz")
-    nifti_header.check(path, name)
+        known = first_bytes.describe_file(path)
+        raise InputError(f"{name}: {known or 'not a readable NIfTI'}; expected a file that ends in .nii or .nii.gz")
+    header = nifti_header.read_header(path, name)
+    stored = (header.shape, header.dtype, header.offset, header.slope, header.inter)
     try:
-        image = _open(path)
+        with path.open("rb") as file:
+            array = np.asanyarray(ArrayProxy(gzip.GzipFile(fileobj=file) if header.is_gzip else file, stored))
     except Exception as error:  # nibabel and zlib raise many types; all mean the same to the user
-        raise InputError(f"{name}: not a readable NIfTI ({_reason(error, path)})") from error
-    try:
-        array = np.asanyarray(image.dataobj)
-        array = array.reshape(array.shape[:3])  # the header check ensures that further dimensions are 1
-    except Exception as error:
         raise InputError(f"{name}: the image data is damaged or truncated ({_reason(error, path)})") from error
     if array.dtype.kind not in "iuf":
         raise InputError(f"{name}: holds {array.dtype} voxels; expected integers or floats")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InputError(f"{name}: holds voxels that are not finite; expected numbers")
-    return array, np.asarray(image.affine, dtype=np.float64)
-
-
-def _open(path: pathlib.Path) -> nib.Nifti1Image:
-    """Like `nib.load`, which cannot open mixed-case extensions: for x.Nii it looks for x.nii."""
-    image_type = nib.Nifti2Image if nib.Nifti2Image.path_maybe_image(path)[0] else nib.Nifti1Image
-    return image_type.from_file_map({"image": nib.FileHolder(filename=str(path))})
+    return array, header
 
 
 def is_craniocaudal(path: pathlib.Path) -> bool:
     """Whether the slices of a NIfTI are stored from head to feet; False if the header cannot be read."""
     try:
-        orientation = orientations.io_orientation(_open(path).affine)
-    except Exception:  # reported when the voxels are read
+        orientation = orientations.io_orientation(nifti_header.read_header(path, path.name).affine)
+    except (InputError, OSError):  # reported when the voxels are read
         return False
     return bool((orientation[orientation[:, 0] == 2, 1] < 0).any())
 
@@ -87,14 +86,17 @@ def read_nifti(path: pathlib.Path, *, name: str | None = None) -> Volume:
       path: a .nii or .nii.gz file.
       name: the name used in error messages; None uses the path.
 
+    Returns:
+      The scan; its `notes` tell where the header contradicts itself.
+
     Raises:
       InputError: see `load_array`, `check_affine`, `check_geometry` and `check_hu`.
     """
-    array, affine = load_array(path, name=name)
-    volume = from_file_grid(array, affine, name=str(path) if name is None else name)
+    name = str(path) if name is None else name
+    array, header = _load(pathlib.Path(path), name)
+    volume = from_file_grid(array, header.affine, name=name)
     del array  # up to hundreds of MB if the file's scaling makes it float64
-    notes = nifti_header.check(pathlib.Path(path), volume.name)
-    return check_hu(check_geometry(dataclasses.replace(volume, notes=notes)))
+    return check_hu(check_geometry(dataclasses.replace(volume, notes=header.notes)))
 
 
 def write_nifti(path: str | pathlib.Path, array: np.ndarray, volume: Volume) -> None:
@@ -108,7 +110,8 @@ def write_nifti(path: str | pathlib.Path, array: np.ndarray, volume: Volume) -> 
       volume: the scan.
 
     Raises:
-      InputError: the array has another shape than the scan or an unsupported dtype, or the path another extension.
+      InputError: the array has another shape than the scan or an unsupported dtype, or the path another extension,
+        or its folder does not exist.
     """
     path = pathlib.Path(path)
     array = np.asarray(array)
@@ -116,6 +119,8 @@ def write_nifti(path: str | pathlib.Path, array: np.ndarray, volume: Volume) -> 
         raise InputError(f"the array has the shape {array.shape}; expected that of the scan, {volume.shape}")
     if not is_nifti_name(path.name):
         raise InputError(f"{path}: expected a name that ends in .nii or .nii.gz")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}; expected an existing one")
     dtype = {"b": np.dtype(np.uint8), "f": np.dtype(np.float32)}.get(array.dtype.kind, array.dtype)
     if dtype not in (np.uint8, np.int16, np.float32):
         raise InputError(f"the array holds {array.dtype}; expected a mask (uint8) or a probability (float32)")
@@ -131,17 +136,8 @@ def write_grid(path: pathlib.Path, array: np.ndarray, affine: np.ndarray) -> Non
       affine: float [4, 4], maps (i, j, k, 1) to RAS+ mm.
     """
     image = nib.Nifti1Image(array, affine)
-    image.set_qform(_without_shear(affine), code=1)
+    image.set_qform(without_shear(affine), code=1)
     image.set_sform(affine, code=1)
     image.header.set_xyzt_units("mm")
     with atomic(path) as temporary:
         image.to_file_map({"image": nib.FileHolder(filename=str(temporary))})  # nib.save would write x.nii for x.Nii
-
-
-def _without_shear(affine: np.ndarray) -> np.ndarray:
-    """The nearest affine without shear: a qform cannot represent shear."""
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    u, _, vt = np.linalg.svd(affine[:3, :3] / lengths)
-    rigid = affine.copy()
-    rigid[:3, :3] = (u @ vt) * lengths
-    return rigid

@@ -52,12 +52,27 @@ BAD_HEADERS = {
     "a voxel offset beyond the file": (dict(vox_offset=1e9), "begin at byte 1e\\+09"),
     "a negative voxel offset": (dict(vox_offset=-4), "begin at byte -4"),
     "a voxel offset of NaN": (dict(vox_offset=np.nan), "begin at byte nan"),
+    "a voxel offset of 0": (dict(vox_offset=0), "begin at byte 0; expected 352 to 1048576"),
+    "an intercept of NaN": (dict(scl_slope=2, scl_inter=np.nan), "the intercept of its scaling is nan"),
+    "half of a pair": (dict(magic=b"ni1", vox_offset=0), r"image in two files, \.hdr and \.img \(convert the pair"),
+    "a quaternion of length 2": (
+        dict(sform_code=0, qform_code=1, quatern_b=2),
+        "the quaternion of the header's qform has the length 2, above 1; expected a unit quaternion",
+    ),
+    "a qform that is not finite": (
+        dict(sform_code=0, qform_code=1, qoffset_x=np.nan),
+        "affine holds values that are not finite",
+    ),
+    "neither sform nor qform": (dict(srow_x=[0] * 4, qform_code=1, quatern_b=np.nan), "affine is singular"),
     "zero spacing": (
-        dict(pixdim=[1, 1, 0, 5, 0, 0, 0, 0]),
+        dict(pixdim=[1, 1, 0, 5, 0, 0, 0, 0], sform_code=0),
         r"voxel sizes are \[1.0, 0.0, 5.0\] mm; expected lengths above 0",
     ),
-    "negative spacing": (dict(pixdim=[1, 1, 1, -5, 0, 0, 0, 0]), "expected lengths above 0"),
-    "infinite spacing": (dict(pixdim=[1, 1, 1, np.inf, 0, 0, 0, 0]), "expected lengths above 0"),
+    "negative spacing": (
+        dict(pixdim=[1, 1, 1, -5, 0, 0, 0, 0], sform_code=0, qform_code=1),
+        "expected lengths above 0",
+    ),
+    "infinite spacing": (dict(pixdim=[1, 1, 1, np.inf, 0, 0, 0, 0], sform_code=0), "expected lengths above 0"),
     "an affine of NaN": (dict(srow_x=[np.nan] * 4), "affine holds values that are not finite"),
     "an affine of NaN and a fourth dimension of 1": (
         dict(srow_x=[np.nan] * 4, dim=dim(8, 8, 4, 1)),
