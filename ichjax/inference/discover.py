@@ -14,7 +14,7 @@ from ichjax.data import dataset as datasets
 from ichjax.data.subject import Subject
 from ichjax.dicom import series as dicom_series
 from ichjax.errors import InputError, only_input_errors
-from ichjax.scan import nifti
+from ichjax.scan import first_bytes, nifti
 from ichjax.scan.volume import Volume
 from ichjax.walk import files_below
 
@@ -132,7 +132,11 @@ def _sources_at(path: pathlib.Path, series: int | None) -> list[Source]:
         return [Source(subject.name, subject.scan_path, None, subject) for subject in subjects]
     files = [Source(file.name, file) for file in _nifti_files(path)]
     studies, skipped = dicom_series.find_studies(path)
-    name = _last_part(path)
+    name, others = _last_part(path), _other_formats(path)
+    if others and not files and not studies:
+        raise InputError(f"{name}: {others[0]}; expected a NIfTI file or an axial CT series (DICOM)")
+    for line in others:
+        say(f"{name}: skipped {line}")
     if not files and not studies:
         content = "; ".join(skipped) or "no files"
         raise InputError(f"{name}: holds {content}; expected a NIfTI file or an axial CT series (DICOM)")
@@ -148,6 +152,17 @@ def _nifti_files(folder: pathlib.Path) -> list[pathlib.Path]:
     outputs = {path.parent for path in paths if path.name == PREDICTION_FILE}
     files = {path for path in paths if nifti.is_nifti_name(path.name) and path.is_file()}
     return sorted(path for path in files if _original_of(path) not in files and path.parent not in outputs)
+
+
+def _other_formats(folder: pathlib.Path) -> list[str]:
+    """'scan.mha: is a MetaImage (convert it ...)' for each kind of file that may hold a scan but cannot be read."""
+    by_kind: dict[str, list[str]] = {}
+    for path in files_below(folder):
+        if not nifti.is_nifti_name(path.name) and (known := first_bytes.describe_file(path)):
+            by_kind.setdefault(known, []).append(path.name)
+    return [
+        f"{names[0]}{f' and {len(names) - 1} more' * (len(names) > 1)}: {known}" for known, names in by_kind.items()
+    ]
 
 
 def _original_of(path: pathlib.Path) -> pathlib.Path | None:
