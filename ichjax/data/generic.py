@@ -10,7 +10,7 @@ import numpy as np
 from ichjax.data import generic_labels
 from ichjax.data.classes import MAX_LABEL, classes_of_labels, subtypes_by_slice
 from ichjax.data.label_tables import SUBTYPES
-from ichjax.data.subject import Dataset, Scan, Subject, label_scan, name_in_messages
+from ichjax.data.subject import Dataset, Scan, Subject, header_notes, label_scan, name_in_messages
 from ichjax.errors import InputError
 from ichjax.scan import nifti
 from ichjax.scan import volume as volumes
@@ -159,7 +159,8 @@ def load_scan(subject: Subject) -> Scan:
     binary, kept = (labels > 0).astype(np.uint8), labels if labels.max() > 1 else None
     if len(subject.slice_labels):
         return label_scan(subject, volume, binary, labels=kept)
-    return Scan(subject, volume, binary, np.zeros((len(volume.hu), len(SUBTYPES)), bool), (), kept)
+    notes = tuple(header_notes(subject, volume))
+    return Scan(subject, volume, binary, np.zeros((len(volume.hu), len(SUBTYPES)), bool), notes, kept)
 
 
 def _load_labels(subject: Subject, mask_path: pathlib.Path) -> tuple[np.ndarray, Volume]:

@@ -23,7 +23,7 @@ from ichjax.scan.volume import Volume
 
 HU_FILE, MASK_FILE, CLASSES_FILE, META_FILE = "hu.npy", "mask.npy", "classes.npy", "meta.json"  # of a scan
 PRIOR_LEVELS = 250  # of a probability of 1, as stored; a network reads it as 1000
-CACHE_FORMAT = 4  # part of every digest: increment it when the stored data, or how a scan is read, changes
+CACHE_FORMAT = 5  # part of every digest: increment it when the stored data, or how a scan is read, changes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

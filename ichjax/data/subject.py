@@ -111,7 +111,12 @@ def label_scan(
             f"subject {subject.number}: {unlabelled} slices with a mask have no sub-type, "
             f"{unmasked} with a sub-type have no mask"
         )
-    return Scan(subject, volume, mask, slice_labels, (*notes, *label_notes), labels)
+    return Scan(subject, volume, mask, slice_labels, (*header_notes(subject, volume), *notes, *label_notes), labels)
+
+
+def header_notes(subject: Subject, volume: Volume) -> list[str]:
+    """The warnings about the header of a subject's scan, one sentence each."""
+    return [f"subject {subject.number}: {note}" for note in volume.notes]
 
 
 def slice_numbers(volume: Volume) -> np.ndarray:
