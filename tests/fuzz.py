@@ -36,6 +36,7 @@ NIFTI_FIELDS = {  # byte, struct code
     "qform_code": (252, "h"),
     "sform_code": (254, "h"),
     "sizeof_hdr": (0, "i"),
+    "xyzt_units": (123, "b"),
 }
 
 

@@ -21,6 +21,7 @@ UNIT_BITS = 0b111
 PAIRS = dict(zip("LRPAIS", np.repeat(["left and right", "front and back", "head and feet"], 2), strict=True))
 
 
+@np.errstate(invalid="ignore", over="ignore")  # a header may hold any bits, signaling NaN among them
 def read_geometry(header: nib.Nifti1Header, shape: tuple[int, ...], name: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """The affine to believe.
 

@@ -236,3 +236,17 @@ def test_a_data_set_without_scans_or_masks_is_rejected(root):
     (root / "masks").rename(root / "labels")
     with pytest.raises(InputError, match="lacks masks/; expected a data set: images/ and masks/"):
         datasets.read_dataset(root)
+
+
+@pytest.mark.parametrize("with_table", [False, True])
+def test_a_header_that_contradicts_itself_is_noted(root, with_table):
+    """The qform of one scan is mirrored; its mask is compared with the sform, which is used."""
+    image = nib.load(root / "images/b.nii.gz")
+    image.set_qform(np.diag([-1, 1, 1, 1]) @ AFFINE, code=1)
+    image.to_filename(root / "images/b.nii.gz")
+    if with_table:
+        (root / "labels.csv").write_text("id,slice,IVH\nb,2,1\nb,3,1\n")
+    scans = {name: datasets.load_scan(subject) for name, subject in subjects(root).items()}
+    number = scans["b"].subject.number
+    assert scans["b"].notes[0].startswith(f"subject {number}: the header's sform (LPS, voxels of 0.5 x 0.4 x 5 mm)")
+    assert not any("sform" in note for name in ("a.1", "ç c") for note in scans[name].notes)
