@@ -158,7 +158,9 @@ def _other_formats(folder: pathlib.Path) -> list[str]:
     """'scan.mha: is a MetaImage (convert it ...)' for each kind of file that may hold a scan but cannot be read."""
     by_kind: dict[str, list[str]] = {}
     for path in files_below(folder):
-        if not nifti.is_nifti_name(path.name) and (known := first_bytes.describe_file(path)):
+        if nifti.is_nifti_name(path.name) or path.suffix.lower() == ".dcm":
+            continue
+        if known := first_bytes.describe_file(path):
             by_kind.setdefault(known, []).append(path.name)
     return [
         f"{names[0]}{f' and {len(names) - 1} more' * (len(names) > 1)}: {known}" for known, names in by_kind.items()

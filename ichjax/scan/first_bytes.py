@@ -10,6 +10,7 @@ from ichjax.errors import InputError
 
 GZIP_MAGIC = b"\x1f\x8b"
 READ_BYTES = 2**16  # at a time, so that a decompression bomb takes no memory
+MAX_REST_BYTES = 2**24  # that are decompressed after the voxels
 HEADER_SIZES = (348, 540)  # NIfTI-1 and NIfTI-2, and Analyze; the first four bytes of the file
 UNPACK = "unpack it"
 CONVERT = "convert it to .nii.gz, for example with 3D Slicer or SimpleITK"
@@ -69,6 +70,21 @@ def _decompress(file: BinaryIO, size: int) -> bytes:
     return bytes(start)
 
 
+def check_end(unpacked: gzip.GzipFile) -> None:
+    """Compares the checksum at the end of a gzip file whose content was read; up to `MAX_REST_BYTES` may follow.
+
+    Raises:
+      gzip.BadGzipFile, EOFError, zlib.error: the file is damaged or truncated.
+    """
+    left = MAX_REST_BYTES
+    try:
+        while left > 0 and (piece := unpacked.read1(READ_BYTES)):
+            left -= len(piece)
+    except gzip.BadGzipFile as error:
+        if not str(error).startswith("Not a gzipped file"):  # bytes after the last member are ignored
+            raise
+
+
 def what_it_is(start: bytes) -> str:
     """'is a zip file (unpack it)' from the first bytes, at least 512, of a file that is no NIfTI; '' if unknown."""
     for magic, kind in FORMATS.items():
@@ -87,13 +103,13 @@ def describe_file(path: pathlib.Path) -> str:
     if not path.is_file():  # a pipe would block
         return ""
     try:
+        if known := EXTENSIONS.get(path.suffix.lower()):
+            return sentence(known)
         start, is_gzip = read_start(path, 1024, path.name)
-    except InputError:
+        if _is_half_a_pair(path, start):
+            return sentence(TWO_FILES)
+    except (InputError, OSError):
         return ""
-    if known := EXTENSIONS.get(path.suffix.lower()):
-        return sentence(known)
-    if _is_half_a_pair(path, start):
-        return sentence(TWO_FILES)
     return what_it_is(start) or (sentence(("a gzip file", UNPACK)) if is_gzip and not is_header(start) else "")
 
 

@@ -54,7 +54,12 @@ def _load(path: pathlib.Path, name: str) -> tuple[np.ndarray, nifti_header.Heade
     stored = (header.shape, header.dtype, header.offset, header.slope, header.inter)
     try:
         with path.open("rb") as file:
-            array = np.asanyarray(ArrayProxy(gzip.GzipFile(fileobj=file) if header.is_gzip else file, stored))
+            if header.is_gzip:
+                unpacked = gzip.GzipFile(fileobj=file)
+                array = np.asanyarray(ArrayProxy(unpacked, stored))
+                first_bytes.check_end(unpacked)
+            else:
+                array = np.asanyarray(ArrayProxy(file, stored))
     except Exception as error:  # nibabel and zlib raise many types; all mean the same to the user
         raise InputError(f"{name}: the image data is damaged or truncated ({_reason(error, path)})") from error
     if array.dtype.kind not in "iuf":

@@ -47,7 +47,7 @@ def read_geometry(header: nib.Nifti1Header, shape: tuple[int, ...], name: str) -
         affine = sform
         if qform_problem:
             notes.append(f"{qform_problem}: the sform is used")
-    elif qform is not None and _is_usable(qform):
+    elif qform is not None:
         affine = qform
         if sform is not None:
             notes.append("the header's sform is singular or not finite: the qform is used")
@@ -56,9 +56,7 @@ def read_geometry(header: nib.Nifti1Header, shape: tuple[int, ...], name: str) -
     elif sizes_are_bad:
         raise InputError(f"{name}: the voxel sizes are {sizes.tolist()} mm; expected lengths above 0")
     elif qform_problem:
-        raise InputError(f"{name}: {qform_problem}; expected a unit quaternion")
-    elif qform is not None:
-        affine = qform  # rejected below
+        raise InputError(f"{name}: {qform_problem}; expected a position and a unit quaternion")
     else:
         affine = shape_zoom_affine(shape, sizes, x_flip=True)
         notes.append("the header gives no orientation (sform and qform codes are 0): left and right are a guess")
@@ -66,8 +64,7 @@ def read_geometry(header: nib.Nifti1Header, shape: tuple[int, ...], name: str) -
     factor, unit_notes = _unit(header, affine)
     scale = np.diag([factor, factor, factor, 1.0])
     if affine is sform:
-        other = qform if qform is not None and _is_usable(qform) else None
-        notes += _contradictions(scale @ sform, None if other is None else scale @ other, factor * sizes, shape)
+        notes += _contradictions(scale @ sform, None if qform is None else scale @ qform, factor * sizes, shape)
     return scale @ affine, (*notes, *unit_notes)
 
 
@@ -86,17 +83,17 @@ def _sform(header: nib.Nifti1Header) -> np.ndarray:
 
 
 def _qform(header: nib.Nifti1Header, sizes: np.ndarray) -> tuple[np.ndarray | None, str]:
-    """(affine of the qform, ''), or (None, why there is none). A quaternion that is too long by rounding is scaled."""
+    """(affine of the qform, ''), or (None, what is wrong). A quaternion that rounding made too long is scaled."""
     vector = np.array([float(header[f"quatern_{part}"]) for part in "bcd"])
     squared = float(vector @ vector)
     if not squared <= 1 + MAX_QUATERNION_EXCESS:  # also true for NaN
-        return None, f"the quaternion of the header's qform has the length {np.sqrt(squared):.4g}, above 1"
+        return None, f"the quaternion of the header's qform has the length {np.sqrt(squared):.4g}"
     affine = np.eye(4)
     affine[:3, :3] = quat2mat([np.sqrt(max(1 - squared, 0.0)), *vector]) * sizes  # quat2mat normalizes
     if float(header["pixdim"][0]) < 0:
         affine[:3, 2] *= -1
     affine[:3, 3] = [float(header[f"qoffset_{axis}"]) for axis in "xyz"]
-    return affine, ""
+    return (affine, "") if _is_usable(affine) else (None, "the header's qform is singular or not finite")
 
 
 def _is_usable(affine: np.ndarray) -> bool:

@@ -38,6 +38,8 @@ PACKINGS = {
     "an empty member first": lambda content: in_members(content, 0, 100),
     "a header in members": lambda content: in_members(content, 1, 100, 250),
     "the voxels in members": lambda content: in_members(content, 352, 1000),
+    "other bytes last": lambda content: gzip.compress(content) + b"other bytes",
+    "zeros last": lambda content: gzip.compress(content) + bytes(1000),
     "an empty member last": lambda content: gzip.compress(content) + gzip.compress(b""),
 }
 
@@ -62,6 +64,16 @@ def test_a_truncated_member_is_one_sentence(tmp_path, name):
         (tmp_path / name).write_bytes(packed[:length])
         with pytest.raises(InputError, match=r"not a readable NIfTI|truncated"):
             nifti.read_nifti(tmp_path / name)
+
+
+@pytest.mark.parametrize("rest", [b"", bytes(100_000)])
+def test_voxels_that_contradict_the_checksum_are_damaged(tmp_path, rest):
+    """One byte of the stored block that holds the voxels is changed: it can be decompressed, into other HU."""
+    packed = bytearray(gzip.compress(head()[1] + rest, 0))
+    packed[2000] ^= 1
+    (tmp_path / "a.nii.gz").write_bytes(packed)
+    with pytest.raises(InputError, match=r"a\.nii\.gz: the image data is damaged or truncated \(CRC check failed"):
+        nifti.read_nifti(tmp_path / "a.nii.gz")
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])

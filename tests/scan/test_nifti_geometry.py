@@ -124,10 +124,18 @@ def test_a_qform_replaces_an_unusable_sform(srow):
     assert notes == ("the header's sform is singular or not finite: the qform is used",)
 
 
-def test_a_sform_replaces_an_unusable_qform():
-    affine, notes = geometry(quatern_c=1.5)
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"quatern_c": 1.5}, "the quaternion of the header's qform has the length 1.5"),
+        ({"quatern_d": np.nan}, "the quaternion of the header's qform has the length nan"),
+        ({"qoffset_y": np.inf}, "the header's qform is singular or not finite"),
+    ],
+)
+def test_an_unusable_qform_beside_the_sform(fields, problem):
+    affine, notes = geometry(**fields)
     np.testing.assert_array_equal(affine, LAS)
-    assert notes == ("the quaternion of the header's qform has the length 1.5, above 1: the sform is used",)
+    assert notes == (f"{problem}: the sform is used",)
 
 
 @pytest.mark.parametrize("length", [1.000002, 1.0002, 0.99999999])

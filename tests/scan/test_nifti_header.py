@@ -57,11 +57,11 @@ BAD_HEADERS = {
     "half of a pair": (dict(magic=b"ni1", vox_offset=0), r"image in two files, \.hdr and \.img \(convert the pair"),
     "a quaternion of length 2": (
         dict(sform_code=0, qform_code=1, quatern_b=2),
-        "the quaternion of the header's qform has the length 2, above 1; expected a unit quaternion",
+        "the quaternion of the header's qform has the length 2; expected a position and a unit quaternion",
     ),
     "a qform that is not finite": (
         dict(sform_code=0, qform_code=1, qoffset_x=np.nan),
-        "affine holds values that are not finite",
+        "the header's qform is singular or not finite; expected a position and a unit quaternion",
     ),
     "neither sform nor qform": (dict(srow_x=[0] * 4, qform_code=1, quatern_b=np.nan), "affine is singular"),
     "zero spacing": (
