@@ -12,6 +12,8 @@ only prints the table.
 
 import argparse
 import datetime
+import functools
+import hashlib
 import json
 import pathlib
 import shutil
@@ -25,6 +27,8 @@ import numpy as np
 
 from benchmarks import process, record
 from benchmarks.ingredients import BASE, FINALISTS, INGREDIENTS
+from ichjax import config as configs
+from ichjax.cli import config_flags
 from ichjax.data import dataset as datasets
 from ichjax.errors import InputError
 from ichjax.files import CONFIG_FILE, RESULTS_FILE, read_json, write_json
@@ -126,10 +130,22 @@ def is_finished(training: Training) -> bool:
         return False
     row = read_json(training.path)
     found = row.get("changes"), row.get("phantoms")
-    expected = _plain(INGREDIENTS[training.name]), store.source_digest()
+    expected = _plain(INGREDIENTS[training.name]), phantoms_digest(training.base)
     if found != expected:
         raise InputError(f"{training.path}: is of {found}; expected {expected}: delete it to train it again")
     return True
+
+
+@functools.cache
+def phantoms_digest(base: str) -> str:
+    """Identifies the phantoms of the base by their files, whatever code wrote them."""
+    fields = configs.fields_of(config_flags.read_config([f"--config={base}"]).phantom)
+    root = store.dataset_root("", **fields)
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        digest.update(path.relative_to(root).as_posix().encode())
+        digest.update(hashlib.blake2b(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _plain(changes: dict[str, Any]) -> dict[str, Any]:
@@ -164,7 +180,7 @@ def train_and_score(training: Training) -> None:
         row = {
             "ingredient": name,
             "changes": INGREDIENTS[name],
-            "phantoms": store.source_digest(),
+            "phantoms": phantoms_digest(base),
             "base": pathlib.Path(base).stem,
             "epochs": epochs,
             "fold": fold,

@@ -44,7 +44,7 @@ def test_every_ingredient_changes_the_base_to_a_valid_configuration(name):
 
 def test_a_row_of_another_change_or_of_other_phantoms_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(ablation, "ROWS", tmp_path)
-    monkeypatch.setattr(ablation.store, "source_digest", lambda: "now")
+    monkeypatch.setattr(ablation, "phantoms_digest", lambda base: "now")
     training = ablation.Training("ich_small", 20, "brain_window", 0, 0)
     assert not ablation.is_finished(training)
     for level, phantoms, finished in ((40.0, "now", True), (50.0, "now", False), (40.0, "then", False)):
