@@ -27,7 +27,7 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
     "no_positive_weight": {"train.positive_weight": 1.0},
     # Optimization
     "sgd": {"train.optimizer": "sgd", "train.learning_rate": 1e-2, "train.schedule": "poly", "train.clip_norm": 12.0},
-    "larger_batches": {"train.batch_size": 8, "train.learning_rate": 6e-3},
+    "small_batches": {"train.batch_size": 4, "train.learning_rate": 4e-3},
     "no_average": {"train.ema_decay": 0.0},
     # Sampling and augmentation
     "patch_sampling": {"train.sampling": "patches"},

@@ -40,9 +40,9 @@ def get_config():
     config.transforms.blur_probability = 0.2
     config.train.minutes = 15.0
     config.train.examples_per_epoch = 1440
-    config.train.batch_size = 4
+    config.train.batch_size = 8
     config.train.optimizer = "adamw"
-    config.train.learning_rate = 4e-3
+    config.train.learning_rate = 6e-3
     config.train.weight_decay = 1e-3
     config.train.clip_norm = 1.0
     config.train.ema_decay = 0.99
