@@ -4,7 +4,7 @@
 
 The base is a configuration file (`--config`, by default configs/ich_small.py); `ingredients.py` lists the changes. The
 screening trains each on one fold with one seed; the finalists, named there too, are trained on all folds with three
-seeds. All make the same number of updates, whatever else the machine does, and CPU minutes tell what an ingredient
+seeds. All see the same number of examples, whatever else the machine does, and CPU minutes tell what an ingredient
 costs. Each is also tested on phantoms of another seed, because a fold has few; false positives are of those alone. A
 finished row is a small file under results/ablation/, so a run that is stopped goes on where it was. Hours; `--table`
 only prints the table.
