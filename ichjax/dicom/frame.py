@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import logging
 import pathlib
+import re
 import secrets
 import sys
 import threading
@@ -30,6 +31,8 @@ _QUIET_LOCK = threading.RLock()
 _NULL_HANDLER = logging.NullHandler()
 CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 PIXEL_DATA = 0x7FE00010
+UID_PATTERN = re.compile(r"\d+(\.\d+){4,}")  # in a file's name
+NOT_CT = "not CT images"
 MAX_FRAMES = 16384
 MAX_FILE_BYTES = 2**31
 MIN_AXIAL_COSINE = np.cos(np.radians(45))  # between slice normal and body axis; gantries tilt by up to 30 degrees
@@ -57,6 +60,7 @@ TAGS = [
     "NumberOfFrames",
     "Rows",
     "Columns",
+    "SamplesPerPixel",
     "PixelRepresentation",  # from which pydicom derives the sign of padding values
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
@@ -177,6 +181,8 @@ def _check_size(path: pathlib.Path) -> None:
 def read_frames(path: pathlib.Path) -> tuple[list[Frame], str]:
     """The near-axial CT slices of a file, and the reason why it is skipped ('' if it is not).
 
+    A file with the reason `NOT_CT` has one frame, with no tags but its patient and SeriesInstanceUID.
+
     A slice whose orientation cannot be read is kept, to be reported when its series is read: skipping it would leave a
     gap in the series.
 
@@ -204,7 +210,9 @@ def read_frames(path: pathlib.Path) -> tuple[list[Frame], str]:
     if sop_class not in CT_CLASSES:
         if any(known.startswith(sop_class) for known in CT_CLASSES):
             raise damaged  # truncated within its SOP class
-        return [], "not CT images"
+        with quiet():
+            patient, tags = _patient(header), {"SeriesInstanceUID": _compact_tags(header).get("SeriesInstanceUID", "")}
+        return [Frame(path, 0, patient, has_pixels, tags)], NOT_CT
     if (not has_pixels and "Rows" not in header) or not 1 <= count <= MAX_FRAMES:
         raise damaged  # truncated within its header: a slice of an unknown series
     with quiet():

@@ -7,15 +7,17 @@ import pathlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from ichjax.dicom.frame import Frame, read_frames
+from ichjax.dicom.frame import NOT_CT, Frame, read_frames
+from ichjax.dicom.left_out import repeats_are_copies, split_captures
 from ichjax.errors import InputError, only_input_errors
 
 
 class SeriesFrames(NamedTuple):
-    """The slices of a series, and the key of its study."""
+    """The slices of a series, the key of its study, and images and other files with its UID that are not slices."""
 
     study: tuple[str, ...]
     frames: list[Frame]
+    left_out: list[Frame]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Groups:
 
     Attributes:
       series: the axial CT series.
-      skipped: {reason: number of files}.
+      skipped: {reason: number of files}; without those in `SeriesFrames.left_out`.
       damaged: {folder: the error of the first file in it that cannot be read or assigned to a series}.
     """
 
@@ -37,11 +39,12 @@ def group_files(paths: Iterable[pathlib.Path]) -> Groups:
     """Reads files of any kind and groups their slices by patient, study and series.
 
     The key is the UIDs, and, since some software writes the same UIDs for all patients, also the patient tags
-    (`Frame.patient`), and the folder if an InstanceNumber occurs twice under a UID. If no file of a folder has a
-    SeriesInstanceUID, the folder is one series; if only some lack it, those are damaged: treated as a series of their
-    own they would leave a gap in another one.
+    (`Frame.patient`), and the folder if an InstanceNumber occurs in several folders under a UID, unless the repeated
+    images are copies of some slices. If no file of a folder has a SeriesInstanceUID, the folder is one series; if only
+    some lack it, those are damaged: treated as a series of their own they would leave a gap in another one.
     """
     frames: list[Frame] = []
+    not_ct: dict[tuple[str, str], list[Frame]] = {}  # by patient and series
     skipped: collections.Counter[str] = collections.Counter()
     damaged: dict[pathlib.Path, str] = {}
     for path in paths:
@@ -51,19 +54,27 @@ def group_files(paths: Iterable[pathlib.Path]) -> Groups:
         except InputError as error:
             damaged.setdefault(path.parent, str(error))
             continue
-        frames += frames_of_file
-        if reason:
-            skipped[reason] += 1
+        if not reason:
+            frames += frames_of_file
+            continue
+        skipped[reason] += 1
+        for frame in frames_of_file:
+            if uid := frame.uid("SeriesInstanceUID"):
+                not_ct.setdefault((frame.patient, uid), []).append(frame)
     usable = []
     for series in _group_by_series(frames):
         if any(frame.has_pixels and frame.is_axial() for frame in series.frames):
-            usable.append(series)
+            others = not_ct.pop((series.frames[0].patient, series.frames[0].uid("SeriesInstanceUID")), [])
+            skipped[NOT_CT] -= len(others)
+            usable.append(series._replace(left_out=[*series.left_out, *others]))
         else:
-            skipped["without pixel data or orientation"] += len({frame.path for frame in series.frames})
+            skipped["without pixel data or orientation"] += len(
+                {frame.path for frame in series.frames + series.left_out}
+            )
     for frame in _frames_without_uid(usable):
         error_text = f"{frame.path.name}: lacks a SeriesInstanceUID, unlike other files of its folder; expected one"
         damaged.setdefault(frame.path.parent, error_text)
-    return Groups(usable, dict(skipped), damaged)
+    return Groups(usable, dict(+skipped), damaged)
 
 
 def _group_by_series(frames: Sequence[Frame]) -> Iterator[SeriesFrames]:
@@ -73,10 +84,12 @@ def _group_by_series(frames: Sequence[Frame]) -> Iterator[SeriesFrames]:
             parts = _group_by(series, lambda frame: frame.uid("StudyInstanceUID") or _folder(frame))
         for part in parts:
             study = (part[0].patient, next((uid for f in part if (uid := f.uid("StudyInstanceUID"))), _folder(part[0])))
-            if _has_repeated_numbers(part):
-                yield from (SeriesFrames((*study, _folder(one[0])), one) for one in _group_by(part, _folder))
+            slices, captures = split_captures(part)
+            if _has_repeated_numbers(slices) and not repeats_are_copies(slices):
+                for one in _group_by(part, _folder):
+                    yield SeriesFrames((*study, _folder(one[0])), *split_captures(one))
             else:
-                yield SeriesFrames(study, part)
+                yield SeriesFrames(study, slices, captures)
 
 
 def _has_repeated_numbers(frames: Sequence[Frame]) -> bool:

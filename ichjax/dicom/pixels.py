@@ -5,7 +5,14 @@ import pathlib
 import numpy as np
 import pydicom
 from pydicom.pixels import get_decoder
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+)
 
 from ichjax.dicom.frame import Frame, quiet
 from ichjax.errors import InputError
@@ -13,13 +20,16 @@ from ichjax.scan import volume as volumes
 
 # A padding value that maps to an HU in this range would erase real pixels: some files name 0 where 0 is water.
 TISSUE_RANGE_HU = (-500, 3071)
+MAX_SIDE_PX = 2048
+DECODABLE = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes)  # by the extra 'dicom'
 
 
 def decode(path: pathlib.Path) -> np.ndarray:
     """Reads the stored values: integers [rows, columns], or [frames, rows, columns] of a multi-frame file.
 
     Raises:
-      InputError: the pixel data is damaged, truncated, or compressed without an installed decoder.
+      InputError: the pixel data is damaged, truncated, in a private transfer syntax, or compressed without an installed
+        decoder.
     """
     with quiet():
         try:
@@ -35,10 +45,19 @@ def decode(path: pathlib.Path) -> np.ndarray:
             text = str(error).strip() if isinstance(error, (ValueError, RuntimeError)) else ""
             reason = f" ({text.splitlines()[0][:160]})" if text else ""
             raise InputError(f"{path.name}: the pixel data is damaged or truncated{reason}") from error
-    raise InputError(
-        f"{path.name}: its pixels are compressed ({syntax.name}) and no installed decoder reads that; "
-        "install ichjax with its extra 'dicom' (pip install '.[dicom]' in its folder), or decompress the series first"
-    )
+    raise InputError(f"{path.name}: {_explain_syntax(syntax)}")
+
+
+def _explain_syntax(syntax: UID) -> str:
+    """Why pixels in this transfer syntax cannot be read, and what to do."""
+    if syntax.is_private:
+        return f"is stored in a private transfer syntax ({syntax}); expected a standard one (export the series again)"
+    if syntax in DECODABLE:
+        return (
+            f"its pixels are compressed ({syntax.name}) and no installed decoder reads that; install ichjax with its "
+            "extra 'dicom' (pip install '.[dicom]' in its folder), or decompress the series first"
+        )
+    return f"its transfer syntax is {syntax.name}, which cannot be read; expected an uncompressed series"
 
 
 def _has_decoder(syntax: UID) -> bool:

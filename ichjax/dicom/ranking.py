@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ichjax.dicom.frame import Frame
+from ichjax.dicom.left_out import MIN_SLICE_DISTANCE_MM
 from ichjax.errors import InputError
 
 SLICE_SPACING_RANGE_MM = (2.5, 6.0)  # of series that are read for hemorrhage
@@ -26,6 +27,7 @@ class Traits:
     """Properties of a series that decide its rank.
 
     Attributes:
+      slices: the number of slices at different positions; of images if positions are unreadable.
       contrast: whether its header names a contrast agent.
       sharp: whether its kernel is a bone or lung kernel.
       kernel: the kernel's name; '' if there is none.
@@ -34,6 +36,7 @@ class Traits:
       window_width: narrow for soft tissue; inf if there is none.
     """
 
+    slices: int
     contrast: bool
     sharp: bool
     kernel: str
@@ -56,26 +59,26 @@ class Traits:
             reasons.append(f"slices every {self.slice_spacing_mm:.1f} mm")
         return reasons
 
-    def sort_key(self, slices: int, longest_mm: float) -> tuple[bool | float, ...]:
+    def sort_key(self, longest_mm: float) -> tuple[bool | float, ...]:
         """Sorts the preferred series first: complete, no contrast, soft kernel, usual slice spacing; then the most
         slices, then the narrowest window.
 
         Args:
-          slices: the number of slices of the series.
           longest_mm: the largest extent among the series of the study.
         """
         incomplete = self.extent_mm < MIN_COVERAGE * longest_mm
-        return incomplete, self.contrast, self.sharp, not self.has_usual_spacing, -slices, self.window_width
+        return incomplete, self.contrast, self.sharp, not self.has_usual_spacing, -self.slices, self.window_width
 
 
 def read_traits(frames: Sequence[Frame]) -> Traits:
     """Reads the traits of a series from its headers; a missing tag counts neither for nor against it."""
     positions = np.sort(_positions(frames))
     spacings = np.diff(positions)
-    spacings = spacings[spacings > 0.01]  # duplicate slices are reported when the series is read
+    spacings = spacings[spacings >= MIN_SLICE_DISTANCE_MM]  # others are handled when the series is read
     kernel = _first_text(frames[0], "ConvolutionKernel", malformed="")
     agents = {_first_text(frame, "ContrastBolusAgent", malformed="malformed").upper() for frame in frames}
     return Traits(
+        slices=len(spacings) + 1 if len(positions) else len(frames),
         contrast=bool(agents - {"", "NONE", "NO"}),
         sharp=is_sharp(kernel),
         kernel=kernel,

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pydicom.misc
 
-from ichjax.dicom import grouping, ranking
+from ichjax.dicom import grouping, left_out, ranking
 from ichjax.dicom.frame import Frame
-from ichjax.dicom.pixels import decode, to_hu
+from ichjax.dicom.grouping import SeriesFrames
+from ichjax.dicom.pixels import MAX_SIDE_PX, decode, to_hu
 from ichjax.dicom.ranking import Traits
 from ichjax.errors import InputError
 from ichjax.scan import volume as volumes
@@ -20,9 +21,7 @@ from ichjax.walk import files_below
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 DIRECTION_TOLERANCE = 1e-3  # of direction cosines: 0.25 mm across a head
-MIN_SLICE_DISTANCE_MM = 0.01  # closer slices are duplicates
 ROUNDING_MM = 0.06  # positions may be rounded to 0.1 mm
-MAX_SIDE_PX = 2048
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,6 +36,7 @@ class Series:
     label: str
     traits: Traits
     _frames: tuple[Frame, ...] = dataclasses.field(repr=False)
+    _left_out: tuple[Frame, ...] = dataclasses.field(repr=False)  # not slices
 
     @property
     def first_file(self) -> str:
@@ -77,28 +77,28 @@ def find_studies(folder: pathlib.Path) -> tuple[list[Study], list[str]]:
       (studies sorted by folder, a line for each kind of skipped file and for damaged files in folders without a study).
     """
     groups = grouping.group_files(path for path in files_below(folder) if path.is_file())
-    by_study: dict[tuple[str, ...], list[list[Frame]]] = {}
+    by_study: dict[tuple[str, ...], list[SeriesFrames]] = {}
     for series in groups.series:
-        by_study.setdefault(series.study, []).append(series.frames)
+        by_study.setdefault(series.study, []).append(series)
     studies: list[Study] = []
     reported: set[pathlib.Path] = set()
-    for all_frames in by_study.values():
-        folders = {frame.path.parent for frames in all_frames for frame in frames}
+    for all_series in by_study.values():
+        folders = {frame.path.parent for series in all_series for frame in series.frames}
         damaged = [path for path in groups.damaged if path in folders]
         reported.update(damaged)
         common = pathlib.Path(os.path.commonpath(folders))
-        studies.append(Study(common, _ranked(all_frames), groups.damaged[damaged[0]] if damaged else ""))
+        studies.append(Study(common, _ranked(all_series), groups.damaged[damaged[0]] if damaged else ""))
     studies.sort(key=lambda study: (str(study.folder), study.series[0].first_file))
     skipped = [f"{count} {'file' if count == 1 else 'files'} {reason}" for reason, count in groups.skipped.items()]
     return studies, skipped + [error for path, error in groups.damaged.items() if path not in reported]
 
 
-def _ranked(all_frames: Sequence[Sequence[Frame]]) -> tuple[Series, ...]:
+def _ranked(all_series: Sequence[SeriesFrames]) -> tuple[Series, ...]:
     """The series of a study, the preferred one first."""
-    with_traits = [(ranking.read_traits(frames), frames) for frames in all_frames]
+    with_traits = [(ranking.read_traits(series.frames), series) for series in all_series]
     longest_mm = max(traits.extent_mm for traits, _ in with_traits)
-    with_traits.sort(key=lambda one: (*one[0].sort_key(len(one[1]), longest_mm), min(frame.path for frame in one[1])))
-    return tuple(_series(rank, traits, frames) for rank, (traits, frames) in enumerate(with_traits, start=1))
+    with_traits.sort(key=lambda one: (*one[0].sort_key(longest_mm), min(frame.path for frame in one[1].frames)))
+    return tuple(_series(rank, traits, one) for rank, (traits, one) in enumerate(with_traits, start=1))
 
 
 def read_series(folder: pathlib.Path, series: Series) -> Volume:
@@ -107,24 +107,33 @@ def read_series(folder: pathlib.Path, series: Series) -> Volume:
     Slices are sorted along their normal, towards the head. The volume's `slice_origins_mm` are the files' own
     positions, so tilt and uneven gaps are preserved. Its affine has three axes at right angles, as ITK requires, and
     the center of the slices; its slice spacing is the even gap along the normal (the median if gaps are uneven). For
-    tilted or unevenly spaced slices no such affine is exact. Its file grid is [columns, rows, slices].
+    tilted or unevenly spaced slices no such affine is exact. Its file grid is [columns, rows, slices]. Its `notes` name
+    the files that are left out: captures (`left_out.split_captures`), other files that are not CT images, and copies of
+    slices.
 
     Raises:
       InputError: see `check_hu` and `check_geometry`, or the slices do not form one scan: a missing tag, mixed sizes,
-        orientations or pixel spacings, two slices at one position, or pixel data that is missing, truncated or
-        compressed without an installed decoder.
+        orientations or pixel spacings, two different slices at one position, or pixel data that is missing, truncated
+        or compressed without an installed decoder.
     """
     first = series._frames[0]
     for frame in series._frames:
         if not frame.has_pixels:
             raise InputError(f"{frame.path.name}: has no pixel data (truncated?); expected an image in every file")
+        frame.numbers("PixelRepresentation", 1)  # a missing one is never guessed: either sign may give plausible HU
     rows, columns = _common_value(series._frames, _size, "the size", 0)
     _check_size(series._frames, rows, columns)
     axes = _common_value(series._frames, Frame.orientation, "the orientation", DIRECTION_TOLERANCE)
     spacing = _common_value(series._frames, lambda frame: frame.numbers("PixelSpacing", 2), "the PixelSpacing", 1e-4)
     if spacing.min() <= 0:
         raise InputError(f"{first.path.name}: PixelSpacing is {spacing.tolist()}; expected two lengths in mm")
-    frames, positions = _sort_by_position(series._frames, axes)
+    frames, positions, copies = _sort_by_position(series._frames, axes)
+    for copy, original in copies:
+        if not left_out.is_copy(copy, original):
+            names = f"{original.path.name} and {copy.path.name}"
+            raise InputError(
+                f"{names} lie at the same position along the slice normal, but differ; expected each slice once"
+            )
     hu = _read_hu(frames, rows=int(rows), columns=int(columns))
     step = _slice_step(frames, positions, axes)
     affine = np.eye(4)
@@ -133,6 +142,9 @@ def read_series(folder: pathlib.Path, series: Series) -> Volume:
     affine[:3, 2] = LPS_TO_RAS @ step
     affine[:3, 3] = LPS_TO_RAS @ (positions.mean(axis=0) - (len(frames) - 1) / 2 * step)
     volume = volumes.from_file_grid(hu, affine, name=folder.resolve().name, slice_origins_mm=positions @ LPS_TO_RAS)
+    notes = left_out.sentence(series._left_out, left_out.NOT_A_SLICE)
+    notes += left_out.sentence([copy for copy, _ in copies], left_out.COPY)
+    volume = dataclasses.replace(volume, notes=tuple(notes))
     return volumes.check_hu(volumes.check_geometry(volume))
 
 
@@ -141,13 +153,13 @@ def sorted_frames(series: Series) -> list[Frame]:
     return _sort_by_position(series._frames, series._frames[0].orientation())[0]
 
 
-def _series(rank: int, traits: Traits, frames: Sequence[Frame]) -> Series:
+def _series(rank: int, traits: Traits, of_series: SeriesFrames) -> Series:
     try:
-        pixel_mm = float(frames[0].numbers("PixelSpacing", 2)[1])
+        pixel_mm = float(of_series.frames[0].numbers("PixelSpacing", 2)[1])
     except InputError:
         pixel_mm = np.nan  # reported when the series is read
-    details = ", ".join([f"{len(frames)} slices", f"{pixel_mm:.3f} mm", *traits.drawbacks()])
-    return Series(f"series {rank} ({details})", traits, tuple(frames))
+    details = ", ".join([f"{traits.slices} slices", f"{pixel_mm:.3f} mm", *traits.drawbacks()])
+    return Series(f"series {rank} ({details})", traits, tuple(of_series.frames), tuple(of_series.left_out))
 
 
 def _size(frame: Frame) -> np.ndarray:
@@ -185,15 +197,16 @@ def _normal(axes: np.ndarray) -> np.ndarray:
     return normal if normal[2] > 0 else -normal
 
 
-def _sort_by_position(frames: Sequence[Frame], axes: np.ndarray) -> tuple[list[Frame], np.ndarray]:
-    """(frames from feet to head; their positions (LPS), float64 [N, 3])."""
+def _sort_by_position(
+    frames: Sequence[Frame], axes: np.ndarray
+) -> tuple[list[Frame], np.ndarray, list[tuple[Frame, Frame]]]:
+    """(frames from feet to head; their positions (LPS), float64 [N, 3]; (frame, the one at its position) of the rest).
+
+    The pixels of frames at one position are not compared.
+    """
     positions = np.stack([frame.numbers("ImagePositionPatient", 3) for frame in frames])
-    along = positions @ _normal(axes)
-    order = np.argsort(along, kind="stable")
-    for i in np.flatnonzero(np.diff(along[order]) < MIN_SLICE_DISTANCE_MM):
-        one, other = (frames[order[k]].path.name for k in (i, i + 1))
-        raise InputError(f"{one} and {other} lie at the same position along the slice normal; expected each slice once")
-    return [frames[i] for i in order], positions[order]
+    kept, others = left_out.split_copies(frames, positions @ _normal(axes))
+    return [frames[i] for i in kept], positions[kept], [(frames[i], frames[first]) for i, first in others]
 
 
 def _slice_step(frames: Sequence[Frame], positions: np.ndarray, axes: np.ndarray) -> np.ndarray:

@@ -121,7 +121,7 @@ def describe(volume: Volume, series: Series) -> ScanRecord:
         "kernel": series.traits.kernel,
         "contrast": series.traits.contrast,
         "remarks": series.traits.drawbacks(),
-        "warnings": scan_warnings.find_warnings(volume, calibration.intracranial(volume)),
+        "warnings": [*volume.notes, *scan_warnings.find_warnings(volume, calibration.intracranial(volume))],
         "lowest_hu": int(volume.hu.min()),
         "highest_hu": int(volume.hu.max()),
         "scan_digest": volumes.scan_digest(volume),

@@ -13,12 +13,12 @@ from ichjax.console import say
 from ichjax.data import dataset as datasets
 from ichjax.data.subject import Subject
 from ichjax.dicom import series as dicom_series
+from ichjax.dicom.frame import UID_PATTERN
 from ichjax.errors import InputError, only_input_errors
 from ichjax.scan import first_bytes, nifti
 from ichjax.scan.volume import Volume
 from ichjax.walk import files_below
 
-UID = re.compile(r"\d+(\.\d+){4,}")
 WORLD_SUFFIX = "_world"  # of the name of a scan that was resampled to a grid along the patient's axes
 MAX_NAME_PARTS = 4  # parts of a path in a name
 PREDICTION_FILE = "prediction.json"  # marks a folder as an output of `predict`, which holds no input
@@ -221,7 +221,7 @@ def _assign_names(sources: Sequence[Source], reserved: Sequence[str], suffix: st
 def _plain_name(parts: Sequence[str]) -> str:
     """Joins parts of a path to a name of letters, digits, points, dashes and underscores; a DICOM UID becomes 'scan',
     since it could identify a patient."""
-    text = "_".join(UID.sub("scan", part) for part in (*parts[:-1], nifti.strip_extension(parts[-1])))
+    text = "_".join(UID_PATTERN.sub("scan", part) for part in (*parts[:-1], nifti.strip_extension(parts[-1])))
     return re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", text)).lstrip(".-").rstrip(".") or "scan"
 
 

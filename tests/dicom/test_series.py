@@ -8,6 +8,7 @@ import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    MPEG2MPML,
     CTImageStorage,
     EnhancedCTImageStorage,
     ExplicitVRLittleEndian,
@@ -366,6 +367,7 @@ def _set(keyword, value):
         (_drop("PixelSpacing"), r"^02\.dcm: lacks PixelSpacing"),
         (_drop("RescaleSlope"), r"^02\.dcm: lacks RescaleSlope"),
         (_drop("RescaleIntercept"), r"^02\.dcm: lacks RescaleIntercept"),
+        (_drop("PixelRepresentation"), r"^02\.dcm: lacks PixelRepresentation; expected it in every image"),
         (_drop("Rows"), r"^02\.dcm: lacks Rows"),
         (_drop("PixelData"), r"^02\.dcm: has no pixel data"),
         (_set("RescaleSlope", 0), r"^02\.dcm: RescaleSlope is 0"),
@@ -450,6 +452,33 @@ def test_a_missing_decoder_is_reported(tmp_path, monkeypatch):
         ds.file_meta.TransferSyntaxUID = JPEGLosslessSV1
     with pytest.raises(InputError, match=r"^00\.dcm: its pixels are compressed \(JPEG Lossless.*'\.\[dicom\]'"):
         read(save(tmp_path / "a", slices))
+
+
+@pytest.mark.parametrize(
+    ("syntax", "message"),
+    [
+        (
+            "1.2.840.113619.5.2",
+            r"is stored in a private transfer syntax \(1\.2\.840\.113619\.5\.2\); expected",
+        ),
+        ("1.3.6.1.4.1.5962.300.1", "is stored in a private transfer syntax .*; expected a standard"),
+        (MPEG2MPML, "its transfer syntax is MPEG2 .*, which cannot be read; expected an uncompressed series"),
+    ],
+)
+def test_a_transfer_syntax_that_nothing_reads(tmp_path, syntax, message):
+    """No decoder can be installed for it, so none is recommended."""
+    slices = series_of()
+    for ds in slices:
+        ds.PixelData = pydicom.encaps.encapsulate([b"\0\0\0\0"]) if syntax == MPEG2MPML else ds.PixelData
+        ds.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for k, ds in enumerate(slices):
+        implicit = syntax == "1.2.840.113619.5.2"
+        ds.save_as(folder / f"{k:02d}.dcm", implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+    with pytest.raises(InputError, match=rf"^00\.dcm: {message}") as error:
+        read(folder)
+    assert "install" not in str(error.value)
 
 
 @pytest.mark.parametrize("size", [0, 140, 300, 700, -20])

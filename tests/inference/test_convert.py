@@ -1,6 +1,7 @@
 """`convert`: files written, kept and refused; test_planted.py checks the positions of the pixels."""
 
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -49,6 +50,18 @@ def test_an_exact_series_is_not_resampled(command, ct_series, tmp_path):
     assert record["pixel_mm"] == [6.0, 6.0]
     assert set(record) == set(ScanRecord.__annotations__)
     assert "840" not in (output / "scan.json").read_text()
+
+
+def test_copies_are_left_out_with_a_warning(command, ct_series, tmp_path):
+    folder = ct_series(tmp_path / "a", head(), POSITIONS_MM)
+    (folder / "more").mkdir()
+    shutil.copy(folder / "01.dcm", folder / "more" / "copy.dcm")
+    status, text, output = command(folder)
+    note = "1 file was left out, a copy of another slice: copy.dcm"
+    assert status == 0
+    assert note in text
+    np.testing.assert_array_equal(np.asarray(nib.load(output / "a.nii.gz").dataobj).T, head())
+    assert note in json.loads((output / "a.json").read_text())["warnings"]
 
 
 def test_pixels_in_any_direction(command, ct_series, tmp_path):

@@ -221,6 +221,38 @@ def test_overwrite_removes_nothing_but_predictions(command, tiny_root, ct_series
     assert inodes(series) == before
 
 
+def test_odd_images_of_a_series_are_left_out_with_a_warning(command, ct_series, tmp_path):
+    """A dose sheet, a color capture and two copies: the mask stays, the warnings name the files and nothing else."""
+    tags = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4", "PatientName": "DOE^JOHN"}
+    plain = ct_series(tmp_path / "plain", head(), (0.0, 5.0, 10.0, 15.0), SeriesInstanceUID="1.2.3.4", **tags)
+    odd = shutil.copytree(plain, tmp_path / "odd")
+    (odd / "again").mkdir()
+    shutil.copy(odd / "01.dcm", odd / "01 (1).dcm")
+    shutil.copy(odd / "02.dcm", odd / "again" / "02b.dcm")
+    sheet = pydicom.dcmread(odd / "00.dcm")
+    sheet.ImageType = ["DERIVED", "SECONDARY", "DOE JOHN"]
+    del sheet.ImagePositionPatient, sheet.ImageOrientationPatient
+    sheet.save_as(odd / "0 sheet.dcm")
+    sheet.SamplesPerPixel, sheet.SOPClassUID = 3, pydicom.uid.SecondaryCaptureImageStorage
+    sheet.save_as(odd / "zz.dcm")
+    status, text, output = command(plain, odd, options=["--dicom_seg"])
+    assert status == 0, text
+    masks = [np.asarray(nib.load(output / name / "mask.nii.gz").dataobj) for name in ("plain", "odd")]
+    np.testing.assert_array_equal(*masks)
+    records = [json.loads((output / name / "prediction.json").read_text()) for name in ("plain", "odd")]
+    notes = [
+        "2 files were left out, not slices of the scan: 0 sheet.dcm, zz.dcm",
+        "2 files were left out, copies of other slices: 01 (1).dcm, 02b.dcm",
+    ]
+    assert [warning for warning in records[1]["warnings"] if warning not in records[0]["warnings"]] == notes
+    (row,) = (row for row in worklist(output) if row["scan"] == "odd")
+    assert "; ".join(notes) in row["warnings"]
+    for name in ("plain", "odd"):
+        assert pydicom.dcmread(output / "dicom_seg" / f"{name}.dcm").Rows == 32
+    for path in (output / "odd" / "prediction.json", output / "worklist.csv"):
+        assert "DOE" not in path.read_text()
+
+
 def test_a_segmentation_of_another_patient_is_removed_or_replaced(command, ct_series, tmp_path):
     tags = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4"}
     one, other = (

@@ -1,0 +1,151 @@
+"""Leave out images of a CT series that are not slices of it: captures, such as dose sheets, and copies of slices."""
+
+import contextlib
+from collections.abc import Hashable, Iterable, Sequence
+
+import numpy as np
+
+from ichjax.dicom.frame import UID_PATTERN, Frame
+from ichjax.dicom.pixels import MAX_SIDE_PX, decode, to_hu
+from ichjax.errors import InputError
+
+MIN_SLICE_DISTANCE_MM = 0.01  # closer slices are duplicates
+MAX_LISTED_FILES = 5  # in a sentence
+PLANE_TAGS = ("ImagePositionPatient", "ImageOrientationPatient")
+DISTINCT_TAGS = ("ImageType", "Rows", "Columns", "SamplesPerPixel")  # a capture differs from all slices in one
+NOT_A_SLICE = ("not a slice of the scan", "not slices of the scan")
+COPY = ("a copy of another slice", "copies of other slices")
+
+
+def split_captures(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
+    """(the slices of a series, images that are not slices), each in the given order.
+
+    An image without a position or an orientation is not a slice if it has no PixelSpacing either, or if it differs from
+    all slices in ImageType, size or colors. Nor is a color image at the position of a slice. Others are kept, to be
+    reported when the series is read: each could be a slice with a damaged header, and skipping it would leave a gap.
+    If at least half of the images seem not to be slices, all are kept.
+    """
+    unusual = {id(frame) for frame in frames if _is_color(frame) or _lacks_any(frame)}
+    if not unusual:
+        return list(frames), []
+    slices = [frame for frame in frames if id(frame) not in unusual]
+    known = {keyword: {None} | {_value(frame, keyword) for frame in slices} for keyword in DISTINCT_TAGS}
+
+    def is_capture(frame: Frame) -> bool:
+        if not _lacks_any(frame):
+            return _is_color(frame) and any(_same_place(frame, other) for other in slices)
+        if all(_lacks(frame, keyword) for keyword in (*PLANE_TAGS, "PixelSpacing")):
+            return True
+        return any(_value(frame, keyword) not in values for keyword, values in known.items())
+
+    captures = [frame for frame in frames if id(frame) in unusual and is_capture(frame)]
+    if 2 * len(captures) >= len(frames):
+        return list(frames), []
+    left_out = set(map(id, captures))
+    return [frame for frame in frames if id(frame) not in left_out], captures
+
+
+def split_copies(frames: Sequence[Frame], along_mm: np.ndarray) -> tuple[list[int], list[tuple[int, int]]]:
+    """Finds images at one position along the slice normal.
+
+    Args:
+      frames: of a series.
+      along_mm: float [N], their positions along the normal.
+
+    Returns:
+      (indices of one image for each position, in order of position; (index, index of the image it may be a copy of) of
+      the others).
+    """
+    order = np.argsort(along_mm, kind="stable")
+    places = np.split(order, np.flatnonzero(np.diff(along_mm[order]) >= MIN_SLICE_DISTANCE_MM) + 1)
+    kept = [min(map(int, place), key=lambda i: _originality(frames[i])) for place in places]
+    return kept, [(int(i), first) for place, first in zip(places, kept, strict=True) for i in place if i != first]
+
+
+def is_copy(frame: Frame, other: Frame) -> bool:
+    """Whether two images in different files have the same position and HU; their encoding may differ.
+
+    Raises:
+      InputError: a tag is missing or malformed, or pixels cannot be decoded.
+    """
+    if frame.path == other.path or any((one.get("NumberOfFrames") or 1) > 1 for one in (frame, other)):
+        return False
+    if not _same_place(frame, other) or np.abs(frame.orientation() - other.orientation()).max() > 1e-3:
+        return False
+    if max(one.numbers(tag, 1)[0] for one in (frame, other) for tag in ("Rows", "Columns")) > MAX_SIDE_PX:
+        return False  # too large to decode
+    hu, other_hu = (to_hu(decode(one.path), one) for one in (frame, other))
+    return np.array_equal(hu, other_hu)
+
+
+def repeats_are_copies(frames: Iterable[Frame]) -> bool:
+    """Whether images that share an InstanceNumber are copies, and at least one image has a number of its own."""
+    by_number: dict[Hashable, list[Frame]] = {}
+    for frame in frames:
+        by_number.setdefault((_number(frame), frame.index), []).append(frame)
+    repeated = [same for same in by_number.values() if len(same) > 1]
+    if len(repeated) == len(by_number):
+        return False  # a series stored twice
+    try:
+        return all(is_copy(frame, same[0]) for same in repeated for frame in same[1:])
+    except InputError:
+        return False
+
+
+def sentence(frames: Sequence[Frame], what: tuple[str, str]) -> list[str]:
+    """['2 files were left out, copies of other slices: A, B'], or [] for no frames.
+
+    UIDs in names are replaced: they could identify a patient.
+    """
+    names = [UID_PATTERN.sub("UID", path.name) for path in sorted({frame.path for frame in frames})]
+    if not names:
+        return []
+    more = f" and {len(names) - MAX_LISTED_FILES} more" if len(names) > MAX_LISTED_FILES else ""
+    count = f"1 file was left out, {what[0]}" if len(names) == 1 else f"{len(names)} files were left out, {what[1]}"
+    return [f"{count}: {', '.join(names[:MAX_LISTED_FILES])}{more}"]
+
+
+def _lacks(frame: Frame, keyword: str) -> bool:
+    """Whether a tag is missing or empty; False if it is malformed, which is reported when the series is read."""
+    try:
+        value = frame.get(keyword)
+    except InputError:
+        return False
+    return value is None or np.size(value) == 0 or (isinstance(value, str) and not value)
+
+
+def _lacks_any(frame: Frame) -> bool:
+    return any(_lacks(frame, keyword) for keyword in PLANE_TAGS)
+
+
+def _value(frame: Frame, keyword: str) -> Hashable:
+    """A tag's value; None if it is missing or malformed."""
+    with contextlib.suppress(InputError):
+        if not _lacks(frame, keyword):
+            return tuple(np.ravel(frame.get(keyword)).tolist())
+    return None
+
+
+def _is_color(frame: Frame) -> bool:
+    return _value(frame, "SamplesPerPixel") not in (None, (1.0,))
+
+
+def _same_place(frame: Frame, other: Frame) -> bool:
+    """Whether both have one position; False if it cannot be read."""
+    try:
+        first, second = (one.numbers("ImagePositionPatient", 3) for one in (frame, other))
+    except InputError:
+        return False
+    return bool(np.abs(first - second).max() < MIN_SLICE_DISTANCE_MM)
+
+
+def _number(frame: Frame) -> float:
+    """The InstanceNumber; inf if it is missing or malformed."""
+    with contextlib.suppress(InputError):
+        return float(frame.numbers("InstanceNumber", 1)[0])
+    return np.inf
+
+
+def _originality(frame: Frame) -> tuple[float, int, int, str]:
+    """Sorts the image that is not called a copy first."""
+    return _number(frame), len(frame.path.parts), len(frame.path.name), str(frame.path)
