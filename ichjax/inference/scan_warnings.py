@@ -1,4 +1,4 @@
-"""Quality checks of an input scan: cut field of view, missing slices, implausible HU, wrong orientation.
+"""Quality checks of an input scan: cut field of view, missing slices, implausible HU, wrong orientation or size.
 
 The limits were set on phantoms (one lies too low: its skull is cut) and on one real series.
 """
@@ -7,6 +7,7 @@ import numpy as np
 
 from ichjax.data.regrid import same_pixels
 from ichjax.metrics.overlap import dice
+from ichjax.metrics.surface import bounding_box
 from ichjax.scan.volume import Volume
 
 BONE_HU, SKIN_HU = 300, -200  # a voxel above the first is bone; above the second, part of the head
@@ -17,6 +18,13 @@ MAX_WIDTH_RATIO = 1.05  # of width to length; inside 56 phantoms and a real head
 MAX_TOP_RATIO = 1.3  # of the area in the top slices to the bottom ones: heads are smallest at the vertex
 MIN_SYMMETRY = 0.75  # Dice of the outline with its mirror image
 END_SHARE = 0.2  # of the slices, at each end
+MAX_SINUS_HU = -400  # a voxel below is air, in the nose and its sinuses
+MIN_SINUS_ML = 1.0  # of air between bones: less does not tell front from back
+MIN_BEHIND = 0.75  # share of that air in the back half of the skull; in 94 phantoms and a real head 0 to 0.15
+MIN_IMAGE_MM = 60  # of a side of the image: no head fits into less
+LENGTH_MM, WIDTH_MM = (60, 230), (50, 200)  # of the inside of the skull; in 94 phantoms 105 to 187 and 84 to 149 mm
+HEIGHT_MM = (35, 230)  # the same, 75 to 180 mm; the lower limit only of a skull that ends within the scan
+MIN_HEIGHT_SLICES = 8  # for that limit: of a steep slab or a skull with a large defect, few slices are recognized
 
 
 def find_warnings(
@@ -30,7 +38,7 @@ def find_warnings(
       trained_pixel_mm: (rows, columns) of the scans that the network was trained on; None skips that check.
     """
     warnings = _check_field_of_view(volume) + _check_gaps(volume) + _check_hu(volume, inside)
-    warnings += _check_orientation(volume, inside)
+    warnings += _check_size(volume, inside) + _check_orientation(volume, inside) + _check_front(volume, inside)
     if trained_pixel_mm is not None and not same_pixels(volume.pixel_mm, trained_pixel_mm):
         own, trained = (f"{rows:.2f} x {columns:.2f} mm" for rows, columns in (volume.pixel_mm, trained_pixel_mm))
         warnings.append(f"pixels of {own}; the network was trained on {trained}")
@@ -65,7 +73,7 @@ def _check_hu(volume: Volume, inside: np.ndarray) -> list[str]:
 
 
 def _check_orientation(volume: Volume, inside: np.ndarray) -> list[str]:
-    """Whether the head contradicts the orientation in the file; a swap of left and right cannot be detected."""
+    """Whether the head contradicts the orientation in the file: a quarter turn, half a head, upside down."""
     head = volume.hu > SKIN_HU
     areas = head.sum(axis=(1, 2))
     if not areas.any():
@@ -87,9 +95,57 @@ def _check_orientation(volume: Volume, inside: np.ndarray) -> list[str]:
     return warnings
 
 
+def _check_front(volume: Volume, inside: np.ndarray) -> list[str]:
+    """Whether the nose and its sinuses lie behind; a mirror image, left for right, cannot be detected."""
+    if not inside.any():
+        return []
+    _, rows, columns = bounding_box(_union(inside)[None])
+    middle, quarter = (rows.start + rows.stop) // 2, (columns.stop - columns.start) // 4
+    central = slice(columns.start + quarter, columns.stop - quarter)  # without the mastoid cells
+    front = behind = 0.0
+    for hu, brain, slice_mm in zip(volume.hu, inside, volume.extent_mm, strict=True):
+        air = ((hu < MAX_SINUS_HU) & ~brain & _between(hu > BONE_HU))[:, central]
+        front += air[:middle].sum() * slice_mm
+        behind += air[middle:].sum() * slice_mm
+    if (front + behind) * np.prod(volume.pixel_mm) / 1000 < MIN_SINUS_ML or behind < MIN_BEHIND * (front + behind):
+        return []
+    where = "the nose and its sinuses are where the header says the back is"
+    return [f"the head lies turned, its front to the back: {where}, and left and right may be swapped too"]
+
+
+def _between(bone: np.ndarray) -> np.ndarray:
+    """bool [H, W]: pixels with bone on all four sides, in their row and in their column, at any distance."""
+    before = [np.logical_or.accumulate(bone, axis=axis) for axis in (0, 1)]
+    after = [np.flip(np.logical_or.accumulate(np.flip(bone, axis), axis=axis), axis) for axis in (0, 1)]
+    return np.logical_and.reduce(before + after)
+
+
+def _check_size(volume: Volume, inside: np.ndarray) -> list[str]:
+    """Whether the image or the inside of the skull has a size that no head has, from newborn to adult."""
+    problem = "no head has this size, so the axes, the voxel sizes or the affine may be wrong"
+    length, width = np.multiply(volume.shape[1:], volume.pixel_mm)
+    if min(length, width) < MIN_IMAGE_MM:
+        return [f"the image is {width:.0f} mm wide and {length:.0f} mm long: {problem}"]
+    if not inside.any():
+        return []
+    length, width = np.multiply(_outline(inside).shape, volume.pixel_mm)
+    slices = np.flatnonzero(inside.any(axis=(1, 2)))
+    height = float(volume.extent_mm[slices[0] : slices[-1] + 1].sum())
+    complete = slices[0] > 0 and slices[-1] < len(inside) - 1 and len(slices) >= MIN_HEIGHT_SLICES
+    lowest = HEIGHT_MM[0] if complete else 0
+    limits = (LENGTH_MM, WIDTH_MM, (lowest, HEIGHT_MM[1]))
+    if all(low <= size <= high for size, (low, high) in zip((length, width, height), limits, strict=True)):
+        return []
+    return [f"the inside of the skull is {width:.0f} mm wide, {length:.0f} mm long and {height:.0f} mm high: {problem}"]
+
+
 def _outline(mask: np.ndarray) -> np.ndarray:
-    """bool [rows, columns]: the union of the third of the slices with the largest areas, cut to its bounding box."""
+    """bool [rows, columns]: the union of the largest slices, cut to its bounding box."""
+    union = _union(mask)
+    return union[bounding_box(union[None])[1:]]
+
+
+def _union(mask: np.ndarray) -> np.ndarray:
+    """bool [H, W]: the union of the third of the slices with the largest areas."""
     areas = mask.sum(axis=(1, 2))
-    union = np.any(mask[np.argsort(areas)[-max(len(mask) // 3, 1) :]], axis=0)
-    rows, columns = np.flatnonzero(union.any(axis=1)), np.flatnonzero(union.any(axis=0))
-    return union[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return np.any(mask[np.argsort(areas)[-max(len(mask) // 3, 1) :]], axis=0)
