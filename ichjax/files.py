@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import IO
 
 from ichjax.errors import InputError
 
@@ -23,7 +24,8 @@ MASK, SUBTYPE_MASK = "mask.nii.gz", "subtypes.nii.gz"
 def claim(folder: pathlib.Path) -> Iterator[None]:
     """Locks a folder, creating it if need be, so that no other process writes into it at the same time.
 
-    The lock ends with the process, however it ends; an empty file remains.
+    The lock ends with the process, however it ends. Its empty file is removed at the end of the block; it remains only
+    where the process was killed, and locks nothing then.
 
     Raises:
       InputError: another process holds the lock, or the folder cannot be created.
@@ -32,14 +34,43 @@ def claim(folder: pathlib.Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be created ({error.strerror}); expected a folder for the output") from error
-    with (folder / CLAIM).open("a") as file:
+    path = folder / CLAIM
+    with _lock(path) as file:
+        try:
+            yield
+        finally:  # while the lock is held, so that no other process can hold a lock on this file
+            with contextlib.suppress(OSError):
+                if _is_at(path, file):
+                    path.unlink()
+
+
+def _lock(path: pathlib.Path) -> IO[str]:
+    """Opens and locks a file; InputError where another process holds the lock.
+
+    Between opening and locking, the holder before may have removed the file, and a third process may have created and
+    locked another one: a lock counts only if the path still leads to the locked file.
+    """
+    while True:
+        file = path.open("a")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(path, file):
+                return file
         except BlockingIOError as error:
+            file.close()
             raise InputError(
-                f"{folder}: another process is working in it; expected that process to end first, or another folder"
+                f"{path.parent}: another process is working in it; expected that process to end first, or another "
+                "folder"
             ) from error
-        yield
+        file.close()
+
+
+def _is_at(path: pathlib.Path, file: IO[str]) -> bool:
+    """Whether a path leads to this open file."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager

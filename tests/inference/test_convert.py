@@ -39,7 +39,7 @@ def test_an_exact_series_is_not_resampled(command, ct_series, tmp_path):
     folder = ct_series(tmp_path / "1.2.840.113619.2.55", head(), POSITIONS_MM, ConvolutionKernel="H31s")
     status, text, output = command(folder)
     assert status == 0
-    assert {path.name for path in output.iterdir()} == {".claim", "scan.nii.gz", "scan.json"}  # not named after the UID
+    assert {path.name for path in output.iterdir()} == {"scan.nii.gz", "scan.json"}  # not named after the UID
     assert "scan: 4 slices, geometry exact; no closed skull was found -> " in text
     assert "the face is still in the pixels" in text
     image = nib.load(output / "scan.nii.gz")
@@ -113,7 +113,7 @@ def test_outputs_are_not_inputs_and_missing_slices_are_reported(command, ct_seri
     status, text, _ = command(tmp_path / "out")
     assert status == 0
     assert "a: already done, kept" in text
-    assert {path.name for path in output.iterdir()} == {".claim", "study", "a.nii.gz", "a_world.nii.gz", "a.json"}
+    assert {path.name for path in output.iterdir()} == {"study", "a.nii.gz", "a_world.nii.gz", "a.json"}
 
 
 def test_a_scan_named_like_another_scans_resampled_copy(command, ct_series, tmp_path):
@@ -163,4 +163,4 @@ def test_predict_ignores_the_resampled_copy(command, ct_series, tiny_threshold_r
     assert (output / "a_world.nii.gz").is_file()
     words = ["predict", f"--workdir={tiny_threshold_run}", f"--input={output}", f"--output={tmp_path / 'predicted'}"]
     assert launch.main(words) == 0
-    assert {path.name for path in (tmp_path / "predicted").iterdir()} == {".claim", "a", "worklist.csv"}
+    assert {path.name for path in (tmp_path / "predicted").iterdir()} == {"a", "worklist.csv"}

@@ -325,7 +325,7 @@ def test_an_interruption_while_writing_leaves_nothing_incomplete(command, tiny_r
     (output / ".049.old" / "mask.nii.gz").write_bytes(b"old")
     status, _, _ = command(scan)
     assert status == 0
-    assert {path.name for path in output.iterdir()} == {".claim", "049", "worklist.csv"}
+    assert {path.name for path in output.iterdir()} == {"049", "worklist.csv"}
     assert set(inodes(output / "049")) == PREDICTION_FILES
 
 
