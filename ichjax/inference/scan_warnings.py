@@ -25,6 +25,9 @@ MIN_IMAGE_MM = 60  # of a side of the image: no head fits into less
 LENGTH_MM, WIDTH_MM = (60, 230), (50, 200)  # of the inside of the skull; in 94 phantoms 105 to 187 and 84 to 149 mm
 HEIGHT_MM = (35, 230)  # the same, 75 to 180 mm; the lower limit only of a skull that ends within the scan
 MIN_HEIGHT_SLICES = 8  # for that limit: of a steep slab or a skull with a large defect, few slices are recognized
+NOMINAL_WARNING = (
+    "the images have no pixel size and no slice distance: nominal ones are used, so all mm and mL are nominal"
+)
 
 
 def find_warnings(
@@ -37,7 +40,8 @@ def find_warnings(
       inside: bool [D, H, W], the inside of the skull (`calibration.intracranial`).
       trained_pixel_mm: (rows, columns) of the scans that the network was trained on; None skips that check.
     """
-    warnings = _check_field_of_view(volume) + _check_gaps(volume) + _check_hu(volume, inside)
+    warnings = [NOMINAL_WARNING] if volume.nominal_spacing else []
+    warnings += _check_field_of_view(volume) + _check_gaps(volume) + _check_hu(volume, inside)
     warnings += _check_size(volume, inside) + _check_orientation(volume, inside) + _check_front(volume, inside)
     if trained_pixel_mm is not None and not same_pixels(volume.pixel_mm, trained_pixel_mm):
         own, trained = (f"{rows:.2f} x {columns:.2f} mm" for rows, columns in (volume.pixel_mm, trained_pixel_mm))

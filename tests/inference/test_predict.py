@@ -59,6 +59,17 @@ def test_a_scan_named_like_the_worklist_gets_another_name(command, tiny_root, tm
     assert [row["scan"] for row in worklist(output)] == ["worklist.csv_2"]
 
 
+def test_the_jpeg_release_is_predicted_with_nominal_volumes(command, tmp_path):
+    assert launch.main(["phantom", f"--output={tmp_path / 'jpeg'}", "--layout=jpeg", "--subjects=1"]) == 0
+    status, text, output = command(tmp_path / "jpeg")
+    assert status == 0
+    (row,) = worklist(output)
+    (warning,) = [text for text in row["warnings"].split("; ") if "nominal" in text]
+    assert warning in json.loads((output / row["scan"] / "prediction.json").read_text())["warnings"]
+    assert warning in text
+    assert "all mm and mL are nominal" in warning
+
+
 def test_the_worklist_is_sorted_by_suspicion(command, tiny_root):
     status, text, output = command(tiny_root)
     rows = worklist(output)

@@ -190,3 +190,8 @@ def test_a_real_head_gives_no_warning_unless_it_is_swapped_turned_or_upside_down
 
 def test_a_single_slice_gives_no_warning():
     assert find_warnings(scan(head()[5:6])) == []
+
+
+def test_nominal_spacing_is_reported():
+    volume = dataclasses.replace(scan(head()), nominal_spacing=True)
+    assert find_warnings(volume) == [scan_warnings.NOMINAL_WARNING]
