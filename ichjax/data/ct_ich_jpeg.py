@@ -11,6 +11,7 @@ from ichjax.data.label_tables import JPEG_SLICE_TABLE, JPEG_SUBJECT_TABLE, forma
 from ichjax.data.subject import Dataset, Scan, Subject, label_scan, missing_mask_note, name_in_messages
 from ichjax.errors import InputError
 from ichjax.scan import volume as volumes
+from ichjax.scan.hu_check import check_hu
 from ichjax.scan.volume import BONE_WINDOW_HU, BRAIN_WINDOW_HU, Volume
 
 JPEG_SCANS, BRAIN_FOLDER, BONE_FOLDER = "Patients_CT", "brain", "bone"
@@ -123,7 +124,7 @@ def load_scan(subject: Subject) -> Scan:
         notes.append(f"subject {subject.number}: masks without an image ignored: slices {format_ranges(lost)}")
     if gaps := sorted(set(range(numbers[0], numbers[-1] + 1)) - set(images)):
         notes.append(f"subject {subject.number}: no image of slices {format_ranges(gaps)}, which leaves a gap")
-    volume = volumes.check_hu(_volume(hu, numbers, hu_range, name_in_messages(folder, subject)))
+    volume = check_hu(_volume(hu, numbers, hu_range, name_in_messages(folder, subject)))
     return label_scan(subject, volume, mask, notes, numbers=numbers)
 
 

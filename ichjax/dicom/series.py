@@ -15,6 +15,7 @@ from ichjax.dicom.pixels import MAX_SIDE_PX, decode, to_hu
 from ichjax.dicom.ranking import Traits
 from ichjax.errors import InputError
 from ichjax.scan import volume as volumes
+from ichjax.scan.hu_check import check_hu, read_padding_as_air
 from ichjax.scan.nifti_header import MAX_FILE_VOXELS
 from ichjax.scan.volume import Volume
 from ichjax.walk import files_below
@@ -145,7 +146,7 @@ def read_series(folder: pathlib.Path, series: Series) -> Volume:
     notes = left_out.sentence(series._left_out, left_out.NOT_A_SLICE)
     notes += left_out.sentence([copy for copy, _ in copies], left_out.COPY)
     volume = dataclasses.replace(volume, notes=tuple(notes))
-    return volumes.check_hu(volumes.check_geometry(volume))
+    return check_hu(read_padding_as_air(volumes.check_geometry(volume)))
 
 
 def sorted_frames(series: Series) -> list[Frame]:

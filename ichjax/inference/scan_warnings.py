@@ -8,6 +8,7 @@ import numpy as np
 from ichjax.data.regrid import same_pixels
 from ichjax.metrics.overlap import dice
 from ichjax.metrics.surface import bounding_box
+from ichjax.scan.hu_check import offset_warnings
 from ichjax.scan.volume import Volume
 
 BONE_HU, SKIN_HU = 300, -200  # a voxel above the first is bone; above the second, part of the head
@@ -68,12 +69,13 @@ def _check_gaps(volume: Volume) -> list[str]:
 
 
 def _check_hu(volume: Volume, inside: np.ndarray) -> list[str]:
+    warnings = offset_warnings(volume)
     if not inside.any():
-        return ["no closed skull was found"]
+        return [*warnings, "no closed skull was found"]
     median, (low, high) = float(np.median(volume.hu[inside])), BRAIN_MEDIAN_HU
     if low <= median <= high:
-        return []
-    return [f"the median inside the skull is {median:.0f} HU; expected {low:.0f} to {high:.0f}"]
+        return warnings
+    return [*warnings, f"the median inside the skull is {median:.0f} HU; expected {low:.0f} to {high:.0f}"]
 
 
 def _check_orientation(volume: Volume, inside: np.ndarray) -> list[str]:

@@ -13,8 +13,9 @@ from nibabel.arrayproxy import ArrayProxy
 from ichjax.errors import InputError
 from ichjax.files import atomic
 from ichjax.scan import first_bytes, nifti_header
+from ichjax.scan.hu_check import check_hu, read_padding_as_air
 from ichjax.scan.nifti_geometry import without_shear
-from ichjax.scan.volume import Volume, check_geometry, check_hu, from_file_grid
+from ichjax.scan.volume import Volume, check_geometry, from_file_grid
 
 NIFTI_EXTENSION = re.compile(r"\.nii(\.gz)?\Z", re.IGNORECASE)
 
@@ -101,7 +102,8 @@ def read_nifti(path: pathlib.Path, *, name: str | None = None) -> Volume:
     array, header = _load(pathlib.Path(path), name)
     volume = from_file_grid(array, header.affine, name=name)
     del array  # up to hundreds of MB if the file's scaling makes it float64
-    return check_hu(check_geometry(dataclasses.replace(volume, notes=header.notes)))
+    volume = check_geometry(dataclasses.replace(volume, notes=header.notes))
+    return check_hu(read_padding_as_air(volume))
 
 
 def write_nifti(path: str | pathlib.Path, array: np.ndarray, volume: Volume) -> None:

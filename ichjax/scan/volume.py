@@ -218,29 +218,6 @@ def check_geometry(volume: Volume) -> Volume:
     return volume
 
 
-def check_hu(volume: Volume) -> Volume:
-    """Returns the volume; raises InputError unless its values are plausible HU of a head CT.
-
-    A head CT in HU holds air (below -200) and bone (above 200). If `hu_range` does not cover both (the jpeg release),
-    the values only have to lie in it.
-    """
-    low, high = int(volume.hu.min()), int(volume.hu.max())
-    if low == high:
-        raise InputError(f"{volume.name}: every voxel is {low}; expected a head CT in HU")
-    if volume.hu_range[0] <= -200 and volume.hu_range[1] >= 200:
-        if low > -200 or high < 200:
-            guess = "without the offset of -1024, Cormack units, or MR?"
-            guess = "a mask?" if high <= 10 else "an 8-bit image?" if high <= 255 else guess
-            hint = f" ({guess})" if low >= 0 else ""
-            raise InputError(
-                f"{volume.name}: values lie in {low} to {high}{hint}; expected HU with air below -200 and "
-                f"bone above 200"
-            )
-    elif low < volume.hu_range[0] or high > volume.hu_range[1]:
-        raise InputError(f"{volume.name}: values lie in {low} to {high}; expected {volume.hu_range} HU of this source")
-    return volume
-
-
 def check_same_grid(mask: Volume, scan: Volume) -> None:
     """Raises InputError unless a mask, read as a `Volume`, lies on its scan's voxels (within a quarter of a voxel)."""
     if mask.shape != scan.shape:

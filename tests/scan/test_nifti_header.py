@@ -158,7 +158,10 @@ def test_a_header_without_orientation_is_noted(tmp_path):
     ("values", "message"),
     [
         (lambda hu: hu * 0 + 40, "every voxel is 40"),
-        (lambda hu: np.clip((hu + 20) * 2, 0, 255), r"0 to 255 \(an 8-bit image\?\)"),
+        (
+            lambda hu: np.clip((hu + 20) * 2, 0, 255),
+            r"0 to 255 \(the skull is missing: skull-stripped, or an 8-bit image\?\)",
+        ),
         (lambda hu: hu + 1024, "without the offset of -1024, Cormack units, or MR"),
         (lambda hu: np.clip(hu, -100, 100), "expected HU with air below -200"),
     ],
