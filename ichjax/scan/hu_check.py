@@ -16,7 +16,7 @@ MAX_BLOCK_SD_HU = 40.0  # within one tissue, with the noise of thin slices
 # Limits between heads with right and wrong HU: of blocks measured on 14 phantoms (an infant too) and a real head
 MIN_SOFT_SHARE = 0.3  # of the head's voxels
 MIN_SOFT_BLOCKS = 0.1  # blocks of soft tissue, of the head's area: about 0.34 to 0.54, but at most 0.04 if HU are wrong
-MIN_SHIFTED = 0.1  # blocks around 1024 HU among those above air: 0, but 0.25 and more if HU are 1024 too high
+MIN_SHIFTED = 0.02  # blocks around 1024 HU among those above air: 0 in true HU, many if HU are 1024 too high
 RAISED_HU, LOWERED_HU = (950, 1130), (-1020, -900)  # of soft tissue that is off by 1000 or 1024
 MIN_STRIPPED = 0.95  # of the voxels within 200 HU of 0, where the background is 0 and only calcifications are bright
 
@@ -86,7 +86,7 @@ def _guess(volume: Volume, low: int, high: int) -> str:
     """What values without air or without bone may be; '' for no guess."""
     if low >= 0 and high <= 10:
         return "a mask, or a normalized image?"
-    if warnings := offset_warnings(volume):
+    if (low <= -200 or high > 255) and (warnings := offset_warnings(volume)):
         return warnings[0]
     if high <= 255 or _between(volume.hu, (-200, 200)).mean() > MIN_STRIPPED:
         return "the skull is missing: skull-stripped, or an 8-bit image?"

@@ -58,7 +58,7 @@ def head(request):
         if not REAL.is_dir():
             pytest.skip("the real series is missing")
         return discover.read_one(REAL)
-    return phantom(49 if request.param == "newborn" else 50)
+    return phantom(57 if request.param == "newborn" else 50)
 
 
 def changed(volume, change):
