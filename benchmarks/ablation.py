@@ -16,6 +16,7 @@ import functools
 import hashlib
 import json
 import pathlib
+import runpy
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,6 @@ import numpy as np
 from benchmarks import process, record
 from benchmarks.ingredients import BASE, FINALISTS, INGREDIENTS
 from ichjax import config as configs
-from ichjax.cli import config_flags
 from ichjax.data import dataset as datasets
 from ichjax.errors import InputError
 from ichjax.files import CONFIG_FILE, RESULTS_FILE, read_json, write_json
@@ -139,8 +139,8 @@ def is_finished(training: Training) -> bool:
 @functools.cache
 def phantoms_digest(base: str) -> str:
     """Identifies the phantoms of the base by their files, whatever code wrote them."""
-    fields = configs.fields_of(config_flags.read_config([f"--config={base}"]).phantom)
-    root = store.dataset_root("", **fields)
+    config = runpy.run_path(str(process.ROOT / "configs" / f"{pathlib.Path(base).stem}.py"))["get_config"]()
+    root = store.dataset_root("", **configs.fields_of(config.phantom))
     digest = hashlib.blake2b(digest_size=8)
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
         digest.update(path.relative_to(root).as_posix().encode())
