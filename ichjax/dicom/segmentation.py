@@ -32,9 +32,7 @@ TYPE_2_TAGS = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate"),
     *("StudyTime", "ReferringPhysicianName"),
 )
-
-
-# Copied values that may be malformed, and what raises for those that are.
+# Copied values that may be invalid, and what raises ValueError for those that are.
 READ_AS: dict[str, Callable[[str], object]] = {
     **dict.fromkeys(("StudyDate", "PatientBirthDate"), DA),
     "StudyTime": TM,
@@ -117,8 +115,8 @@ def _read_source(path: pathlib.Path) -> pydicom.Dataset:
 def _mend(header: pydicom.Dataset) -> None:
     """Makes values legal that would otherwise cost the segmentation.
 
-    Text becomes Unicode, as highdicom refuses some legal character sets; pydicom reads unknown ones as Latin-1. Dates,
-    times and a sex that are none are left empty, as the standard allows.
+    Text becomes Unicode, as highdicom refuses some legal character sets; pydicom reads unknown ones as Latin-1. Invalid
+    dates and times, and a sex that DICOM does not know, are left empty, as the standard allows.
     """
     header.decode()
     header.SpecificCharacterSet = UNICODE

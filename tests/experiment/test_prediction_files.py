@@ -67,7 +67,7 @@ def test_ids_that_are_numbers_count_with_and_without_zeros(stem, expected):
         ("CT1_LEFT_pred", ("CT1", "CT1_left"), {"CT1_left"}),
         ("CT1_vs_ct2", ("CT1", "CT2"), {"CT1", "CT2"}),
         ("CT1-left_CT1", ("CT1", "CT1-left"), {"CT1", "CT1-left"}),
-        ("a1_pred", ("A1", "a1"), {"a1"}),  # told apart by their case alone
+        ("a1_pred", ("A1", "a1"), {"a1"}),  # they differ only in case
         ("p-1", ("p-1", "p_1"), {"p-1"}),
         ("p 1", ("p-1", "p_1"), {"p-1", "p_1"}),
         ("pat_1_", ("pat (1)", "pat (2)"), {"pat (1)"}),  # as `predict` names it

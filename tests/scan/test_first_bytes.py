@@ -107,7 +107,7 @@ def packed_tar(content):
 
 
 CONTENT = head()[1]
-OTHERS = {  # name, content, what the message says
+OTHERS = {  # file name, content, expected message
     "zip": ("a.zip", packed_zip(CONTENT), r"is a zip file \(unpack it\)"),
     "zip without extension": ("a", packed_zip(CONTENT), r"is a zip file \(unpack it\)"),
     "zip called nii": ("a.nii.gz", packed_zip(CONTENT), r"is a zip file \(unpack it\); expected a NIfTI"),
