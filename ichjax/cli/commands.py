@@ -91,6 +91,14 @@ def compare(arguments: argparse.Namespace, config: None) -> int:
     return 0
 
 
+def info(arguments: argparse.Namespace, config: None) -> int:
+    """Describes a run, or an output folder of `predict`."""
+    from ichjax.inference.run_info import format_info
+
+    print(format_info(arguments.run))
+    return 0
+
+
 def prepare(arguments: argparse.Namespace, config: Config) -> int:
     """Writes a data set in nnU-Net's layout; 2 if a scan could not be read."""
     from ichjax.data import nnunet

@@ -15,6 +15,7 @@ COMMANDS = {
     "report": "score a run again and rewrite its report; nothing is predicted",
     "evaluate": "score a folder of masks or probabilities from any source",
     "compare": "compare two runs, subject by subject",
+    "info": "print what a trained run is, its scores, and which scans it takes",
     "stats": "print the paper's Tables 4 and 5 for a data set",
     "phantom": "write a synthetic data set",
     "prepare": "write a data set in nnU-Net's layout, with the same folds",
@@ -28,6 +29,7 @@ USAGE = {
     "report": "--workdir=RUN",
     "evaluate": "--predictions=DIR --config.data.root=DIR [--workdir=NEW]",
     "compare": "RUN_A RUN_B [--output=DIR]",
+    "info": "RUN",
     "stats": "--config.data.root=DIR",
     "phantom": "--output=DIR [--layout=nifti] [--preset=demo] [--subjects=15]",
     "prepare": "--to=nnunet --config=configs/NAME.py --output=DIR",
@@ -179,6 +181,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     add("--workdir", metavar="NEW", type=pathlib.Path, help="a new folder for tables, figures and report")
     add("--name", default="masks", help="name of the method in the tables (default 'masks')")
     add("--subtypes", action="store_true", help="score masks of sub-types, labeled as in subtypes.nii.gz, as such too")
+    parts["info"].add_argument("run", metavar="RUN", type=pathlib.Path, help="a work directory, or predict's output")
     add = parts["compare"].add_argument
     add("run_a", metavar="RUN_A", type=pathlib.Path, help="a work directory, or its baselines/NAME")
     add("run_b", metavar="RUN_B", type=pathlib.Path, help="another one, scored on the same subjects")

@@ -1,17 +1,30 @@
 """The model card of an exported model (Mitchell et al., 2019): training data, scores and limits, as Markdown."""
 
 import pathlib
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from ichjax.errors import InputError
 from ichjax.files import CONFIG_FILE, RESULTS_FILE, read_json
 from ichjax.inference.records import ProgramRecord
 
+CONVENTION_TITLES = {"paper": ", the paper's convention", "volume": " of whole scans"}
 LIMITS = """\
 - For research. Not a medical device: its safety and its benefit to patients have not been shown.
 - It detects what its training scans contained. Other scanners and kernels, contrast, metal, surgery, children, old
   bleeds and other diseases can make it wrong, in either direction, with high probabilities.
 - An empty mask does not mean that there is no hemorrhage.
 """
+
+
+class ScoreRow(NamedTuple):
+    """A score: its name, mean and 95 % interval (None where too few subjects give one), number of subjects, digits."""
+
+    what: str
+    mean: float | None
+    interval: list[float] | None
+    subjects: int
+    digits: int
 
 
 def format_card(workdir: pathlib.Path, record: ProgramRecord, *, method: str) -> str:
@@ -60,24 +73,27 @@ def _format_scores(workdir: pathlib.Path) -> list[str]:
         results = read_json(workdir / RESULTS_FILE)
     except InputError:
         return ["No fold of this run has been tested."]
-    paper, free = results["conventions"]["paper"], results["hemorrhage_free"]
     lines = [
         "Cross-validated: each scan was scored by the fold that had not seen it. The average of folds was not tested.",
         "",
         "| score | value | 95 % interval | subjects |",
         "| --- | --- | --- | --- |",
+        *(_format_row(*row) for row in score_rows(results)),
     ]
-    for name in ("dice", "jaccard"):
-        score = paper[name]
-        lines.append(
-            _format_row(f"{name.capitalize()}, the paper's convention", score["mean"], score["ci95"], score["n"], 3)
-        )
-    if free["n"]:
-        what = "false positives without a hemorrhage, mL"
-        lines.append(_format_row(what, free["false_positive_ml"], free["false_positive_ml_ci95"], free["n"], 1))
     if "invalid" in results:
         lines += ["", f"INVALID: {results['invalid']}"]
     return lines
+
+
+def score_rows(results: dict) -> Iterator[ScoreRow]:
+    """The scores of results.json that describe a run in a few lines."""
+    conventions, free = results["conventions"], results["hemorrhage_free"]
+    for convention, title in CONVENTION_TITLES.items():
+        for name, score in conventions.get(convention, {}).items():  # runs of earlier versions lack some
+            yield ScoreRow(f"{name.capitalize()}{title}", score["mean"], score["ci95"], score["n"], digits=3)
+    if free["n"]:
+        what = "false positives without a hemorrhage, mL"
+        yield ScoreRow(what, free["false_positive_ml"], free["false_positive_ml_ci95"], free["n"], digits=1)
 
 
 def _format_row(what: str, value: float | None, interval: list[float] | None, subjects: int, digits: int) -> str:

@@ -78,7 +78,7 @@ def read_existing(
     complete = names >= REQUIRED_FILES | {name for name, wanted in optional.items() if wanted}
     if options.dicom_seg and source.series is not None:
         written = record.get("dicom_seg", "" if "dicom_seg_problem" in record else None)
-        complete &= written == _file_digest(segmentation_path(folder))
+        complete &= written == file_digest(segmentation_path(folder))
     return record if complete else None
 
 
@@ -131,7 +131,7 @@ def write(
         if options.dicom_seg and source.series is not None:
             try:
                 _write_segmentation(segmentation_path(folder), source.series, volume, prediction, record)
-                record["dicom_seg"] = _file_digest(segmentation_path(folder))
+                record["dicom_seg"] = file_digest(segmentation_path(folder))
             except InputError as error:  # costs the segmentation alone
                 record["dicom_seg_problem"] = f"no DICOM Segmentation of {source.path.name}: {error}"
         nifti.write_nifti(new / MASK, prediction.mask, volume)
@@ -183,6 +183,6 @@ def _write_segmentation(
         dicom_seg.write(hidden, series, volume.to_file_grid(prediction.mask), made_from=made_from, subtypes=subtypes)
 
 
-def _file_digest(path: pathlib.Path) -> str:
+def file_digest(path: pathlib.Path) -> str:
     """Digest of a file's bytes; '' where there is no file."""
     return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest() if path.is_file() else ""

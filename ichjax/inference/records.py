@@ -132,6 +132,16 @@ class WorklistRow(TypedDict, total=False):
     problem: Required[str]  # '' for a scan that was predicted and all of whose outputs were written
 
 
+class ManifestInput(TypedDict, total=False):
+    """A scan in manifest.json."""
+
+    index: Required[int]  # from 1, in the order of the command
+    scan: Required[str]
+    state: Required[Literal["predicted", "kept", "skipped", "not reached"]]
+    scan_digest: str
+    problem: str
+
+
 class ScanRecord(TypedDict):
     """NAME.json, which `convert` writes about a DICOM series."""
 
