@@ -17,7 +17,9 @@ MIN_CUT_SLICES = 2  # with bone at the edge of the image
 MISSING_RATIO = 1.7  # of a gap to both of its neighbors: a slice is missing; a change of spacing differs from one only
 MAX_WIDTH_RATIO = 1.05  # of width to length; inside 56 phantoms and a real head it is 0.74 to 0.89
 MAX_TOP_RATIO = 1.3  # of the area in the top slices to the bottom ones: heads are smallest at the vertex
+MAX_TOP_RATIO_BRAIN = 2.0  # the same of a scan that may begin at a slender jaw: there is more brain in the top slices
 MIN_SYMMETRY = 0.75  # Dice of the outline with its mirror image
+MORE_BRAIN = 0.3  # of the share of brain in these slices
 END_SHARE = 0.2  # of the slices, at each end
 MAX_SINUS_HU = -400  # a voxel below is air, in the nose and its sinuses
 MIN_SINUS_ML = 1.0  # of air between bones: less does not tell front from back
@@ -95,8 +97,10 @@ def _check_orientation(volume: Volume, inside: np.ndarray) -> list[str]:
     if symmetry < MIN_SYMMETRY:
         warnings.append(f"the head is asymmetric: Dice {symmetry:.2f} with its mirror image")
     count = max(int(END_SHARE * len(areas)), 1)
-    bottom, top = areas[:count].mean(), areas[-count:].mean()
-    if len(areas) >= 5 and top > MAX_TOP_RATIO * bottom:
+    bottom, top = areas[:count].sum(), areas[-count:].sum()
+    brain = inside.sum(axis=(1, 2))
+    more_brain = brain[-count:].sum() / max(top, 1) - brain[:count].sum() / max(bottom, 1) > MORE_BRAIN
+    if len(areas) >= 5 and top > (MAX_TOP_RATIO_BRAIN if more_brain else MAX_TOP_RATIO) * bottom:
         warnings.append("the head is larger in the top slices than in the bottom ones: the scan may be upside down")
     return warnings
 

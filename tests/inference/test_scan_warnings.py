@@ -79,6 +79,15 @@ def test_each_fault_gives_its_warning(spoil, expected):
     assert any(re.search(expected, text) for text in warnings), warnings
 
 
+def test_a_scan_from_a_slender_jaw_to_the_upper_brain_is_upright():
+    hu = head()[:12]
+    rows, columns = np.mgrid[:220, :200]
+    hu[:3] = np.where(np.hypot(rows - 109.5, columns - 99.5) < 58, 40, -1000)  # no brain, and smaller than above
+    assert find_warnings(scan(hu)) == []
+    (warning,) = find_warnings(scan(head()[::-1]))  # the vertex is smaller still
+    assert "the scan may be upside down" in warning
+
+
 def test_a_missing_slice_is_reported_and_a_change_of_spacing_is_not():
     depth = 20
     even = np.arange(depth) * 5.0
