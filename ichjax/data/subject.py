@@ -8,6 +8,7 @@ import numpy as np
 
 from ichjax.data.label_tables import SUBTYPES, format_ranges
 from ichjax.errors import InputError
+from ichjax.scan.hu_check import offset_warnings
 from ichjax.scan.volume import Volume
 
 
@@ -115,8 +116,8 @@ def label_scan(
 
 
 def header_notes(subject: Subject, volume: Volume) -> list[str]:
-    """The warnings about the header of a subject's scan, one sentence each."""
-    return [f"subject {subject.number}: {note}" for note in volume.notes]
+    """The warnings about the header and the HU of a subject's scan, one sentence each."""
+    return [f"subject {subject.number}: {note}" for note in (*volume.notes, *offset_warnings(volume))]
 
 
 def slice_numbers(volume: Volume) -> np.ndarray:

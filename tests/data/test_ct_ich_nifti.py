@@ -37,7 +37,7 @@ PEOPLE = (
 
 
 def hu_of(number, shape=SHAPE):
-    hu = np.random.default_rng(number).integers(-1000, 1500, shape).astype(np.int16)
+    hu = np.random.default_rng(number).integers(-100, 200, shape).astype(np.int16)
     hu[0, 0, 0], hu[-1, -1, -1] = -1000, 1500
     return hu
 
@@ -329,6 +329,14 @@ def test_an_empty_mask_stays_empty(copy):
     scan = ct_ich_nifti.load_scan(by_number(copy)[49])
     assert not scan.mask.any()
     assert scan.notes == ("subject 49: 0 slices with a mask have no sub-type, 2 with a sub-type have no mask",)
+
+
+def test_hu_without_their_offset_are_reported(copy):
+    hu = hu_of(49) + np.int16(1024)
+    hu[0] = -1000  # padding, so that the range alone is plausible
+    save(copy / "ct_scans/049.nii", hu)
+    (note, *_) = ct_ich_nifti.load_scan(by_number(copy)[49]).notes
+    assert note.startswith("subject 49: HU are off by about +1024")
 
 
 def test_a_mask_with_other_values_is_rejected(copy):

@@ -22,7 +22,7 @@ def save(path, array, affine=AFFINE):
 
 
 def hu():
-    array = np.random.default_rng(0).integers(-1000, 1500, SHAPE).astype(np.int16)
+    array = np.random.default_rng(0).integers(-100, 200, SHAPE).astype(np.int16)
     array[0, 0, 0], array[-1, -1, -1] = -1000, 1500
     return array
 
