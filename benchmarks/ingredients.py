@@ -19,8 +19,8 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
     # Input
     "brain_window": {"windows": ((40.0, 120.0),)},
     "mirrored_channel": {"model.mirrored_channel": True},
-    "fine_grid": {"grid.side": 256, "patch.side": 96, "patch.stride": 48},
-    "larger_patches": {"patch.side": 96, "patch.stride": 48},
+    "fine_grid": {"grid.side": 256, "patch.side": 96, "patch.stride": 32},
+    "larger_patches": {"patch.side": 96, "patch.stride": 32},
     # Loss
     "cross_entropy": {"train.dice_weight": 0.0},
     "focal": {"train.focal_gamma": 2.0},

@@ -13,6 +13,7 @@ from ichjax import config_check
 from ichjax.cli import config_flags
 from ichjax.errors import InputError
 from ichjax.experiment import tuning
+from ichjax.ops import patches
 
 
 def row(name, *, seed=0, fold=0, minutes=10.0, elsewhere=(1.0, 3.0), **dice):
@@ -37,6 +38,7 @@ def test_every_ingredient_changes_the_base_to_a_valid_configuration(name):
     before = configs.digest(ich_small.get_config())
     config = config_flags.read_config(["--config=ich_small", *ablation.flags(INGREDIENTS[name])])
     config_check.check(config)
+    patches.grid_shape(config.grid.side, config.grid.side, side=config.patch.side, stride=config.patch.stride)
     fields = configs.flatten(config)
     assert {field: fields[field] for field in INGREDIENTS[name]} == INGREDIENTS[name]
     assert (configs.digest(config) == before) == (name == BASE)
