@@ -2,7 +2,8 @@
 
 import pathlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -28,6 +29,7 @@ from ichjax.scan.volume import Volume
 
 MAX_MASK_LABELS = 20  # an integer file with more than these is no mask of several labels
 MAX_ROUNDING = 1e-3  # how far from a whole number the values of a mask can be, as after float16
+EightBits = Literal["as it looks", "probability", "unclear"]  # what files of 8 bits hold that could be labels
 SCALE = 32767  # probabilities pass through int16 on their way to the scan's orientation
 
 
@@ -69,7 +71,11 @@ def _evaluate(
     rows: list[ScoreRow] = []
     notes, kinds = list(dataset.notes), set()
     subjects = [subject for subject in dataset.subjects if subject.number in files]
-    reads = one_ahead(lambda subject: _read(subject, files[subject.number], predictions, subtypes=subtypes), subjects)
+    eight_bits = eight_bit_kind(files.values())
+    read_one = lambda subject: _read(  # noqa: E731
+        subject, files[subject.number], predictions, subtypes=subtypes, eight_bits=eight_bits
+    )
+    reads = one_ahead(read_one, subjects)
     for read in tqdm(reads, desc="scoring", total=len(subjects), disable=None):
         try:
             scan, kind, probability, classes = read()
@@ -117,12 +123,12 @@ def _evaluate(
 
 
 def _read(
-    subject: Subject, path: pathlib.Path, folder: pathlib.Path, *, subtypes: bool
+    subject: Subject, path: pathlib.Path, folder: pathlib.Path, *, subtypes: bool, eight_bits: EightBits
 ) -> tuple[scan_cache.CachedScan, str, np.ndarray, np.ndarray | None]:
     """(the scan, 'mask' or 'probability', float32 [D, H, W], the classes uint8 [D, H, W] if asked for)."""
     scan, name = scan_cache.open_scan(subject), path.relative_to(folder).as_posix()
     if not subtypes:
-        return scan, *load_prediction(path, scan.volume, name=name), None
+        return scan, *load_prediction(path, scan.volume, name=name, eight_bits=eight_bits), None
     classes = load_classes(path, scan.volume, name=name)
     return scan, "mask", (classes > 0).astype(np.float32), classes
 
@@ -137,7 +143,26 @@ def _at_one_threshold(row: ScoreRow) -> ScoreRow:
     }
 
 
-def load_prediction(path: pathlib.Path, volume: Volume, *, name: str | None = None) -> tuple[str, np.ndarray]:
+def eight_bit_kind(paths: Iterable[pathlib.Path]) -> EightBits:
+    """What files of 8 bits hold that could be labels: a probability that is low everywhere, as without a hemorrhage,
+    looks like a mask of a few labels. The other files of the folder decide."""
+    clear = unclear = 0
+    for path in paths:
+        try:
+            array, _ = nifti.load_array(path)
+            if array.dtype == np.uint8:
+                clear += _interpret(array, path.name)[0] == "probability"
+                unclear += 0 < array.max() <= MAX_MASK_LABELS
+        except InputError:  # reported when it is scored
+            continue
+    if not clear:
+        return "as it looks"
+    return "probability" if clear >= unclear else "unclear"
+
+
+def load_prediction(
+    path: pathlib.Path, volume: Volume, *, name: str | None = None, eight_bits: EightBits = "as it looks"
+) -> tuple[str, np.ndarray]:
     """Reads a mask or a probability on a scan's grid, in the scan's orientation.
 
     Masks hold 0 and 1, 0 and 255, or a few labels (which are merged); probabilities are floats in [0, 1], or 8 bits,
@@ -147,6 +172,7 @@ def load_prediction(path: pathlib.Path, volume: Volume, *, name: str | None = No
       path: a NIfTI file.
       volume: the scan.
       name: the name used in messages; None uses the file's name.
+      eight_bits: from `eight_bit_kind`.
 
     Returns:
       ('mask' or 'probability', float32 [D, H, W] in [0, 1]).
@@ -156,7 +182,7 @@ def load_prediction(path: pathlib.Path, volume: Volume, *, name: str | None = No
     """
     name = name or path.name
     array, affine = nifti.load_array(path, name=name)
-    kind, to_fraction = _interpret(array, name)
+    kind, to_fraction = _interpret(array, name, eight_bits=eight_bits)
     to_int16 = lambda values: np.rint(to_fraction(values) * SCALE).astype(np.int16)  # noqa: E731
     if array.dtype == np.uint8:  # of 256 levels, each is converted once
         on_scan = volumes.from_file_grid(array, affine, name=name)
@@ -190,9 +216,19 @@ def load_classes(path: pathlib.Path, volume: Volume, *, name: str | None = None)
     return np.asarray(on_scan.hu)
 
 
-def _interpret(array: np.ndarray, name: str) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
+def _interpret(
+    array: np.ndarray, name: str, *, eight_bits: EightBits = "as it looks"
+) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
     """('mask' or 'probability', a function from its values to float32 in [0, 1])."""
     low, high = _range(array)
+    eight_bit_probability = "probability", lambda values: values.astype(np.float32) / 255.0
+    if eight_bits != "as it looks" and array.dtype == np.uint8 and 0 < high <= MAX_MASK_LABELS:
+        if eight_bits == "probability":
+            return eight_bit_probability
+        raise InputError(
+            f"{name}: holds whole numbers up to {high:g}, labels or low probabilities of 8 bits, which other files of "
+            f"the folder hold; expected masks alone, or probabilities alone"
+        )
     if low >= 0 and high <= MAX_MASK_LABELS and _are_labels(array, high):
         return "mask", lambda values: (values > 0.5).astype(np.float32)
     if low >= 0 and high <= 1:
@@ -200,7 +236,7 @@ def _interpret(array: np.ndarray, name: str) -> tuple[str, Callable[[np.ndarray]
     if low >= 0 and high == 255 and not ((array > 0.5) & (array < 254.5)).any():
         return "mask", lambda values: (values > 127.5).astype(np.float32)
     if array.dtype == np.uint8:
-        return "probability", lambda values: values.astype(np.float32) / 255.0
+        return eight_bit_probability
     raise InputError(
         f"{name}: values lie in {array.min():g} to {array.max():g}; expected a mask (0 and 1, 0 and 255, or a few "
         f"labels) or probabilities in [0, 1]"

@@ -147,6 +147,29 @@ def test_what_others_write_is_understood(truth, tiny_root, tmp_path, kind, monke
     assert len(results["slice_detection"]) == (5 if probability else 1)
 
 
+def test_low_probabilities_of_8_bits_are_no_labels(truth, tiny_root, tmp_path, monkeypatch):
+    """As `crossval` writes them of scans without a hemorrhage: nothing in them is above a threshold."""
+    monkeypatch.setattr(score_folder, "publish", lambda place: None)
+    for path in truth.iterdir():
+        mask = array_of(path)
+        save(path, (mask * 200 if mask.any() else np.full(mask.shape, 3)).astype(np.uint8), path)
+    status, said = evaluate(truth, tiny_root, f"--workdir={tmp_path / 'out'}")
+    assert status == 0, said
+    results = results_of(tmp_path / "out")
+    assert results["scored"] == ["probability"]
+    assert results["conventions"]["volume"]["dice"]["mean"] == 1.0
+    assert results["hemorrhage_free"]["false_positive_ml"] == 0.0
+
+
+def test_masks_beside_a_file_of_many_levels_are_refused(truth, tiny_root):
+    path = truth / "ICH_0049.nii.gz"
+    save(path, np.arange(array_of(path).size).reshape(array_of(path).shape).astype(np.uint8), path)
+    status, said = evaluate(truth, tiny_root)
+    assert status == 2
+    assert said.count("labels or low probabilities of 8 bits") == 5  # six subjects bleed
+    assert "ICH_0050.nii.gz: holds whole numbers up to 1, labels or" in said
+
+
 def test_each_bad_file_is_named_and_the_others_are_scored(truth, tiny_root, tmp_path):
     like = truth / "ICH_0049.nii.gz"
     mask = array_of(like)
