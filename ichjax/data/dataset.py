@@ -1,15 +1,37 @@
 """Read a data set in any supported layout, detected from the content of its folder, not from its name."""
 
 import pathlib
+from collections.abc import Callable
 
-from ichjax.data import ct_ich_jpeg, ct_ich_nifti, generic
+from ichjax.data import bids, ct_ich_jpeg, ct_ich_nifti, generic, paired_folders
 from ichjax.data.subject import Dataset, Scan, Subject, list_entries
 from ichjax.errors import InputError
 
-# In order of preference: HU before gray images, if a folder holds both (release 1.3.0).
-MARKS = {"nifti": ct_ich_nifti.NIFTI_SCANS, "jpeg": ct_ich_jpeg.JPEG_SCANS, "own": generic.OWN_IMAGES}
-LAYOUTS = {"nifti": ct_ich_nifti.NIFTI_LAYOUT, "jpeg": ct_ich_jpeg.JPEG_LAYOUT, "own": generic.OWN_LAYOUT}
-LAYOUT_TITLES = {"nifti": "the nifti release", "jpeg": "the jpeg release (1.0.0 to 1.2.0)", "own": "one's own scans"}
+
+def _folder(name: str) -> Callable[[pathlib.Path], str]:
+    return lambda root: f"{name}/" if (root / name).is_dir() else ""
+
+
+# The part of a folder that gives a layout away, or ''. In order of preference: HU before gray images, if a folder holds
+# both (release 1.3.0).
+MARKS = {
+    "nifti": _folder(ct_ich_nifti.NIFTI_SCANS),
+    "jpeg": _folder(ct_ich_jpeg.JPEG_SCANS),
+    "own": paired_folders.mark,
+    "bids": bids.mark,
+}
+LAYOUTS = {
+    "nifti": ct_ich_nifti.NIFTI_LAYOUT,
+    "jpeg": ct_ich_jpeg.JPEG_LAYOUT,
+    "own": paired_folders.OWN_LAYOUT,
+    "bids": bids.BIDS_LAYOUT,
+}
+LAYOUT_TITLES = {
+    "nifti": "the nifti release",
+    "jpeg": "the jpeg release (1.0.0 to 1.2.0)",
+    "own": "one's own scans",
+    "bids": "BIDS",
+}
 
 
 def read_dataset(root: pathlib.Path) -> Dataset:
@@ -20,22 +42,37 @@ def read_dataset(root: pathlib.Path) -> Dataset:
         layout).
     """
     root = pathlib.Path(root)
-    layouts = [layout for layout in MARKS if (root / MARKS[layout]).is_dir()]
-    if not layouts:
+    marks = _marks(root)
+    if not marks:
         raise InputError(_unknown_layout(root))
-    read = {"nifti": ct_ich_nifti.read_dataset, "jpeg": ct_ich_jpeg.read_dataset, "own": generic.read_dataset}
-    dataset = read[layouts[0]](root)
-    first, *others = (f"{MARKS[layout]}/" for layout in layouts)
+    read = {
+        "nifti": ct_ich_nifti.read_dataset,
+        "jpeg": ct_ich_jpeg.read_dataset,
+        "own": paired_folders.read_dataset,
+        "bids": bids.read_dataset,
+    }
+    dataset = read[next(iter(marks))](root)
+    first, *others = marks.values()
     notes = (f"the folder holds {first} and {', '.join(others)}; {first} is read",) if others else ()
     return Dataset(root, dataset.subjects, (*notes, *dataset.notes))
 
 
 def is_dataset(root: pathlib.Path) -> bool:
     """Whether a folder is a data set with masks, not just a folder with a subfolder of one of these names."""
-    if (root / MARKS["jpeg"]).is_dir():
+    if MARKS["jpeg"](root) or (MARKS["nifti"](root) and (root / ct_ich_nifti.NIFTI_MASKS).is_dir()):
         return True
-    pairs = ((MARKS["nifti"], ct_ich_nifti.NIFTI_MASKS), (MARKS["own"], generic.OWN_MASKS))
-    return any((root / scans).is_dir() and (root / masks).is_dir() for scans, masks in pairs)
+    return paired_folders.has_masks(root) or bids.has_masks(root)
+
+
+def find_own_scans(root: pathlib.Path) -> dict[str, pathlib.Path]:
+    """{ID: scan} of a data set of one's own, without a look at its masks and labels; {} for the ct-ich releases.
+
+    Raises:
+      InputError: the scans cannot be told from the names of the files.
+    """
+    find = {"own": paired_folders.find_scans, "bids": bids.find_scans}
+    layout = next(iter(_marks(root)), "")
+    return find[layout](root) if layout in find else {}
 
 
 def load_scan(subject: Subject) -> Scan:
@@ -59,6 +96,11 @@ def files(subject: Subject) -> tuple[pathlib.Path, ...]:
     return tuple(path for path in (subject.scan_path, subject.mask_path) if path is not None)
 
 
+def _marks(root: pathlib.Path) -> dict[str, str]:
+    """{layout: what gives it away} of the layouts that a folder may have."""
+    return {layout: found for layout, mark in MARKS.items() if (found := mark(root))}
+
+
 def _unknown_layout(root: pathlib.Path) -> str:
     """The error for a folder that is no data set: what it holds and which layouts are supported."""
     layouts = "; ".join(f"{LAYOUT_TITLES[layout]}: {LAYOUTS[layout]}" for layout in MARKS)
@@ -69,7 +111,7 @@ def _unknown_layout(root: pathlib.Path) -> str:
     names = list_entries(root)
     if not names:
         return f"{root}: is empty; expected a data set in one of these layouts. {layouts}"
-    inside = sorted(path.parent.name for mark in MARKS.values() for path in root.glob(f"[!.]*/{mark}/"))
+    inside = sorted(path.name for path in root.glob("[!.]*/") if _marks(path))
     hint = f"; a data set seems to lie one folder down, in {inside[0]}/" if inside else ""
-    marks = ", ".join(f"{mark}/" for mark in MARKS.values())
-    return f"{root}: holds none of {marks}; found {names}{hint}; expected one of these layouts. {layouts}"
+    known = f"{ct_ich_nifti.NIFTI_SCANS}/, {ct_ich_jpeg.JPEG_SCANS}/, {generic.OWN_IMAGES}/"
+    return f"{root}: holds none of {known}; found {names}{hint}; expected one of these layouts. {layouts}"

@@ -1,4 +1,4 @@
-"""Read a data set in the plain layout: images/ID.nii.gz, masks/ID.nii.gz and, optionally, two tables of labels."""
+"""Read data sets of one NIfTI scan and one mask per subject, with, optionally, two tables of labels."""
 
 import dataclasses
 import pathlib
@@ -17,14 +17,31 @@ from ichjax.scan import volume as volumes
 from ichjax.scan.volume import Volume
 
 OWN_IMAGES, OWN_MASKS, LABEL_TABLE, LABEL_NAMES = "images", "masks", "labels.csv", "label_names.csv"
-OWN_LAYOUT = (
-    f"{OWN_IMAGES}/ and {OWN_MASKS}/ with files of the same name such as ID.nii.gz or ID.nii, "
-    f"and, optionally, {LABEL_TABLE} and {LABEL_NAMES}"
-)
 
 
-def read_dataset(root: pathlib.Path) -> Dataset:
-    """Finds the subjects of a folder in the plain layout, one per images/ID.nii.gz (or .nii).
+@dataclasses.dataclass(frozen=True, eq=False)
+class MatchedFiles:
+    """The files of a data set, whatever its layout, and what the layout says about them.
+
+    Attributes:
+      scans: {ID: file}.
+      masks: {ID: file} of the scans that have a mask.
+      notes: irregularities, one sentence each.
+      people: {ID: age and sex}, if a table of the layout gives them; labels.csv comes first.
+      label_classes: the class of each named label of the masks; label_names.csv comes first.
+      persons: {ID: the person}, if several scans can be of one person.
+    """
+
+    scans: Mapping[str, pathlib.Path]
+    masks: Mapping[str, pathlib.Path]
+    notes: tuple[str, ...] = ()
+    people: Mapping[str, generic_labels.Person] = dataclasses.field(default_factory=dict)
+    label_classes: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    persons: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def read_dataset(root: pathlib.Path, files: MatchedFiles) -> Dataset:
+    """Makes the subjects of a folder, one per scan, from its files and the tables labels.csv and label_names.csv.
 
     Subjects are numbered by their IDs if these are distinct whole numbers from 1, else from 1 in the order of the IDs.
     labels.csv gives age, sex and sub-types, see `generic_labels`. If it labels no slice of a subject, the mask is read:
@@ -32,35 +49,30 @@ def read_dataset(root: pathlib.Path) -> Dataset:
     labels of multi-label masks; slices without a named label get those of the subject.
 
     Raises:
-      InputError: a folder is missing, there is no scan, or a table cannot be read.
+      InputError: a table cannot be read.
     """
-    root = pathlib.Path(root)
-    missing = [f"{folder}/" for folder in (OWN_IMAGES, OWN_MASKS) if not (root / folder).is_dir()]
-    if missing:
-        raise InputError(f"{root}: lacks {', '.join(missing)}; expected a data set: {OWN_LAYOUT}")
-    scans, scan_notes = _files_by_id(root / OWN_IMAGES)
-    masks, mask_notes = _files_by_id(root / OWN_MASKS)
-    if not scans:
-        raise InputError(f"{root}: no scan in {OWN_IMAGES}/; expected files such as ID.nii.gz or ID.nii")
-    people: dict[str, generic_labels.Person] = {}
-    table_notes = [f"no {LABEL_TABLE}: age, sex and sub-types are unknown"]
+    people, label_classes = files.people, files.label_classes
+    table_notes: list[str] = []
     if (root / LABEL_TABLE).is_file():
         people, table_notes = generic_labels.read(root / LABEL_TABLE)
-    label_classes: dict[int, int] = {}
+    else:
+        unknown = [*([] if people else ["age", "sex"]), *([] if label_classes else ["sub-types"])]
+        if unknown:
+            listed = ", ".join(unknown[:-1]) + " and " * (len(unknown) > 1) + unknown[-1]
+            table_notes = [f"no {LABEL_TABLE}: {listed} are unknown"]
     if (root / LABEL_NAMES).is_file():
         label_classes, name_notes = generic_labels.read_label_names(root / LABEL_NAMES)
         table_notes = [*table_notes, *name_notes]
-    notes = [*scan_notes, *mask_notes, *table_notes]
-    numbers = _numbers(sorted(scans))
-    if not _are_numbers(list(scans)):
+    notes = [*files.notes, *table_notes]
+    numbers = _numbers(sorted(files.scans))
+    if not _are_numbers(list(files.scans)):
         notes.append("the IDs are not distinct whole numbers: subjects are numbered from 1 in the order of their IDs")
-    for what, ids in ((f"rows in {LABEL_TABLE}", set(people)), ("a mask", set(masks))):
-        if lost := len(ids - set(scans)):
-            notes.append(f"IDs that have {what} but no scan: {lost}")
+    if lost := len(set(people) - set(files.scans)):
+        notes.append(f"IDs that have rows in {LABEL_TABLE} but no scan: {lost}")
     subjects = []
     for name, number in sorted(numbers.items(), key=lambda item: item[1]):
-        person = people.get(name, generic_labels.UNKNOWN)
-        subjects.append(_subject(name, number, scans[name], masks.get(name), person, label_classes))
+        subject = _subject(name, number, files, people.get(name, generic_labels.UNKNOWN), label_classes)
+        subjects.append(subject)
     return Dataset(root, tuple(subjects), tuple(notes))
 
 
@@ -77,8 +89,8 @@ def _numbers(names: list[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(names, start=1)}
 
 
-def _files_by_id(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[str]]:
-    """(NIfTI files by ID, notes on other entries)."""
+def files_by_name(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[str]]:
+    """(NIfTI files by their names without extension, notes on other entries); hidden files are ignored."""
     files: dict[str, pathlib.Path] = {}
     others = duplicates = 0
     for path in sorted(folder.iterdir(), key=lambda path: (path.name.lower(), path.name)):  # .nii before .NII.GZ
@@ -97,17 +109,13 @@ def _files_by_id(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[st
 
 
 def _subject(
-    name: str,
-    number: int,
-    scan_path: pathlib.Path,
-    mask_path: pathlib.Path | None,
-    person: generic_labels.Person,
-    label_classes: Mapping[int, int],
+    name: str, number: int, files: MatchedFiles, person: generic_labels.Person, label_classes: Mapping[int, int]
 ) -> Subject:
     """A subject; its mask is read if the table has no slice with a sub-type."""
+    mask_path = files.masks.get(name)
     subject = Subject(
         number=number,
-        scan_path=scan_path,
+        scan_path=files.scans[name],
         mask_path=mask_path,
         age_years=person.age_years,
         sex=person.sex,
@@ -117,6 +125,7 @@ def _subject(
         name=name,
         layout="own",
         label_classes=label_classes,
+        person=files.persons.get(name, ""),
     )
     if person.slice_labels.any() or mask_path is None:
         return subject
@@ -152,8 +161,7 @@ def load_scan(subject: Subject) -> Scan:
     """
     volume = nifti.read_nifti(subject.scan_path, name=name_in_messages(subject.scan_path, subject))
     if subject.mask_path is None:
-        name = subject.scan_path.name
-        raise InputError(f"{OWN_MASKS}/{name} (subject {subject.number}): no such file; expected a mask for every scan")
+        raise InputError(f"{volume.name}: has no mask; expected a mask for every scan")
     labels, mask = _load_labels(subject, subject.mask_path)
     volumes.check_same_grid(mask, volume)
     binary, kept = (labels > 0).astype(np.uint8), labels if labels.max() > 1 else None

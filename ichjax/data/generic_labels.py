@@ -9,7 +9,8 @@ import numpy as np
 
 from ichjax.data import label_tables as tables
 from ichjax.data.classes import MAX_LABEL, UNKNOWN_SUBTYPE
-from ichjax.data.label_tables import SUBTYPE_COLUMN, SUBTYPES
+from ichjax.data.label_names import class_of_name
+from ichjax.data.label_tables import SUBTYPES
 from ichjax.errors import InputError
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ def read(path: pathlib.Path) -> tuple[dict[str, Person], list[str]]:
       InputError: the file cannot be read, has no column id, or has an invalid cell.
     """
     rows = tables.read_cells(path)
-    columns = _columns(rows, path, LABEL_COLUMNS, required=("id",))
+    columns = find_columns(rows, path, LABEL_COLUMNS, required=("id",))
     lines_of_id: dict[str, list[tuple[int, dict[str, str]]]] = {}
     for line, cells in rows[1:]:
         row = {name: cells[i] if i < len(cells) else "" for name, i in columns.items()}
@@ -55,7 +56,7 @@ def read(path: pathlib.Path) -> tuple[dict[str, Person], list[str]]:
             raise InputError(f"{path.name}, line {line}: the id is empty; expected the name of a scan's file")
         lines_of_id.setdefault(row["id"], []).append((line, row))
     notes: list[str] = []
-    people = {name: _person(lines, path, notes) for name, lines in lines_of_id.items()}
+    people = {name: person_of_rows(lines, path, notes) for name, lines in lines_of_id.items()}
     return people, notes
 
 
@@ -63,14 +64,14 @@ def read_label_names(path: pathlib.Path) -> tuple[dict[int, int], list[str]]:
     """Reads label_names.csv: ({label of the masks: its class, see `classes.class_mask`}, notes).
 
     Columns in any order: label (1 to 255; 0, the background, may be listed) and name, a sub-type as IVH or
-    Intraventricular in upper or lower case. Any other name is a hemorrhage of unknown sub-type, reported in a note.
+    Intraventricular (`label_names.class_of_name`). Any other name is a hemorrhage of unknown sub-type, reported in a
+    note: unlike dataset.json, this table is written for ichjax.
 
     Raises:
       InputError: the file cannot be read, lacks a column, or has an invalid cell.
     """
     rows = tables.read_cells(path)
-    columns = _columns(rows, path, NAME_COLUMNS, required=NAME_COLUMNS)
-    by_name = {word.lower(): k for k, name in enumerate(SUBTYPES, 1) for word in (name, SUBTYPE_COLUMN[name])}
+    columns = find_columns(rows, path, NAME_COLUMNS, required=NAME_COLUMNS)
     classes: dict[int, int] = {}
     unknown = []
     for line, cells in rows[1:]:
@@ -82,9 +83,9 @@ def read_label_names(path: pathlib.Path) -> tuple[dict[int, int], list[str]]:
             raise InputError(f"{where}: label {label} has no name; expected one such as {SUBTYPES[0]}")
         if label in classes:
             raise InputError(f"{where}: label {label} is listed twice; expected one name for each label")
-        if label == 0 and name.lower() in by_name:
+        classes[label] = class_of_name(name) or UNKNOWN_SUBTYPE
+        if label == 0 and classes[label] != UNKNOWN_SUBTYPE:
             raise InputError(f"{where}: label 0 is named {name}; expected 0 to be the background")
-        classes[label] = by_name.get(name.lower(), UNKNOWN_SUBTYPE)
         if label and classes[label] == UNKNOWN_SUBTYPE:
             unknown.append(name)
     classes.pop(0, None)
@@ -92,10 +93,10 @@ def read_label_names(path: pathlib.Path) -> tuple[dict[int, int], list[str]]:
     return classes, notes
 
 
-def _columns(
+def find_columns(
     rows: list[tuple[int, list[str]]], path: pathlib.Path, names: Sequence[str], *, required: Sequence[str]
 ) -> dict[str, int]:
-    """The position of each column of these names that there is."""
+    """The position of each column of these names that there is; InputError if a required one is missing."""
     header = [cell.lower() for cell in rows[0][1]] if rows else []
     columns = {name: header.index(name.lower()) for name in names if name.lower() in header}
     if missing := [name for name in required if name not in columns]:
@@ -104,8 +105,12 @@ def _columns(
     return columns
 
 
-def _person(lines: list[tuple[int, dict[str, str]]], path: pathlib.Path, notes: list[str]) -> Person:
-    """One subject from all its rows; appends to `notes` if its age or sex is invalid."""
+def person_of_rows(lines: list[tuple[int, dict[str, str]]], path: pathlib.Path, notes: list[str]) -> Person:
+    """One subject from all its rows (line, cells by `LABEL_COLUMNS`); notes if its age or sex is invalid.
+
+    Raises:
+      InputError: a slice or a flag of a sub-type is invalid.
+    """
     slices: dict[int, list[bool]] = {}
     whole = np.zeros(len(SUBTYPES), bool)
     for line, row in lines:

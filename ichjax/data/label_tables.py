@@ -168,8 +168,8 @@ def _read_rows(path: pathlib.Path, columns: Mapping[str, Sequence[str]]) -> tupl
     return [_Row(line, number, cells) for (line, cells), number in kept if number is not None], notes
 
 
-def read_cells(path: pathlib.Path) -> list[tuple[int, list[str]]]:
-    """(line in the file, stripped cells) of every row of a CSV file that is not blank."""
+def read_cells(path: pathlib.Path, *, delimiter: str = ",") -> list[tuple[int, list[str]]]:
+    """(line in the file, stripped cells) of every row of a CSV file that is not blank; TSV with another delimiter."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -178,7 +178,7 @@ def read_cells(path: pathlib.Path) -> list[tuple[int, list[str]]]:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = raw.decode("latin-1")  # exported by a spreadsheet; only remarks have characters beyond ASCII
-    reader = csv.reader(io.StringIO(text, newline=""))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error as error:

@@ -8,6 +8,9 @@ import tqdm
 
 from ichjax.data import dataset as datasets
 from ichjax.data import splits
+from ichjax.data.label_names import DATASET_JSON
+from ichjax.data.paired_folders import NNUNET_IMAGES, NNUNET_LABELS
+from ichjax.data.pairing import CHANNEL
 from ichjax.data.subject import Dataset
 from ichjax.errors import InputError
 from ichjax.files import write_json, write_text
@@ -46,14 +49,14 @@ def write_nnunet(dataset: Dataset, folds: splits.Splits, output: pathlib.Path) -
     try:
         if output.exists() and (not output.is_dir() or any(output.iterdir())):
             raise InputError(f"{output}: is not an empty folder; expected an empty or a new folder")
-        for name in ("imagesTr", "labelsTr"):
+        for name in (NNUNET_IMAGES, NNUNET_LABELS):
             (folder / name).mkdir(parents=True)
         problems = _write_cases(dataset, folder)
         written = {each.number: each.name for each in dataset.subjects if each.number not in problems}
         if not written:
             raise InputError(f"{dataset.root}: none of its {len(dataset.subjects)} scans can be read")
         _write_splits(folds, written, folder / "splits_final.json")
-        _write_description(len(written), folder / "dataset.json")
+        _write_description(len(written), folder / DATASET_JSON)
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror or error})") from error
     for problem in problems.values():
@@ -72,8 +75,8 @@ def _write_cases(dataset: Dataset, folder: pathlib.Path) -> dict[int, str]:
         except InputError as error:
             problems[subject.number] = str(error)
             continue
-        nifti.write_nifti(folder / "imagesTr" / f"{subject.name}_0000{EXTENSION}", scan.volume.hu, scan.volume)
-        nifti.write_nifti(folder / "labelsTr" / f"{subject.name}{EXTENSION}", scan.mask, scan.volume)
+        nifti.write_nifti(folder / NNUNET_IMAGES / f"{subject.name}{CHANNEL}{EXTENSION}", scan.volume.hu, scan.volume)
+        nifti.write_nifti(folder / NNUNET_LABELS / f"{subject.name}{EXTENSION}", scan.mask, scan.volume)
     return problems
 
 

@@ -86,20 +86,25 @@ def stratified_splits(subjects: Sequence[Subject], *, folds: int, seed: int) -> 
     it. A fold's validation subjects are the next fold's test subjects, so each is in validation once. The folds depend
     on the subjects' labels and the seed, not on their order.
 
+    Several scans of one person (`Subject.person`) are distributed as one, so blocks can then differ by more.
+
     Raises:
       InputError: fewer than 3 folds, fewer subjects than folds, or a part of a fold without a hemorrhage.
     """
     subjects = sorted(subjects, key=lambda subject: subject.number)
     numbers = _checked_numbers([subject.number for subject in subjects], folds)
+    people, scans_of = _merge_people(subjects)
+    _checked_numbers(scans_of, folds)
     rng = np.random.default_rng(seed)
-    positive = [subject for subject in subjects if subject.labelled_hemorrhage]
-    negative = [subject for subject in subjects if not subject.labelled_hemorrhage]
+    positive = [person for person in people if person.labelled_hemorrhage]
+    negative = [person for person in people if not person.labelled_hemorrhage]
     turn = rng.permutation(folds)  # which folds get the remainder; otherwise fold 0 would always be the largest
     tests = _distribute_subtypes(positive, _quotas(len(positive), turn), rng)
     # The negative subjects continue where the positive ones ended, so that whole blocks also differ by at most one.
-    remaining = iter(rng.permutation([subject.number for subject in negative]).tolist())
+    remaining = iter(rng.permutation([person.number for person in negative]).tolist())
     for test, quota in zip(tests, _quotas(len(negative), np.roll(turn, -len(positive))), strict=True):
         test.extend(next(remaining) for _ in range(quota))
+    tests = [[number for first in test for number in scans_of[first]] for test in tests]
     made = []
     for index in range(folds):
         test, validation = tests[index], tests[(index + 1) % folds]
@@ -109,6 +114,22 @@ def stratified_splits(subjects: Sequence[Subject], *, folds: int, seed: int) -> 
     check(splits, numbers)
     require_hemorrhage(splits, subjects)
     return dataclasses.replace(splits, notes=subtype_notes(splits, subjects))
+
+
+def _merge_people(subjects: Sequence[Subject]) -> tuple[list[Subject], dict[int, list[int]]]:
+    """(one subject per person, with the labels of all its scans; {its number, the first: the numbers of its scans})."""
+    scans: dict[str, list[Subject]] = {}
+    for subject in subjects:
+        scans.setdefault(subject.person or f"number {subject.number}", []).append(subject)
+    people = [
+        dataclasses.replace(
+            group[0],
+            slice_labels=np.concatenate([each.slice_labels for each in group]),
+            hemorrhage=any(each.labelled_hemorrhage for each in group),
+        )
+        for group in scans.values()
+    ]
+    return people, {group[0].number: [each.number for each in group] for group in scans.values()}
 
 
 def _quotas(count: int, turn: np.ndarray) -> list[int]:

@@ -29,6 +29,7 @@ class Subject:
       layout: 'nifti', 'jpeg' or 'own': how its files are read.
       hemorrhage: whether its mask has any, if there are no labels; None if the labels decide.
       label_classes: the class (`classes.class_mask`) of each named label of its mask; empty without names.
+      person: whose scan it is, if several can be of one person; '' if nothing says so.
     """
 
     number: int
@@ -43,6 +44,7 @@ class Subject:
     layout: str = "nifti"
     hemorrhage: bool | None = None
     label_classes: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    person: str = ""
 
     def __post_init__(self) -> None:
         if not self.name:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ichjax.data import dataset as datasets
-from ichjax.data import generic, generic_labels
+from ichjax.data import generic_labels
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.errors import InputError
 
@@ -164,7 +164,7 @@ def test_a_mask_in_another_axis_order_lies_on_its_scan(tmp_path_factory, order, 
 def test_a_scan_without_a_mask_is_rejected(root):
     (root / "masks/b.nii.gz").unlink()
     by_id = subjects(root)
-    with pytest.raises(InputError, match=r"^masks/b\.nii\.gz \(subject 2\): no such file; expected a mask"):
+    with pytest.raises(InputError, match=r"^images/b\.nii\.gz \(subject 2\): has no mask; expected a mask"):
         datasets.load_scan(by_id["b"])
     assert datasets.load_scan(by_id["ç c"]).mask.any()
 
@@ -194,7 +194,7 @@ def test_a_broken_mask_is_reported_when_the_scan_is_loaded(root):
         datasets.load_scan(subject)
 
 
-def test_unmatched_ids_are_counted_not_named(root):
+def test_unmatched_masks_are_named_and_unmatched_rows_counted(root):
     save(root / "masks/Smith.nii", labelled([]))
     save(root / "images/b.nii", hu())
     (root / "images/notes.txt").write_text("x")
@@ -202,11 +202,11 @@ def test_unmatched_ids_are_counted_not_named(root):
     assert datasets.read_dataset(root).notes == (
         "images/: entries skipped that are not ID.nii.gz or ID.nii: 1",
         "images/: IDs with both a .nii and a .nii.gz, the .nii is used: 1",
+        "masks without a scan, not used: masks/Smith.nii",
         "labels.csv, line 2: the sex cannot be read or differs between rows; unknown",
         "labels.csv, line 5: the sex cannot be read or differs between rows; unknown",
         "the IDs are not distinct whole numbers: subjects are numbered from 1 in the order of their IDs",
         "IDs that have rows in labels.csv but no scan: 1",
-        "IDs that have a mask but no scan: 1",
     )
 
 
@@ -232,8 +232,8 @@ def test_a_data_set_without_scans_or_masks_is_rejected(root):
     for path in (root / "images").iterdir():
         path.unlink()
     with pytest.raises(InputError, match=r"no scan in images/; expected files such as ID\.nii\.gz"):
-        generic.read_dataset(root)
-    (root / "masks").rename(root / "labels")
+        datasets.read_dataset(root)
+    (root / "masks").rename(root / "contours")
     with pytest.raises(InputError, match="lacks masks/; expected a data set: images/ and masks/"):
         datasets.read_dataset(root)
 
