@@ -41,10 +41,13 @@ CONFIG_HELP = """\
 A configuration of configs/ can be given by its name: --config=demo.
 To set one field: --config.train.batch_size=64; ichjax/config.py lists all fields.
 The data set: --config.data.root=DIR; without it, a synthetic one is made once.
+DIR is the ct-ich data set, a folder of scans and one of masks (images/ and masks/,
+data/ and label/, nnU-Net's imagesTr/ and labelsTr/), or BIDS; see docs/data.md.
 
 """
 PREDICT_HELP = """\
-Folders are searched at any depth. Of each DICOM study, one series is segmented:
+Folders are searched at any depth; of a data set (docs/data.md), only its scans are
+read, not its masks. Of each DICOM study, one series is segmented:
 the one best suited for hemorrhage (whole head, no contrast, soft kernel, slices of
 2.5 to 6 mm).
 

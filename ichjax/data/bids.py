@@ -65,16 +65,17 @@ def has_masks(root: pathlib.Path) -> bool:
 
 
 def find_scans(root: pathlib.Path) -> dict[str, pathlib.Path]:
-    """{ID: scan}; the ID is its file's name without _ct.nii.gz, which has the subject, the session and the run.
+    """{ID: scan}; the ID is its file's name without _ct.nii.gz, with the subject and session of its folders.
 
     Raises:
       InputError: two files have one ID, or a file is named as of another subject or session than its folder.
     """
     scans: dict[str, pathlib.Path] = {}
     for path in _scan_files(root):
-        named = _named_entities(path)
-        folders = {key: value for key, value in _entities(path, root).items() if key not in named}
-        name = "_".join([*_pairs(folders), nifti.strip_extension(path.name).rpartition("_")[0]])
+        entities = _entities(path, root)
+        first = _pairs({key: entities[key] for key in ("sub", "ses") if key in entities})
+        parts = nifti.strip_extension(path.name).split("_")[:-1]
+        name = "_".join([*first, *(part for part in parts if part not in first)])
         if name in scans:
             both = f"{_show(scans[name], root)} and {_show(path, root)}"
             raise InputError(f"{both}: have one ID; expected one scan of each subject, session and run")

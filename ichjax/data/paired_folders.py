@@ -84,11 +84,9 @@ def _candidates(root: pathlib.Path, words: frozenset[str]) -> list[pathlib.Path]
 
     Other folders of these names may hold anything, such as the series of a DICOM study in CT/.
     """
-    if not root.is_dir():
-        return []
     folders = [
         folder
-        for folder in sorted(root.iterdir())
+        for folder in _entries(root)
         if plain_word(folder.name) in words and folder.name != NIFTI_SCANS and folder.is_dir()
     ]
     full = [folder for folder in folders if _has_nifti(folder)]
@@ -96,4 +94,12 @@ def _candidates(root: pathlib.Path, words: frozenset[str]) -> list[pathlib.Path]
 
 
 def _has_nifti(folder: pathlib.Path) -> bool:
-    return any(nifti.is_nifti_name(path.name) and not path.name.startswith(".") for path in folder.iterdir())
+    return any(nifti.is_nifti_name(path.name) and not path.name.startswith(".") for path in _entries(folder))
+
+
+def _entries(folder: pathlib.Path) -> list[pathlib.Path]:
+    """What is in a folder, sorted; nothing if it cannot be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []

@@ -103,7 +103,8 @@ def test_masks_of_other_things_hidden_files_and_copies_are_not_used(root):
 
 def test_a_raw_data_set_below_and_names_without_entities(tmp_path):
     add(tmp_path, "rawdata/sub-1/ses-a/ct/head_ct.nii", "derivatives/sub-1/ses-a/ct/head_mask.nii")
-    assert masks_of(tmp_path) == {"sub-1_ses-a_head": "head_mask.nii"}
+    add(tmp_path, "rawdata/sub-1/ses-b/ct/sub-1_run-2_ct.nii", "derivatives/sub-1/ses-b/ct/sub-1_run-2_mask.nii")
+    assert masks_of(tmp_path) == {"sub-1_ses-a_head": "head_mask.nii", "sub-1_ses-b_run-2": "sub-1_run-2_mask.nii"}
 
 
 def test_unpaired_files_are_named(root):
