@@ -22,7 +22,7 @@ from ichjax.scan import nifti
 from ichjax.walk import files_below
 
 DERIVATIVES, PARTICIPANTS = "derivatives", "participants.tsv"
-BIDS_LAYOUT = f"sub-*/ct/*_ct.nii.gz and {DERIVATIVES}/*/sub-*/ct/*_mask.nii.gz"
+BIDS_LAYOUT = f"sub-*/ct/*_ct.nii.gz and masks in {DERIVATIVES}/"
 LABELED = "dseg"  # the suffix of a mask of several labels
 SCAN_SUFFIXES, MASK_SUFFIXES = ("ct", "ncct"), MASK_WORDS | {LABELED}
 CONTENT = ("desc", "label", "seg")  # entities that can say what a mask is of

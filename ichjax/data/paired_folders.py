@@ -16,9 +16,10 @@ from ichjax.errors import InputError
 from ichjax.scan import nifti
 
 NNUNET_IMAGES, NNUNET_LABELS = "imagesTr", "labelsTr"
+UNMISTAKABLE = (OWN_IMAGES, OWN_MASKS, NNUNET_IMAGES, NNUNET_LABELS)  # folders that show this layout even if empty
 OWN_LAYOUT = (
-    f"{OWN_IMAGES}/ and {OWN_MASKS}/ (or the like: data/ and label/, {NNUNET_IMAGES}/ and {NNUNET_LABELS}/) with files "
-    f"of the same name such as ID.nii.gz or ID.nii"
+    f"{OWN_IMAGES}/ and {OWN_MASKS}/ (or data/ and label/, {NNUNET_IMAGES}/ and {NNUNET_LABELS}/ or the like) with "
+    f"files such as ID.nii.gz"
 )
 
 
@@ -80,7 +81,7 @@ def match(root: pathlib.Path) -> MatchedFiles:
 
 
 def _candidates(root: pathlib.Path, words: frozenset[str]) -> list[pathlib.Path]:
-    """The folders with NIfTI files whose names say what they hold; images/ or masks/ if it is the only one, empty too.
+    """The folders with NIfTI files whose names say what they hold; if there are none, those of `UNMISTAKABLE` names.
 
     Other folders of these names may hold anything, such as the series of a DICOM study in CT/.
     """
@@ -90,7 +91,7 @@ def _candidates(root: pathlib.Path, words: frozenset[str]) -> list[pathlib.Path]
         if plain_word(folder.name) in words and folder.name != NIFTI_SCANS and folder.is_dir()
     ]
     full = [folder for folder in folders if _has_nifti(folder)]
-    return full or [folder for folder in folders if folder.name in (OWN_IMAGES, OWN_MASKS)]
+    return full or [folder for folder in folders if folder.name in UNMISTAKABLE]
 
 
 def _has_nifti(folder: pathlib.Path) -> bool:

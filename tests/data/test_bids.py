@@ -143,7 +143,7 @@ def test_several_masks_of_a_scan_do_not_matter_if_only_scans_are_wanted(root):
 def test_without_derivatives_it_is_no_data_set(tmp_path):
     add(tmp_path, "sub-01/ct/sub-01_ct.nii.gz")
     assert not datasets.is_dataset(tmp_path)
-    with pytest.raises(InputError, match=r"lacks derivatives/; expected a data set: sub-\*/ct/\*_ct\.nii\.gz and der"):
+    with pytest.raises(InputError, match=r"lacks derivatives/; expected a data set: sub-\*/ct/\*_ct\.nii\.gz and mask"):
         datasets.read_dataset(tmp_path)
 
 

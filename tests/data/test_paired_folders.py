@@ -146,6 +146,13 @@ def test_folders_without_nifti_are_no_candidates(tmp_path):
         datasets.read_dataset(tmp_path / "study")
 
 
+def test_an_empty_folder_of_scans_is_named(tmp_path):
+    for folder in ("imagesTr", "labelsTr"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(InputError, match=r"no scan in imagesTr/; expected files such as ID\.nii\.gz or ID\.nii"):
+        datasets.read_dataset(tmp_path)
+
+
 def test_scans_without_a_folder_of_masks_are_no_data_set(tmp_path):
     save(tmp_path / "imagesTr/1_0000.nii.gz", hu())
     assert not datasets.is_dataset(tmp_path)
