@@ -43,10 +43,11 @@ def read_dataset(root: pathlib.Path) -> Dataset:
     files = match(root)
     people, notes = _read_participants(root / PARTICIPANTS, files.persons)
     classes: dict[int, int] = {}
-    tables_of_labels = [path for path in files_below(root / DERIVATIVES) if path.name.endswith(f"{LABELED}.tsv")]
-    if len(tables_of_labels) == 1 and any(_suffix(path) == LABELED for path in files.masks.values()):
-        classes, class_notes = _read_label_table(tables_of_labels[0])
-        notes = [*notes, *class_notes]
+    if not (root / generic.LABEL_NAMES).is_file() and LABELED in map(_suffix, files.masks.values()):
+        label_tables = [path for path in files_below(root / DERIVATIVES) if path.name.endswith(f"{LABELED}.tsv")]
+        if len(label_tables) == 1:
+            classes, class_notes = _read_label_table(label_tables[0])
+            notes = [*notes, *class_notes]
     if len(set(files.persons.values())) < len(files.persons):
         notes.append("some people have several scans; those of one person are in one part of each fold")
     return generic.read_dataset(

@@ -155,6 +155,9 @@ def test_a_table_names_the_labels_of_segmentations(tmp_path):
     (tmp_path / MASKS / "dseg.tsv").write_text("index\tname\n1\tgray matter\n")
     with pytest.raises(InputError, match=r"dseg\.tsv: label 1 is named gray matter; expected masks with labels of hem"):
         datasets.read_dataset(tmp_path)
+    (tmp_path / "label_names.csv").write_text("label,name\n1,SAH\n")
+    assert datasets.read_dataset(tmp_path).subjects[0].label_classes == {1: 3}
+    (tmp_path / "label_names.csv").unlink()
     (tmp_path / MASKS / "dseg.tsv").write_text("index\tname\nx\tIVH\n")
     with pytest.raises(InputError, match=r"dseg\.tsv, line 2: the index is 'x'; expected a whole number"):
         datasets.read_dataset(tmp_path)
