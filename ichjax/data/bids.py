@@ -51,7 +51,7 @@ def read_dataset(root: pathlib.Path) -> Dataset:
     if len(set(files.persons.values())) < len(files.persons):
         notes.append("some people have several scans; those of one person are in one part of each fold")
     return generic.read_dataset(
-        root, dataclasses.replace(files, notes=(*files.notes, *notes), people=people, label_classes=classes)
+        root, dataclasses.replace(files, notes=(*files.notes, *notes), demographics=people, label_classes=classes)
     )
 
 

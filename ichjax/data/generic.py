@@ -27,7 +27,7 @@ class MatchedFiles:
       scans: {ID: file}.
       masks: {ID: file} of the scans that have a mask.
       notes: irregularities, one sentence each.
-      people: {ID: age and sex}, if a table of the layout gives them; labels.csv comes first.
+      demographics: {ID: age and sex}, if a table of the layout gives them; labels.csv comes first.
       label_classes: the class of each named label of the masks; label_names.csv comes first.
       persons: {ID: the person}, if several scans can be of one person.
     """
@@ -35,7 +35,7 @@ class MatchedFiles:
     scans: Mapping[str, pathlib.Path]
     masks: Mapping[str, pathlib.Path]
     notes: tuple[str, ...] = ()
-    people: Mapping[str, generic_labels.Person] = dataclasses.field(default_factory=dict)
+    demographics: Mapping[str, generic_labels.Person] = dataclasses.field(default_factory=dict)
     label_classes: Mapping[int, int] = dataclasses.field(default_factory=dict)
     persons: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -51,7 +51,7 @@ def read_dataset(root: pathlib.Path, files: MatchedFiles) -> Dataset:
     Raises:
       InputError: a table cannot be read.
     """
-    people, label_classes = files.people, files.label_classes
+    people, label_classes = files.demographics, files.label_classes
     table_notes: list[str] = []
     if (root / LABEL_TABLE).is_file():
         people, table_notes = generic_labels.read(root / LABEL_TABLE)

@@ -52,7 +52,7 @@ def pair(
             continue
         if len(scan_stems) > 1 or len(mask_stems) > 1:
             fitting = [names(stems[s] for s in group) for stems, group in ((masks, mask_stems), (scans, scan_stems))]
-            raise InputError(f"{fitting[0]}: by name, fits {fitting[1]}; expected one mask for one scan of each ID")
+            raise InputError(f"{fitting[0]}: the names fit {fitting[1]}; expected one scan and one mask of each ID")
         (scan,), (mask,) = left_scans, left_masks
         ids[scan] = next(name for name in shortened(scan) if name in shortened(mask))
         mask_of[ids[scan]] = mask

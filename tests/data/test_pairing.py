@@ -72,9 +72,9 @@ def test_equal_names_are_kept_beside_an_unpaired_file_with_an_affix():
 @pytest.mark.parametrize(
     ("scans", "masks", "message"),
     [
-        (["A"], ["A_mask", "A_seg"], "label/A_mask.nii, label/A_seg.nii: by name, fits data/A.nii; expected one mask"),
-        (["A_ct", "A_0000"], ["A"], "label/A.nii: by name, fits data/A_0000.nii, data/A_ct.nii; expected one mask"),
-        (["A", "A_ct"], ["A", "A_seg"], "label/A.nii, label/A_seg.nii: by name, fits data/A.nii, data/A_ct.nii;"),
+        (["A"], ["A_mask", "A_seg"], "label/A_mask.nii, label/A_seg.nii: the names fit data/A.nii; expected one scan"),
+        (["A_ct", "A_0000"], ["A"], "label/A.nii: the names fit data/A_0000.nii, data/A_ct.nii; expected one"),
+        (["A", "A_ct"], ["A", "A_seg"], "label/A.nii, label/A_seg.nii: the names fit data/A.nii, data/A_ct.nii;"),
         (["A_0000", "A_0001", "A_0002"], ["A"], "data/A_0000.nii, data/A_0001.nii, data/A_0002.nii: are 3 channels"),
         (["A_1_0000", "A_1_0001", "B"], ["A_1", "B"], "data/A_1_0000.nii, data/A_1_0001.nii: are 2 channels of one sc"),
     ],
