@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from ichjax import peak_memory
+from ichjax.inference import peak_memory
 
 LARGE_MB = 200
 
