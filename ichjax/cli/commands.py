@@ -68,17 +68,20 @@ def export(arguments: argparse.Namespace, config: None) -> int:
 def report(arguments: argparse.Namespace, config: None) -> int:
     """Rewrites tables, figures and report of a work directory."""
     from ichjax.experiment import crossval
+    from ichjax.metrics.prevalence import parse_prevalence
 
-    crossval.rebuild(arguments.workdir)
+    crossval.rebuild(arguments.workdir, prevalence=parse_prevalence(arguments.prevalence))
     return 0
 
 
 def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     """Scores a folder of masks; 2 if a file is missing, surplus or cannot be scored."""
     from ichjax.experiment import score_folder
+    from ichjax.metrics.prevalence import parse_prevalence
 
     config_check.check(config)
-    options = {"name": arguments.name, "subtypes": arguments.subtypes}
+    prevalence = parse_prevalence(arguments.prevalence)
+    options = {"name": arguments.name, "subtypes": arguments.subtypes, "prevalence": prevalence}
     problems = score_folder.evaluate(arguments.predictions, config, arguments.workdir, **options)
     return 2 if problems else 0
 

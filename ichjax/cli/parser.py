@@ -26,8 +26,8 @@ USAGE = {
     "predict": "--workdir=RUN --input PATH [PATH ...] --output=DIR [options]",
     "convert": "--input PATH [PATH ...] --output=DIR",
     "export": "--workdir=RUN --output=DIR [--side=512] [--pixel_mm=0.45]",
-    "report": "--workdir=RUN",
-    "evaluate": "--predictions=DIR --config.data.root=DIR [--workdir=NEW]",
+    "report": "--workdir=RUN [--prevalence=0.06]",
+    "evaluate": "--predictions=DIR --config.data.root=DIR [--workdir=NEW] [options]",
     "compare": "RUN_A RUN_B [--output=DIR]",
     "info": "RUN",
     "stats": "--config.data.root=DIR",
@@ -185,6 +185,9 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     add("--name", default="masks", help="name of the method in the tables (default 'masks')")
     add("--subtypes", action="store_true", help="score masks of sub-types, labeled as in subtypes.nii.gz, as such too")
     parts["info"].add_argument("run", metavar="RUN", type=pathlib.Path, help="a work directory, or predict's output")
+    for name in ("report", "evaluate"):
+        about = "state predictive values and false alarms where this share of scans bleeds, such as 0.06"
+        parts[name].add_argument("--prevalence", metavar="P", help=about)
     add = parts["compare"].add_argument
     add("run_a", metavar="RUN_A", type=pathlib.Path, help="a work directory, or its baselines/NAME")
     add("run_b", metavar="RUN_B", type=pathlib.Path, help="another one, scored on the same subjects")

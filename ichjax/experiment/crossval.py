@@ -230,11 +230,18 @@ def _test(
 
 
 def write_results(
-    config: Config, name: str, method: Method, folder: pathlib.Path, *, unreadable: Iterable[int]
+    config: Config,
+    name: str,
+    method: Method,
+    folder: pathlib.Path,
+    *,
+    unreadable: Iterable[int],
+    prevalence: float | None = None,
 ) -> None:
     """Scores all folds of one method in every convention and writes its results.json.
 
-    Versions and devices are those of the last fold's test, wherever the scoring runs.
+    Versions and devices are those of the last fold's test, wherever the scoring runs. `prevalence`: see
+    `scoring.results`.
 
     Raises:
       InputError: no fold has been tested yet.
@@ -250,6 +257,7 @@ def write_results(
         thresholds=tuning.counted_thresholds(method.post, config),
         chosen_on=records[-1].get("chosen_on", ""),
         chosen=[c["thresholds"] for c in chosen] if all("thresholds" in c for c in chosen) else None,
+        prevalence=prevalence,
     )
     results: Results = {
         "method": name,
@@ -269,8 +277,12 @@ def write_results(
     scoring.write(folder / RESULTS_FILE, results, unreadable=unreadable, rows=rows)
 
 
-def rebuild(workdir: pathlib.Path) -> None:
+def rebuild(workdir: pathlib.Path, *, prevalence: float | None = None) -> None:
     """The `report` command: scores a work directory again, and rewrites its tables, figures and report.
+
+    Args:
+      workdir: of a finished run.
+      prevalence: share of scans with a hemorrhage at which detection is stated too; None for none.
 
     Raises:
       InputError: the folder holds no run, or no fold of its main method has been tested.
@@ -283,5 +295,5 @@ def rebuild(workdir: pathlib.Path) -> None:
             continue
         old = folder / RESULTS_FILE
         unreadable = read_json(old).get("left_out_unreadable", []) if old.is_file() else []
-        write_results(config, name, method, folder, unreadable=unreadable)
+        write_results(config, name, method, folder, unreadable=unreadable, prevalence=prevalence)
     publish(workdir)

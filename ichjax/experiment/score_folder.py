@@ -3,7 +3,7 @@
 import pathlib
 import tempfile
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -34,7 +34,13 @@ SCALE = 32767  # probabilities pass through int16 on their way to the scan's ori
 
 
 def evaluate(
-    predictions: pathlib.Path, config: Config, workdir: pathlib.Path | None, *, name: str, subtypes: bool = False
+    predictions: pathlib.Path,
+    config: Config,
+    workdir: pathlib.Path | None,
+    *,
+    name: str,
+    subtypes: bool = False,
+    prevalence: float | None = None,
 ) -> list[str]:
     """The `evaluate` command: scores NIfTI masks or probabilities against a data set, and reports as a run does.
 
@@ -47,6 +53,7 @@ def evaluate(
       workdir: a new folder for results, tables, figures and report; None only prints the table.
       name: of the method, for the tables.
       subtypes: the files are masks of sub-types, as `predict --subtypes` writes them, which are scored as such too.
+      prevalence: share of scans with a hemorrhage at which detection is stated too; None for none.
 
     Returns:
       One sentence for everything that is missing, surplus or could not be scored.
@@ -54,16 +61,24 @@ def evaluate(
     Raises:
       InputError: no file belongs to a subject, none could be scored, or the folders are not usable.
     """
+    options: Any = {"subtypes": subtypes, "prevalence": prevalence}
     if workdir is None:
         with tempfile.TemporaryDirectory() as folder:
-            return _evaluate(predictions, config, pathlib.Path(folder), name, subtypes=subtypes, published=False)
+            return _evaluate(predictions, config, pathlib.Path(folder), name, published=False, **options)
     if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
         raise InputError(f"{workdir}: is not empty; expected a new folder for the results")
-    return _evaluate(predictions, config, workdir, name, subtypes=subtypes, published=True)
+    return _evaluate(predictions, config, workdir, name, published=True, **options)
 
 
 def _evaluate(
-    predictions: pathlib.Path, config: Config, folder: pathlib.Path, name: str, *, subtypes: bool, published: bool
+    predictions: pathlib.Path,
+    config: Config,
+    folder: pathlib.Path,
+    name: str,
+    *,
+    published: bool,
+    subtypes: bool,
+    prevalence: float | None,
 ) -> list[str]:
     dataset = setup.open_dataset(config)
     files, problems = find_files(predictions, dataset.subjects, subtypes=subtypes)
@@ -103,7 +118,7 @@ def _evaluate(
     if kinds == {"mask"}:  # the same at every threshold, so one is enough
         rows, thresholds = [_at_one_threshold(row) for row in rows], (post.threshold,)
         chosen_on = "fixed beforehand and without effect: the files are masks"
-    results = scoring.results(config, rows, thresholds=thresholds, chosen_on=chosen_on)
+    results = scoring.results(config, rows, thresholds=thresholds, chosen_on=chosen_on, prevalence=prevalence)
     origin = setup.provenance(config)
     seen = {row["subject"] for row in rows}
     scoring.write(

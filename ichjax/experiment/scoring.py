@@ -22,6 +22,7 @@ from ichjax.methods.slices import pad_depth
 from ichjax.metrics import protocol, roc
 from ichjax.metrics.aggregate import secondary_metrics
 from ichjax.metrics.per_scan import measure_scan
+from ichjax.metrics.prevalence import detection_at_prevalence
 from ichjax.metrics.records import SCHEMA, FoldScores, Results, ScoreRow, Scores
 from ichjax.metrics.secondary_records import SubtypeCounts
 from ichjax.metrics.subtype_dice import subtype_dice
@@ -182,6 +183,7 @@ def results(
     thresholds: Sequence[float],
     chosen_on: str,
     chosen: list[list[int]] | None = None,
+    prevalence: float | None = None,
 ) -> Scores:
     """Every score of a set of scans: `protocol.results`, `aggregate.secondary_metrics` as 'beyond', and the Dice by
     sub-type of multi-class masks as 'subtype_dice', if there are any and the truth has sub-types.
@@ -191,6 +193,7 @@ def results(
       rows: of `score_scan`, each subject once, all at the same thresholds.
       thresholds: those of the rows.
       chosen_on, chosen: see `protocol.results`.
+      prevalence: share of scans with a hemorrhage, for 'detection_at_prevalence'; None leaves that out.
 
     Raises:
       InputError: the rows are of an older version.
@@ -223,6 +226,10 @@ def results(
     counted = [row["subtype_px"] for row in rows if "subtype_px" in row]
     if by_class := subtype_dice(counted, seed=config.seed):
         table["subtype_dice"] = by_class
+    if prevalence is not None:
+        flagged = np.array([subject["called_slices"] > 0 for subject in table["subjects"]])
+        truth = np.array([subject["positive_slices"] > 0 for subject in table["subjects"]])
+        table["detection_at_prevalence"] = detection_at_prevalence(flagged, truth, prevalence=prevalence)
     table["nominal_spacing"] = any(row["nominal_spacing"] for row in rows)
     return table
 

@@ -1,16 +1,21 @@
-"""Sections of the report: the paper's tables and figures, the secondary metrics, and the scoring conventions."""
+"""Sections of the report: detection at a stated prevalence, the paper's tables and figures, and further scores."""
+
+from typing import Any
 
 from ichjax.metrics import published
 from ichjax.metrics.lesions import MIN_COVERED
+from ichjax.metrics.prevalence import PREVALENCE_IN_WORDS
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
 from ichjax.metrics.subtype_dice import SUBTYPE_CONVENTIONS
 from ichjax.report.html.blocks import ENVIRONMENT
+from ichjax.report.tables import prevalence as prevalence_tables
 from ichjax.report.tables.paper import table6
 from ichjax.report.tables.subtypes import subtype_dice
 from ichjax.report.units import units_of
 from ichjax.report.workdir import Run
 
 SECTIONS = {
+    "detection_at_prevalence": "Detection at a stated prevalence",
     "paper_tables": "Comparison with the paper",
     "paper_figures": "Figures of the paper",
     "subtype_dice": "Segmentation of sub-types",
@@ -25,25 +30,40 @@ def sections(run: Run) -> list[dict[str, str]]:
     The figures in figures/ become part of the page, so draw them first; the section names those that are missing.
 
     Returns:
-      [{'id', 'title', 'html'}], the HTML already escaped, as `markupsafe.Markup`: 'paper-tables', 'paper-figures',
-      'subtype-dice' (only if a method segments sub-types), 'beyond' (only if results.json has it) and 'conventions'.
+      [{'id', 'title', 'html'}], the HTML already escaped, as `markupsafe.Markup`: 'detection-at-prevalence' (only if a
+      prevalence was stated), 'paper-tables', 'paper-figures', 'subtype-dice' (only if a method segments sub-types),
+      'beyond' (only if results.json has it) and 'conventions'.
     """
     by_subtype = subtype_dice(run.methods)
-    present = {"subtype_dice": bool(by_subtype), "beyond": bool(run.results.get("beyond"))}
-    macros = ENVIRONMENT.get_template("report_sections.html.j2").make_module(
-        {
-            "run": run,
-            "units": units_of(run.results),
-            "table6": table6(run.methods),
-            "published": published,
-            "min_covered": MIN_COVERED,
-            "subtypes_in_words": SUBTYPES_IN_WORDS,
-            "by_subtype": by_subtype,
-            "subtype_conventions": SUBTYPE_CONVENTIONS,
-        }
-    )
+    at_prevalence = prevalence_tables.stated(run.methods)
+    present = {
+        "detection_at_prevalence": bool(at_prevalence),
+        "subtype_dice": bool(by_subtype),
+        "beyond": bool(run.results.get("beyond")),
+    }
+    context = {
+        "run": run,
+        "units": units_of(run.results),
+        "table6": table6(run.methods),
+        "published": published,
+        "min_covered": MIN_COVERED,
+        "subtypes_in_words": SUBTYPES_IN_WORDS,
+        "by_subtype": by_subtype,
+        "subtype_conventions": SUBTYPE_CONVENTIONS,
+        "prevalence": {
+            "methods": at_prevalence,
+            "titles": prevalence_tables.PREVALENCE_TITLES,
+            "in_words": PREVALENCE_IN_WORDS,
+            "estimate": prevalence_tables.estimate_text,
+            "population": prevalence_tables.population_text,
+            "outcome": prevalence_tables.outcome_text,
+        },
+    }
+    macros: dict[str, Any] = {}
+    for template in ("report_scores.html.j2", "report_sections.html.j2"):
+        macros |= vars(ENVIRONMENT.get_template(template).make_module(context))
     return [
-        {"id": name.replace("_", "-"), "title": title, "html": getattr(macros, name)()}
+        {"id": name.replace("_", "-"), "title": title, "html": macros[name]()}
         for name, title in SECTIONS.items()
         if present.get(name, True)
     ]

@@ -10,6 +10,7 @@ from ichjax.metrics.records import Results, SubjectRecord
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
 from ichjax.metrics.slice_detection import DETECTION_RATES
 from ichjax.report.tables import paper as paper_tables
+from ichjax.report.tables import prevalence as prevalence_tables
 from ichjax.report.tables import subtypes as subtype_tables
 from ichjax.report.tables.summary import PAPER
 from ichjax.report.tables.text import interval_cells
@@ -17,13 +18,14 @@ from ichjax.report.workdir import Run
 
 
 def write_tables(run: Run) -> list[pathlib.Path]:
-    """Writes the tables of a run as CSV into tables/.
+    """Writes the tables of a run as CSV into tables/, and deletes those that it had before and no longer has.
 
     Rates are fractions; an empty cell is a value that does not exist.
 
     Returns:
       The files: summary, subjects, table6, table7, dice_by_subtype, dice_by_age; thresholds if a method chose gray
-      levels, subtype_auc if a method scores sub-types, and subtype_dice if one segments them.
+      levels, subtype_auc if a method scores sub-types, subtype_dice if one segments them, and detection_at_prevalence
+      if a prevalence was stated.
     """
     folder = run.path / "tables"
     folder.mkdir(exist_ok=True)
@@ -37,7 +39,10 @@ def write_tables(run: Run) -> list[pathlib.Path]:
         "thresholds": paper_tables.gray_levels(run.methods),
         "subtype_auc": subtype_auc(run.methods),
         "subtype_dice": subtype_tables.subtype_dice(run.methods),
+        "detection_at_prevalence": prevalence_tables.prevalence_records(run.methods),
     }
+    for name in (name for name, records in tables.items() if not records):
+        (folder / f"{name}.csv").unlink(missing_ok=True)
     return [write_csv(folder / f"{name}.csv", records) for name, records in tables.items() if records]
 
 
