@@ -21,6 +21,7 @@ from ichjax.methods.base import PostProcess, Prediction
 from ichjax.methods.slices import pad_depth
 from ichjax.metrics import protocol, roc
 from ichjax.metrics.aggregate import secondary_metrics
+from ichjax.metrics.lesion_wise import lesion_wise
 from ichjax.metrics.per_scan import measure_scan
 from ichjax.metrics.prevalence import detection_at_prevalence
 from ichjax.metrics.records import SCHEMA, FoldScores, Results, ScoreRow, Scores
@@ -185,8 +186,8 @@ def results(
     chosen: list[list[int]] | None = None,
     prevalence: float | None = None,
 ) -> Scores:
-    """Every score of a set of scans: `protocol.results`, `aggregate.secondary_metrics` as 'beyond', and the Dice by
-    sub-type of multi-class masks as 'subtype_dice', if there are any and the truth has sub-types.
+    """Every score of a set of scans: `protocol.results`, `aggregate.secondary_metrics` as 'beyond', `lesion_wise`, and
+    the Dice by sub-type of multi-class masks as 'subtype_dice', if there are any and the truth has sub-types.
 
     Args:
       config: of the run: its slice rule, the subjects to leave out and the seed.
@@ -226,6 +227,9 @@ def results(
     counted = [row["subtype_px"] for row in rows if "subtype_px" in row]
     if by_class := subtype_dice(counted, seed=config.seed):
         table["subtype_dice"] = by_class
+    lesion_scores = lesion_wise([row["details"] for row in rows], [row["subject"] for row in rows], seed=config.seed)
+    if lesion_scores:
+        table["lesion_wise"] = lesion_scores
     if prevalence is not None:
         flagged = np.array([subject["called_slices"] > 0 for subject in table["subjects"]])
         truth = np.array([subject["positive_slices"] > 0 for subject in table["subjects"]])

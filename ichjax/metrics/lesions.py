@@ -6,6 +6,7 @@ data and a CPU labels them in milliseconds.
 
 import numpy as np
 import scipy.ndimage
+import scipy.optimize
 import scipy.spatial
 
 from ichjax.metrics.overlap import dice
@@ -40,7 +41,7 @@ def match_lesions(
       that is at least `MIN_COVERED`, `dice` compares it with the predicted components (of any size) that overlap it,
       and `score` is the highest threshold on the components' scores at which it is still found, None where it is not.
       A predicted component's `score` is its largest probability (1.0 without probabilities); it is a `false_positive`
-      if it overlaps no true voxel.
+      if it overlaps no true voxel. `matched` of both: see `match_one_to_one`.
     """
     diameters_mm = np.zeros(len(truth))
     box = bounding_box(truth | prediction)
@@ -58,19 +59,31 @@ def match_lesions(
     pairs = np.stack(np.divmod(pairs, n_predicted + 1))
     predicted_ml = np.bincount(component, weights=_voxels_ml(prediction, ml), minlength=n_predicted + 1)
     false_positive = np.bincount(pairs[1], minlength=n_predicted + 1) == 0
-    predicted: list[PredictedComponent] = [
-        {"ml": float(predicted_ml[i]), "score": float(scores[i]), "false_positive": bool(false_positive[i])}
-        for i in np.flatnonzero(predicted_ml >= MIN_LESION_ML - ROUNDING)
-    ]
     section_voxels, section_mm = section_diameters(truth, pixel_mm)
     np.maximum.at(diameters_mm[box[0]], section_voxels[:, 0], section_mm)
     matches = _matches(lesion, pairs, voxels, np.bincount(component, minlength=n_predicted + 1), scores)
     diameter_mm = np.zeros(n_true + 1)
     np.maximum.at(diameter_mm, true_labels[tuple(section_voxels.T)], section_mm)
     true_ml = np.bincount(lesion, weights=_voxels_ml(truth, ml), minlength=n_true + 1)
+    large = [np.flatnonzero(ml_of >= MIN_LESION_ML - ROUNDING) for ml_of in (true_ml, predicted_ml)]
+    matched = match_one_to_one(pairs, voxels, np.bincount(lesion, minlength=n_true + 1), *large)
     lesions: list[TrueLesion] = [
-        {"ml": float(true_ml[i]), "diameter_mm": float(diameter_mm[i]), **matches[i - 1]}
-        for i in np.flatnonzero(true_ml >= MIN_LESION_ML - ROUNDING)
+        {
+            "ml": float(true_ml[i]),
+            "diameter_mm": float(diameter_mm[i]),
+            **matches[i - 1],
+            "matched": bool(i in matched[0]),
+        }
+        for i in large[0]
+    ]
+    predicted: list[PredictedComponent] = [
+        {
+            "ml": float(predicted_ml[i]),
+            "score": float(scores[i]),
+            "false_positive": bool(false_positive[i]),
+            "matched": bool(i in matched[1]),
+        }
+        for i in large[1]
     ]
     return {"truth": lesions, "predicted": predicted}, diameters_mm
 
@@ -111,6 +124,34 @@ def _matches(
             }
         )
     return matches
+
+
+def match_one_to_one(
+    pairs: np.ndarray, voxels: np.ndarray, true_voxels: np.ndarray, lesions: np.ndarray, components: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs true lesions with predicted components, each at most once.
+
+    A component can be paired with a lesion of which it covers at least `MIN_COVERED`. Of all ways to pair them, one
+    with the most pairs is taken, and of these the one with the most common voxels (assignment problem).
+
+    Args:
+      pairs: int [2, M], labels of lesions and components that overlap.
+      voxels: int [M], size of each overlap.
+      true_voxels: int [N + 1], size of each true component by label.
+      lesions, components: int, labels of the true and of the predicted components to pair.
+
+    Returns:
+      (labels of the lesions, labels of the components) that have a partner, in the order of pairs.
+    """
+    weight = np.zeros((len(lesions), len(components)))
+    row, column = np.searchsorted(lesions, pairs[0]), np.searchsorted(components, pairs[1])
+    kept = np.isin(pairs[0], lesions) & np.isin(pairs[1], components)
+    kept &= voxels >= (MIN_COVERED - ROUNDING) * true_voxels[pairs[0]]
+    # All overlaps together add less than one more pair does.
+    weight[row[kept], column[kept]] = 1.0 + voxels[kept] / (voxels.sum() + 1.0)
+    row, column = scipy.optimize.linear_sum_assignment(weight, maximize=True)
+    paired = weight[row, column] > 0
+    return lesions[row[paired]], components[column[paired]]
 
 
 def section_diameters(mask: np.ndarray, pixel_mm: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:

@@ -67,6 +67,7 @@ def measure_scan(
         "calibration": None if probability is None else calibration.histogram(probability, truth, inside),
         "false_positives_to_bone": calibration.distance_to_bone(truth, prediction, inside, volume.pixel_mm),
         "seams": None if probability is None or seams is None else measure_seams(probability, *seams),
+        "diagonal_mm": float(np.linalg.norm(np.multiply(volume.shape, volume.spacing_mm))),
     }
 
 

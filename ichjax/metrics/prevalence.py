@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from typing import TypedDict
 
 import numpy as np
 from scipy import special
 
 from ichjax.errors import InputError
-from ichjax.metrics.statistics import Interval, wilson_interval
+from ichjax.metrics.score_records import DetectionAtPrevalence, RateEstimate
+from ichjax.metrics.statistics import wilson_interval
 
 NORMAL_95 = float(special.ndtri(0.975))
 SCANS = 100  # the false alarms and missed hemorrhages are those of this many scans
@@ -35,31 +35,6 @@ PREVALENCE_IN_WORDS: Mapping[str, str] = {
         "from that of the sensitivity."
     ),
 }
-
-
-class RateEstimate(TypedDict):
-    """An estimate with its 95 % interval; both None where a group of scans is missing."""
-
-    value: float | None
-    ci95: Interval | None
-
-
-class DetectionAtPrevalence(TypedDict):
-    """'detection_at_prevalence' of results.json (`detection_at_prevalence`); the counts are scans."""
-
-    prevalence: float
-    test_set_prevalence: float
-    true_positives: int
-    false_negatives: int
-    true_negatives: int
-    false_positives: int
-    sensitivity: RateEstimate
-    specificity: RateEstimate
-    positive_predictive_value: RateEstimate
-    negative_predictive_value: RateEstimate
-    false_alarms_per_100_scans: RateEstimate
-    missed_per_100_scans: RateEstimate
-    in_words: dict[str, str]
 
 
 def parse_prevalence(text: str | None) -> float | None:

@@ -7,7 +7,7 @@ lack: schema 1 had no 'schema', and readers accept it. Volumes are in mL, length
 from collections.abc import Mapping, Sequence
 from typing import Literal, NotRequired, TypedDict
 
-from ichjax.metrics.prevalence import DetectionAtPrevalence
+from ichjax.metrics.score_records import DetectionAtPrevalence, LesionWise
 from ichjax.metrics.secondary_records import (
     ScanDetails,
     SecondaryMetrics,
@@ -196,6 +196,7 @@ class Scores(TypedDict):
     subjects: list[SubjectRecord]
     beyond: NotRequired[SecondaryMetrics]
     subtype_dice: NotRequired[SubtypeDice]
+    lesion_wise: NotRequired[LesionWise]
     detection_at_prevalence: NotRequired[DetectionAtPrevalence]  # if a prevalence was stated
     nominal_spacing: NotRequired[bool]  # slice spacing assumed, not measured: volumes are nominal
 

@@ -54,14 +54,18 @@ class LesionMatch(TypedDict):
 
 
 class TrueLesion(LesionMatch):
+    """`matched`, here and below, is whether it has a partner in `lesions.match_one_to_one`."""
+
     ml: float
     diameter_mm: float
+    matched: NotRequired[bool]
 
 
 class PredictedComponent(TypedDict):
     ml: float
     score: float
     false_positive: bool
+    matched: NotRequired[bool]
 
 
 class LesionDetails(TypedDict):
@@ -106,6 +110,7 @@ class ScanDetails(TypedDict):
     calibration: CalibrationHistogram | None
     false_positives_to_bone: ToBoneCounts
     seams: Seams | None
+    diagonal_mm: NotRequired[float]  # of the scan
 
 
 class Hd95Summary(Summary):

@@ -40,12 +40,14 @@ def test_by_hand():
         "found": True,  # 10 % is enough
         "score": 1.0,
         "dice": pytest.approx(2 * 2 / (20 + 4)),
+        "matched": True,
     }
     assert second["ml"] == pytest.approx(1.0)  # half the voxels at twice the thickness
     assert (second["covered"], second["found"], second["score"], second["dice"]) == (0.0, False, None, 0.0)
+    assert second["matched"] is False
     assert got["predicted"] == [
-        {"ml": pytest.approx(0.2), "score": 1.0, "false_positive": False},
-        {"ml": pytest.approx(0.05), "score": pytest.approx(128 / 255), "false_positive": True},
+        {"ml": pytest.approx(0.2), "score": 1.0, "false_positive": False, "matched": True},
+        {"ml": pytest.approx(0.05), "score": pytest.approx(128 / 255), "false_positive": True, "matched": False},
     ]
     np.testing.assert_allclose(diameters_mm, [np.hypot(4, 5), np.hypot(4, 5), 0, np.hypot(4, 5)])
 
@@ -58,7 +60,8 @@ def test_empty_masks():
     assert missed["truth"][0]["found"] is False
     assert diameters_mm.tolist() == [0, pytest.approx(np.hypot(4, 2)), 0, 0]
     invented, diameters_mm = match(none, some)
-    assert invented == {"truth": [], "predicted": [{"ml": pytest.approx(0.2), "score": 1.0, "false_positive": True}]}
+    false = {"ml": pytest.approx(0.2), "score": 1.0, "false_positive": True, "matched": False}
+    assert invented == {"truth": [], "predicted": [false]}
     assert not diameters_mm.any()
 
 
@@ -68,7 +71,8 @@ def test_components_below_the_minimum_volume_are_not_lesions_but_still_overlap()
     pixel_ml = np.full(4, 0.04)
     prediction = box((0, 1), (0, 1), (0, 2))
     got, diameters_mm = lesions.match_lesions(truth, prediction, None, pixel_ml=pixel_ml, pixel_mm=PIXEL_MM)
-    assert got == {"truth": [], "predicted": [{"ml": pytest.approx(0.08), "score": 1.0, "false_positive": False}]}
+    without_partner = {"ml": pytest.approx(0.08), "score": 1.0, "false_positive": False, "matched": False}
+    assert got == {"truth": [], "predicted": [without_partner]}
     assert diameters_mm[0] == pytest.approx(np.hypot(2, 1))  # one pixel: its diagonal
 
 

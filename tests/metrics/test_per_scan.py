@@ -62,7 +62,8 @@ def test_by_hand(head):
     assert got["scan_score"] == 0.8
     (lesion,), (component,) = got["lesions"]["truth"], got["lesions"]["predicted"]
     assert (lesion["ml"], lesion["covered"], lesion["found"]) == (pytest.approx(0.72), 0.5, True)
-    assert component == {"ml": pytest.approx(0.72), "score": 1.0, "false_positive": False}
+    assert component == {"ml": pytest.approx(0.72), "score": 1.0, "false_positive": False, "matched": True}
+    assert got["diagonal_mm"] == pytest.approx(np.sqrt(np.square(np.multiply(head.shape, head.spacing_mm)).sum()))
     assert (sum(got["calibration"]["n"]), sum(got["calibration"]["positive"])) == (25, 12)
     assert sum(got["false_positives_to_bone"]["predicted_px"]) == 13
     assert got["surface"]["tolerance_mm"] == 2.0

@@ -3,11 +3,13 @@
 from typing import Any
 
 from ichjax.metrics import published
+from ichjax.metrics.lesion_wise import LESION_WISE_IN_WORDS
 from ichjax.metrics.lesions import MIN_COVERED
 from ichjax.metrics.prevalence import PREVALENCE_IN_WORDS
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
 from ichjax.metrics.subtype_dice import SUBTYPE_CONVENTIONS
 from ichjax.report.html.blocks import ENVIRONMENT
+from ichjax.report.tables import lesion_wise as lesion_tables
 from ichjax.report.tables import prevalence as prevalence_tables
 from ichjax.report.tables.paper import table6
 from ichjax.report.tables.subtypes import subtype_dice
@@ -19,6 +21,7 @@ SECTIONS = {
     "paper_tables": "Comparison with the paper",
     "paper_figures": "Figures of the paper",
     "subtype_dice": "Segmentation of sub-types",
+    "lesion_wise": "Lesion-wise scores",
     "beyond": "Secondary metrics",
     "conventions": "Scoring conventions",
 }
@@ -32,13 +35,15 @@ def sections(run: Run) -> list[dict[str, str]]:
     Returns:
       [{'id', 'title', 'html'}], the HTML already escaped, as `markupsafe.Markup`: 'detection-at-prevalence' (only if a
       prevalence was stated), 'paper-tables', 'paper-figures', 'subtype-dice' (only if a method segments sub-types),
-      'beyond' (only if results.json has it) and 'conventions'.
+      'lesion-wise' and 'beyond' (only if results.json has them) and 'conventions'.
     """
     by_subtype = subtype_dice(run.methods)
     at_prevalence = prevalence_tables.stated(run.methods)
+    lesion_records = lesion_tables.lesion_wise_records(run.methods)
     present = {
         "detection_at_prevalence": bool(at_prevalence),
         "subtype_dice": bool(by_subtype),
+        "lesion_wise": bool(lesion_records),
         "beyond": bool(run.results.get("beyond")),
     }
     context = {
@@ -50,6 +55,13 @@ def sections(run: Run) -> list[dict[str, str]]:
         "subtypes_in_words": SUBTYPES_IN_WORDS,
         "by_subtype": by_subtype,
         "subtype_conventions": SUBTYPE_CONVENTIONS,
+        "lesion_scores": {
+            "records": lesion_records,
+            "titles": lesion_tables.LESION_WISE_TITLES,
+            "in_words": LESION_WISE_IN_WORDS,
+            "texts": lesion_tables.score_texts,
+            "penalty": lesion_tables.penalty_text,
+        },
         "prevalence": {
             "methods": at_prevalence,
             "titles": prevalence_tables.PREVALENCE_TITLES,

@@ -9,6 +9,7 @@ from ichjax.metrics.protocol import CONVENTIONS
 from ichjax.metrics.records import Results, SubjectRecord
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
 from ichjax.metrics.slice_detection import DETECTION_RATES
+from ichjax.report.tables import lesion_wise as lesion_tables
 from ichjax.report.tables import paper as paper_tables
 from ichjax.report.tables import prevalence as prevalence_tables
 from ichjax.report.tables import subtypes as subtype_tables
@@ -24,8 +25,8 @@ def write_tables(run: Run) -> list[pathlib.Path]:
 
     Returns:
       The files: summary, subjects, table6, table7, dice_by_subtype, dice_by_age; thresholds if a method chose gray
-      levels, subtype_auc if a method scores sub-types, subtype_dice if one segments them, and detection_at_prevalence
-      if a prevalence was stated.
+      levels, subtype_auc if a method scores sub-types, subtype_dice if one segments them, lesion_wise and
+      lesion_wise_scans except of runs of older versions, and detection_at_prevalence if a prevalence was stated.
     """
     folder = run.path / "tables"
     folder.mkdir(exist_ok=True)
@@ -39,6 +40,8 @@ def write_tables(run: Run) -> list[pathlib.Path]:
         "thresholds": paper_tables.gray_levels(run.methods),
         "subtype_auc": subtype_auc(run.methods),
         "subtype_dice": subtype_tables.subtype_dice(run.methods),
+        "lesion_wise": lesion_tables.lesion_wise_records(run.methods),
+        "lesion_wise_scans": lesion_tables.lesion_wise_scans(run.methods),
         "detection_at_prevalence": prevalence_tables.prevalence_records(run.methods),
     }
     for name in (name for name, records in tables.items() if not records):

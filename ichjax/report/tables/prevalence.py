@@ -6,8 +6,9 @@ skipped.
 
 from collections.abc import Mapping
 
-from ichjax.metrics.prevalence import PREVALENCE_IN_WORDS, SCANS, DetectionAtPrevalence, RateEstimate
+from ichjax.metrics.prevalence import PREVALENCE_IN_WORDS, SCANS
 from ichjax.metrics.records import Results
+from ichjax.metrics.score_records import DetectionAtPrevalence, RateEstimate
 from ichjax.report.tables.paper import CsvRecord
 from ichjax.report.tables.text import interval_cells
 

@@ -1,0 +1,82 @@
+"""Types of results.json: detection at a stated prevalence, lesion-wise scores, and scores against several raters.
+
+None stands for a figure that does not exist.
+"""
+
+from typing import TypedDict
+
+from ichjax.metrics.statistics import Interval, Summary
+
+
+class RateEstimate(TypedDict):
+    """An estimate with its 95 % interval; both None where a group of scans is missing."""
+
+    value: float | None
+    ci95: Interval | None
+
+
+class DetectionAtPrevalence(TypedDict):
+    """'detection_at_prevalence' (`prevalence.detection_at_prevalence`); the counts are scans."""
+
+    prevalence: float
+    test_set_prevalence: float
+    true_positives: int
+    false_negatives: int
+    true_negatives: int
+    false_positives: int
+    sensitivity: RateEstimate
+    specificity: RateEstimate
+    positive_predictive_value: RateEstimate
+    negative_predictive_value: RateEstimate
+    false_alarms_per_100_scans: RateEstimate
+    missed_per_100_scans: RateEstimate
+    in_words: dict[str, str]
+
+
+class LesionRate(TypedDict):
+    """A rate over lesions of all scans, its 95 % bootstrap interval over scans, and its denominator."""
+
+    value: float | None
+    ci95: Interval | None
+    n: int
+
+
+class PenalizedHd95(TypedDict):
+    """HD95 in mm over the scans with a hemorrhage and over all; `penalty_mm` is [lowest, highest] of all scans.
+
+    `misses` and `false_alarms` count the scans with the penalty, where only the prediction or only the truth is empty.
+    """
+
+    hemorrhage: Summary
+    all_scans: Summary
+    misses: int
+    false_alarms: int
+    both_empty: int
+    penalty_mm: list[float]
+
+
+class LesionWiseScan(TypedDict):
+    """One scan: pairs, lesions without a partner, F1 (None without any lesion), and HD95 with the penalty."""
+
+    subject: int
+    true_positives: int
+    false_negatives: int
+    false_positives: int
+    f1: float | None
+    hd95_mm: float
+
+
+class LesionWise(TypedDict):
+    """'lesion_wise' (`lesion_wise.lesion_wise`)."""
+
+    f1: LesionRate
+    f1_per_scan: Summary
+    recall: LesionRate
+    precision: LesionRate
+    recall_under_1_ml: LesionRate
+    true_positives: int
+    false_negatives: int
+    false_positives: int
+    hd95_mm: PenalizedHd95
+    subjects: list[LesionWiseScan]
+    in_words: dict[str, str]
