@@ -93,7 +93,8 @@ def files(subject: Subject) -> tuple[pathlib.Path, ...]:
     """
     if subject.layout == "jpeg":
         return ct_ich_jpeg.files(subject)
-    return tuple(path for path in (subject.scan_path, subject.mask_path) if path is not None)
+    masks = () if subject.mask_path is None else (subject.mask_path,)
+    return (subject.scan_path, *masks, *subject.rater_paths.values())
 
 
 def _marks(root: pathlib.Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ import numpy as np
 from ichjax.data import generic_labels
 from ichjax.data.classes import MAX_LABEL, classes_of_labels, subtypes_by_slice
 from ichjax.data.label_tables import SUBTYPES
+from ichjax.data.raters import majority_vote
 from ichjax.data.subject import Dataset, Scan, Subject, header_notes, label_scan, name_in_messages
 from ichjax.errors import InputError
 from ichjax.scan import nifti
@@ -30,6 +31,7 @@ class MatchedFiles:
       demographics: {ID: age and sex}, if a table of the layout gives them; labels.csv comes first.
       label_classes: the class of each named label of the masks; label_names.csv comes first.
       persons: {ID: the person}, if several scans can be of one person.
+      raters: {ID: {rater: file}}, masks of several raters.
     """
 
     scans: Mapping[str, pathlib.Path]
@@ -38,6 +40,7 @@ class MatchedFiles:
     demographics: Mapping[str, generic_labels.Person] = dataclasses.field(default_factory=dict)
     label_classes: Mapping[int, int] = dataclasses.field(default_factory=dict)
     persons: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    raters: Mapping[str, Mapping[str, pathlib.Path]] = dataclasses.field(default_factory=dict)
 
 
 def read_dataset(root: pathlib.Path, files: MatchedFiles) -> Dataset:
@@ -46,7 +49,8 @@ def read_dataset(root: pathlib.Path, files: MatchedFiles) -> Dataset:
     Subjects are numbered by their IDs if these are distinct whole numbers from 1, else from 1 in the order of the IDs.
     labels.csv gives age, sex and sub-types, see `generic_labels`. If it labels no slice of a subject, the mask is read:
     it decides whether there is a hemorrhage. The sub-types of its slices follow from label_names.csv, which names the
-    labels of multi-label masks; slices without a named label get those of the subject.
+    labels of multi-label masks; slices without a named label get those of the subject. Where only raters have masks, the
+    mask is their majority vote. Raters are numbered as subjects are, so that no name reaches the results.
 
     Raises:
       InputError: a table cannot be read.
@@ -64,15 +68,19 @@ def read_dataset(root: pathlib.Path, files: MatchedFiles) -> Dataset:
         label_classes, name_notes = generic_labels.read_label_names(root / LABEL_NAMES)
         table_notes = [*table_notes, *name_notes]
     notes = [*files.notes, *table_notes]
+    if voted := len(files.raters.keys() - files.masks.keys()):
+        notes.append(f"subjects whose mask is the majority vote of raters, a tie counting as hemorrhage: {voted}")
     numbers = _numbers(sorted(files.scans))
     if not _are_numbers(list(files.scans)):
         notes.append("the IDs are not distinct whole numbers: subjects are numbered from 1 in the order of their IDs")
     if lost := len(set(people) - set(files.scans)):
         notes.append(f"IDs that have rows in {LABEL_TABLE} but no scan: {lost}")
+    rater_numbers = _numbers(sorted({rater for of_subject in files.raters.values() for rater in of_subject}))
     subjects = []
     for name, number in sorted(numbers.items(), key=lambda item: item[1]):
-        subject = _subject(name, number, files, people.get(name, generic_labels.UNKNOWN), label_classes)
-        subjects.append(subject)
+        raters = {rater_numbers[rater]: path for rater, path in files.raters.get(name, {}).items()}
+        person = people.get(name, generic_labels.UNKNOWN)
+        subjects.append(_subject(name, number, files, raters, person, label_classes))
     return Dataset(root, tuple(subjects), tuple(notes))
 
 
@@ -109,14 +117,18 @@ def files_by_name(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[s
 
 
 def _subject(
-    name: str, number: int, files: MatchedFiles, person: generic_labels.Person, label_classes: Mapping[int, int]
+    name: str,
+    number: int,
+    files: MatchedFiles,
+    raters: Mapping[int, pathlib.Path],
+    person: generic_labels.Person,
+    label_classes: Mapping[int, int],
 ) -> Subject:
-    """A subject; its mask is read if the table has no slice with a sub-type."""
-    mask_path = files.masks.get(name)
+    """A subject, with the masks of its raters by number; its masks are read if no slice has a sub-type."""
     subject = Subject(
         number=number,
         scan_path=files.scans[name],
-        mask_path=mask_path,
+        mask_path=files.masks.get(name),
         age_years=person.age_years,
         sex=person.sex,
         slice_labels=person.slice_labels,
@@ -126,11 +138,12 @@ def _subject(
         layout="own",
         label_classes=label_classes,
         person=files.persons.get(name, ""),
+        rater_paths=raters,
     )
-    if person.slice_labels.any() or mask_path is None:
+    if person.slice_labels.any() or not (subject.mask_path or raters):
         return subject
     try:
-        bleeding, subtypes = _slices_of_mask(subject, mask_path)
+        bleeding, subtypes = _slices_of_mask(subject)
     except InputError:  # reported when the scan is loaded
         return subject
     subject = dataclasses.replace(subject, hemorrhage=bool(bleeding.any()))
@@ -141,9 +154,9 @@ def _subject(
     return dataclasses.replace(subject, slice_labels=labels, slice_fracture=np.zeros(len(labels), bool))
 
 
-def _slices_of_mask(subject: Subject, mask_path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+def _slices_of_mask(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
     """(bool [D], whether each slice has a hemorrhage; bool [D, 5], its sub-types), by SliceNumber of the scan."""
-    labels, _ = _load_labels(subject, mask_path)
+    labels = _load_truth(subject, None)
     bleeding = np.any(labels, axis=(1, 2))
     subtypes = np.zeros((len(labels), len(SUBTYPES)), bool)
     if subject.label_classes:
@@ -156,19 +169,47 @@ def load_scan(subject: Subject) -> Scan:
 
     Raises:
       InputError: a file is missing, damaged, not 3-D or not in HU; there is no mask (nothing else could rule out a
-        hemorrhage); or the mask holds other values than whole labels from 0 to 255, or lies on another grid than the
-        scan.
+        hemorrhage); or a mask, also a rater's, holds other values than whole labels from 0 to 255, or lies on another
+        grid than the scan.
     """
     volume = nifti.read_nifti(subject.scan_path, name=name_in_messages(subject.scan_path, subject))
-    if subject.mask_path is None:
+    if subject.mask_path is None and not subject.rater_paths:
         raise InputError(f"{volume.name}: has no mask; expected a mask for every scan")
-    labels, mask = _load_labels(subject, subject.mask_path)
-    volumes.check_same_grid(mask, volume)
+    labels = _load_truth(subject, volume)
     binary, kept = (labels > 0).astype(np.uint8), labels if labels.max() > 1 else None
     if len(subject.slice_labels):
         return label_scan(subject, volume, binary, labels=kept)
     notes = tuple(header_notes(subject, volume))
     return Scan(subject, volume, binary, np.zeros((len(volume.hu), len(SUBTYPES)), bool), notes, kept)
+
+
+def load_raters(subject: Subject, volume: Volume | None) -> dict[int, np.ndarray]:
+    """{number of the rater: labels uint8 [D, H, W]}, the masks of a subject's raters; empty if there are none.
+
+    Args:
+      subject: from `read_dataset`.
+      volume: its scan, on whose grid the masks must be; None if that does not matter.
+
+    Raises:
+      InputError: see `load_scan`.
+    """
+    masks = {}
+    for rater, path in subject.rater_paths.items():
+        masks[rater], mask = _load_labels(subject, path)
+        if volume is not None:
+            volumes.check_same_grid(mask, volume)
+    return masks
+
+
+def _load_truth(subject: Subject, volume: Volume | None) -> np.ndarray:
+    """uint8 [D, H, W], the labels of a subject's mask or, without one, of the majority of its raters."""
+    raters = load_raters(subject, volume)  # also beside a mask, so that a damaged file is reported with the scan
+    if subject.mask_path is None:
+        return majority_vote(list(raters.values()))
+    labels, mask = _load_labels(subject, subject.mask_path)
+    if volume is not None:
+        volumes.check_same_grid(mask, volume)
+    return labels
 
 
 def _load_labels(subject: Subject, mask_path: pathlib.Path) -> tuple[np.ndarray, Volume]:

@@ -11,6 +11,7 @@ from ichjax.data.ct_ich_nifti import NIFTI_SCANS
 from ichjax.data.generic import LABEL_NAMES, OWN_IMAGES, OWN_MASKS, MatchedFiles
 from ichjax.data.label_names import DATASET_JSON, read_dataset_json
 from ichjax.data.pairing import CHANNEL, MASK_WORDS, SCAN_WORDS, names, pair, plain_word
+from ichjax.data.raters import split_raters
 from ichjax.data.subject import Dataset
 from ichjax.errors import InputError
 from ichjax.scan import nifti
@@ -19,7 +20,7 @@ NNUNET_IMAGES, NNUNET_LABELS = "imagesTr", "labelsTr"
 UNMISTAKABLE = (OWN_IMAGES, OWN_MASKS, NNUNET_IMAGES, NNUNET_LABELS)  # folders that show this layout even if empty
 OWN_LAYOUT = (
     f"{OWN_IMAGES}/ and {OWN_MASKS}/ (or data/ and label/, {NNUNET_IMAGES}/ and {NNUNET_LABELS}/ or the like) with "
-    f"files such as ID.nii.gz"
+    f"files such as ID.nii.gz, or ID_RATER.nii.gz for masks of several raters"
 )
 
 
@@ -53,7 +54,7 @@ def find_scans(root: pathlib.Path) -> dict[str, pathlib.Path]:
 
 
 def match(root: pathlib.Path) -> MatchedFiles:
-    """Pairs the scans and masks of a data set by their names, see `pairing.pair`.
+    """Pairs the scans and masks of a data set by their names, see `pairing.pair` and `raters.split_raters`.
 
     Raises:
       InputError: there is not exactly one folder of either kind, there is no scan, or the names do not tell which mask
@@ -74,10 +75,11 @@ def match(root: pathlib.Path) -> MatchedFiles:
     if scan_folders[0].name == NNUNET_IMAGES and all(stem.endswith(CHANNEL) for stem in scans):
         scans = {stem.removesuffix(CHANNEL): path for stem, path in scans.items()}
     scans, masks, unpaired = pair(scans, masks)
+    others, raters = split_raters({nifti.strip_extension(path.name): path for path in unpaired}, scans)
     notes = [*scan_notes, *mask_notes]
-    if unpaired:
-        notes.append(f"masks without a scan, not used: {names(unpaired)}")
-    return MatchedFiles(scans, masks, tuple(notes))
+    if others:
+        notes.append(f"masks without a scan, not used: {names(others.values())}")
+    return MatchedFiles(scans, masks, tuple(notes), raters=raters)
 
 
 def _candidates(root: pathlib.Path, words: frozenset[str]) -> list[pathlib.Path]:

@@ -30,6 +30,7 @@ class Subject:
       hemorrhage: whether its mask has any, if there are no labels; None if the labels decide.
       label_classes: the class (`classes.class_mask`) of each named label of its mask; empty without names.
       person: whose scan it is, if several can be of one person; '' if nothing says so.
+      rater_paths: {number of the rater: mask file}; the raters' majority vote is the mask if `mask_path` is None.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Subject:
     hemorrhage: bool | None = None
     label_classes: Mapping[int, int] = dataclasses.field(default_factory=dict)
     person: str = ""
+    rater_paths: Mapping[int, pathlib.Path] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.name:
