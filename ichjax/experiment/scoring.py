@@ -12,6 +12,7 @@ import numpy as np
 
 from ichjax.config import Config
 from ichjax.data.classes import UNKNOWN_SUBTYPE
+from ichjax.data.generic import load_raters
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError
@@ -24,6 +25,7 @@ from ichjax.metrics.aggregate import secondary_metrics
 from ichjax.metrics.lesion_wise import lesion_wise
 from ichjax.metrics.per_scan import measure_scan
 from ichjax.metrics.prevalence import detection_at_prevalence
+from ichjax.metrics.raters import score_raters, summarize_raters
 from ichjax.metrics.records import SCHEMA, FoldScores, Results, ScoreRow, Scores
 from ichjax.metrics.secondary_records import SubtypeCounts
 from ichjax.metrics.subtype_dice import subtype_dice
@@ -99,6 +101,8 @@ def score_scan(
         row["subtype_scores"] = np.asarray(prediction.subtype_scores, np.float64).reshape(depth, 5).tolist()
     if subtype_px is not None:
         row["subtype_px"] = subtype_px
+    if raters := load_raters(scan.subject, volume):
+        row["raters"] = score_raters({rater: labels > 0 for rater, labels in raters.items()}, mask > 0)
     return row
 
 
@@ -186,8 +190,9 @@ def results(
     chosen: list[list[int]] | None = None,
     prevalence: float | None = None,
 ) -> Scores:
-    """Every score of a set of scans: `protocol.results`, `aggregate.secondary_metrics` as 'beyond', `lesion_wise`, and
-    the Dice by sub-type of multi-class masks as 'subtype_dice', if there are any and the truth has sub-types.
+    """Every score of a set of scans: `protocol.results`, `aggregate.secondary_metrics` as 'beyond', `lesion_wise`, the
+    scores against several raters as 'raters', if there are any, and the Dice by sub-type of multi-class masks as
+    'subtype_dice', if there are any and the truth has sub-types.
 
     Args:
       config: of the run: its slice rule, the subjects to leave out and the seed.
@@ -227,6 +232,8 @@ def results(
     counted = [row["subtype_px"] for row in rows if "subtype_px" in row]
     if by_class := subtype_dice(counted, seed=config.seed):
         table["subtype_dice"] = by_class
+    if rater_scores := summarize_raters([row["raters"] for row in rows if "raters" in row], seed=config.seed):
+        table["raters"] = rater_scores
     lesion_scores = lesion_wise([row["details"] for row in rows], [row["subject"] for row in rows], seed=config.seed)
     if lesion_scores:
         table["lesion_wise"] = lesion_scores

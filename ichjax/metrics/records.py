@@ -7,7 +7,7 @@ lack: schema 1 had no 'schema', and readers accept it. Volumes are in mL, length
 from collections.abc import Mapping, Sequence
 from typing import Literal, NotRequired, TypedDict
 
-from ichjax.metrics.score_records import DetectionAtPrevalence, LesionWise
+from ichjax.metrics.score_records import DetectionAtPrevalence, LesionWise, RaterScan, RaterScores
 from ichjax.metrics.secondary_records import (
     ScanDetails,
     SecondaryMetrics,
@@ -197,6 +197,7 @@ class Scores(TypedDict):
     beyond: NotRequired[SecondaryMetrics]
     subtype_dice: NotRequired[SubtypeDice]
     lesion_wise: NotRequired[LesionWise]
+    raters: NotRequired[RaterScores]  # if there are masks of several raters
     detection_at_prevalence: NotRequired[DetectionAtPrevalence]  # if a prevalence was stated
     nominal_spacing: NotRequired[bool]  # slice spacing assumed, not measured: volumes are nominal
 
@@ -230,6 +231,7 @@ class ScoreRow(TypedDict):
     details: ScanDetails
     subtype_scores: NotRequired[list[list[float]]]  # [D][5]
     subtype_px: NotRequired[SubtypeCounts]  # of the classes of the reported mask
+    raters: NotRequired[RaterScan]
     level_ml: NotRequired[list[float]]  # volume above each probability of `volume_interval.VOLUME_LEVELS`
 
 

@@ -80,3 +80,46 @@ class LesionWise(TypedDict):
     hd95_mm: PenalizedHd95
     subjects: list[LesionWiseScan]
     in_words: dict[str, str]
+
+
+class RaterScan(TypedDict):
+    """One scan's scores against its raters (`raters.score_raters`), in scores.json.
+
+    `dice` is by the rater's number, None where its mask is empty; `between` is the mean Dice of pairs of raters, None
+    where all are empty. The rest is None for a single rater.
+    """
+
+    dice: dict[str, float | None]
+    between: float | None
+    ged_one_class: float | None
+    ged: float | None
+    dice_max: float | None
+    dice_match: float | None
+    dice_soft: float | None
+
+
+class MbhSeg2025(TypedDict):
+    """The scores of MBH-Seg 2025, over the scans with two raters or more."""
+
+    ged: Summary
+    dice_max: Summary
+    dice_match: Summary
+    dice_soft: Summary
+
+
+class OwnRaterScores(TypedDict):
+    """Dice against each rater, by number, and between raters; GED of hemorrhage as the only class."""
+
+    dice_by_rater: dict[str, Summary]
+    dice_between_raters: Summary
+    ged: Summary
+
+
+class RaterScores(TypedDict):
+    """'raters' (`raters.summarize_raters`)."""
+
+    scans: int
+    scans_of_several: int
+    own: OwnRaterScores
+    mbh_seg_2025: MbhSeg2025
+    in_words: dict[str, str]

@@ -6,11 +6,13 @@ from ichjax.metrics import published
 from ichjax.metrics.lesion_wise import LESION_WISE_IN_WORDS
 from ichjax.metrics.lesions import MIN_COVERED
 from ichjax.metrics.prevalence import PREVALENCE_IN_WORDS
+from ichjax.metrics.raters import MBH_SEG_SOURCE, RATERS_IN_WORDS
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
 from ichjax.metrics.subtype_dice import SUBTYPE_CONVENTIONS
 from ichjax.report.html.blocks import ENVIRONMENT
 from ichjax.report.tables import lesion_wise as lesion_tables
 from ichjax.report.tables import prevalence as prevalence_tables
+from ichjax.report.tables import raters as rater_tables
 from ichjax.report.tables.paper import table6
 from ichjax.report.tables.subtypes import subtype_dice
 from ichjax.report.units import units_of
@@ -22,6 +24,7 @@ SECTIONS = {
     "paper_figures": "Figures of the paper",
     "subtype_dice": "Segmentation of sub-types",
     "lesion_wise": "Lesion-wise scores",
+    "raters": "Several raters",
     "beyond": "Secondary metrics",
     "conventions": "Scoring conventions",
 }
@@ -35,15 +38,17 @@ def sections(run: Run) -> list[dict[str, str]]:
     Returns:
       [{'id', 'title', 'html'}], the HTML already escaped, as `markupsafe.Markup`: 'detection-at-prevalence' (only if a
       prevalence was stated), 'paper-tables', 'paper-figures', 'subtype-dice' (only if a method segments sub-types),
-      'lesion-wise' and 'beyond' (only if results.json has them) and 'conventions'.
+      'lesion-wise', 'raters' and 'beyond' (only if results.json has them) and 'conventions'.
     """
     by_subtype = subtype_dice(run.methods)
     at_prevalence = prevalence_tables.stated(run.methods)
     lesion_records = lesion_tables.lesion_wise_records(run.methods)
+    rater_records = rater_tables.rater_records(run.methods)
     present = {
         "detection_at_prevalence": bool(at_prevalence),
         "subtype_dice": bool(by_subtype),
         "lesion_wise": bool(lesion_records),
+        "raters": bool(rater_records),
         "beyond": bool(run.results.get("beyond")),
     }
     context = {
@@ -55,6 +60,12 @@ def sections(run: Run) -> list[dict[str, str]]:
         "subtypes_in_words": SUBTYPES_IN_WORDS,
         "by_subtype": by_subtype,
         "subtype_conventions": SUBTYPE_CONVENTIONS,
+        "rater_scores": {
+            "records": rater_records,
+            "titles": rater_tables.RATER_TITLES,
+            "in_words": RATERS_IN_WORDS,
+            "source": MBH_SEG_SOURCE,
+        },
         "lesion_scores": {
             "records": lesion_records,
             "titles": lesion_tables.LESION_WISE_TITLES,

@@ -12,6 +12,7 @@ from ichjax.metrics.records import Results
 from ichjax.metrics.statistics import Summary
 from ichjax.report.tables.lesion_wise import lesion_wise_paragraphs
 from ichjax.report.tables.prevalence import prevalence_paragraphs
+from ichjax.report.tables.raters import rater_paragraphs
 from ichjax.report.tables.text import footnote_numbers, paragraph, ruled_table
 from ichjax.report.units import NOMINAL_NOTE, units_of
 from ichjax.report.workdir import collapsed_folds
@@ -156,7 +157,7 @@ def _remarks(methods: Mapping[str, Results], rows: Mapping[str, dict[str, Estima
             "95 % confidence intervals (bootstrap over subjects): "
             f"{'; '.join(intervals) or 'none, fewer than 8 subjects'}. {threshold_text(results)}"
         )
-    remarks += [*lesion_wise_paragraphs(methods), *prevalence_paragraphs(methods)]
+    remarks += [*lesion_wise_paragraphs(methods), *rater_paragraphs(methods), *prevalence_paragraphs(methods)]
     if any(results.get("nominal_spacing") for results in methods.values()):
         remarks.append(NOMINAL_NOTE)
     if any(name.startswith(f"{PAPER}: ") for name in rows):
