@@ -49,8 +49,8 @@ def read_dataset(root: pathlib.Path, files: MatchedFiles) -> Dataset:
     Subjects are numbered by their IDs if these are distinct whole numbers from 1, else from 1 in the order of the IDs.
     labels.csv gives age, sex and sub-types, see `generic_labels`. If it labels no slice of a subject, the mask is read:
     it decides whether there is a hemorrhage. The sub-types of its slices follow from label_names.csv, which names the
-    labels of multi-label masks; slices without a named label get those of the subject. Where only raters have masks, the
-    mask is their majority vote. Raters are numbered as subjects are, so that no name reaches the results.
+    labels of multi-label masks; slices without a named label get those of the subject. Where only raters have masks,
+    the mask is their majority vote. Raters are numbered as subjects are, so that no name reaches the results.
 
     Raises:
       InputError: a table cannot be read.

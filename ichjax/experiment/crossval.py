@@ -230,18 +230,11 @@ def _test(
 
 
 def write_results(
-    config: Config,
-    name: str,
-    method: Method,
-    folder: pathlib.Path,
-    *,
-    unreadable: Iterable[int],
-    prevalence: float | None = None,
+    config: Config, name: str, method: Method, folder: pathlib.Path, *, unreadable: Iterable[int]
 ) -> None:
     """Scores all folds of one method in every convention and writes its results.json.
 
-    Versions and devices are those of the last fold's test, wherever the scoring runs. `prevalence`: see
-    `scoring.results`.
+    Versions and devices are those of the last fold's test, wherever the scoring runs.
 
     Raises:
       InputError: no fold has been tested yet.
@@ -257,7 +250,6 @@ def write_results(
         thresholds=tuning.counted_thresholds(method.post, config),
         chosen_on=records[-1].get("chosen_on", ""),
         chosen=[c["thresholds"] for c in chosen] if all("thresholds" in c for c in chosen) else None,
-        prevalence=prevalence,
     )
     results: Results = {
         "method": name,
@@ -280,9 +272,7 @@ def write_results(
 def rebuild(workdir: pathlib.Path, *, prevalence: float | None = None) -> None:
     """The `report` command: scores a work directory again, and rewrites its tables, figures and report.
 
-    Args:
-      workdir: of a finished run.
-      prevalence: share of scans with a hemorrhage at which detection is stated too; None for none.
+    Results have the detection at `prevalence`, the share of scans with a hemorrhage, if one is given.
 
     Raises:
       InputError: the folder holds no run, or no fold of its main method has been tested.
@@ -295,5 +285,6 @@ def rebuild(workdir: pathlib.Path, *, prevalence: float | None = None) -> None:
             continue
         old = folder / RESULTS_FILE
         unreadable = read_json(old).get("left_out_unreadable", []) if old.is_file() else []
-        write_results(config, name, method, folder, unreadable=unreadable, prevalence=prevalence)
+        write_results(config, name, method, folder, unreadable=unreadable)
+        scoring.add_detection(old, prevalence)
     publish(workdir)

@@ -118,7 +118,7 @@ def _evaluate(
     if kinds == {"mask"}:  # the same at every threshold, so one is enough
         rows, thresholds = [_at_one_threshold(row) for row in rows], (post.threshold,)
         chosen_on = "fixed beforehand and without effect: the files are masks"
-    results = scoring.results(config, rows, thresholds=thresholds, chosen_on=chosen_on, prevalence=prevalence)
+    results = scoring.results(config, rows, thresholds=thresholds, chosen_on=chosen_on)
     origin = setup.provenance(config)
     seen = {row["subject"] for row in rows}
     scoring.write(
@@ -127,6 +127,7 @@ def _evaluate(
         unreadable=[s.number for s in dataset.subjects if s.number not in seen],
         rows=rows,
     )
+    scoring.add_detection(folder / RESULTS_FILE, prevalence)
     write_json(folder / CONFIG_FILE, setup.config_record(config, dataset))
     write_text(folder / NOTES_FILE, "".join(f"{note}\n" for note in setup.gather([*notes, *problems])))
     if published:

@@ -188,7 +188,6 @@ def results(
     thresholds: Sequence[float],
     chosen_on: str,
     chosen: list[list[int]] | None = None,
-    prevalence: float | None = None,
 ) -> Scores:
     """Every score of a set of scans: `protocol.results`, `aggregate.secondary_metrics` as 'beyond', `lesion_wise`, the
     scores against several raters as 'raters', if there are any, and the Dice by sub-type of multi-class masks as
@@ -199,7 +198,6 @@ def results(
       rows: of `score_scan`, each subject once, all at the same thresholds.
       thresholds: those of the rows.
       chosen_on, chosen: see `protocol.results`.
-      prevalence: share of scans with a hemorrhage, for 'detection_at_prevalence'; None leaves that out.
 
     Raises:
       InputError: the rows are of an older version.
@@ -237,10 +235,6 @@ def results(
     lesion_scores = lesion_wise([row["details"] for row in rows], [row["subject"] for row in rows], seed=config.seed)
     if lesion_scores:
         table["lesion_wise"] = lesion_scores
-    if prevalence is not None:
-        flagged = np.array([subject["called_slices"] > 0 for subject in table["subjects"]])
-        truth = np.array([subject["positive_slices"] > 0 for subject in table["subjects"]])
-        table["detection_at_prevalence"] = detection_at_prevalence(flagged, truth, prevalence=prevalence)
     table["nominal_spacing"] = any(row["nominal_spacing"] for row in rows)
     return table
 
@@ -249,6 +243,22 @@ def write(path: pathlib.Path, results: Results, *, unreadable: Iterable[int], ro
     """Writes results.json; 'left_out_unreadable' lists the subjects that could not be read and have no row."""
     left_out = sorted(set(unreadable) - {row["subject"] for row in rows})
     write_json(path, {"schema": SCHEMA, **results, "left_out_unreadable": left_out})
+
+
+def add_detection(path: pathlib.Path, prevalence: float | None) -> None:
+    """Adds 'detection_at_prevalence' to results.json: a scan is flagged if any slice is predicted positive.
+
+    Args:
+      path: results.json.
+      prevalence: share of scans with a hemorrhage, in (0, 1); None adds nothing.
+    """
+    if prevalence is None:
+        return
+    results = read_json(path)
+    flagged = np.array([subject["called_slices"] > 0 for subject in results["subjects"]])
+    truth = np.array([subject["positive_slices"] > 0 for subject in results["subjects"]])
+    detection = detection_at_prevalence(flagged, truth, prevalence=prevalence)
+    write_json(path, {**results, "detection_at_prevalence": detection})
 
 
 def read_fold(folder: pathlib.Path) -> FoldScores:

@@ -12,7 +12,7 @@ from ichjax.metrics.statistics import Summary
 from ichjax.report.tables.paper import CsvRecord
 from ichjax.report.tables.text import interval_cells
 
-OWN, MBH_SEG = "ichjax", "MBH-Seg 2025"  # whose definition a score has
+OWN, MBH_SEG = "own", "MBH-Seg 2025"  # whose definition a score has
 RATER_TITLES = {
     "dice_by_rater": "Dice, rater",
     "dice_between_raters": "Dice between raters",
