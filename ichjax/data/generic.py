@@ -203,12 +203,12 @@ def load_raters(subject: Subject, volume: Volume | None) -> dict[int, np.ndarray
 
 def _load_truth(subject: Subject, volume: Volume | None) -> np.ndarray:
     """uint8 [D, H, W], the labels of a subject's mask or, without one, of the majority of its raters."""
-    raters = load_raters(subject, volume)  # also beside a mask, so that a damaged file is reported with the scan
     if subject.mask_path is None:
-        return majority_vote(list(raters.values()))
+        return majority_vote(list(load_raters(subject, volume).values()))
     labels, mask = _load_labels(subject, subject.mask_path)
     if volume is not None:
         volumes.check_same_grid(mask, volume)
+        load_raters(subject, volume)  # so that a damaged file is reported with the scan, not when it is scored
     return labels
 
 

@@ -48,11 +48,11 @@ def majority_vote(masks: Sequence[np.ndarray]) -> np.ndarray:
     """
     if len({mask.shape for mask in masks}) > 1:
         raise InputError(f"the raters' masks have the shapes {[mask.shape for mask in masks]}; expected one shape")
-    votes = np.sum([mask > 0 for mask in masks], axis=0)
+    votes = np.sum([mask > 0 for mask in masks], axis=0, dtype=np.uint16)
     label, most = np.zeros(masks[0].shape, np.uint8), np.zeros_like(votes)
     for value in np.unique(np.concatenate([np.unique(mask) for mask in masks])):
         if value:
-            count = np.sum([mask == value for mask in masks], axis=0)
+            count = np.sum([mask == value for mask in masks], axis=0, dtype=np.uint16)
             label[count > most] = value
             most = np.maximum(most, count)
     return np.where(2 * votes >= len(masks), label, 0).astype(np.uint8)

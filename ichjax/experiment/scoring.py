@@ -230,7 +230,8 @@ def results(
     counted = [row["subtype_px"] for row in rows if "subtype_px" in row]
     if by_class := subtype_dice(counted, seed=config.seed):
         table["subtype_dice"] = by_class
-    if rater_scores := summarize_raters([row["raters"] for row in rows if "raters" in row], seed=config.seed):
+    by_subject = {row["subject"]: row["raters"] for row in rows if "raters" in row}
+    if rater_scores := summarize_raters(by_subject, seed=config.seed):
         table["raters"] = rater_scores
     lesion_scores = lesion_wise([row["details"] for row in rows], [row["subject"] for row in rows], seed=config.seed)
     if lesion_scores:

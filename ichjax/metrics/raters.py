@@ -1,8 +1,9 @@
 """Scores against the masks of several raters: Dice against each, and those of the challenge MBH-Seg 2025.
 
 The challenge's definitions are those of its evaluation code, github.com/mbhseg/metrics-mbhseg2025 (metrics_set.py,
-diverse_performance.py and auto_config.py, commit 448c010), which builds on D-Persona (Wu et al., CVPR 2024, arXiv
-2403.13417). Its classes are sub-types; here hemorrhage is the only one, since a prediction is one mask for all.
+diverse_performance.py and auto_config.py, commit 448c010); the scores' names are those of D-Persona (Wu et al., CVPR
+2024, arXiv 2403.13417). Its classes are sub-types; here hemorrhage is the only one, since a prediction is one mask for
+all of them. Its smoothing terms of 1e-8 are left out, which changes scores in the eighth digit.
 """
 
 import itertools
@@ -118,13 +119,14 @@ def _soft_dice(prediction: np.ndarray, raters: Sequence[np.ndarray]) -> float:
     return float(np.mean(scores))
 
 
-def summarize_raters(scans: Sequence[RaterScan], *, seed: int = 0) -> RaterScores | None:
+def summarize_raters(by_subject: Mapping[int, RaterScan], *, seed: int = 0) -> RaterScores | None:
     """Means over the scans of a data set; None if no scan has raters.
 
     Args:
-      scans: of `score_raters`.
+      by_subject: {subject: scores of its scan by `score_raters`}.
       seed: of the bootstrap.
     """
+    scans = list(by_subject.values())
     if not scans:
         return None
 
@@ -148,5 +150,6 @@ def summarize_raters(scans: Sequence[RaterScan], *, seed: int = 0) -> RaterScore
             "dice_match": summary(over([scan["dice_match"] for scan in scans]), seed=seed),
             "dice_soft": summary(over([scan["dice_soft"] for scan in scans]), seed=seed),
         },
+        "subjects": [{"subject": subject, **scan} for subject, scan in by_subject.items()],
         "in_words": dict(RATERS_IN_WORDS),
     }

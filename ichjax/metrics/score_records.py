@@ -98,6 +98,10 @@ class RaterScan(TypedDict):
     dice_soft: float | None
 
 
+class RaterSubject(RaterScan):
+    subject: int
+
+
 class MbhSeg2025(TypedDict):
     """The scores of MBH-Seg 2025, over the scans with two raters or more."""
 
@@ -122,4 +126,5 @@ class RaterScores(TypedDict):
     scans_of_several: int
     own: OwnRaterScores
     mbh_seg_2025: MbhSeg2025
+    subjects: list[RaterSubject]
     in_words: dict[str, str]

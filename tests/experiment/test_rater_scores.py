@@ -102,6 +102,11 @@ def test_evaluate_scores_against_every_rater_and_as_the_challenge_does(root, pre
     ]
     assert float(rows["Dice match"]["mean"]) == got["mbh_seg_2025"]["dice_match"]["mean"]
     assert rows["Dice match"]["definition"] == "MBH-Seg 2025"
+    with (out / "tables" / "raters_scans.csv").open() as file:
+        by_subject = {row["subject"]: row for row in csv.DictReader(file)}
+    assert float(by_subject["3"]["dice_max"]) == pytest.approx(scores[51]["dice_max"])
+    assert (by_subject["9"]["ged"], by_subject["9"]["dice_rater_1"]) == ("", "")  # one rater, who marks nothing
+    assert float(by_subject["1"]["dice_rater_2"]) == pytest.approx(scores[49]["dice"]["2"])
     page, plain = (out / "report.html").read_text(), " ".join(said.split())
     assert 'id="raters"' in page
     assert f"{got['mbh_seg_2025']['dice_soft']['mean']:.3f}" in page

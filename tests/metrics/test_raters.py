@@ -117,7 +117,8 @@ def test_means_over_scans():
     one = score(mask(0, 1), mask(0, 1), mask(1, 2))
     free = score(mask(), mask(), mask())
     single = raters.score_raters({7: mask(0, 1)}, mask(1, 2))
-    got = raters.summarize_raters([one, free, single])
+    got = raters.summarize_raters({49: one, 50: free, 51: single})
+    assert got["subjects"] == [{"subject": 49, **one}, {"subject": 50, **free}, {"subject": 51, **single}]
     assert (got["scans"], got["scans_of_several"]) == (3, 2)
     by_rater = got["own"]["dice_by_rater"]
     assert {rater: (s["mean"], s["n"]) for rater, s in by_rater.items()} == {"1": (1, 1), "2": (0.5, 1), "7": (0.5, 1)}
@@ -125,4 +126,4 @@ def test_means_over_scans():
     assert got["mbh_seg_2025"]["dice_match"]["mean"] == pytest.approx((0.75 + 1) / 2)
     assert got["mbh_seg_2025"]["dice_match"]["n"] == 2
     assert set(got["in_words"]) == set(raters.RATERS_IN_WORDS)
-    assert raters.summarize_raters([]) is None
+    assert raters.summarize_raters({}) is None

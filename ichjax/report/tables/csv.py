@@ -27,8 +27,8 @@ def write_tables(run: Run) -> list[pathlib.Path]:
     Returns:
       The files: summary, subjects, table6, table7, dice_by_subtype, dice_by_age; thresholds if a method chose gray
       levels, subtype_auc if a method scores sub-types, subtype_dice if one segments them, lesion_wise and
-      lesion_wise_scans except of runs of older versions, raters if there are masks of several, and
-      detection_at_prevalence if a prevalence was stated.
+      lesion_wise_scans except of runs of older versions, raters and raters_scans if there are masks of several raters,
+      and detection_at_prevalence if a prevalence was stated.
     """
     folder = run.path / "tables"
     folder.mkdir(exist_ok=True)
@@ -45,6 +45,7 @@ def write_tables(run: Run) -> list[pathlib.Path]:
         "lesion_wise": lesion_tables.lesion_wise_records(run.methods),
         "lesion_wise_scans": lesion_tables.lesion_wise_scans(run.methods),
         "raters": rater_tables.rater_records(run.methods),
+        "raters_scans": rater_tables.rater_scans(run.methods),
         "detection_at_prevalence": prevalence_tables.prevalence_records(run.methods),
     }
     for name in (name for name, records in tables.items() if not records):

@@ -64,6 +64,27 @@ def _scores(scores: RaterScores) -> Iterator[tuple[str, str, str, Summary]]:
         yield definition, key, RATER_TITLES[key], values
 
 
+def rater_scans(methods: Mapping[str, Results]) -> list[CsvRecord]:
+    """A record for each method and scan: its Dice against each rater ('dice_rater_1'), and the other scores."""
+    scored = {name: results["raters"] for name, results in methods.items() if "raters" in results}
+    numbers = sorted({rater for scores in scored.values() for rater in scores["own"]["dice_by_rater"]}, key=int)
+    return [
+        {
+            "method": name,
+            "subject": scan["subject"],
+            **{f"dice_rater_{rater}": scan["dice"].get(rater) for rater in numbers},
+            "dice_between_raters": scan["between"],
+            "ged_one_class": scan["ged_one_class"],
+            "ged": scan["ged"],
+            "dice_max": scan["dice_max"],
+            "dice_match": scan["dice_match"],
+            "dice_soft": scan["dice_soft"],
+        }
+        for name, scores in scored.items()
+        for scan in scores["subjects"]
+    ]
+
+
 def rater_paragraphs(methods: Mapping[str, Results]) -> list[str]:
     """A paragraph for each method, for the terminal."""
     paragraphs = []
