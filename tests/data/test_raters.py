@@ -157,5 +157,20 @@ def test_a_changed_rater_makes_the_cache_read_again(root):
 
 def test_without_any_mask_the_subject_is_refused(root):
     (root / "masks/c_z.nii").unlink()
-    with pytest.raises(InputError, match=r"^masks/c\.nii\.gz \(subject 3\): no such file; expected a mask"):
+    with pytest.raises(InputError, match=r"^images/c\.nii\.gz \(subject 3\): has no mask; expected a mask"):
         datasets.load_scan(subjects(root)["c"])
+
+
+@pytest.mark.parametrize(
+    ("scan", "folder"), [("imagesTr/a_0000", "labelsTr"), ("data/a_ct", "label"), ("images/a", "ground truths")]
+)
+def test_other_pairs_of_folders_can_hold_raters_too(tmp_path, scan, folder):
+    save(tmp_path / f"{scan}.nii.gz", hu())
+    save(tmp_path / scan.split("/")[0] / f"{scan.split('/')[1].replace('a', 'b')}.nii.gz", hu())
+    save(tmp_path / folder / "b.nii.gz", labelled([2]))
+    for rater in ("x", "y"):
+        save(tmp_path / folder / f"a_{rater}.nii.gz", labelled([1]))
+    first, second = datasets.read_dataset(tmp_path).subjects
+    assert {number: path.name for number, path in first.rater_paths.items()} == {1: "a_x.nii.gz", 2: "a_y.nii.gz"}
+    assert second.mask_path is not None and not second.rater_paths
+    np.testing.assert_array_equal(datasets.load_scan(first).mask > 0, labelled([1]).transpose(2, 1, 0) > 0)
