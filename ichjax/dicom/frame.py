@@ -2,11 +2,9 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import logging
 import pathlib
 import re
-import secrets
 import sys
 import threading
 import warnings
@@ -25,6 +23,7 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
+from ichjax.dicom.patients import PATIENT_TAGS, Patient, read_patient
 from ichjax.errors import InputError
 
 _QUIET_LOCK = threading.RLock()
@@ -48,12 +47,15 @@ FUNCTIONAL_GROUPS = {
     "WindowWidth": "FrameVOILUTSequence",
     "ConvolutionKernel": "CTReconstructionSequence",
 }
-# All that is kept of a header: nothing that identifies a patient.
+# All that is kept of a header: nothing that names a patient. UIDs, which could lead to one, are never written.
 TAGS = [
     *FUNCTIONAL_GROUPS,
     "SOPClassUID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "SeriesNumber",
+    "BodyPartExamined",
     "InstanceNumber",
     "ContrastBolusAgent",
     "ImageType",
@@ -67,9 +69,6 @@ TAGS = [
     "PerFrameFunctionalGroupsSequence",
     "SharedFunctionalGroupsSequence",
 ]
-# Distinguish patients: hashed immediately, with a salt that is lost when the process ends.
-PATIENT_TAGS = ["PatientID", "PatientName", "PatientBirthDate"]
-_SALT = secrets.token_bytes(16)
 _MALFORMED = object()
 
 
@@ -80,14 +79,16 @@ class Frame:
     Attributes:
       path: the file.
       index: the frame in the file, from 0.
-      patient: equal for slices of the same patient; '' if the header names none. It does not identify the patient.
+      patient: hashes of the patient's tags, which do not identify the patient.
       has_pixels: whether the file has pixel data.
+      number: of the file among those of the input, from 1.
     """
 
     path: pathlib.Path
     index: int
-    patient: str
+    patient: Patient
     has_pixels: bool
+    number: int
     _header: dict[str, Any] = dataclasses.field(repr=False)  # of the file
 
     def get(self, keyword: str) -> Any:
@@ -178,7 +179,7 @@ def _check_size(path: pathlib.Path) -> None:
         )
 
 
-def read_frames(path: pathlib.Path) -> tuple[list[Frame], str]:
+def read_frames(path: pathlib.Path, number: int) -> tuple[list[Frame], str]:
     """The near-axial CT slices of a file, and the reason why it is skipped ('' if it is not).
 
     A file with the reason `NOT_CT` has one frame, with no tags but its patient and SeriesInstanceUID.
@@ -211,13 +212,13 @@ def read_frames(path: pathlib.Path) -> tuple[list[Frame], str]:
         if any(known.startswith(sop_class) for known in CT_CLASSES):
             raise damaged  # truncated within its SOP class
         with quiet():
-            patient, tags = _patient(header), {"SeriesInstanceUID": _compact_tags(header).get("SeriesInstanceUID", "")}
-        return [Frame(path, 0, patient, has_pixels, tags)], NOT_CT
+            uid = {"SeriesInstanceUID": _compact_tags(header).get("SeriesInstanceUID", "")}
+            return [Frame(path, 0, read_patient(header), has_pixels, number, uid)], NOT_CT
     if (not has_pixels and "Rows" not in header) or not 1 <= count <= MAX_FRAMES:
         raise damaged  # truncated within its header: a slice of an unknown series
     with quiet():
-        patient, tags = _patient(header), _compact_tags(header)
-    frames = [Frame(path, index, patient, has_pixels, tags) for index in range(count)]
+        patient, tags = read_patient(header), _compact_tags(header)
+    frames = [Frame(path, index, patient, has_pixels, number, tags) for index in range(count)]
     frames = [frame for frame in frames if frame.is_axial() is not False]
     return frames, "" if frames else "localizers or not axial"
 
@@ -236,7 +237,7 @@ def _read_header(path: pathlib.Path, *, force: bool) -> tuple[pydicom.Dataset, A
         return bool(reached)
 
     with path.open("rb") as file:
-        tags: list[BaseTag | int] = [Tag(name) for name in TAGS + PATIENT_TAGS]
+        tags: list[BaseTag | int] = [Tag(name) for name in (*TAGS, *PATIENT_TAGS)]
         header = read_partial(file, at_pixels, force=force, specific_tags=tags)
         sop_class = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
     return header, sop_class or None, PIXEL_DATA in reached
@@ -259,15 +260,6 @@ def _compact_tags(header: pydicom.Dataset) -> dict[str, Any]:
         if value is not None:
             tags[keyword] = value
     return tags
-
-
-def _patient(header: pydicom.Dataset) -> str:
-    """A salted hash of the stored values of PATIENT_TAGS; '' if all are missing or empty."""
-    values = [getattr(header.get_item(keyword), "value", None) or b"" for keyword in PATIENT_TAGS]
-    stored = [value.strip(b" \0") if isinstance(value, bytes) else str(value).encode() for value in values]
-    if not any(stored):
-        return ""
-    return sys.intern(hashlib.blake2b(repr(stored).encode(), key=_SALT, digest_size=8).hexdigest())
 
 
 @contextlib.contextmanager

@@ -5,19 +5,15 @@ import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import NamedTuple
 
+from ichjax.dicom import merging, patients
 from ichjax.dicom.frame import NOT_CT, Frame, read_frames
 from ichjax.dicom.left_out import repeats_are_copies, split_captures
+from ichjax.dicom.patients import Patient
+from ichjax.dicom.stacks import SeriesFrames
 from ichjax.errors import InputError, only_input_errors
 
-
-class SeriesFrames(NamedTuple):
-    """The slices of a series, the key of its study, and images and other files with its UID that are not slices."""
-
-    study: tuple[str, ...]
-    frames: list[Frame]
-    left_out: list[Frame]
+UIDS = ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,19 +34,22 @@ class Groups:
 def group_files(paths: Iterable[pathlib.Path]) -> Groups:
     """Reads files of any kind and groups their slices by patient, study and series.
 
-    The key is the UIDs, and, since some software writes the same UIDs for all patients, also the patient tags
-    (`Frame.patient`), and the folder if an InstanceNumber occurs in several folders under a UID, unless the repeated
-    images are copies of some slices. If no file of a folder has a SeriesInstanceUID, the folder is one series; if only
-    some lack it, those are damaged: treated as a series of their own they would leave a gap in another one.
+    The key is the UIDs, and, since some software writes the same UIDs for all patients, also the patient tags in any
+    spelling (`patients.unite`), and the folder if an InstanceNumber occurs in several folders under a UID, unless the
+    repeated images are copies of some slices. If no file of a folder has a SeriesInstanceUID, the folder is one series;
+    if only some lack it, those are damaged: treated as a series of their own they would leave a gap in another one.
+    Series that are one scan by their geometry are merged at the end (`merging.merge`).
     """
     frames: list[Frame] = []
-    not_ct: dict[tuple[str, str], list[Frame]] = {}  # by patient and series
+    not_ct: dict[str, list[Frame]] = {}  # by series
     skipped: collections.Counter[str] = collections.Counter()
     damaged: dict[pathlib.Path, str] = {}
-    for path in paths:
+    for number, path in enumerate(paths, start=1):
+        if not path.is_file():
+            continue
         try:
             with only_input_errors(path.name):
-                frames_of_file, reason = read_frames(path)
+                frames_of_file, reason = read_frames(path, number)
         except InputError as error:
             damaged.setdefault(path.parent, str(error))
             continue
@@ -60,13 +59,16 @@ def group_files(paths: Iterable[pathlib.Path]) -> Groups:
         skipped[reason] += 1
         for frame in frames_of_file:
             if uid := frame.uid("SeriesInstanceUID"):
-                not_ct.setdefault((frame.patient, uid), []).append(frame)
+                not_ct.setdefault(uid, []).append(frame)
     usable = []
     for series in _group_by_series(frames):
         if any(frame.has_pixels and frame.is_axial() for frame in series.frames):
-            others = not_ct.pop((series.frames[0].patient, series.frames[0].uid("SeriesInstanceUID")), [])
+            candidates = not_ct.get(series.frames[0].uid("SeriesInstanceUID"), [])
+            others = [frame for frame in candidates if patients.is_compatible(frame.patient, series.patient)]
+            for frame in others:
+                candidates.remove(frame)
             skipped[NOT_CT] -= len(others)
-            usable.append(series._replace(left_out=[*series.left_out, *others]))
+            usable.append(dataclasses.replace(series, left_out=[*series.left_out, *others]))
         else:
             skipped["without pixel data or orientation"] += len(
                 {frame.path for frame in series.frames + series.left_out}
@@ -74,22 +76,50 @@ def group_files(paths: Iterable[pathlib.Path]) -> Groups:
     for frame in _frames_without_uid(usable):
         error_text = f"{frame.path.name}: lacks a SeriesInstanceUID, unlike other files of its folder; expected one"
         damaged.setdefault(frame.path.parent, error_text)
-    return Groups(usable, dict(+skipped), damaged)
+    return Groups(merging.merge(usable), dict(+skipped), damaged)
 
 
 def _group_by_series(frames: Sequence[Frame]) -> Iterator[SeriesFrames]:
-    for series in _group_by(frames, lambda frame: (frame.patient, frame.uid("SeriesInstanceUID") or _folder(frame))):
+    patient_of = _unite_patients(frames)
+    for series in _group_by(frames, lambda one: (patient_of[id(one)], one.uid("SeriesInstanceUID") or _folder(one))):
         parts = [series]
         if len({frame.uid("StudyInstanceUID") for frame in series} - {""}) > 1:
             parts = _group_by(series, lambda frame: frame.uid("StudyInstanceUID") or _folder(frame))
         for part in parts:
-            study = (part[0].patient, next((uid for f in part if (uid := f.uid("StudyInstanceUID"))), _folder(part[0])))
+            patient = patient_of[id(part[0])]
+            study = (patient, next((uid for f in part if (uid := f.uid("StudyInstanceUID"))), _folder(part[0])))
             slices, captures = split_captures(part)
             if _has_repeated_numbers(slices) and not repeats_are_copies(slices):
                 for one in _group_by(part, _folder):
-                    yield SeriesFrames((*study, _folder(one[0])), *split_captures(one))
+                    yield SeriesFrames((*study, _folder(one[0])), patient, *split_captures(one))
             else:
-                yield SeriesFrames(study, slices, captures)
+                yield SeriesFrames(study, patient, slices, captures)
+
+
+def _unite_patients(frames: Sequence[Frame]) -> dict[int, Patient]:
+    """{id of a frame: its patient}, completed from the frames that share a UID with it, directly or through others."""
+    parents: dict[Hashable, Hashable] = {}  # a forest of UIDs, with a tree for those that belong together
+
+    def root(key: Hashable) -> Hashable:
+        while (parent := parents.setdefault(key, key)) != key:
+            parents[key] = parents[parent]  # shortens the way for the next one
+            key = parent
+        return key
+
+    keys = []
+    for frame in frames:
+        uids: list[Hashable] = [(tag, uid) for tag in UIDS if (uid := frame.uid(tag))] or [_folder(frame)]
+        keys.append(uids[0])
+        for other in uids[1:]:
+            parents[root(other)] = root(uids[0])
+    together: dict[Hashable, list[Frame]] = {}
+    for frame, key in zip(frames, keys, strict=True):
+        together.setdefault(root(key), []).append(frame)
+    united: dict[int, Patient] = {}
+    for group in together.values():
+        completed = patients.unite(frame.patient for frame in group)
+        united.update((id(frame), completed[frame.patient]) for frame in group)
+    return united
 
 
 def _has_repeated_numbers(frames: Sequence[Frame]) -> bool:

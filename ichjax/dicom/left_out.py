@@ -79,13 +79,11 @@ def is_copy(frame: Frame, other: Frame) -> bool:
 
 
 def repeats_are_copies(frames: Iterable[Frame]) -> bool:
-    """Whether images that share an InstanceNumber are copies, and at least one image has a number of its own."""
+    """Whether images that share an InstanceNumber are copies; False if all images lack one."""
     by_number: dict[Hashable, list[Frame]] = {}
     for frame in frames:
         by_number.setdefault((_number(frame), frame.index), []).append(frame)
     repeated = [same for same in by_number.values() if len(same) > 1]
-    if len(repeated) == len(by_number):
-        return False  # a series stored twice
     try:
         return all(is_copy(frame, same[0]) for same in repeated for frame in same[1:])
     except InputError:

@@ -3,16 +3,17 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 import pydicom.misc
 
 from ichjax.dicom import grouping, left_out, ranking
 from ichjax.dicom.frame import Frame
-from ichjax.dicom.grouping import SeriesFrames
+from ichjax.dicom.patients import Patient
 from ichjax.dicom.pixels import MAX_SIDE_PX, decode, to_hu
 from ichjax.dicom.ranking import Traits
+from ichjax.dicom.stacks import SeriesFrames, series_number
 from ichjax.errors import InputError
 from ichjax.scan import volume as volumes
 from ichjax.scan.hu_check import check_hu, read_padding_as_air
@@ -32,17 +33,35 @@ class Series:
     Attributes:
       label: its rank, number of slices, pixel size and drawbacks, for messages; does not identify a patient.
       traits: the properties that decide its rank.
+      problem: why it must not be read, one sentence, or ''.
     """
 
     label: str
     traits: Traits
+    problem: str
     _frames: tuple[Frame, ...] = dataclasses.field(repr=False)
     _left_out: tuple[Frame, ...] = dataclasses.field(repr=False)  # not slices
+    _notes: tuple[str, ...] = dataclasses.field(repr=False)  # of `grouping.group_files`
+    patient: Patient = dataclasses.field(repr=False)  # hashes
 
     @property
     def first_file(self) -> str:
         """The first path of its files: sorts series in a fixed order."""
-        return str(min(frame.path for frame in self._frames))
+        return str(self._first.path)
+
+    @property
+    def file_number(self) -> int:
+        """The number of its first file among those of the folder that was searched, from 1."""
+        return self._first.number
+
+    @property
+    def number(self) -> int | None:
+        """Its SeriesNumber; None if it is missing or malformed."""
+        return series_number(self._frames)
+
+    @property
+    def _first(self) -> Frame:
+        return min(self._frames, key=lambda frame: frame.path)
 
 
 def is_dicom(path: pathlib.Path) -> bool:
@@ -77,8 +96,8 @@ def find_studies(folder: pathlib.Path) -> tuple[list[Study], list[str]]:
     Returns:
       (studies sorted by folder, a line for each kind of skipped file and for damaged files in folders without a study).
     """
-    groups = grouping.group_files(path for path in files_below(folder) if path.is_file())
-    by_study: dict[tuple[str, ...], list[SeriesFrames]] = {}
+    groups = grouping.group_files(files_below(folder))
+    by_study: dict[tuple[Hashable, ...], list[SeriesFrames]] = {}
     for series in groups.series:
         by_study.setdefault(series.study, []).append(series)
     studies: list[Study] = []
@@ -143,7 +162,8 @@ def read_series(folder: pathlib.Path, series: Series) -> Volume:
     affine[:3, 2] = LPS_TO_RAS @ step
     affine[:3, 3] = LPS_TO_RAS @ (positions.mean(axis=0) - (len(frames) - 1) / 2 * step)
     volume = volumes.from_file_grid(hu, affine, name=folder.resolve().name, slice_origins_mm=positions @ LPS_TO_RAS)
-    notes = left_out.sentence(series._left_out, left_out.NOT_A_SLICE)
+    notes = list(series._notes)
+    notes += left_out.sentence(series._left_out, left_out.NOT_A_SLICE)
     notes += left_out.sentence([copy for copy, _ in copies], left_out.COPY)
     volume = dataclasses.replace(volume, notes=tuple(notes))
     return check_hu(read_padding_as_air(volumes.check_geometry(volume)))
@@ -160,7 +180,9 @@ def _series(rank: int, traits: Traits, of_series: SeriesFrames) -> Series:
     except InputError:
         pixel_mm = np.nan  # reported when the series is read
     details = ", ".join([f"{traits.slices} slices", f"{pixel_mm:.3f} mm", *traits.drawbacks()])
-    return Series(f"series {rank} ({details})", traits, tuple(of_series.frames), tuple(of_series.left_out))
+    frames, others = tuple(of_series.frames), tuple(of_series.left_out)
+    label = f"series {rank} ({details})"
+    return Series(label, traits, of_series.problem, frames, others, of_series.notes, of_series.patient)
 
 
 def _size(frame: Frame) -> np.ndarray:

@@ -189,6 +189,8 @@ def _select_series(study: dicom_series.Study, rank: int | None) -> Source:
     selected = study.series[number - 1]
     if others := [series.label for series in study.series if series is not selected]:
         say(f"{name}: using {selected.label}; skipped: {', '.join(others)}")
+    if selected.problem:
+        return Source(name, study.folder, problem=f"{study.folder}: {selected.problem}")
     return Source(name, study.folder, selected)
 
 

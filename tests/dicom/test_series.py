@@ -174,7 +174,7 @@ def test_nothing_identifies_the_patient(tmp_path):
         assert SECRET not in text
         assert uid not in text
     for frame in series._frames:
-        assert SECRET not in repr(frame._header) + frame.patient
+        assert SECRET not in repr(frame._header) + repr(frame.patient)
         assert not {"PatientName", "PatientID"} & set(frame._header)
 
 

@@ -1,0 +1,194 @@
+"""Put together what is one scan but lies in several series: by its geometry, since UIDs and numbers may be wrong.
+
+Typical are base of the skull and vertex as two series, odd and even slices, and anonymizers that give each image a
+series or a study of its own.
+"""
+
+import dataclasses
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+
+from ichjax.dicom import patients
+from ichjax.dicom.patients import Patient
+from ichjax.dicom.stacks import (
+    TOLERANCE,
+    SeriesFrames,
+    Stack,
+    complete_each_other,
+    read_stack,
+    series_number,
+    shows_more,
+)
+
+
+def merge(all_series: Sequence[SeriesFrames]) -> list[SeriesFrames]:
+    """Merges series that are one scan, and marks others of which it cannot be told.
+
+    Series are one scan if they agree in patient, frame of reference, orientation, matrix, pixel spacing and
+    reconstruction, and if their slices complete each other (`stacks.complete_each_other`). If they have several slices,
+    they must also share a study or series UID.
+
+    Returns:
+      The series, a merged one at the place of its first one, with a note. A note also marks series of a study that may
+      show different parts of one head. Two kinds get a problem: series that look like one scan but name two patients,
+      and slices that each are a series, look like one scan and cannot be merged.
+    """
+    if len(all_series) == 1:
+        return list(all_series)
+    stacks: list[Stack] = []
+    unreadable: list[SeriesFrames] = []
+    for series in all_series:
+        if (stack := read_stack(series)) is None:
+            unreadable.append(series)
+        else:
+            stacks.append(stack)
+    stacks = _refuse_single_slices(_merge_stacks(_merge_single_slices(stacks)))
+    merged = [*unreadable, *(stack.series for stack in _note_other_parts(stacks))]
+    order = {id(series.frames[0]): k for k, series in enumerate(all_series)}
+    return sorted(merged, key=lambda series: order[id(series.frames[0])])
+
+
+def _merge_single_slices(stacks: Sequence[Stack]) -> list[Stack]:
+    """Merges series of one slice. Their SeriesNumber separates them, unless each has its own."""
+
+    def scan(stack: Stack) -> Hashable:
+        study = () if _is_named(stack.series.patient) else stack.series.study
+        return stack.reconstruction, _space(stack), stack.series.patient, study
+
+    merged = [stack for stack in stacks if not stack.is_single]
+    for alike in _group((stack for stack in stacks if stack.is_single), scan):
+        by_number = _group(alike, lambda stack: series_number(stack.series.frames))
+        for one in [alike] if len(by_number) == len(alike) else by_number:
+            merged.append(_join(one))
+    return merged
+
+
+def _merge_stacks(stacks: Sequence[Stack]) -> list[Stack]:
+    """Merges series of any number of slices, first those with the same distance between slices."""
+    merged: list[Stack] = []
+    for alike in _group(stacks, lambda stack: (stack.reconstruction, _space(stack))):
+        for same_step in (True, False):
+            alike = [one for part in _connected(alike, same_step=same_step) for one in _merge_connected(part)]
+        merged += alike
+    return merged
+
+
+def _space(stack: Stack) -> Hashable:
+    """Orientation and frame of reference; without the latter only images of one series are in one space."""
+    return stack.axes, stack.frame_of_reference or ("series", stack.series_uid)
+
+
+def _connected(stacks: Sequence[Stack], *, same_step: bool) -> Iterator[list[Stack]]:
+    """Groups stacks that are connected by pairs that may be one scan."""
+    rest = list(stacks)
+    while rest:
+        group, new = [], [rest.pop(0)]
+        while new:
+            stack = new.pop()
+            group.append(stack)
+            fitting = [other for other in rest if _may_be_one(stack, other, same_step=same_step)]
+            rest = [other for other in rest if not any(other is one for one in fitting)]
+            new += fitting
+        yield group
+
+
+def _may_be_one(one: Stack, other: Stack, *, same_step: bool) -> bool:
+    """Whether two series of one orientation and reconstruction complete each other, and their headers allow for it.
+
+    The patients need only share a name or an ID: whether they are one is decided for all series of a scan together.
+    """
+    if same_step and abs(one.step_mm - other.step_mm) > TOLERANCE * max(one.step_mm, other.step_mm):
+        return False
+    same_patient = patients.is_compatible(one.series.patient, other.series.patient)
+    related = bool(one.series_uid) and one.series_uid == other.series_uid
+    related |= bool(one.study_uid) and one.study_uid == other.study_uid and bool(one.frame_of_reference)
+    if related:
+        allowed = same_patient or patients.shares_name_or_id(one.series.patient, other.series.patient)
+    else:
+        allowed = same_patient and _is_named(one.series.patient) and (one.is_single or other.is_single)
+    return allowed and complete_each_other([one, other])
+
+
+def _merge_connected(stacks: Sequence[Stack]) -> list[Stack]:
+    """The stacks as one if all complete each other, with a problem if their patients differ; otherwise as they are."""
+    if len(stacks) == 1 or not complete_each_other(stacks):
+        return list(stacks)
+    if keyword := patients.contradiction(stack.series.patient for stack in stacks):
+        names = " and ".join(stack.series.frames[0].path.name for stack in stacks[:2])
+        problem = (
+            f"{names}: by their positions slices of one scan, but they differ in {keyword}; expected the images of one "
+            "patient"
+        )
+        return [stack.with_fields(problem=problem) for stack in stacks]
+    return [_join(stacks)]
+
+
+def _join(stacks: Sequence[Stack]) -> Stack:
+    """The stacks as one; a note says so, unless they have one series UID and name their patient."""
+    if len(stacks) == 1:
+        return stacks[0]
+    first = stacks[0].series
+    joined = read_stack(
+        dataclasses.replace(
+            first,
+            patient=next(iter(patients.unite(stack.series.patient for stack in stacks).values())),
+            frames=[frame for stack in stacks for frame in stack.series.frames],
+            left_out=[frame for stack in stacks for frame in stack.series.left_out],
+            notes=(),
+        )
+    )
+    assert joined is not None  # as its parts could be read
+    count = len({frame.uid("SeriesInstanceUID") for frame in joined.series.frames})
+    if count == 1 and _is_named(first.patient):
+        return joined
+    parts = f"{count} series" if count > 1 else f"{len(stacks)} folders"
+    return joined.with_fields(notes=(f"put together from {parts} whose slices complete each other",))
+
+
+def _refuse_single_slices(stacks: Sequence[Stack]) -> list[Stack]:
+    """Gives a problem to slices that each are a series, look like one scan and could not be merged."""
+
+    def scan(stack: Stack) -> Hashable:
+        study = () if _is_named(stack.series.patient) else stack.series.study
+        return stack.is_single or id(stack), stack.reconstruction, stack.axes, stack.series.patient, study
+
+    checked: list[Stack] = []
+    for alike in _group(stacks, scan):
+        if len({round(float(stack.along_mm[0]), 2) for stack in alike}) > 1:
+            problem = (
+                f"{alike[0].series.frames[0].path.name} and {len(alike) - 1} more: each is a series of one slice, and "
+                "no FrameOfReferenceUID says that they are one scan; expected one series of all slices"
+            )
+            alike = [stack.with_fields(problem=problem) for stack in alike]
+        checked += alike
+    return checked
+
+
+def _note_other_parts(stacks: Sequence[Stack]) -> list[Stack]:
+    """Adds a note to series of a study that each show something that the other does not: perhaps parts of one head."""
+    noted: list[Stack] = []
+    for study in _group(stacks, lambda stack: (stack.series.study, stack.reconstruction)):
+        for stack in study:
+            others = [other for other in study if shows_more(other, stack) and shows_more(stack, other)]
+            noted.append(stack.with_fields(notes=tuple(_other_part(other) for other in others[:1])))
+    return noted
+
+
+def _other_part(other: Stack) -> str:
+    number = series_number(other.series.frames)
+    name = "another series" if number is None else f"series {number}"
+    return (
+        f"{name} of the study ({len(other.along_mm)} slices of the same reconstruction) shows positions that this one "
+        "lacks, and could not be put together with it: a part of the head may lie there"
+    )
+
+
+def _group(stacks: Iterable[Stack], key: Callable[[Stack], Hashable]) -> list[list[Stack]]:
+    groups: dict[Hashable, list[Stack]] = {}
+    for stack in stacks:
+        groups.setdefault(key(stack), []).append(stack)
+    return list(groups.values())
+
+
+def _is_named(patient: Patient) -> bool:
+    """Whether there is an ID or a name."""
+    return any(patient[:2])
