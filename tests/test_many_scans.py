@@ -65,18 +65,20 @@ def start(run, folder, output, log):
 
 
 def contents(output):
-    """{scan: {file: bytes}}; prediction.json as a dict without the time."""
+    """{scan: {file: bytes}}; prediction.json as a dict without the time and the keyed hash."""
     scans = {}
     for folder in filter(pathlib.Path.is_dir, output.iterdir()):
         files = {path.name: path.read_bytes() for path in folder.iterdir()}
         record = json.loads(files["prediction.json"])
-        scans[folder.name] = {**files, "prediction.json": {**record, "seconds": None}}
+        record |= {"seconds": None, "source": {**record["source"], "hash": None}}
+        scans[folder.name] = {**files, "prediction.json": record}
     return scans
 
 
 def rows_of(output):
     with (output / "worklist.csv").open() as file:
-        return [{**row, "seconds": None} for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    return [{**row, "seconds": None, "source": row["source"].rpartition(", ")[0]} for row in rows]
 
 
 @pytest.mark.faults

@@ -41,6 +41,7 @@ def predict(arguments: argparse.Namespace, config: None) -> int:
             dicom_seg=arguments.dicom_seg,
             overwrite=arguments.overwrite,
             subtypes=arguments.subtypes,
+            with_paths=arguments.with_paths,
         ),
         **arguments.fields,
     )

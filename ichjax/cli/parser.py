@@ -172,6 +172,9 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     add("--probability", action="store_true", help="also write probability.nii.gz, where 255 is 1")
     add("--subtypes", action="store_true", help="also write subtypes.nii.gz, the sub-type of each pixel of the mask")
     add(
+        "--with_paths", action="store_true", help="also write paths and series descriptions, which may name the patient"
+    )
+    add(
         "--dicom_seg", action="store_true", help="also write DICOM Segmentations, which name the patient, to dicom_seg/"
     )
     add = parts["export"].add_argument

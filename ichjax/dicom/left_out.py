@@ -90,17 +90,21 @@ def repeats_are_copies(frames: Iterable[Frame]) -> bool:
         return False
 
 
-def sentence(frames: Sequence[Frame], what: tuple[str, str]) -> list[str]:
-    """['2 files were left out, copies of other slices: A, B'], or [] for no frames.
+def sentence(frames: Sequence[Frame], what: tuple[str, str], *, with_names: bool) -> list[str]:
+    """['2 files were left out, copies of other slices: files 3, 7 of the input'], or [] for no frames.
 
-    UIDs in names are replaced: they could identify a patient.
+    With names, these follow in place of the numbers, but without UIDs: both could identify a patient.
     """
-    names = [UID_PATTERN.sub("UID", path.name) for path in sorted({frame.path for frame in frames})]
-    if not names:
+    numbers = {frame.path: frame.number for frame in frames}
+    if not numbers:
         return []
+    names = [UID_PATTERN.sub("UID", path.name) if with_names else str(numbers[path]) for path in sorted(numbers)]
     more = f" and {len(names) - MAX_LISTED_FILES} more" if len(names) > MAX_LISTED_FILES else ""
+    listed = ", ".join(names[:MAX_LISTED_FILES]) + more
+    if not with_names:
+        listed = f"{'file' if len(names) == 1 else 'files'} {listed} of the input"
     count = f"1 file was left out, {what[0]}" if len(names) == 1 else f"{len(names)} files were left out, {what[1]}"
-    return [f"{count}: {', '.join(names[:MAX_LISTED_FILES])}{more}"]
+    return [f"{count}: {listed}"]
 
 
 def _lacks(frame: Frame, keyword: str) -> bool:

@@ -55,6 +55,16 @@ class Series:
         return self._first.number
 
     @property
+    def uid(self) -> str:
+        """The SeriesInstanceUID of its first slice; '' if it is missing. It could identify the patient."""
+        return self._frames[0].uid("SeriesInstanceUID")
+
+    @property
+    def images(self) -> int:
+        """The number of its images, including copies and those that are not slices."""
+        return len(self._frames) + len(self._left_out)
+
+    @property
     def number(self) -> int | None:
         """Its SeriesNumber; None if it is missing or malformed."""
         return series_number(self._frames)
@@ -121,15 +131,15 @@ def _ranked(all_series: Sequence[SeriesFrames]) -> tuple[Series, ...]:
     return tuple(_series(rank, traits, one) for rank, (traits, one) in enumerate(with_traits, start=1))
 
 
-def read_series(folder: pathlib.Path, series: Series) -> Volume:
+def read_series(folder: pathlib.Path, series: Series, *, with_names: bool = False) -> Volume:
     """Reads a series of a study in HU, named after the study's folder.
 
     Slices are sorted along their normal, towards the head. The volume's `slice_origins_mm` are the files' own
     positions, so tilt and uneven gaps are preserved. Its affine has three axes at right angles, as ITK requires, and
     the center of the slices; its slice spacing is the even gap along the normal (the median if gaps are uneven). For
-    tilted or unevenly spaced slices no such affine is exact. Its file grid is [columns, rows, slices]. Its `notes` name
+    tilted or unevenly spaced slices no such affine is exact. Its file grid is [columns, rows, slices]. Its `notes` give
     the files that are left out: captures (`left_out.split_captures`), other files that are not CT images, and copies of
-    slices.
+    slices. They give the names of these files if `with_names`, else their numbers among the files of the input.
 
     Raises:
       InputError: see `check_hu` and `check_geometry`, or the slices do not form one scan: a missing tag, mixed sizes,
@@ -163,8 +173,8 @@ def read_series(folder: pathlib.Path, series: Series) -> Volume:
     affine[:3, 3] = LPS_TO_RAS @ (positions.mean(axis=0) - (len(frames) - 1) / 2 * step)
     volume = volumes.from_file_grid(hu, affine, name=folder.resolve().name, slice_origins_mm=positions @ LPS_TO_RAS)
     notes = list(series._notes)
-    notes += left_out.sentence(series._left_out, left_out.NOT_A_SLICE)
-    notes += left_out.sentence([copy for copy, _ in copies], left_out.COPY)
+    notes += left_out.sentence(series._left_out, left_out.NOT_A_SLICE, with_names=with_names)
+    notes += left_out.sentence([copy for copy, _ in copies], left_out.COPY, with_names=with_names)
     volume = dataclasses.replace(volume, notes=tuple(notes))
     return check_hu(read_padding_as_air(volumes.check_geometry(volume)))
 

@@ -34,6 +34,13 @@ class Source:
       series: of a DICOM study, else None.
       subject: of a data set, else None.
       problem: why it cannot be read, or ''.
+      first_file: of a DICOM study, else None.
+      file_number: of its first file among the files at the input path, in the order of `files_below`, from 1.
+      input_number: of the input path among those of the command, from 1.
+      series_number: of a DICOM series, else None.
+      stem: the name without the number that makes it unique.
+      hash: keyed, of path and patient (`provenance.hash_source`); '' before it is known.
+      with_paths: whether notes may give the names of files.
     """
 
     name: str
@@ -41,6 +48,13 @@ class Source:
     series: dicom_series.Series | None = None
     subject: Subject | None = None
     problem: str = ""
+    first_file: pathlib.Path | None = None
+    file_number: int = 1
+    input_number: int = 1
+    series_number: int | None = None
+    stem: str = ""
+    hash: str = ""
+    with_paths: bool = False
 
     def read(self) -> Volume:
         """Reads the scan; InputError names the file or folder."""
@@ -52,7 +66,7 @@ class Source:
             if self.series is None:
                 return nifti.read_nifti(self.path)
             try:
-                return dicom_series.read_series(self.path, self.series)
+                return dicom_series.read_series(self.path, self.series, with_names=self.with_paths)
             except InputError as error:  # it names a file, but not its folder
                 raise InputError(f"{self.path}: {error}") from error
 
@@ -64,6 +78,7 @@ def find_sources(
     reserved: Sequence[str] = (),
     suffix: str = "",
     only_dicom: bool = False,
+    with_paths: bool = False,
 ) -> tuple[list[Source], list[str]]:
     """Finds the scans at the given paths.
 
@@ -76,12 +91,13 @@ def find_sources(
       reserved: names that no source may get.
       suffix: the command also writes files named after a source with this suffix, so no other source gets that name.
       only_dicom: ignore other files, and report paths that have nothing else.
+      with_paths: let notes name files that are left out, instead of giving their numbers.
 
     Returns:
       (the sources, one sentence for each path without a scan).
     """
     sources, problems = [], []
-    for path in _expand_patterns(paths):
+    for number, path in enumerate(_expand_patterns(paths), start=1):
         try:
             with only_input_errors(str(path)):
                 at_path = _sources_at(path, series)
@@ -91,7 +107,7 @@ def find_sources(
         kept = [source for source in at_path if source.series is not None or source.problem or not only_dicom]
         if not kept:
             problems.append(f"{path}: has no DICOM; expected a folder with a DICOM series")
-        sources += kept
+        sources += [dataclasses.replace(source, input_number=number, with_paths=with_paths) for source in kept]
     unique: dict[tuple[str, str | None, str], Source] = {}  # paths may overlap
     for source in sources:
         first_file = source.series.first_file if source.series is not None else None
@@ -131,8 +147,14 @@ def _sources_at(path: pathlib.Path, series: int | None) -> list[Source]:
         if scans := datasets.find_own_scans(path):
             return [Source(name, scan) for name, scan in sorted(scans.items())]
         subjects = datasets.read_dataset(path).subjects
-        return [Source(subject.name, subject.scan_path, None, subject) for subject in subjects]
-    files = [Source(file.name, file) for file in _nifti_files(path)]
+        numbers = _file_numbers(path)
+        return [
+            Source(subject.name, subject.scan_path, None, subject, file_number=numbers.get(subject.scan_path, 1))
+            for subject in subjects
+        ]
+    nifti_files = _nifti_files(path)
+    numbers = _file_numbers(path) if nifti_files else {}
+    files = [Source(file.name, file, file_number=numbers[file]) for file in nifti_files]
     studies, skipped = dicom_series.find_studies(path)
     name, others = _last_part(path), _other_formats(path)
     if others and not files and not studies:
@@ -145,7 +167,18 @@ def _sources_at(path: pathlib.Path, series: int | None) -> list[Source]:
     if studies:
         for line in skipped:
             say(f"{name}: skipped {line}")
-    return files + [_select_series(study, series) for study in studies]
+    return files + [_with_first_file(_select_series(study, series), study) for study in studies]
+
+
+def _file_numbers(folder: pathlib.Path) -> dict[pathlib.Path, int]:
+    """{a file, or a folder below: the number of the file, or of the folder's first one}, in the order of the walk."""
+    numbers: dict[pathlib.Path, int] = {}
+    for number, path in enumerate(files_below(folder), start=1):
+        for one in (path, *path.parents):
+            if one == folder or one in numbers:
+                break
+            numbers[one] = number
+    return numbers
 
 
 def _nifti_files(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -194,6 +227,15 @@ def _select_series(study: dicom_series.Study, rank: int | None) -> Source:
     return Source(name, study.folder, selected)
 
 
+def _with_first_file(source: Source, study: dicom_series.Study) -> Source:
+    """A source of a study that knows its first file, which is that of the first series if none can be read."""
+    series = source.series or study.series[0]
+    first_file = pathlib.Path(series.first_file)
+    return dataclasses.replace(
+        source, first_file=first_file, file_number=series.file_number, series_number=series.number
+    )
+
+
 def _last_part(path: pathlib.Path) -> str:
     """The last part of a path as it was given: links are not resolved."""
     return pathlib.Path(os.path.abspath(path)).name
@@ -217,7 +259,7 @@ def _assign_names(sources: Sequence[Source], reserved: Sequence[str], suffix: st
             depths[k] += 1
     taken = set(reserved)
     return [
-        dataclasses.replace(source, name=_take_name(name, taken, suffix))
+        dataclasses.replace(source, stem=name, name=take_name(name, taken, suffix))
         for source, name in zip(sources, names, strict=True)
     ]
 
@@ -229,7 +271,7 @@ def _plain_name(parts: Sequence[str]) -> str:
     return re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", text)).lstrip(".-").rstrip(".") or "scan"
 
 
-def _take_name(name: str, taken: set[str], suffix: str) -> str:
+def take_name(name: str, taken: set[str], suffix: str) -> str:
     """A name of which neither form, with and without the suffix, is taken yet; adds both to `taken`."""
     unused, number = name, 2
     while {unused, unused + suffix} & taken:

@@ -18,7 +18,8 @@ from ichjax.files import MASK, SUBTYPE_MASK, atomic, write_json
 from ichjax.inference import worklist
 from ichjax.inference.discover import PREDICTION_FILE, Source
 from ichjax.inference.model import PredictedScan, TrainedRun
-from ichjax.inference.records import PredictionRecord, WorklistRow, read_prediction
+from ichjax.inference.provenance import Result
+from ichjax.inference.records import PredictionRecord, SourceRecord, WorklistRow, read_prediction
 from ichjax.report.figures import run as run_figures
 from ichjax.scan import nifti, world_grid
 from ichjax.scan import volume as volumes
@@ -41,12 +42,14 @@ class OutputOptions:
       dicom_seg: write a DICOM Segmentation of each DICOM series.
       overwrite: predict again what is already done.
       subtypes: write subtypes.nii.gz, and a segment for each sub-type into the DICOM Segmentation.
+      with_paths: write the paths and series' descriptions of sources, and the names of files that were left out.
     """
 
     probability: bool = False
     dicom_seg: bool = False
     overwrite: bool = False
     subtypes: bool = False
+    with_paths: bool = False
 
 
 DEFAULT_OUTPUT = OutputOptions()
@@ -80,6 +83,25 @@ def read_existing(
         written = record.get("dicom_seg", "" if "dicom_seg_problem" in record else None)
         complete &= written == file_digest(segmentation_path(folder))
     return record if complete else None
+
+
+def read_results(output: pathlib.Path, *, same_key: bool) -> dict[str, Result]:
+    """{name: what the folder holds} for the predictions in an output; their hashes only if they have its key."""
+    results = {}
+    for path in sorted(output.glob(f"[!.]*/{PREDICTION_FILE}")):
+        with contextlib.suppress(InputError, KeyError, TypeError):  # another program's file
+            record = read_prediction(path)
+            source_hash = record["source"]["hash"] if same_key and "source" in record else ""
+            results[path.parent.name] = Result(str(source_hash), record["scan_digest"])
+    return results
+
+
+def update_source(folder: pathlib.Path, record: PredictionRecord, source: SourceRecord) -> None:
+    """Gives a prediction that is kept the source that it has now, where it lacks one, was moved, or lacks a path."""
+    old = record.get("source")
+    if old is None or old["hash"] != source["hash"] or old.keys() < source.keys():
+        record["source"] = source
+        write_json(folder / PREDICTION_FILE, record)
 
 
 def read_other_rows(output: pathlib.Path, trained: TrainedRun, rows: Sequence[WorklistRow]) -> list[WorklistRow]:

@@ -11,14 +11,16 @@ from ichjax.errors import InputError, only_input_errors
 from ichjax.files import claim
 from ichjax.inference import model as trained_runs
 from ichjax.inference import output as outputs
-from ichjax.inference import worklist
+from ichjax.inference import provenance, worklist
 from ichjax.inference.describe import describe
 from ichjax.inference.discover import Source, find_sources
 from ichjax.inference.model import FieldValue, PredictedScan, TrainedRun
 from ichjax.inference.output import DEFAULT_OUTPUT, OutputOptions
-from ichjax.inference.records import PredictionRecord, WorklistRow
+from ichjax.inference.provenance import OutputNames
+from ichjax.inference.records import PredictionRecord, SourceRecord, WorklistRow
 from ichjax.prefetch import one_ahead
 from ichjax.scan import slabs
+from ichjax.scan import volume as volumes
 from ichjax.scan.volume import Volume
 
 
@@ -61,7 +63,7 @@ def predict_scans(
     if options.subtypes:
         trained_runs.require_subtypes(trained)
     reserved = (outputs.SEGMENTATION_FOLDER, worklist.WORKLIST_FILE)
-    sources, problems = find_sources(inputs, series=series, reserved=reserved)
+    sources, problems = find_sources(inputs, series=series, reserved=reserved, with_paths=options.with_paths)
     for problem in problems:
         say(f"skipped: {problem}")
     rows: list[WorklistRow] = [{"scan": "", "problem": problem} for problem in problems]
@@ -70,33 +72,47 @@ def predict_scans(
         if options.dicom_seg and any(source.series is not None for source in sources):
             say(f"{output / outputs.SEGMENTATION_FOLDER}: DICOM Segmentations name the patient, as their sources do")
         try:
-            new_rows, kept = _predict_all(trained, sources, output, options)
+            new_rows, kept = _predict_all(trained, _name_sources(sources, output, reserved), output, options)
             rows = worklist.sort_rows(rows + new_rows)
         finally:  # also when interrupted: what is done gets its row
             if sources and (all_rows := rows + outputs.read_other_rows(output, trained, rows)):
-                worklist.write(output, worklist.sort_rows(all_rows))
+                worklist.write(output, worklist.sort_rows(all_rows), with_paths=options.with_paths)
     worklist.print_summary(rows, output, kept=kept)
     return [row["problem"] for row in rows if row["problem"]]
 
 
+def _name_sources(sources: Sequence[Source], output: pathlib.Path, reserved: Sequence[str]) -> OutputNames:
+    """The sources under the names that they have, or get, in the output."""
+    if not sources:
+        return OutputNames(sources, {}, b"")
+    key, is_new = provenance.read_key(output)
+    return OutputNames(sources, outputs.read_results(output, same_key=not is_new), key, reserved=reserved)
+
+
 def _predict_all(
-    trained: TrainedRun, sources: Sequence[Source], output: pathlib.Path, options: OutputOptions
+    trained: TrainedRun, names: OutputNames, output: pathlib.Path, options: OutputOptions
 ) -> tuple[list[WorklistRow], int]:
-    """(a row of the worklist for each source, the number of predictions that were kept)."""
+    """(a row of the worklist for each source that is not a repetition, the number of predictions that were kept)."""
+    sources = names.sources
     rows: list[WorklistRow] = []
     kept, announced = 0, False
     previous: tuple[Source, Future[PredictionRecord]] | None = None  # being written while the next one is predicted
     with ThreadPoolExecutor(1) as writer:
         for source, read in zip(sources, one_ahead(Source.read, sources), strict=True):
-            folder = output / source.name
             future: Future[PredictionRecord] = Future()
             try:
                 volume = read()
+                settled = names.settle(source, volumes.scan_digest(volume))
+                if settled is None:
+                    say(f"{source.name}: the same series as one before, predicted once")
+                    continue
+                source, folder = settled, output / settled.name
                 with only_input_errors(str(folder)):
                     existing = outputs.read_existing(folder, source, trained, volume, options)
                 if existing is not None:
                     kept += 1
                     say(f"{source.name}: already done, kept")
+                    outputs.update_source(folder, existing, _describe_source(source, len(volume.hu), options))
                     future.set_result(existing)
                 else:
                     if not announced:
@@ -109,10 +125,10 @@ def _predict_all(
             except InputError as error:
                 future.set_exception(error)
             if previous is not None:
-                rows.append(_wait_for_row(*previous))
+                rows.append(_wait_for_row(*previous, options))
             previous = (source, future)
         if previous is not None:
-            rows.append(_wait_for_row(*previous))
+            rows.append(_wait_for_row(*previous, options))
     return rows, kept
 
 
@@ -121,13 +137,18 @@ def _predict_one(trained: TrainedRun, source: Source, volume: Volume, options: O
         return trained_runs.predict(volume, trained, subtypes=options.subtypes)
 
 
-def _wait_for_row(source: Source, future: Future[PredictionRecord]) -> WorklistRow:
+def _describe_source(source: Source, slices: int | None, options: OutputOptions) -> SourceRecord:
+    return provenance.describe_source(source, slices=slices, with_paths=options.with_paths)
+
+
+def _wait_for_row(source: Source, future: Future[PredictionRecord], options: OutputOptions) -> WorklistRow:
     """Waits until a prediction is written, and makes its row of the worklist."""
     try:
-        return worklist.make_row(source.name, future.result())
+        record = future.result()
+        return worklist.make_row(source.name, record, _describe_source(source, record["slices"], options))
     except InputError as error:
         say(f"skipped: {error}")
-        return {"scan": source.name, "problem": str(error)}
+        return worklist.make_problem_row(source.name, str(error), _describe_source(source, None, options))
 
 
 def _announce(trained: TrainedRun, first: Volume, count: int) -> None:
@@ -152,6 +173,7 @@ def _write(
     """Describes and writes a prediction; returns what prediction.json holds."""
     with only_input_errors(str(source.path), "described"):
         record = describe(trained, volume, prediction)
+    record["source"] = _describe_source(source, len(volume.hu), options)
     if source.series is not None:
         record["warnings"] = [f"series: {remark}" for remark in source.series.traits.drawbacks()] + record["warnings"]
     with only_input_errors(str(source.path), "written", but=(OSError,)):  # a full disk is full for all scans

@@ -78,6 +78,18 @@ class MissingInterval(TypedDict, total=False):
     volume_interval_missing: str
 
 
+class SourceRecord(TypedDict):
+    """Where a scan came from, without naming a patient; path and description only with `--with_paths`."""
+
+    input: int
+    input_path: int
+    series_number: int | None
+    slices: int | None  # None in a row of the worklist for a scan that could not be read
+    hash: str
+    path: NotRequired[str]
+    series_description: NotRequired[str]
+
+
 class PredictionRecord(Findings, SliceScores, SkullRestriction, SubtypeFindings, MissingInterval):
     """prediction.json."""
 
@@ -109,10 +121,14 @@ class PredictionRecord(Findings, SliceScores, SkullRestriction, SubtypeFindings,
     dicom_seg: NotRequired[str]
     dicom_seg_problem: NotRequired[str]
     seconds: NotRequired[float]  # of every file; not yet known when the prediction is described
+    source: NotRequired[SourceRecord]  # of every file; files of earlier versions lack it
 
 
 class WorklistRow(TypedDict, total=False):
-    """A row of worklist.csv, its columns in this order; only `scan` and `problem` where a scan was not predicted."""
+    """A row of worklist.csv, its columns in this order.
+
+    Where a scan was not predicted, there are only `scan`, `problem`, `source` and `path`; the last two as far as known.
+    """
 
     scan: Required[str]
     suspicion: float
@@ -130,6 +146,8 @@ class WorklistRow(TypedDict, total=False):
     seconds: float
     warnings: str
     problem: Required[str]  # '' for a scan that was predicted and all of whose outputs were written
+    source: str
+    path: str  # a column only with `--with_paths`
 
 
 class ManifestInput(TypedDict, total=False):

@@ -5,16 +5,17 @@ from collections.abc import Sequence
 
 from ichjax.console import duration, say
 from ichjax.files import write_csv
-from ichjax.inference.records import PredictionRecord, WorklistRow
+from ichjax.inference.provenance import phrase
+from ichjax.inference.records import PredictionRecord, SourceRecord, WorklistRow
 
 WORKLIST_FILE = "worklist.csv"
 MAX_SHOWN = 30  # scans in the table on the terminal
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def make_row(name: str, record: PredictionRecord) -> WorklistRow:
-    """The row of the scan whose output folder has this name."""
-    lesions = record["lesions"]
+def make_row(name: str, record: PredictionRecord, source: SourceRecord | None = None) -> WorklistRow:
+    """The row of the scan whose output folder has this name; its source is by default the one in the record."""
+    lesions, source = record["lesions"], source or record.get("source")
     return {
         "scan": name,
         "suspicion": record["suspicion"],
@@ -32,7 +33,14 @@ def make_row(name: str, record: PredictionRecord) -> WorklistRow:
         "seconds": record["seconds"],
         "warnings": "; ".join(record["warnings"]),
         "problem": record.get("dicom_seg_problem", ""),
+        "source": phrase(source) if source else "",
+        "path": source.get("path", "") if source else "",
     }
+
+
+def make_problem_row(name: str, problem: str, source: SourceRecord) -> WorklistRow:
+    """The row of a scan that was not predicted."""
+    return {"scan": name, "problem": problem, "source": phrase(source), "path": source.get("path", "")}
 
 
 def interval_text(record: PredictionRecord) -> str:
@@ -51,9 +59,9 @@ def sort_rows(rows: Sequence[WorklistRow]) -> list[WorklistRow]:
     return sorted(rows, key=lambda row: (not is_predicted(row), -(row.get("suspicion", 0.0)), row["scan"]))
 
 
-def write(output: pathlib.Path, rows: Sequence[WorklistRow]) -> None:
-    """Writes OUTPUT/worklist.csv."""
-    columns = WorklistRow.__annotations__
+def write(output: pathlib.Path, rows: Sequence[WorklistRow], *, with_paths: bool = False) -> None:
+    """Writes OUTPUT/worklist.csv; paths only if they are wanted."""
+    columns = [name for name in WorklistRow.__annotations__ if with_paths or name != "path"]
     write_csv(output / WORKLIST_FILE, [{name: to_cell(row.get(name)) for name in columns} for row in rows])
 
 

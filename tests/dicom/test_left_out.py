@@ -25,7 +25,7 @@ from tests.dicom.test_series import (
 
 GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
 CAPTURE = ["DERIVED", "SECONDARY", "OTHER"]
-SHEET_NOTE = "1 file was left out, not a slice of the scan: {}"
+SHEET_NOTE = "1 file was left out, not a slice of the scan: file {} of the input"
 
 
 def sheet(uid, *, lacks=GEOMETRY, **tags):
@@ -79,7 +79,7 @@ def test_a_capture_is_left_out_and_named(tmp_path, kind, name):
     volume = read(folder)
     np.testing.assert_array_equal(volume.hu, expected.hu)
     np.testing.assert_array_equal(volume.affine, expected.affine)
-    assert volume.notes == (SHEET_NOTE.format(name),)
+    assert volume.notes == (SHEET_NOTE.format(len(UNEVEN) + 1),)
     assert expected.notes == ()
     (series,), (plain,) = series_in(folder), series_in(tmp_path / "plain")
     assert (series.label, series.traits) == (plain.label, plain.traits)
@@ -112,7 +112,7 @@ def test_a_sheet_in_a_folder_of_its_own_with_the_number_of_a_slice(tmp_path):
     save(tmp_path / "a" / "ct", slices)
     save(tmp_path / "a" / "dose", [sheet(uid, InstanceNumber=1)], ["sheet.dcm"])
     volume = read(tmp_path / "a")
-    assert volume.notes == (SHEET_NOTE.format("sheet.dcm"),)
+    assert volume.notes == (SHEET_NOTE.format(len(UNEVEN) + 1),)
     ((study,), skipped) = dicom_series.find_studies(tmp_path / "a")
     assert (study.folder, skipped) == (tmp_path / "a" / "ct", [])
 
@@ -159,7 +159,8 @@ def test_a_copy_is_left_out_and_named(tmp_path, kind, place):
     volume = read(folder)
     np.testing.assert_array_equal(volume.hu, expected.hu)
     np.testing.assert_array_equal(volume.slice_origins_mm, expected.slice_origins_mm)
-    assert volume.notes == ("1 file was left out, a copy of another slice: 02 (1).dcm",)
+    number = 3 if place == "." else len(UNEVEN) + 1  # '02 (1).dcm' sorts before '02.dcm'
+    assert volume.notes == (f"1 file was left out, a copy of another slice: file {number} of the input",)
     assert volume.name == "a"
     (series,) = series_in(folder)
     assert series.label == "series 1 (6 slices, 0.500 mm)"
@@ -170,8 +171,10 @@ def test_every_image_twice(tmp_path):
     folder = save(tmp_path / "a", series_of())
     for path in sorted(folder.iterdir()):
         shutil.copy(path, path.with_name(f"{path.stem} (1).dcm"))
-    names = ", ".join(f"{k:02d} (1).dcm" for k in range(5))
-    assert read(folder).notes == (f"6 files were left out, copies of other slices: {names} and 1 more",)
+    note = "6 files were left out, copies of other slices: "
+    assert read(folder).notes == (note + "files 1, 3, 5, 7, 9 and 1 more of the input",)
+    named = dicom_series.read_series(folder, series_in(folder)[0], with_names=True)
+    assert named.notes == (note + ", ".join(f"{k:02d} (1).dcm" for k in range(5)) + " and 1 more",)
 
 
 def test_copies_do_not_make_a_series_preferred(tmp_path):
@@ -220,5 +223,7 @@ def test_a_name_that_is_a_uid_is_not_repeated(tmp_path):
     uid = generate_uid()
     folder = save(tmp_path / "a", series_of(uid=uid))
     sheet(uid).save_as(folder / "1.2.840.113619.2.55.3.dcm")
-    assert read(folder).notes == (SHEET_NOTE.format("UID.dcm"),)
-    assert left_out.sentence([], left_out.COPY) == []
+    named = dicom_series.read_series(folder, series_in(folder)[0], with_names=True)
+    assert named.notes == ("1 file was left out, not a slice of the scan: UID.dcm",)
+    assert read(folder).notes == (SHEET_NOTE.format(len(UNEVEN) + 1),)
+    assert left_out.sentence([], left_out.COPY, with_names=True) == []

@@ -142,7 +142,7 @@ def test_a_prediction_without_a_schema_is_kept_and_listed(command, tiny_root):
     _, _, output = command(scans[0])
     path = output / "049" / "prediction.json"
     record = json.loads(path.read_text())
-    assert set(record) == PredictionRecord.__required_keys__ | {"volume_interval_missing", "seconds"}
+    assert set(record) == PredictionRecord.__required_keys__ | {"volume_interval_missing", "seconds", "source"}
     assert record.pop("schema") == 2
     del record["volume_interval_ml"], record["volume_interval_missing"]
     path.write_text(json.dumps(record))
@@ -167,16 +167,17 @@ def test_a_prediction_with_a_newer_schema_is_refused(command, tiny_root):
     assert inodes(output / "049") == before
 
 
-def test_another_scans_prediction_is_refused(command, tiny_root, tmp_path):
-    other = tmp_path / "other" / "049.nii"
-    other.parent.mkdir()
-    shutil.copy(tiny_root / "ct_scans" / "050.nii", other)
-    _, _, output = command(tiny_root / "ct_scans" / "049.nii")
+def test_the_prediction_of_an_earlier_scan_at_the_same_path_is_refused(command, tiny_root, tmp_path):
+    scan = shutil.copy(tiny_root / "ct_scans" / "049.nii", tmp_path)
+    _, _, output = command(scan)
     before = (output / "049" / "mask.nii.gz").read_bytes()
-    status, text, _ = command(other)
+    shutil.copy(tiny_root / "ct_scans" / "050.nii", scan)
+    status, text, _ = command(scan)
     assert status == 2
     assert "049: holds another scan's prediction; expected another --output, or --overwrite" in text
     assert (output / "049" / "mask.nii.gz").read_bytes() == before
+    assert command(scan, options=["--overwrite"])[0] == 0
+    assert (output / "049" / "mask.nii.gz").read_bytes() != before
 
 
 def test_another_runs_prediction_is_refused(command, tiny_root, tiny_threshold_run, tmp_path, capsys):
@@ -233,7 +234,7 @@ def test_overwrite_removes_nothing_but_predictions(command, tiny_root, ct_series
 
 
 def test_odd_images_of_a_series_are_left_out_with_a_warning(command, ct_series, tmp_path):
-    """A dose sheet, a color capture and two copies: the mask stays, the warnings name the files and nothing else."""
+    """A dose sheet, a color capture and two copies: the mask stays; warnings number or name the files."""
     tags = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4", "PatientName": "DOE^JOHN"}
     plain = ct_series(tmp_path / "plain", head(), (0.0, 5.0, 10.0, 15.0), SeriesInstanceUID="1.2.3.4", **tags)
     odd = shutil.copytree(plain, tmp_path / "odd")
@@ -252,8 +253,8 @@ def test_odd_images_of_a_series_are_left_out_with_a_warning(command, ct_series, 
     np.testing.assert_array_equal(*masks)
     records = [json.loads((output / name / "prediction.json").read_text()) for name in ("plain", "odd")]
     notes = [
-        "2 files were left out, not slices of the scan: 0 sheet.dcm, zz.dcm",
-        "2 files were left out, copies of other slices: 01 (1).dcm, 02b.dcm",
+        "2 files were left out, not slices of the scan: files 1, 7 of the input",
+        "2 files were left out, copies of other slices: files 3, 8 of the input",
     ]
     assert [warning for warning in records[1]["warnings"] if warning not in records[0]["warnings"]] == notes
     (row,) = (row for row in worklist(output) if row["scan"] == "odd")
@@ -262,23 +263,27 @@ def test_odd_images_of_a_series_are_left_out_with_a_warning(command, ct_series, 
         assert pydicom.dcmread(output / "dicom_seg" / f"{name}.dcm").Rows == 32
     for path in (output / "odd" / "prediction.json", output / "worklist.csv"):
         assert "DOE" not in path.read_text()
+    command(odd, options=["--with_paths", "--overwrite"])
+    warnings = json.loads((output / "odd" / "prediction.json").read_text())["warnings"]
+    assert "2 files were left out, not slices of the scan: 0 sheet.dcm, zz.dcm" in warnings
+    assert "2 files were left out, copies of other slices: 01 (1).dcm, 02b.dcm" in warnings
 
 
-def test_a_segmentation_of_another_patient_is_removed_or_replaced(command, ct_series, tmp_path):
-    tags = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4"}
-    one, other = (
-        ct_series(tmp_path / name / "ct", head() + add, (0.0, 5.0, 10.0, 15.0), PatientName=name, **tags)
-        for name, add in (("ONE", 0), ("OTHER", 1))
-    )
-    _, _, output = command(one, options=["--dicom_seg"])
+def test_a_segmentation_of_an_earlier_scan_is_removed_or_replaced(command, ct_series, tmp_path):
+    """Another study of the patient lies at the same path."""
+    tags = {"FrameOfReferenceUID": "1.2.4", "PatientName": "DOE"}
+    scan = ct_series(tmp_path / "ct", head(), (0.0, 5.0, 10.0, 15.0), StudyInstanceUID="1.2.3", **tags)
+    _, _, output = command(scan, options=["--dicom_seg"])
     file = output / "dicom_seg" / "ct.dcm"
-    assert pydicom.dcmread(file).PatientName == "ONE"
+    assert pydicom.dcmread(file).StudyInstanceUID == "1.2.3"
     stale = file.read_bytes()
-    command(other, options=["--overwrite"])
+    shutil.rmtree(scan)
+    ct_series(scan, head() + 1, (0.0, 5.0, 10.0, 15.0), StudyInstanceUID="1.2.5", **tags)
+    command(scan, options=["--overwrite"])
     assert not file.exists()
     file.write_bytes(stale)  # restored by a user
-    assert command(other, options=["--dicom_seg"])[0] == 0
-    assert pydicom.dcmread(file).PatientName == "OTHER"
+    assert command(scan, options=["--dicom_seg"])[0] == 0
+    assert pydicom.dcmread(file).StudyInstanceUID == "1.2.5"
 
 
 def test_an_unexpected_error_stops_one_scan_and_a_full_disk_all(command, tiny_root, monkeypatch):
@@ -336,7 +341,7 @@ def test_an_interruption_while_writing_leaves_nothing_incomplete(command, tiny_r
     (output / ".049.old" / "mask.nii.gz").write_bytes(b"old")
     status, _, _ = command(scan)
     assert status == 0
-    assert {path.name for path in output.iterdir()} == {"049", "worklist.csv"}
+    assert {path.name for path in output.iterdir()} == {"049", "worklist.csv", ".source_key"}
     assert set(inodes(output / "049")) == PREDICTION_FILES
 
 
