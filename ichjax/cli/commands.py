@@ -52,7 +52,7 @@ def convert(arguments: argparse.Namespace, config: None) -> int:
     """Converts DICOM series to NIfTI; 2 if one could not be read."""
     from ichjax.inference.convert import convert
 
-    options = {"series": arguments.series, "overwrite": arguments.overwrite}
+    options = {"series": arguments.series, "overwrite": arguments.overwrite, "with_paths": arguments.with_paths}
     return 2 if convert(arguments.input, arguments.output, **options) else 0
 
 

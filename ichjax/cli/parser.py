@@ -56,7 +56,13 @@ prediction.json; for DICOM input also scan.nii.gz, the HU under the mask. For ti
 or unevenly spaced slices, *_world.nii.gz hold both on an axis-aligned grid. NAME is
 the last part of the scan's path, or as many parts as make it unique.
 docs/prediction.md lists all fields. OUTPUT/worklist.csv has one line per scan, most
-suspicious first. Existing predictions are kept, so an interrupted command resumes.
+suspicious first. Existing predictions are kept under their names, so an interrupted
+command resumes, and adding scans renames nothing.
+
+Results name their source by the number of its first file in the input, the series'
+number, the number of slices and a keyed hash. --with_paths adds the path and the
+series' description, and names files that were left out: these may identify the
+patient, so use it only where the results may.
 
 RUN is a work directory of train or crossval; its finished folds are averaged, and a
 scan that the run was trained on is predicted only by the fold that held it out.
@@ -68,6 +74,8 @@ CONVERT_HELP = """\
 OUTPUT/NAME.nii.gz holds HU on the scan's own pixels, NAME.json the position of each
 slice. For tilted or unevenly spaced slices no NIfTI grid is exact: NAME_world.nii.gz
 then holds the scan resampled to an axis-aligned grid. Faces stay recognizable.
+--with_paths writes the path and the series' description into NAME.json, and names
+files that were left out: these may identify the patient.
 
 """
 EVALUATE_HELP = """\
@@ -167,13 +175,11 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
         add("--series", type=int, metavar="N", help="use the N-th series of every DICOM study, as listed")
         add("--output", metavar="DIR", help=where, **path)
         add("--overwrite", action="store_true", help="replace existing output")
+        add("--with_paths", action="store_true", help="also write paths and descriptions, which may name the patient")
     add = parts["predict"].add_argument
     add("--fold", type=int, metavar="K", help="use the network of this fold only")
     add("--probability", action="store_true", help="also write probability.nii.gz, where 255 is 1")
     add("--subtypes", action="store_true", help="also write subtypes.nii.gz, the sub-type of each pixel of the mask")
-    add(
-        "--with_paths", action="store_true", help="also write paths and series descriptions, which may name the patient"
-    )
     add(
         "--dicom_seg", action="store_true", help="also write DICOM Segmentations, which name the patient, to dicom_seg/"
     )

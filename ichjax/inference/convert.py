@@ -11,8 +11,9 @@ from ichjax.console import say
 from ichjax.dicom.series import Series
 from ichjax.errors import InputError, only_input_errors
 from ichjax.files import claim, read_json, write_json
-from ichjax.inference import scan_warnings
+from ichjax.inference import provenance, scan_warnings
 from ichjax.inference.discover import WORLD_SUFFIX, Source, find_sources
+from ichjax.inference.provenance import OutputNames, Result
 from ichjax.inference.records import ScanRecord
 from ichjax.metrics import calibration
 from ichjax.scan import nifti, world_grid
@@ -21,20 +22,26 @@ from ichjax.scan.volume import Volume
 
 
 def convert(
-    inputs: Sequence[pathlib.Path], output: pathlib.Path, *, series: int | None = None, overwrite: bool = False
+    inputs: Sequence[pathlib.Path],
+    output: pathlib.Path,
+    *,
+    series: int | None = None,
+    overwrite: bool = False,
+    with_paths: bool = False,
 ) -> list[str]:
     """Writes OUTPUT/NAME.nii.gz and NAME.json for every DICOM study in the inputs.
 
     The NIfTI holds HU on the series' own pixels and slices. Where these are tilted or unevenly spaced no affine is
     exact, so NAME_world.nii.gz holds the scan on an even grid along the patient's axes, by linear interpolation. The
-    JSON holds the geometry, the position of every slice and what the series was selected by: no name, date or UID. The
-    face is still in the pixels.
+    JSON holds the geometry, the position of every slice, what the series was selected by, and its source by numbers and
+    a keyed hash: no name, date or UID. The face is still in the pixels.
 
     Args:
       inputs: as for `find_sources`; NIfTI files in folders are ignored.
       output: created if missing.
       series: as for `find_sources`.
       overwrite: convert again what is already done.
+      with_paths: also write paths, series' descriptions and names of files that were left out.
 
     Returns:
       One sentence for each study that could not be converted; the others are done.
@@ -42,15 +49,20 @@ def convert(
     Raises:
       InputError: another process is writing to the output.
     """
-    sources, problems = find_sources(inputs, series=series, suffix=WORLD_SUFFIX, only_dicom=True)
+    sources, problems = find_sources(inputs, series=series, suffix=WORLD_SUFFIX, only_dicom=True, with_paths=with_paths)
     for problem in problems:
         say(f"skipped: {problem}")
     converted = 0
     with claim(output) if sources else contextlib.nullcontext():
-        for source in sources:
+        names = _name_sources(sources, output)
+        for source in names.sources:
             try:
                 with only_input_errors(str(source.path), "converted", but=(OSError,)):
-                    converted += _convert_one(source, output, overwrite=overwrite)
+                    volume = source.read()
+                    if (settled := names.settle(source, volumes.scan_digest(volume))) is None:
+                        say(f"{source.name}: the same series as one before, converted once")
+                        continue
+                    converted += _convert_one(settled, volume, output, overwrite=overwrite)
             except InputError as error:
                 problems.append(str(error))
                 say(f"skipped: {error}")
@@ -60,14 +72,31 @@ def convert(
     return problems
 
 
-def _convert_one(source: Source, output: pathlib.Path, *, overwrite: bool) -> bool:
+def _name_sources(sources: Sequence[Source], output: pathlib.Path) -> OutputNames:
+    """The sources under the names that they have, or get, in the output."""
+    if not sources:
+        return OutputNames(sources, {}, b"")
+    key, is_new = provenance.read_key(output)
+    results = {}
+    for path in sorted(output.glob("[!.]*.json")):
+        with contextlib.suppress(InputError, KeyError, TypeError):  # another program's file
+            record = read_json(path)
+            source_hash = record["source"]["hash"] if "source" in record and not is_new else ""
+            results[path.stem] = Result(str(source_hash), record["scan_digest"])
+    return OutputNames(sources, results, key, suffix=WORLD_SUFFIX)
+
+
+def _convert_one(source: Source, volume: Volume, output: pathlib.Path, *, overwrite: bool) -> bool:
     """Converts a study unless that is already done; the JSON is written last, so it marks a complete conversion."""
     json_path = output / f"{source.name}.json"
-    volume = source.read()
     assert source.series is not None  # of DICOM sources only those with a `problem` lack one, and `read` raises it
+    described = provenance.describe_source(source, slices=len(volume.hu), with_paths=source.with_paths)
     if json_path.exists() and not overwrite:
-        if read_json(json_path).get("scan_digest") != volumes.scan_digest(volume):
+        existing = read_json(json_path)
+        if existing.get("scan_digest") != volumes.scan_digest(volume):
             raise InputError(f"{json_path}: is of another scan; expected another --output, or --overwrite")
+        if provenance.is_outdated(existing.get("source"), described):
+            write_json(json_path, {**existing, "source": described})
         say(f"{source.name}: already done, kept")
         return False
     scan_path, world_path = (output / f"{source.name}{suffix}.nii.gz" for suffix in ("", WORLD_SUFFIX))
@@ -82,7 +111,7 @@ def _convert_one(source: Source, output: pathlib.Path, *, overwrite: bool) -> bo
         nifti.write_grid(world_path, world_grid.resample(volume, None, grid)[0], grid.affine)
     nifti.write_nifti(scan_path, volume.hu, volume)
     record = describe(volume, source.series)
-    write_json(json_path, record)
+    write_json(json_path, {**record, "source": described})
     tilt = f", tilted by {tilt_degrees(volume):.1f} degrees" if tilt_degrees(volume) >= 0.1 else ""
     resampled = f"; resampled to an even grid: {world_path.name}" if geometry != "exact" else ""
     warnings = "".join(f"; {warning}" for warning in record["warnings"])

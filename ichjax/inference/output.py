@@ -18,7 +18,7 @@ from ichjax.files import MASK, SUBTYPE_MASK, atomic, write_json
 from ichjax.inference import worklist
 from ichjax.inference.discover import PREDICTION_FILE, Source
 from ichjax.inference.model import PredictedScan, TrainedRun
-from ichjax.inference.provenance import Result
+from ichjax.inference.provenance import Result, is_outdated
 from ichjax.inference.records import PredictionRecord, SourceRecord, WorklistRow, read_prediction
 from ichjax.report.figures import run as run_figures
 from ichjax.scan import nifti, world_grid
@@ -98,8 +98,7 @@ def read_results(output: pathlib.Path, *, same_key: bool) -> dict[str, Result]:
 
 def update_source(folder: pathlib.Path, record: PredictionRecord, source: SourceRecord) -> None:
     """Gives a prediction that is kept the source that it has now, where it lacks one, was moved, or lacks a path."""
-    old = record.get("source")
-    if old is None or old["hash"] != source["hash"] or old.keys() < source.keys():
+    if is_outdated(record.get("source"), source):
         record["source"] = source
         write_json(folder / PREDICTION_FILE, record)
 

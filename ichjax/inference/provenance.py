@@ -84,6 +84,11 @@ def describe_source(source: Source, *, slices: int | None, with_paths: bool) -> 
     return record
 
 
+def is_outdated(old: SourceRecord | None, new: SourceRecord) -> bool:
+    """Whether a result that is kept lacks its source or the path that is wanted, or was moved."""
+    return old is None or old["hash"] != new["hash"] or old.keys() < new.keys()
+
+
 def phrase(record: SourceRecord) -> str:
     """'file 12, series 4, 10 slices, 3f9a1c20': a source in the worklist, without path.
 

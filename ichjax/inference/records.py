@@ -180,6 +180,7 @@ class ScanRecord(TypedDict):
     highest_hu: int
     scan_digest: str
     made_by: str
+    source: NotRequired[SourceRecord]  # of every file; files of earlier versions lack it
 
 
 class ProgramRecord(TypedDict):

@@ -39,7 +39,8 @@ def test_an_exact_series_is_not_resampled(command, ct_series, tmp_path):
     folder = ct_series(tmp_path / "1.2.840.113619.2.55", head(), POSITIONS_MM, ConvolutionKernel="H31s")
     status, text, output = command(folder)
     assert status == 0
-    assert {path.name for path in output.iterdir()} == {"scan.nii.gz", "scan.json"}  # not named after the UID
+    files = {"scan.nii.gz", "scan.json", ".source_key"}  # not named after the UID
+    assert {path.name for path in output.iterdir()} == files
     assert "scan: 4 slices, geometry exact; soft tissue is not where it belongs" in text  # random HU
     assert "; no closed skull was found -> " in text
     assert "the face is still in the pixels" in text
@@ -58,7 +59,7 @@ def test_copies_are_left_out_with_a_warning(command, ct_series, tmp_path):
     (folder / "more").mkdir()
     shutil.copy(folder / "01.dcm", folder / "more" / "copy.dcm")
     status, text, output = command(folder)
-    note = "1 file was left out, a copy of another slice: copy.dcm"
+    note = "1 file was left out, a copy of another slice: file 5 of the input"
     assert status == 0
     assert note in text
     np.testing.assert_array_equal(np.asarray(nib.load(output / "a.nii.gz").dataobj).T, head())
@@ -91,19 +92,44 @@ def test_a_converted_series_is_kept_without_overwrite(command, ct_series, tmp_pa
     assert (output / "a.nii.gz").stat().st_ino != before
 
 
-def test_files_of_another_scan_are_refused_without_overwrite(command, ct_series, tmp_path):
-    one, other = (ct_series(tmp_path / name / "a", head() + add, POSITIONS_MM) for name, add in (("1", 0), ("2", 1)))
-    _, _, output = command(one)
+def test_files_of_an_earlier_scan_are_refused_without_overwrite(command, ct_series, tmp_path):
+    """It lay at the same path."""
+    folder = ct_series(tmp_path / "a", head(), POSITIONS_MM)
+    _, _, output = command(folder)
+    shutil.rmtree(folder)
+    ct_series(folder, head() + 1, POSITIONS_MM)
     for removed in ("", "a.json"):
         if removed:
             (output / removed).unlink()
         before = {path: path.stat().st_ino for path in output.iterdir()}
-        status, text, _ = command(other)
+        status, text, _ = command(folder)
         assert status == 2
         assert "another scan; expected another --output, or --overwrite" in text
         assert {path: path.stat().st_ino for path in output.iterdir()} == before
-    assert command(other, options=["--overwrite"])[0] == 0
+    assert command(folder, options=["--overwrite"])[0] == 0
     assert np.asarray(nib.load(output / "a.nii.gz").dataobj).max() == head().max() + 1
+
+
+def test_names_stay_when_another_scan_is_added(command, ct_series, tmp_path):
+    tags = {"SeriesNumber": 3, "SeriesDescription": "HEAD DOEJANE", "PatientName": "DOEJANE"}
+    one, two, three = (
+        ct_series(tmp_path / n / "b/c/d/a", head() + k, POSITIONS_MM, **tags) for k, n in enumerate("xyz")
+    )
+    _, _, output = command(two, three)
+    before = {path.name: path.stat().st_ino for path in output.iterdir()}
+    assert set(before) == {"a.nii.gz", "a.json", "a_2.nii.gz", "a_2.json", ".source_key"}
+    status, text, _ = command(one, two, three, shutil.copytree(three, tmp_path / "copy"))
+    after = {path.name: path.stat().st_ino for path in output.iterdir()}
+    assert (status, text.count("already done, kept")) == (0, 2)
+    assert after.items() > before.items()
+    assert set(after) - set(before) == {"a_3.nii.gz", "a_3.json"}
+    source = json.loads((output / "a_2.json").read_text())["source"]
+    hash_ = source.pop("hash")
+    assert source == {"input": 1, "input_path": 2, "series_number": 3, "slices": 4}
+    assert not [path for path in output.glob("*.json") if "DOEJANE" in path.read_text()]
+    command(one, two, three, options=["--with_paths"])
+    source = json.loads((output / "a_2.json").read_text())["source"]
+    assert (source["hash"], source["path"], source["series_description"]) == (hash_, str(three), "HEAD DOEJANE")
 
 
 def test_outputs_are_not_inputs_and_missing_slices_are_reported(command, ct_series, tmp_path):
@@ -114,7 +140,7 @@ def test_outputs_are_not_inputs_and_missing_slices_are_reported(command, ct_seri
     status, text, _ = command(tmp_path / "out")
     assert status == 0
     assert "a: already done, kept" in text
-    assert {path.name for path in output.iterdir()} == {"study", "a.nii.gz", "a_world.nii.gz", "a.json"}
+    assert {path.name for path in output.iterdir()} == {"study", "a.nii.gz", "a_world.nii.gz", "a.json", ".source_key"}
 
 
 def test_a_scan_named_like_another_scans_resampled_copy(command, ct_series, tmp_path):
@@ -122,7 +148,7 @@ def test_a_scan_named_like_another_scans_resampled_copy(command, ct_series, tmp_
         ct_series(tmp_path / name, head(), POSITIONS_MM, tilt_degrees=10) for name in ("x_world", "x", "x_world_2")
     ]
     _, _, output = command(*folders)
-    assert len({path.name.split(".")[0] for path in output.iterdir()} - {""}) == 6
+    assert len({path.name.split(".")[0] for path in output.glob("[!.]*")}) == 6
     assert len(list(output.glob("*.json"))) == 3
 
 
@@ -164,4 +190,4 @@ def test_predict_ignores_the_resampled_copy(command, ct_series, tiny_threshold_r
     assert (output / "a_world.nii.gz").is_file()
     words = ["predict", f"--workdir={tiny_threshold_run}", f"--input={output}", f"--output={tmp_path / 'predicted'}"]
     assert launch.main(words) == 0
-    assert {path.name for path in (tmp_path / "predicted").iterdir()} == {"a", "worklist.csv"}
+    assert {path.name for path in (tmp_path / "predicted").glob("[!.]*")} == {"a", "worklist.csv"}
