@@ -15,6 +15,7 @@ import pydicom
 PATIENT_TAGS = ("PatientID", "PatientName", "PatientBirthDate")
 Patient = tuple[str, ...]  # a hash for each of PATIENT_TAGS, '' where it is missing or empty
 NOBODY: Patient = ("",) * len(PATIENT_TAGS)
+NAME_PREFIX = 3  # index of the component of a name that holds titles
 _SALT = secrets.token_bytes(16)  # lost when the process ends
 _WITHOUT_ACCENTS = str.maketrans("øłđæœı", "oldaoi")  # letters that Unicode does not decompose
 
@@ -28,8 +29,8 @@ def normalize(keyword: str, text: str) -> str:
     """A tag's value without what differs between the computers that wrote it; '' if nothing remains.
 
     Of an ID, case, spaces and leading zeros are removed; of a birth date, all but its digits. A name is reduced to its
-    words in alphabetical order, without case, accents (ue is ü), carets and apostrophes; of a name in several scripts,
-    the first one counts.
+    words in alphabetical order, without title, case, accents (ue is ü), carets and apostrophes; of a name in several
+    scripts, the first one counts.
     """
     if keyword == "PatientBirthDate":
         digits = re.sub(r"\D", "", text)
@@ -38,6 +39,7 @@ def normalize(keyword: str, text: str) -> str:
     if keyword == "PatientID":
         return "".join(plain.split()).lstrip("0")
     script = next((part for part in plain.split("=") if part.strip(" ^")), "")
+    script = "^".join(part for k, part in enumerate(script.split("^")) if k != NAME_PREFIX)
     letters = "".join(char for char in script if not unicodedata.combining(char)).translate(_WITHOUT_ACCENTS)
     letters = re.sub(r"(?<=[aou])e", "", re.sub(r"['`´’.]", "", letters))
     return " ".join(sorted(re.findall(r"[^\W_]+", letters)))

@@ -1,6 +1,7 @@
 """Find the axial CT series in a folder of DICOM files, and read one as a `Volume` with true slice positions."""
 
 import dataclasses
+import filecmp
 import os
 import pathlib
 from collections.abc import Callable, Hashable, Sequence
@@ -59,10 +60,12 @@ class Series:
         """The SeriesInstanceUID of its first slice; '' if it is missing. It could identify the patient."""
         return self._frames[0].uid("SeriesInstanceUID")
 
-    @property
-    def images(self) -> int:
-        """The number of its images, including copies and those that are not slices."""
-        return len(self._frames) + len(self._left_out)
+    def has_same_files(self, other: "Series") -> bool:
+        """Whether another series is a copy of this one: the same files, byte by byte, somewhere else."""
+        mine, others = (sorted({frame.path for frame in (*one._frames, *one._left_out)}) for one in (self, other))
+        return len(mine) == len(others) and all(
+            filecmp.cmp(one, two, shallow=False) for one, two in zip(mine, others, strict=True)
+        )
 
     @property
     def number(self) -> int | None:

@@ -1,6 +1,7 @@
 """The `predict` command: masks of any number of scans, an output folder for each, and a worklist of them all."""
 
 import contextlib
+import functools
 import pathlib
 import time
 from collections.abc import Sequence
@@ -66,6 +67,8 @@ def predict_scans(
     sources, problems = find_sources(inputs, series=series, reserved=reserved, with_paths=options.with_paths)
     for problem in problems:
         say(f"skipped: {problem}")
+    if not options.with_paths:
+        problems = [functools.reduce(worklist.without_folders, inputs, problem) for problem in problems]
     rows: list[WorklistRow] = [{"scan": "", "problem": problem} for problem in problems]
     kept = 0
     with claim(output) if sources else contextlib.nullcontext():
@@ -148,7 +151,8 @@ def _wait_for_row(source: Source, future: Future[PredictionRecord], options: Out
         return worklist.make_row(source.name, record, _describe_source(source, record["slices"], options))
     except InputError as error:
         say(f"skipped: {error}")
-        return worklist.make_problem_row(source.name, str(error), _describe_source(source, None, options))
+        problem = str(error) if options.with_paths else worklist.without_folders(str(error), source.path)
+        return worklist.make_problem_row(source.name, problem, _describe_source(source, None, options))
 
 
 def _announce(trained: TrainedRun, first: Volume, count: int) -> None:

@@ -140,9 +140,9 @@ class OutputNames:
         self._first = {_series_key(source, results[source.name].scan_digest): source for source in reversed(kept)}
 
     def settle(self, source: Source, scan_digest: str) -> Source | None:
-        """The source with its final name, now that the scan was read; None if it is a series given before."""
-        series = _series_key(source, scan_digest)
-        if series is not None and self._first.setdefault(series, source) is not source:
+        """The source with its final name, now that the scan was read; None if it is a copy of a series given before."""
+        first = self._first.setdefault(_series_key(source, scan_digest), source)
+        if first is not source and source.series and first.series and source.series.has_same_files(first.series):
             return None
         if source.name in self._results:
             return source
@@ -160,8 +160,6 @@ class OutputNames:
         return not result.hash or result.hash[HALF:] == source.hash[HALF:]
 
 
-def _series_key(source: Source, scan_digest: str) -> tuple[Hashable, ...] | None:
-    """What is the same for a series and its copy, such as that of a disc; None for what is no DICOM series."""
-    if source.series is None or not source.series.uid:
-        return None
-    return scan_digest, source.series.uid, source.series.images, source.hash[HALF:]
+def _series_key(source: Source, scan_digest: str) -> tuple[Hashable, ...]:
+    """What is the same for a DICOM series and its copy, such as that of a disc."""
+    return scan_digest, source.series.uid if source.series else "", source.hash[HALF:]

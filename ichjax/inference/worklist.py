@@ -43,6 +43,11 @@ def make_problem_row(name: str, problem: str, source: SourceRecord) -> WorklistR
     return {"scan": name, "problem": problem, "source": phrase(source), "path": source.get("path", "")}
 
 
+def without_folders(problem: str, path: pathlib.Path) -> str:
+    """A sentence about a path with its last part alone, since the folders above may be named after patients."""
+    return path.name + problem.removeprefix(str(path)) if path.name and problem.startswith(f"{path}: ") else problem
+
+
 def interval_text(record: PredictionRecord) -> str:
     """'8.1 to 17.0', the interval of a prediction's volume in mL; '' where it has none."""
     interval = record.get("volume_interval_ml")  # predictions of earlier versions lack it

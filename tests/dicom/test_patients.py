@@ -21,7 +21,7 @@ SAME_NAMES = [
         "  müller ^jörg ",
         "Müller^Jörg^^^",
     ),
-    *("Müller^Jörg=山田^太郎", "^Müller^Jörg", "Mu\u0308ller^Jo\u0308rg", "MÜLLER JÖRG\0"),
+    *("Müller^Jörg=山田^太郎", "^Müller^Jörg", "Müller^Jörg^^Dr.", "Mu\u0308ller^Jo\u0308rg", "MÜLLER JÖRG\0"),
 ]
 OTHER_NAMES = ["Müller^Jürg", "Müller", "Müller^Jörg^A", "山田^太郎"]
 

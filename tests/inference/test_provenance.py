@@ -210,9 +210,15 @@ def test_scans_that_are_not_predicted_name_their_source(command, disc, tiny_root
         **{"a": "file 1, 4 slices, HASH", "b": "file 2, HASH", "SER0": "file 3, series 4, HASH"},
         "": "",
     }
+    assert str(broken) in rows["SER0"]["problem"]
     assert rows["b"]["path"] == str(folder / "b.nii")
     assert rows["SER0"]["path"] == str(broken)
     assert set(os.listdir(tmp_path / "out" / "a")) >= PREDICTION_FILES
+    _, text, rows = command(folder, folder / "nowhere")
+    assert str(broken) in text  # on the terminal, the whole path
+    assert str(tmp_path) not in (tmp_path / "out" / "worklist.csv").read_text()
+    assert rows["SER0"]["problem"].startswith("SER0: 02.dcm: ")
+    assert rows[""]["problem"].startswith("nowhere: no such file or folder")
 
 
 def test_scans_of_a_data_set_are_numbered(command, tiny_root):
