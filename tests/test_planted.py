@@ -156,7 +156,7 @@ def assert_resampled_in_place(scan, mask, truth, files):
 def test_convert_keeps_the_planted_region_in_place(planted, tmp_path, capsys):
     _, after, block, _, files = planted
     output = run_on(["convert"], after, tmp_path / "out")
-    assert {path.name for path in output.iterdir()} == {"case.nii.gz", "case_world.nii.gz", "case.json"}
+    assert {path.name for path in output.glob("[!.]*")} == {"case.nii.gz", "case_world.nii.gz", "case.json"}
     image = nib.load(output / "case.nii.gz")
     hu = np.asarray(image.dataobj).T
     assert image.get_data_dtype() == np.int16

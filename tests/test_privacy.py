@@ -79,8 +79,8 @@ def test_outputs_of_predict_name_no_patient(tiny_threshold_run, tiny_root, ct_se
     image.header["db_name"] = b"PID-90210"
     image.header["intent_name"] = b"DRWHO"
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"Saint Elsewhere, DOEJANE"))
-    named = tmp_path / "named"
-    named.mkdir()
+    named = tmp_path / "DOEJANE 19501231" / "named"  # as discs are often named
+    named.mkdir(parents=True)
     nib.save(nib.Nifti1Image(array, image.affine, image.header), named / "a.nii")
     assert holds((named / "a.nii").read_bytes(), "DOEJANE")
     ct_series(

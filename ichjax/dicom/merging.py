@@ -168,8 +168,9 @@ def _note_other_parts(stacks: Sequence[Stack]) -> list[Stack]:
     noted: list[Stack] = []
     for study in _group(stacks, lambda stack: (stack.series.study, stack.reconstruction)):
         for stack in study:
-            others = [other for other in study if shows_more(other, stack) and shows_more(stack, other)]
-            noted.append(stack.with_fields(notes=tuple(_other_part(other) for other in others[:1])))
+            parts = (other for other in study if shows_more(other, stack) and shows_more(stack, other))
+            other = next(parts, None)
+            noted.append(stack if other is None else stack.with_fields(notes=(_other_part(other),)))
     return noted
 
 

@@ -105,7 +105,8 @@ def _predict_all(
             future: Future[PredictionRecord] = Future()
             try:
                 volume = read()
-                settled = names.settle(source, volumes.scan_digest(volume))
+                with only_input_errors(str(source.path)):
+                    settled = names.settle(source, volumes.scan_digest(volume))
                 if settled is None:
                     say(f"{source.name}: the same series as one before, predicted once")
                     continue
