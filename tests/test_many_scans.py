@@ -65,12 +65,12 @@ def start(run, folder, output, log):
 
 
 def contents(output):
-    """{scan: {file: bytes}}; prediction.json as a dict without the time and the keyed hash."""
+    """{scan: {file: bytes}}; prediction.json as a dict without time, memory and the keyed hash."""
     scans = {}
     for folder in filter(pathlib.Path.is_dir, output.iterdir()):
         files = {path.name: path.read_bytes() for path in folder.iterdir()}
         record = json.loads(files["prediction.json"])
-        record |= {"seconds": None, "source": {**record["source"], "hash": None}}
+        record |= {"seconds": None, "peak_memory_mb": None, "source": {**record["source"], "hash": None}}
         scans[folder.name] = {**files, "prediction.json": record}
     return scans
 
@@ -78,7 +78,8 @@ def contents(output):
 def rows_of(output):
     with (output / "worklist.csv").open() as file:
         rows = list(csv.DictReader(file))
-    return [{**row, "seconds": None, "source": row["source"].rpartition(", ")[0]} for row in rows]
+    measured = dict.fromkeys(("seconds", "peak_memory_mb"))
+    return [{**row, **measured, "source": row["source"].rpartition(", ")[0]} for row in rows]
 
 
 @pytest.mark.faults

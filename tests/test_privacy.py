@@ -103,7 +103,7 @@ def test_outputs_of_predict_name_no_patient(tiny_threshold_run, tiny_root, ct_se
     contents = all_bytes(tmp_path / "out")
     assert {path.name for path in contents} == {
         *("a", "scan", "mask.nii.gz", "scan.nii.gz", "overlay.png", "prediction.json"),
-        *("worklist.csv", ".source_key"),
+        *("worklist.csv", "manifest.json", ".source_key"),
     }
     contents["terminal"] = (printed.out + printed.err).encode()
     contents["titles"] = " ".join(titles).encode()

@@ -4,16 +4,17 @@ import dataclasses
 import datetime
 import pathlib
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 
 import jax
 
 from ichjax.console import duration
 from ichjax.experiment import setup
 from ichjax.files import read_json, write_json
-from ichjax.inference.discover import PREDICTION_FILE, Source
+from ichjax.inference import worklist
+from ichjax.inference.discover import PREDICTION_FILE
 from ichjax.inference.model import TrainedRun
-from ichjax.inference.output import file_digest
+from ichjax.inference.output import file_digest, segmentation_path
 from ichjax.inference.records import ManifestInput, WorklistRow, read_prediction
 
 MANIFEST_FILE = "manifest.json"
@@ -33,64 +34,72 @@ class Start:
         return cls(_utc(), time.perf_counter())
 
 
+@dataclasses.dataclass
+class Progress:
+    """What a command has done so far.
+
+    Attributes:
+      rows: of the worklist, in the order of the input; first those of input paths without a scan.
+      kept: names of the scans that an earlier command had predicted.
+      peak_memory_mb: the largest resident memory of the process during a prediction, in MB.
+    """
+
+    rows: list[WorklistRow]
+    kept: set[str] = dataclasses.field(default_factory=set)
+    peak_memory_mb: float = 0.0
+
+
 def write(
     output: pathlib.Path,
     trained: TrainedRun,
-    sources: Sequence[Source],
-    rows: Sequence[WorklistRow],
+    progress: Progress,
     *,
     options: Mapping[str, object],
-    kept: Collection[str],
+    scans: int,
     start: Start,
-    peak_memory_mb: float,
 ) -> None:
     """Writes OUTPUT/manifest.json about the command that ends now; an earlier command's is replaced.
 
     Args:
       output: the output folder.
       trained: the run that predicted.
-      sources: all scans of the command, also those that it did not come to.
-      rows: of the worklist, for the scans that it came to.
+      progress: of the command.
       options: of the command, by name; no paths.
-      kept: names of the scans that an earlier command had predicted.
+      scans: the number of scans at the input paths.
       start: of the command.
-      peak_memory_mb: the largest resident memory of the process during the command.
     """
-    by_name = {row["scan"]: row for row in rows}
-    inputs = [_input(index, source, by_name.get(source.name), output, kept) for index, source in enumerate(sources, 1)]
-    folders = [output / entry["scan"] for entry in inputs if entry["state"] in ("predicted", "kept")]
+    inputs = [_input(index, row, output, progress) for index, row in enumerate(progress.rows, start=1)]
+    folders = [output / entry["scan"] for entry in inputs if entry["state"] != "skipped"]
     files = [path for folder in folders for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    files += [path for path in map(segmentation_path, folders) if path.is_file()]
     write_json(
         output / MANIFEST_FILE,
         {
             "schema": MANIFEST_SCHEMA,
             "command": "predict",
-            "options": dict(options),
+            "options": {**options, "predict": trained.changed},
             **setup.provenance(trained.config),
             "run_digest": trained.identity,
             "folds": list(trained.folds),
             "started": start.date,
             "ended": _utc(),
             "seconds": round(time.perf_counter() - start.seconds, 2),
-            "peak_memory_mb": round(peak_memory_mb),
+            "peak_memory_mb": round(progress.peak_memory_mb) or None,
             **_device_memory(),
+            "scans": scans,
             "inputs": inputs,
             "outputs": {path.relative_to(output).as_posix(): file_digest(path) for path in files},
         },
     )
 
 
-def _input(
-    index: int, source: Source, row: WorklistRow | None, output: pathlib.Path, kept: Collection[str]
-) -> ManifestInput:
+def _input(index: int, row: WorklistRow, output: pathlib.Path, progress: Progress) -> ManifestInput:
     """The entry of a scan; its digest is of HU and slice positions."""
-    entry: ManifestInput = {"index": index, "scan": source.name, "state": "not reached"}
-    if row is None:
-        return entry
-    if "volume_ml" not in row:
-        return {**entry, "state": "skipped", "problem": row["problem"]}
-    entry["state"] = "kept" if source.name in kept else "predicted"
-    entry["scan_digest"] = read_prediction(output / source.name / PREDICTION_FILE)["scan_digest"]
+    entry: ManifestInput = {"index": index, "scan": row["scan"], "source": row.get("source", ""), "state": "skipped"}
+    if not worklist.is_predicted(row):
+        return {**entry, "problem": row["problem"]}
+    entry["state"] = "kept" if row["scan"] in progress.kept else "predicted"
+    entry["scan_digest"] = read_prediction(output / row["scan"] / PREDICTION_FILE)["scan_digest"]
     return entry
 
 
@@ -112,18 +121,20 @@ def format_manifest(output: pathlib.Path) -> str:
     """
     record = read_json(output / MANIFEST_FILE)
     states = [entry["state"] for entry in record["inputs"]]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "none done"
     versions = ", ".join(f"{name} {record['versions'][name]}" for name in ("ichjax", "jax", "python"))
-    memory = f"{record['peak_memory_mb']} MB of memory at most"
+    parts = [record["started"], duration(record["seconds"])]
+    if record["peak_memory_mb"]:
+        parts.append(f"at most {record['peak_memory_mb']} MB of memory")
     if "device_peak_memory_mb" in record:
-        memory += f", {record['device_peak_memory_mb']} MB on the device"
+        parts.append(f"at most {record['device_peak_memory_mb']} MB on the device")
     return "\n".join(
         [
             f"{output}: predictions",
-            f"  scans       {len(states)}: {counts}",
+            f"  scans       {record['scans']}: {counts}",
             f"  run         configuration {record['config_digest']}, parameters and settings {record['run_digest']}, "
             f"folds {', '.join(map(str, record['folds']))}",
             f"  made by     {versions} on {', '.join(record['devices'])}",
-            f"  started     {record['started']}; {duration(record['seconds'])}, {memory}",
+            f"  started     {', '.join(parts)}",
         ]
     )

@@ -1,20 +1,23 @@
 """The `predict` command: masks of any number of scans, an output folder for each, and a worklist of them all."""
 
 import contextlib
+import dataclasses
 import functools
 import pathlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 from ichjax.console import say
 from ichjax.errors import InputError, only_input_errors
 from ichjax.files import claim
+from ichjax.inference import manifest, peak_memory, provenance, worklist
 from ichjax.inference import model as trained_runs
 from ichjax.inference import output as outputs
-from ichjax.inference import provenance, worklist
 from ichjax.inference.describe import describe
 from ichjax.inference.discover import Source, find_sources
+from ichjax.inference.manifest import Progress
 from ichjax.inference.model import FieldValue, PredictedScan, TrainedRun
 from ichjax.inference.output import DEFAULT_OUTPUT, OutputOptions
 from ichjax.inference.provenance import OutputNames
@@ -23,6 +26,13 @@ from ichjax.prefetch import one_ahead
 from ichjax.scan import slabs
 from ichjax.scan import volume as volumes
 from ichjax.scan.volume import Volume
+
+
+class Effort(NamedTuple):
+    """What a prediction takes: when it began (`time.perf_counter`), and the peak resident memory of this process."""
+
+    started: float
+    peak_memory_mb: float
 
 
 def predict_scans(
@@ -35,7 +45,7 @@ def predict_scans(
     options: OutputOptions = DEFAULT_OUTPUT,
     **fields: FieldValue,
 ) -> list[str]:
-    """Predicts every scan in the inputs, and writes OUTPUT/worklist.csv, the most suspicious scan first.
+    """Predicts every scan in the inputs; writes OUTPUT/worklist.csv, the most suspicious scan first, and manifest.json.
 
     Each scan gets a folder OUTPUT/NAME/ with mask.nii.gz on the scan's own grid, overlay.png and prediction.json; from
     DICOM also scan.nii.gz, the HU under the mask; and where slices are tilted or unevenly spaced both resampled to a
@@ -60,27 +70,29 @@ def predict_scans(
       InputError: the run cannot be read, its method does not segment the sub-types that `options` names, or another
         process is writing to the output.
     """
+    start = manifest.Start.now()
     trained = trained_runs.load_run(workdir, fold=fold, **fields)
     if options.subtypes:
         trained_runs.require_subtypes(trained)
-    reserved = (outputs.SEGMENTATION_FOLDER, worklist.WORKLIST_FILE)
+    reserved = (outputs.SEGMENTATION_FOLDER, worklist.WORKLIST_FILE, manifest.MANIFEST_FILE)
     sources, problems = find_sources(inputs, series=series, reserved=reserved, with_paths=options.with_paths)
     for problem in problems:
         say(f"skipped: {problem}")
     if not options.with_paths:
         problems = [functools.reduce(worklist.without_folders, inputs, problem) for problem in problems]
-    rows: list[WorklistRow] = [{"scan": "", "problem": problem} for problem in problems]
-    kept = 0
+    progress = Progress([{"scan": "", "problem": problem} for problem in problems])
     with claim(output) if sources else contextlib.nullcontext():
         if options.dicom_seg and any(source.series is not None for source in sources):
             say(f"{output / outputs.SEGMENTATION_FOLDER}: DICOM Segmentations name the patient, as their sources do")
         try:
-            new_rows, kept = _predict_all(trained, _name_sources(sources, output, reserved), output, options)
-            rows = worklist.sort_rows(rows + new_rows)
+            _predict_all(trained, _name_sources(sources, output, reserved), output, options, progress)
         finally:  # also when interrupted: what is done gets its row
+            rows = worklist.sort_rows(progress.rows)
             if sources and (all_rows := rows + outputs.read_other_rows(output, trained, rows)):
                 worklist.write(output, worklist.sort_rows(all_rows), with_paths=options.with_paths)
-    worklist.print_summary(rows, output, kept=kept)
+                asked = {"fold": fold, "series": series, **dataclasses.asdict(options)}
+                manifest.write(output, trained, progress, options=asked, scans=len(sources), start=start)
+    worklist.print_summary(rows, output, kept=len(progress.kept))
     return [row["problem"] for row in rows if row["problem"]]
 
 
@@ -93,12 +105,11 @@ def _name_sources(sources: Sequence[Source], output: pathlib.Path, reserved: Seq
 
 
 def _predict_all(
-    trained: TrainedRun, names: OutputNames, output: pathlib.Path, options: OutputOptions
-) -> tuple[list[WorklistRow], int]:
-    """(a row of the worklist for each source that is not a repetition, the number of predictions that were kept)."""
+    trained: TrainedRun, names: OutputNames, output: pathlib.Path, options: OutputOptions, progress: Progress
+) -> None:
+    """Predicts each source that is not a repetition, and adds its row to `progress`."""
     sources = names.sources
-    rows: list[WorklistRow] = []
-    kept, announced = 0, False
+    announced = False
     previous: tuple[Source, Future[PredictionRecord]] | None = None  # being written while the next one is predicted
     with ThreadPoolExecutor(1) as writer:
         for source, read in zip(sources, one_ahead(Source.read, sources), strict=True):
@@ -114,7 +125,7 @@ def _predict_all(
                 with only_input_errors(str(folder)):
                     existing = outputs.read_existing(folder, source, trained, volume, options)
                 if existing is not None:
-                    kept += 1
+                    progress.kept.add(source.name)
                     say(f"{source.name}: already done, kept")
                     outputs.update_source(folder, existing, _describe_source(source, len(volume.hu), options))
                     future.set_result(existing)
@@ -124,16 +135,18 @@ def _predict_all(
                             _announce(trained, volume, len(sources))
                         announced = True
                     started = time.perf_counter()
+                    peak_memory.reset()
                     prediction = _predict_one(trained, source, volume, options)
-                    future = writer.submit(_write, trained, source, volume, folder, prediction, options, started)
+                    effort = Effort(started, peak_memory.peak_mb())
+                    progress.peak_memory_mb = max(progress.peak_memory_mb, effort.peak_memory_mb)
+                    future = writer.submit(_write, trained, source, volume, folder, prediction, options, effort)
             except InputError as error:
                 future.set_exception(error)
             if previous is not None:
-                rows.append(_wait_for_row(*previous, options))
+                progress.rows.append(_wait_for_row(*previous, options))
             previous = (source, future)
         if previous is not None:
-            rows.append(_wait_for_row(*previous, options))
-    return rows, kept
+            progress.rows.append(_wait_for_row(*previous, options))
 
 
 def _predict_one(trained: TrainedRun, source: Source, volume: Volume, options: OutputOptions) -> PredictedScan:
@@ -173,16 +186,17 @@ def _write(
     folder: pathlib.Path,
     prediction: PredictedScan,
     options: OutputOptions,
-    started: float,
+    effort: Effort,
 ) -> PredictionRecord:
     """Describes and writes a prediction; returns what prediction.json holds."""
     with only_input_errors(str(source.path), "described"):
         record = describe(trained, volume, prediction)
     record["source"] = _describe_source(source, len(volume.hu), options)
+    record["peak_memory_mb"] = round(effort.peak_memory_mb)
     if source.series is not None:
         record["warnings"] = [f"series: {remark}" for remark in source.series.traits.drawbacks()] + record["warnings"]
     with only_input_errors(str(source.path), "written", but=(OSError,)):  # a full disk is full for all scans
-        outputs.write(folder, source, volume, prediction, record, options, started)
+        outputs.write(folder, source, volume, prediction, record, options, effort.started)
     lesions, positive = len(record["lesions"]), len(record["positive_slices"])
     by_subtype = record["subtypes"]["volume_ml"] if "subtypes" in record else {}
     volumes = ", ".join(f"{name} {volume_ml:.2f}" for name, volume_ml in by_subtype.items() if volume_ml)

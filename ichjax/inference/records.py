@@ -122,6 +122,7 @@ class PredictionRecord(Findings, SliceScores, SkullRestriction, SubtypeFindings,
     dicom_seg_problem: NotRequired[str]
     seconds: NotRequired[float]  # of every file; not yet known when the prediction is described
     source: NotRequired[SourceRecord]  # of every file; files of earlier versions lack it
+    peak_memory_mb: NotRequired[int]  # likewise
 
 
 class WorklistRow(TypedDict, total=False):
@@ -144,6 +145,7 @@ class WorklistRow(TypedDict, total=False):
     highest_probability: float
     geometry: str
     seconds: float
+    peak_memory_mb: int
     warnings: str
     problem: Required[str]  # '' for a scan that was predicted and all of whose outputs were written
     source: str
@@ -154,8 +156,9 @@ class ManifestInput(TypedDict, total=False):
     """A scan in manifest.json."""
 
     index: Required[int]  # from 1, in the order of the command
-    scan: Required[str]
-    state: Required[Literal["predicted", "kept", "skipped", "not reached"]]
+    scan: Required[str]  # '' for an input path without a scan
+    source: Required[str]  # as in the worklist
+    state: Required[Literal["predicted", "kept", "skipped"]]
     scan_digest: str
     problem: str
 

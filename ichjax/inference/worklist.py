@@ -16,7 +16,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 def make_row(name: str, record: PredictionRecord, source: SourceRecord | None = None) -> WorklistRow:
     """The row of the scan whose output folder has this name; its source is by default the one in the record."""
     lesions, source = record["lesions"], source or record.get("source")
-    return {
+    row: WorklistRow = {
         "scan": name,
         "suspicion": record["suspicion"],
         "volume_ml": record["volume_ml"],
@@ -36,6 +36,9 @@ def make_row(name: str, record: PredictionRecord, source: SourceRecord | None = 
         "source": phrase(source) if source else "",
         "path": source.get("path", "") if source else "",
     }
+    if "peak_memory_mb" in record:
+        row["peak_memory_mb"] = record["peak_memory_mb"]
+    return row
 
 
 def make_problem_row(name: str, problem: str, source: SourceRecord) -> WorklistRow:

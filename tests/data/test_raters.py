@@ -172,5 +172,6 @@ def test_other_pairs_of_folders_can_hold_raters_too(tmp_path, scan, folder):
         save(tmp_path / folder / f"a_{rater}.nii.gz", labelled([1]))
     first, second = datasets.read_dataset(tmp_path).subjects
     assert {number: path.name for number, path in first.rater_paths.items()} == {1: "a_x.nii.gz", 2: "a_y.nii.gz"}
-    assert second.mask_path is not None and not second.rater_paths
+    assert second.mask_path is not None
+    assert not second.rater_paths
     np.testing.assert_array_equal(datasets.load_scan(first).mask > 0, labelled([1]).transpose(2, 1, 0) > 0)

@@ -142,7 +142,9 @@ def test_a_prediction_without_a_schema_is_kept_and_listed(command, tiny_root):
     _, _, output = command(scans[0])
     path = output / "049" / "prediction.json"
     record = json.loads(path.read_text())
-    assert set(record) == PredictionRecord.__required_keys__ | {"volume_interval_missing", "seconds", "source"}
+    assert set(record) == PredictionRecord.__required_keys__ | {
+        *("volume_interval_missing", "seconds", "source", "peak_memory_mb")
+    }
     assert record.pop("schema") == 2
     del record["volume_interval_ml"], record["volume_interval_missing"]
     path.write_text(json.dumps(record))
@@ -341,7 +343,7 @@ def test_an_interruption_while_writing_leaves_nothing_incomplete(command, tiny_r
     (output / ".049.old" / "mask.nii.gz").write_bytes(b"old")
     status, _, _ = command(scan)
     assert status == 0
-    assert {path.name for path in output.iterdir()} == {"049", "worklist.csv", ".source_key"}
+    assert {path.name for path in output.iterdir()} == {"049", "worklist.csv", "manifest.json", ".source_key"}
     assert set(inodes(output / "049")) == PREDICTION_FILES
 
 
