@@ -23,6 +23,7 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
+from ichjax.dicom.description import TEXT_TAGS, Description, interpret_header
 from ichjax.dicom.patients import PATIENT_TAGS, Patient, read_patient
 from ichjax.errors import InputError
 
@@ -55,9 +56,9 @@ TAGS = [
     "SeriesInstanceUID",
     "FrameOfReferenceUID",
     "SeriesNumber",
-    "BodyPartExamined",
     "InstanceNumber",
     "ContrastBolusAgent",
+    "ContrastBolusAgentSequence",  # in enhanced files
     "ImageType",
     "NumberOfFrames",
     "Rows",
@@ -82,6 +83,7 @@ class Frame:
       patient: hashes of the patient's tags, which do not identify the patient.
       has_pixels: whether the file has pixel data.
       number: of the file among those of the input, from 1.
+      description: what the texts of the header say about the series.
     """
 
     path: pathlib.Path
@@ -90,6 +92,7 @@ class Frame:
     has_pixels: bool
     number: int
     _header: dict[str, Any] = dataclasses.field(repr=False)  # of the file
+    description: Description = dataclasses.field(default_factory=Description)
 
     def get(self, keyword: str) -> Any:
         """The value of a tag for this frame, in a classic or an enhanced file; None if it is missing.
@@ -217,17 +220,17 @@ def read_frames(path: pathlib.Path, number: int) -> tuple[list[Frame], str]:
     if (not has_pixels and "Rows" not in header) or not 1 <= count <= MAX_FRAMES:
         raise damaged  # truncated within its header: a slice of an unknown series
     with quiet():
-        patient, tags = read_patient(header), _compact_tags(header)
-    frames = [Frame(path, index, patient, has_pixels, number, tags) for index in range(count)]
+        patient, tags, description = read_patient(header), _compact_tags(header), interpret_header(header)
+    frames = [Frame(path, index, patient, has_pixels, number, tags, description) for index in range(count)]
     frames = [frame for frame in frames if frame.is_axial() is not False]
     return frames, "" if frames else "localizers or not axial"
 
 
 def _read_header(path: pathlib.Path, *, force: bool) -> tuple[pydicom.Dataset, Any, bool]:
-    """(the tags in TAGS and PATIENT_TAGS, the SOP class or None, whether there is pixel data, which is not read).
+    """(tags by name; the SOP class or None; whether there is pixel data, which is not read).
 
-    Files without a preamble, which predate part 10 of the standard, need `force`; they may turn out to have no SOP
-    class.
+    The tags are those in TAGS, TEXT_TAGS and PATIENT_TAGS. Files without a preamble, which predate part 10 of the
+    standard, need `force`; they may turn out to have no SOP class.
     """
     reached: list[int] = []  # tags from PIXEL_DATA on; the first one ends the header
 
@@ -237,7 +240,7 @@ def _read_header(path: pathlib.Path, *, force: bool) -> tuple[pydicom.Dataset, A
         return bool(reached)
 
     with path.open("rb") as file:
-        tags: list[BaseTag | int] = [Tag(name) for name in (*TAGS, *PATIENT_TAGS)]
+        tags: list[BaseTag | int] = [Tag(name) for name in (*TAGS, *TEXT_TAGS, *PATIENT_TAGS)]
         header = read_partial(file, at_pixels, force=force, specific_tags=tags)
         sop_class = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
     return header, sop_class or None, PIXEL_DATA in reached

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 from ichjax.dicom import patients
+from ichjax.dicom.header_traits import series_number
 from ichjax.dicom.patients import Patient
 from ichjax.dicom.stacks import (
     TOLERANCE,
@@ -15,7 +16,6 @@ from ichjax.dicom.stacks import (
     Stack,
     complete_each_other,
     read_stack,
-    series_number,
     shows_more,
 )
 
@@ -56,7 +56,7 @@ def _merge_single_slices(stacks: Sequence[Stack]) -> list[Stack]:
 
     merged = [stack for stack in stacks if not stack.is_single]
     for alike in _group((stack for stack in stacks if stack.is_single), scan):
-        by_number = _group(alike, lambda stack: series_number(stack.series.frames))
+        by_number = _group(alike, lambda stack: series_number(stack.series.frames[0]))
         for one in [alike] if len(by_number) == len(alike) else by_number:
             merged.append(_join(one))
     return merged
@@ -175,7 +175,7 @@ def _note_other_parts(stacks: Sequence[Stack]) -> list[Stack]:
 
 
 def _other_part(other: Stack) -> str:
-    number = series_number(other.series.frames)
+    number = series_number(other.series.frames[0])
     name = "another series" if number is None else f"series {number}"
     return (
         f"{name} of the study ({len(other.along_mm)} slices of the same reconstruction) shows positions that this one "

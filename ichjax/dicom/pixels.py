@@ -1,6 +1,7 @@
 """Decode the pixels of DICOM files and convert them to HU."""
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 import pydicom
@@ -17,6 +18,7 @@ from pydicom.uid import (
 from ichjax.dicom.frame import Frame, quiet
 from ichjax.errors import InputError
 from ichjax.scan import volume as volumes
+from ichjax.scan.nifti_header import MAX_FILE_VOXELS
 
 # A padding value that maps to an HU in this range would erase real pixels: some files name 0 where 0 is water.
 TISSUE_RANGE_HU = (-500, 3071)
@@ -84,3 +86,18 @@ def to_hu(stored: np.ndarray, frame: Frame) -> np.ndarray:
         if not ((limits_hu >= TISSUE_RANGE_HU[0]) & (limits_hu <= TISSUE_RANGE_HU[1])).any():
             hu[(stored >= limits.min()) & (stored <= limits.max())] = volumes.AIR_HU
     return volumes.to_hu16(hu)
+
+
+def size(frame: Frame) -> np.ndarray:
+    """float64 [2], rows and columns; InputError if a tag is missing or malformed."""
+    return np.concatenate([frame.numbers(tag, 1) for tag in ("Rows", "Columns")])
+
+
+def check_size(frames: Sequence[Frame], rows: float, columns: float) -> None:
+    """Raises InputError if a series, or one of its multi-frame files, is too large for a head CT."""
+    count = max(len(frames), *(int(frame.get("NumberOfFrames") or 1) for frame in frames))
+    if min(rows, columns) < 1 or max(rows, columns) > MAX_SIDE_PX or rows * columns * count > MAX_FILE_VOXELS:
+        raise InputError(
+            f"{frames[0].path.name}: {count} slices of {rows:g} x {columns:g} pixels; expected at most "
+            f"{MAX_SIDE_PX} along a side and {MAX_FILE_VOXELS} in all"
+        )

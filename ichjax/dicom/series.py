@@ -9,16 +9,15 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 import pydicom.misc
 
-from ichjax.dicom import grouping, left_out, ranking
+from ichjax.dicom import grouping, left_out, selection
 from ichjax.dicom.frame import Frame
 from ichjax.dicom.patients import Patient
-from ichjax.dicom.pixels import MAX_SIDE_PX, decode, to_hu
-from ichjax.dicom.ranking import Traits
-from ichjax.dicom.stacks import SeriesFrames, series_number
+from ichjax.dicom.pixels import check_size, decode, size, to_hu
+from ichjax.dicom.ranking import Reference, Traits
+from ichjax.dicom.stacks import SeriesFrames
 from ichjax.errors import InputError
 from ichjax.scan import volume as volumes
 from ichjax.scan.hu_check import check_hu, read_padding_as_air
-from ichjax.scan.nifti_header import MAX_FILE_VOXELS
 from ichjax.scan.volume import Volume
 from ichjax.walk import files_below
 
@@ -34,11 +33,13 @@ class Series:
     Attributes:
       label: its rank, number of slices, pixel size and drawbacks, for messages; does not identify a patient.
       traits: the properties that decide its rank.
+      rank: among the series of its study, from 1.
       problem: why it must not be read, one sentence, or ''.
     """
 
     label: str
     traits: Traits
+    rank: int
     problem: str
     _frames: tuple[Frame, ...] = dataclasses.field(repr=False)
     _left_out: tuple[Frame, ...] = dataclasses.field(repr=False)  # not slices
@@ -68,11 +69,6 @@ class Series:
         )
 
     @property
-    def number(self) -> int | None:
-        """Its SeriesNumber; None if it is missing or malformed."""
-        return series_number(self._frames)
-
-    @property
     def _first(self) -> Frame:
         return min(self._frames, key=lambda frame: frame.path)
 
@@ -91,12 +87,14 @@ class Study:
 
     Attributes:
       folder: the deepest folder that contains all of its files.
-      series: the preferred one for hemorrhage detection first (`Traits.sort_key`).
+      series: the preferred one for hemorrhage detection first (`selection.rank`).
+      reference: what the plain series cover, to which the others are compared.
       problem: the error of a damaged file in one of its folders, one sentence, or ''.
     """
 
     folder: pathlib.Path
     series: tuple[Series, ...]
+    reference: Reference
     problem: str = ""
 
 
@@ -120,18 +118,12 @@ def find_studies(folder: pathlib.Path) -> tuple[list[Study], list[str]]:
         damaged = [path for path in groups.damaged if path in folders]
         reported.update(damaged)
         common = pathlib.Path(os.path.commonpath(folders))
-        studies.append(Study(common, _ranked(all_series), groups.damaged[damaged[0]] if damaged else ""))
+        order, reference = selection.rank(all_series)
+        ranked = tuple(_series(rank, *one) for rank, one in enumerate(order, start=1))
+        studies.append(Study(common, ranked, reference, groups.damaged[damaged[0]] if damaged else ""))
     studies.sort(key=lambda study: (str(study.folder), study.series[0].first_file))
     skipped = [f"{count} {'file' if count == 1 else 'files'} {reason}" for reason, count in groups.skipped.items()]
     return studies, skipped + [error for path, error in groups.damaged.items() if path not in reported]
-
-
-def _ranked(all_series: Sequence[SeriesFrames]) -> tuple[Series, ...]:
-    """The series of a study, the preferred one first."""
-    with_traits = [(ranking.read_traits(series.frames), series) for series in all_series]
-    longest_mm = max(traits.extent_mm for traits, _ in with_traits)
-    with_traits.sort(key=lambda one: (*one[0].sort_key(longest_mm), min(frame.path for frame in one[1].frames)))
-    return tuple(_series(rank, traits, one) for rank, (traits, one) in enumerate(with_traits, start=1))
 
 
 def read_series(folder: pathlib.Path, series: Series, *, with_names: bool = False) -> Volume:
@@ -154,8 +146,8 @@ def read_series(folder: pathlib.Path, series: Series, *, with_names: bool = Fals
         if not frame.has_pixels:
             raise InputError(f"{frame.path.name}: has no pixel data (truncated?); expected an image in every file")
         frame.numbers("PixelRepresentation", 1)  # a missing one is never guessed: either sign may give plausible HU
-    rows, columns = _common_value(series._frames, _size, "the size", 0)
-    _check_size(series._frames, rows, columns)
+    rows, columns = _common_value(series._frames, size, "the size", 0)
+    check_size(series._frames, rows, columns)
     axes = _common_value(series._frames, Frame.orientation, "the orientation", DIRECTION_TOLERANCE)
     spacing = _common_value(series._frames, lambda frame: frame.numbers("PixelSpacing", 2), "the PixelSpacing", 1e-4)
     if spacing.min() <= 0:
@@ -195,21 +187,7 @@ def _series(rank: int, traits: Traits, of_series: SeriesFrames) -> Series:
     details = ", ".join([f"{traits.slices} slices", f"{pixel_mm:.3f} mm", *traits.drawbacks()])
     frames, others = tuple(of_series.frames), tuple(of_series.left_out)
     label = f"series {rank} ({details})"
-    return Series(label, traits, of_series.problem, frames, others, of_series.notes, of_series.patient)
-
-
-def _size(frame: Frame) -> np.ndarray:
-    return np.concatenate([frame.numbers(tag, 1) for tag in ("Rows", "Columns")])
-
-
-def _check_size(frames: Sequence[Frame], rows: float, columns: float) -> None:
-    """Raises InputError if a series, or one of its multi-frame files, is too large for a head CT."""
-    count = max(len(frames), *(int(frame.get("NumberOfFrames") or 1) for frame in frames))
-    if min(rows, columns) < 1 or max(rows, columns) > MAX_SIDE_PX or rows * columns * count > MAX_FILE_VOXELS:
-        raise InputError(
-            f"{frames[0].path.name}: {count} slices of {rows:g} x {columns:g} pixels; expected at most "
-            f"{MAX_SIDE_PX} along a side and {MAX_FILE_VOXELS} in all"
-        )
+    return Series(label, traits, rank, of_series.problem, frames, others, of_series.notes, of_series.patient)
 
 
 def _common_value(

@@ -1,20 +1,18 @@
 """The geometry of a CT series as a stack of slices, and whether two stacks complete each other."""
 
 import dataclasses
-import re
 from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from ichjax.dicom import ranking
 from ichjax.dicom.frame import Frame
+from ichjax.dicom.header_traits import read_traits
 from ichjax.dicom.left_out import MIN_SLICE_DISTANCE_MM
 from ichjax.dicom.patients import Patient
 from ichjax.errors import InputError
 
 TOLERANCE = 0.1  # of a distance between slices, relative
 MAX_OFFSET_MM = 0.5  # of a slice's origin from the line through the others
-NOT_HEAD = re.compile("NECK|SPINE|CHEST|THORAX|ABDOMEN|PELVIS")  # in BodyPartExamined
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,7 +83,6 @@ def read_stack(series: SeriesFrames) -> Stack | None:
         tags = (("PixelSpacing", 2), ("Rows", 1), ("Columns", 1))
         pixels = np.concatenate([first.numbers(tag, count) for tag, count in tags])
         image_type = tuple(np.ravel(first.get("ImageType") or first.get("FrameType") or "")[:3].tolist())
-        body_part = str(first.get("BodyPartExamined") or "").upper()
     except InputError:
         return None
     normal = np.cross(*axes)
@@ -93,8 +90,8 @@ def read_stack(series: SeriesFrames) -> Stack | None:
     order = np.argsort(along_mm, kind="stable")
     order = order[np.diff(along_mm[order], prepend=-np.inf) >= MIN_SLICE_DISTANCE_MM]  # without copies
     thickness_mm = _thickness_mm(first)
-    traits = ranking.read_traits(series.frames)
-    reconstruction = (traits.kernel, traits.contrast, image_type, bool(NOT_HEAD.search(body_part)))
+    traits = read_traits(series.frames)
+    reconstruction = (traits.kernel, traits.contrast, traits.computed, image_type, traits.names_other_part)
     return Stack(
         series=series,
         series_uid=first.uid("SeriesInstanceUID"),
@@ -139,14 +136,6 @@ def shows_more(one: Stack, other: Stack) -> bool:
     if np.isnan(one.thickness_mm) or np.isnan(other.thickness_mm):
         heights = np.zeros(2)
     return bool((distance >= max((1 - TOLERANCE) * heights.mean(), MIN_SLICE_DISTANCE_MM)).any())
-
-
-def series_number(frames: Sequence[Frame]) -> int | None:
-    """The SeriesNumber of the first image; None if it is missing or malformed."""
-    try:
-        return int(frames[0].numbers("SeriesNumber", 1)[0])
-    except InputError:
-        return None
 
 
 def _thickness_mm(frame: Frame) -> float:

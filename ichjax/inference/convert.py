@@ -111,6 +111,8 @@ def _convert_one(source: Source, volume: Volume, output: pathlib.Path, *, overwr
         nifti.write_grid(world_path, world_grid.resample(volume, None, grid)[0], grid.affine)
     nifti.write_nifti(scan_path, volume.hu, volume)
     record = describe(volume, source.series)
+    if source.choice is not None:
+        record["series"] = source.choice
     write_json(json_path, {**record, "source": described})
     tilt = f", tilted by {tilt_degrees(volume):.1f} degrees" if tilt_degrees(volume) >= 0.1 else ""
     resampled = f"; resampled to an even grid: {world_path.name}" if geometry != "exact" else ""
@@ -148,7 +150,7 @@ def describe(volume: Volume, series: Series) -> ScanRecord:
         "first_axis": np.round(directions[:, 0], 6).tolist(),
         "second_axis": np.round(directions[:, 1], 6).tolist(),
         "kernel": series.traits.kernel,
-        "contrast": series.traits.contrast,
+        "contrast": series.traits.has_contrast,
         "remarks": series.traits.drawbacks(),
         "warnings": [*volume.notes, *scan_warnings.find_warnings(volume, calibration.intracranial(volume))],
         "lowest_hu": int(volume.hu.min()),

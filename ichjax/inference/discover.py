@@ -12,9 +12,11 @@ from collections.abc import Iterator, Sequence
 from ichjax.console import say
 from ichjax.data import dataset as datasets
 from ichjax.data.subject import Subject
+from ichjax.dicom import ranking
 from ichjax.dicom import series as dicom_series
 from ichjax.dicom.frame import UID_PATTERN
 from ichjax.errors import InputError, only_input_errors
+from ichjax.inference.records import LeftOutSeries, SeriesChoice
 from ichjax.scan import first_bytes, nifti
 from ichjax.scan.volume import Volume
 from ichjax.walk import files_below
@@ -41,6 +43,7 @@ class Source:
       stem: the name without the number that makes it unique.
       hash: keyed, of path and patient (`provenance.hash_source`); '' before it is known.
       with_paths: whether notes may give the names of files.
+      choice: of the series, for records; None without one.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Source:
     stem: str = ""
     hash: str = ""
     with_paths: bool = False
+    choice: SeriesChoice | None = None
 
     def read(self) -> Volume:
         """Reads the scan; InputError names the file or folder."""
@@ -224,7 +228,24 @@ def _select_series(study: dicom_series.Study, rank: int | None) -> Source:
         say(f"{name}: using {selected.label}; skipped: {', '.join(others)}")
     if selected.problem:
         return Source(name, study.folder, problem=f"{study.folder}: {selected.problem}")
-    return Source(name, study.folder, selected)
+    return Source(name, study.folder, selected, choice=_choice(study, selected))
+
+
+def _choice(study: dicom_series.Study, selected: dicom_series.Series) -> SeriesChoice:
+    """The series that is read and the others, for prediction.json."""
+
+    def reason(other: dicom_series.Series) -> str:
+        if other.rank < selected.rank:
+            return "another was asked for"
+        return ranking.reason(other.traits, selected.traits, study.reference)
+
+    left_out: list[LeftOutSeries] = [
+        {"rank": one.rank, "number": one.traits.number, "slices": one.traits.slices, "reason": reason(one)}
+        for one in study.series
+        if one is not selected
+    ]
+    traits = selected.traits
+    return {"rank": selected.rank, "number": traits.number, "slices": traits.slices, "left_out": left_out}
 
 
 def _with_first_file(source: Source, study: dicom_series.Study) -> Source:
@@ -232,7 +253,7 @@ def _with_first_file(source: Source, study: dicom_series.Study) -> Source:
     series = source.series or study.series[0]
     first_file = pathlib.Path(series.first_file)
     return dataclasses.replace(
-        source, first_file=first_file, file_number=series.file_number, series_number=series.number
+        source, first_file=first_file, file_number=series.file_number, series_number=series.traits.number
     )
 
 

@@ -195,6 +195,8 @@ def _write(
     record["peak_memory_mb"] = round(effort.peak_memory_mb)
     if source.series is not None:
         record["warnings"] = [f"series: {remark}" for remark in source.series.traits.drawbacks()] + record["warnings"]
+    if source.choice is not None:
+        record["series"] = source.choice
     with only_input_errors(str(source.path), "written", but=(OSError,)):  # a full disk is full for all scans
         outputs.write(folder, source, volume, prediction, record, options, effort.started)
     lesions, positive = len(record["lesions"]), len(record["positive_slices"])

@@ -30,6 +30,24 @@ class Lesion(TypedDict):
     subtype_ml: NotRequired[dict[str, float]]
 
 
+class LeftOutSeries(TypedDict):
+    """A series of a DICOM study that was not read; number is its SeriesNumber."""
+
+    rank: int
+    number: int | None
+    slices: int
+    reason: str
+
+
+class SeriesChoice(TypedDict):
+    """The series of a DICOM study that was read, and those that were not."""
+
+    rank: int
+    number: int | None
+    slices: int
+    left_out: list[LeftOutSeries]
+
+
 class Findings(TypedDict):
     """The part of prediction.json that is measured on the mask and the probability."""
 
@@ -97,6 +115,7 @@ class PredictionRecord(Findings, SliceScores, SkullRestriction, SubtypeFindings,
     volume_interval_ml: VolumeInterval | None
     rule_from: str
     warnings: list[str]
+    series: NotRequired[SeriesChoice]  # from DICOM
     geometry: str
     positions_mm: list[float]
     slice_origins_mm: list[list[float]]
@@ -146,6 +165,7 @@ class WorklistRow(TypedDict, total=False):
     geometry: str
     seconds: float
     peak_memory_mb: int
+    series: str
     warnings: str
     problem: Required[str]  # '' for a scan that was predicted and all of whose outputs were written
     source: str
@@ -178,6 +198,7 @@ class ScanRecord(TypedDict):
     kernel: str
     contrast: bool
     remarks: list[str]
+    series: NotRequired[SeriesChoice]
     warnings: list[str]
     lowest_hu: int
     highest_hu: int

@@ -8,6 +8,7 @@ import numpy as np
 from ichjax.data.regrid import same_pixels
 from ichjax.metrics.overlap import dice
 from ichjax.metrics.surface import bounding_box
+from ichjax.scan.head_check import MAX_INSIDE_MM, MIN_IMAGE_MM
 from ichjax.scan.hu_check import offset_warnings
 from ichjax.scan.volume import Volume
 
@@ -24,9 +25,8 @@ END_SHARE = 0.2  # of the slices, at each end
 MAX_SINUS_HU = -400  # a voxel below is air, in the nose and its sinuses
 MIN_SINUS_ML = 1.0  # of air between bones: less does not tell front from back
 MIN_BEHIND = 0.75  # share of that air in the back half of the skull; in 94 phantoms and a real head 0 to 0.15
-MIN_IMAGE_MM = 60  # of a side of the image: no head fits into less
 LENGTH_MM, WIDTH_MM = (60, 230), (50, 200)  # of the inside of the skull; in 94 phantoms 105 to 187 and 84 to 149 mm
-HEIGHT_MM = (35, 230)  # the same, 75 to 180 mm; the lower limit only of a skull that ends within the scan
+HEIGHT_MM = (35, MAX_INSIDE_MM)  # the same, 75 to 180 mm; the lower limit only of a skull that ends within the scan
 MIN_HEIGHT_SLICES = 8  # for that limit: of a steep slab or a skull with a large defect, few slices are recognized
 NOMINAL_WARNING = (
     "the images have no pixel size and no slice distance: nominal ones are used, so all mm and mL are nominal"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ichjax.console import duration, say
 from ichjax.files import write_csv
 from ichjax.inference.provenance import phrase
-from ichjax.inference.records import PredictionRecord, SourceRecord, WorklistRow
+from ichjax.inference.records import LeftOutSeries, PredictionRecord, SeriesChoice, SourceRecord, WorklistRow
 
 WORKLIST_FILE = "worklist.csv"
 MAX_SHOWN = 30  # scans in the table on the terminal
@@ -31,6 +31,7 @@ def make_row(name: str, record: PredictionRecord, source: SourceRecord | None = 
         "highest_probability": record["highest_probability"],
         "geometry": record["geometry"],
         "seconds": record["seconds"],
+        "series": series_text(record),
         "warnings": "; ".join(record["warnings"]),
         "problem": record.get("dicom_seg_problem", ""),
         "source": phrase(source) if source else "",
@@ -55,6 +56,19 @@ def interval_text(record: PredictionRecord) -> str:
     """'8.1 to 17.0', the interval of a prediction's volume in mL; '' where it has none."""
     interval = record.get("volume_interval_ml")  # predictions of earlier versions lack it
     return f"{interval['low']:.1f} to {interval['high']:.1f}" if interval else ""
+
+
+def series_text(record: PredictionRecord) -> str:
+    """'number 4 (10 slices); left out: number 3 (60 slices): contrast', the series that was read; '' for a NIfTI."""
+    if not (choice := record.get("series")):
+        return ""
+    others = "; ".join(f"{_series_name(one)}: {one['reason']}" for one in choice["left_out"])
+    return _series_name(choice) + (f"; left out: {others}" if others else "")
+
+
+def _series_name(one: SeriesChoice | LeftOutSeries) -> str:
+    name = f"number {one['number']}" if one["number"] is not None else f"series {one['rank']}"
+    return f"{name} ({one['slices']} {'slice' if one['slices'] == 1 else 'slices'})"
 
 
 def is_predicted(row: WorklistRow) -> bool:
