@@ -52,7 +52,7 @@ _WORDS = {
 _NOUN = r"(?:contrast\w*|kontrast\w*|km|in[jy]e[ckz]\w*|iniez\w*|enhanc\w*|mdc|mc|pdc|civ|iv|ic|c)\b"
 # Removed from the text before it is searched for contrast: 'w/o contrast', 'ohne KM', 'non injecté', 'S/C', 'C-'.
 _NO_CONTRAST = re.compile(
-    rf"\b(?:without|w ?/ ?o|wo|ohne|kein\w*|sans|sin|sem|senza|zonder)\b[ -]*(?:(?:iv|any|de|di)\b[ -]*)?(?:{_NOUN})?"
+    rf"\b(?:without|w[ /]*o|ohne|kein\w*|sans|sin|sem|senza|zonder)\b[ -]*(?:(?:iv|any|de|di)\b[ -]*)?(?:{_NOUN})?"
     rf"|\b(?:non?|not|un|pre|vor|avant|antes|prima|sin|s ?/)[ -]*(?:(?:iv|de|di)\b[ -]*)?{_NOUN}"
     r"|\bcontrast\w*[ :-]*(?:none|no)\b|(?<!\w)c ?-(?![\w-])|(?<![\w-])-c\b|非造影|非增强|非増強|単純|平扫|平掃"
 )

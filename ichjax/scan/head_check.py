@@ -19,15 +19,16 @@ INSIDE_CM2 = (30.0, 300.0)  # of the largest slice; in 24 phantoms, one of them 
 MAX_INSIDE_MM = 230  # height; no head is higher
 MIN_INSIDE_SHARE = 0.4  # of the body in that slice; in heads 0.68 to 0.74, while a pelvis is mostly outside its ring
 INSIDE_MEDIAN_HU = (0.0, 90.0)  # brain, of a newborn too, and brain with contrast
-BODY_HU = -200  # above air
-SLICE_MM = 5.0  # height of a single slice
+MIN_BODY_HU = -200  # above air
+SINGLE_SLICE_MM = 5.0  # height of a single slice
 MAX_TOP_SHARE = 0.5  # of the largest slice's inside, in the uppermost slice of a head that is shown up to the vertex
 MIN_SLICE_CM2 = 5.0  # a slice with less shows no inside
 VESSEL_HU = (150, 600)  # above clotted blood; mean of a vessel, which coils and dense calcifications exceed
 NOISE_SD = 5.0  # times the noise above brain: in thin slices and with sharp kernels, noise exceeds 150 HU
 SKULL_MM = 3.0  # next to the skull, partial volume looks like a vessel
 MIN_VESSEL_SHARE = 6e-4  # of the inside, in the median slice above the base: 0 in heads without contrast
-MIN_ABOVE_SHARE = 0.3  # of the largest inside: slices nearer the vertex hold little brain
+# Of the largest inside, in slices searched for vessels above and below it: brain, and not the skull base
+MIN_UPPER_SHARE, MIN_LOWER_SHARE = 0.3, 0.9
 MIN_VESSEL_SLICES = 3  # fewer do not tell vessels from calcifications
 
 
@@ -63,7 +64,7 @@ def check_head(hu: np.ndarray, positions_mm: np.ndarray, pixel_mm: tuple[float, 
         return None
     slices, side_mm = _averaged(_without_padding(hu), pixel_mm)
     gaps = np.diff(positions_mm)
-    slice_mm = float(np.median(gaps)) if len(gaps) else SLICE_MM
+    slice_mm = float(np.median(gaps)) if len(gaps) else SINGLE_SLICE_MM
     inside = _head_inside(slices, (slice_mm, *side_mm))
     if inside is None:  # noise of a sharp kernel looks like bone
         inside = _head_inside(ndimage.uniform_filter(slices, (1, 3, 3)), (slice_mm, *side_mm))
@@ -76,8 +77,9 @@ def check_head(hu: np.ndarray, positions_mm: np.ndarray, pixel_mm: tuple[float, 
     if height_mm > MAX_INSIDE_MM:
         return HeadCheck(False)
     has_vertex = bool(area_px[-1] <= MAX_TOP_SHARE * area_px.max())
-    above = np.arange(len(slices)) >= area_px.argmax()  # below, islands of the skull base look like vessels
-    above &= area_px >= MIN_ABOVE_SHARE * area_px.max()
+    # Lower slices hold islands of the skull base that look like vessels, and a smaller inside.
+    above = np.arange(len(slices)) >= area_px.argmax()
+    above = area_px >= np.where(above, MIN_UPPER_SHARE, MIN_LOWER_SHARE) * area_px.max()
     return HeadCheck(True, height_mm, has_vertex, _has_vessels(slices[above], inside[above], side_mm))
 
 
@@ -88,7 +90,7 @@ def _head_inside(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.n
         return None
     largest = int(inside.sum(axis=(1, 2)).argmax())
     pixel_cm2 = spacing_mm[1] * spacing_mm[2] / 100
-    inside_cm2, body_cm2 = inside[largest].sum() * pixel_cm2, (hu[largest] > BODY_HU).sum() * pixel_cm2
+    inside_cm2, body_cm2 = inside[largest].sum() * pixel_cm2, (hu[largest] > MIN_BODY_HU).sum() * pixel_cm2
     median_hu = np.median(hu[largest][inside[largest]])
     is_head = (
         INSIDE_CM2[0] <= inside_cm2 <= INSIDE_CM2[1]

@@ -417,3 +417,39 @@ def test_no_cell_of_the_worklist_is_a_formula(text):
     assert worklists.to_cell(text) == "'" + text
     assert worklists.to_cell("a=b") == "a=b"
     assert worklists.to_cell(-1.23456) == -1.2346
+
+
+def test_the_series_that_was_read_is_named_in_the_record_and_the_worklist(command, tiny_root, ct_series, tmp_path):
+    study = {"StudyInstanceUID": "1.2.3", "SeriesDescription": "HEAD DOEJANE"}
+    ct_series(tmp_path / "s" / "plain", head(), (0.0, 5.0, 10.0, 15.0), SeriesNumber=4, **study)
+    ct_series(
+        tmp_path / "s" / "agent", head(), (0.0, 5.0, 10.0, 15.0), SeriesNumber=3, ContrastBolusAgent="IODINE", **study
+    )
+    nifti = tiny_root / "ct_scans" / "049.nii"
+    status, text, output = command(tmp_path / "s", nifti)
+    assert status == 0
+    record = json.loads((output / "s" / "prediction.json").read_text())
+    assert record["series"] == {
+        "rank": 1,
+        "number": 4,
+        "slices": 4,
+        "left_out": [{"rank": 2, "number": 3, "slices": 4, "reason": "contrast"}],
+    }
+    assert "series" not in json.loads((output / "049" / "prediction.json").read_text())
+    assert {row["scan"]: row["series"] for row in worklist(output)} == {
+        "s": "number 4 (4 slices); left out: number 3 (4 slices): contrast",
+        "049": "",
+    }
+    assert "DOEJANE" not in text + (output / "s" / "prediction.json").read_text()
+
+
+def test_a_series_with_contrast_alone_is_predicted_with_a_warning(command, ct_series, tmp_path):
+    ct_series(tmp_path / "s", head(), (0.0, 5.0, 10.0, 15.0), SeriesDescription="Kopf mit KM DOEJANE")
+    _, text, output = command(tmp_path / "s")
+    record = json.loads((output / "s" / "prediction.json").read_text())
+    assert record["warnings"][0] == "series: contrast"
+    assert record["series"] == {"rank": 1, "number": None, "slices": 4, "left_out": []}
+    (row,) = worklist(output)
+    assert row["warnings"].startswith("series: contrast")
+    assert row["series"] == "series 1 (4 slices)"
+    assert "DOEJANE" not in text
