@@ -1,7 +1,7 @@
 """Whether a few slices of a CT show a head: a closed skull whose inside has a head's size; and enhanced vessels in it.
 
-The limits were set on 24 phantoms, with and without painted vessels, and on one real head; docs/prediction.md says what
-was measured on others.
+The limits were set on phantoms of seeds 61 and 62, with and without painted vessels, and on one real head;
+docs/prediction.md says what was measured on others.
 """
 
 import dataclasses
