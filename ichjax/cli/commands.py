@@ -115,24 +115,9 @@ def prepare(arguments: argparse.Namespace, config: Config) -> int:
 
 def stats(arguments: argparse.Namespace, config: Config) -> int:
     """Prints Tables 4 and 5 of a data set; 2 if a scan could not be read."""
-    from ichjax.data import dataset as datasets
-    from ichjax.experiment import setup
-    from ichjax.report.tables import cohort
+    from ichjax.experiment import data_stats
 
-    dataset = setup.open_dataset(config)
-    records, problems, notes = [], [], list(dataset.notes)
-    for subject in dataset.subjects:
-        try:
-            scan = datasets.load_scan(subject)
-            records.append(cohort.record(scan))
-            notes += scan.notes
-        except InputError as error:
-            problems.append(str(error))
-    for problem in problems:
-        print(f"skipped: {problem}")
-    if records:
-        print(cohort.stats_text(records, setup.gather(notes)))
-    return 2 if problems else 0
+    return 2 if data_stats.print_stats(config) else 0
 
 
 def phantom(arguments: argparse.Namespace, config: None) -> int:

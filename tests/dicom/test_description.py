@@ -80,6 +80,6 @@ def test_a_text_in_japanese_is_decoded_by_its_character_set():
 def test_the_text_itself_is_not_kept(ct_series, tmp_path):
     hu = np.zeros((1, 8, 8), np.int16)
     folder = ct_series(tmp_path / "a", hu, (0.0,), SeriesDescription="HEAD DOEJANE mit KM")
-    (frame,), _ = read_frames(folder / "00.dcm")
+    (frame,), _ = read_frames(folder / "00.dcm", 1)
     assert frame.description == Description(part="head", contrast=True)
     assert "DOEJANE" not in f"{frame._header}{frame.description}"

@@ -188,7 +188,7 @@ APART = {
     "another phase, with contrast": part(range(4, 8), number=2, ContrastBolusAgent="Omnipaque"),
     "another kernel": part(range(4, 8), number=2, ConvolutionKernel="H60s"),
     "another pixel spacing": part(range(4, 8), number=2, PixelSpacing=[0.75, 0.6]),
-    "a neck": part(range(4, 8), number=2, BodyPartExamined="CSPINE"),
+    "a neck": part(range(4, 8), number=2, BodyPartExamined="CSPINE", SeriesDescription="HWS"),
     "reformatted": part(range(4, 8), number=2, ImageType=["DERIVED", "SECONDARY", "MPR"]),
     "overlapping slices": part(range(8), tuple(at + 2.5 for at in ALL), number=2),
     "thin slices": part(range(8), tuple(at / 5 + 1.5 for at in ALL), number=2, SliceThickness=1),
@@ -281,7 +281,7 @@ def test_files_are_numbered_in_the_order_of_the_walk(tmp_path):
     save(tmp_path / "in" / "a", part(range(8), number=7))
     (tmp_path / "in" / "note.txt").write_text("first, since files come before folders")
     studies, _ = dicom_series.find_studies(tmp_path / "in")
-    assert [(study.folder.name, study.series[0].file_number, study.series[0].number) for study in studies] == [
+    assert [(study.folder.name, study.series[0].file_number, study.series[0].traits.number) for study in studies] == [
         *(("a", 2, 7), ("b", 10, 1)),
     ]
     assert pydicom.dcmread(studies[0].series[0].first_file).SeriesNumber == 7

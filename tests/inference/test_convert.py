@@ -190,4 +190,4 @@ def test_predict_ignores_the_resampled_copy(command, ct_series, tiny_threshold_r
     assert (output / "a_world.nii.gz").is_file()
     words = ["predict", f"--workdir={tiny_threshold_run}", f"--input={output}", f"--output={tmp_path / 'predicted'}"]
     assert launch.main(words) == 0
-    assert {path.name for path in (tmp_path / "predicted").glob("[!.]*")} == {"a", "worklist.csv"}
+    assert {path.name for path in (tmp_path / "predicted").glob("[!.]*")} == {"a", "worklist.csv", "manifest.json"}
