@@ -1,9 +1,11 @@
 """Shared pieces of tables: aligned text for a terminal, footnotes, and the two cells of an interval."""
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
 WIDTH = 96  # of paragraphs, in characters
+NO_BREAK_SPACE = "\xa0"
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -20,8 +22,9 @@ def ruled_table(head: Sequence[Sequence[str]], rows: Sequence[Sequence[str]]) ->
 
 
 def paragraph(text: str) -> str:
-    """A paragraph wrapped to `WIDTH`, with a hanging indent."""
-    return textwrap.fill(text, WIDTH, subsequent_indent="    ")
+    """A paragraph wrapped to `WIDTH`, with a hanging indent; a number and its unit stay on one line."""
+    text = re.sub(r"(?<=\d) (?=%|mm|mL)", NO_BREAK_SPACE, text)
+    return textwrap.fill(text, WIDTH, subsequent_indent="    ").replace(NO_BREAK_SPACE, " ")
 
 
 def footnote_numbers(notes: Iterable[str]) -> dict[str, int]:
