@@ -62,6 +62,6 @@ def get_config():
     config.predict.tune_thresholds = (0.3, 0.5, 0.7)
     config.predict.tune_closing_px = (0,)
     config.predict.tune_opening_px = (5,)
-    config.predict.tune_find_thresholds = (0.0, 0.7, 0.9)
-    config.predict.tune_min_lesion_ml = (0.0, 0.1)
+    config.predict.tune_find_thresholds = (0.7, 0.9, 0.97)
+    config.predict.tune_min_lesion_ml = (0.1, 0.3)
     return config

@@ -29,7 +29,7 @@ CHOSEN_ON = {
     "a hemorrhage)",
 }
 TUNED = ("closing_px", "opening_px", "threshold", *GATE_FIELDS)  # of `PostProcess`
-NEGLIGIBLE_ML, LARGE_ML = 0.1, 2.0  # of false positives in a scan without a hemorrhage, for `volume_score`
+NEGLIGIBLE_ML, HALF_ML = 0.1, 1.0  # of false positives in a scan without a hemorrhage, for `volume_score`
 
 
 def tune(
@@ -159,7 +159,7 @@ def volume_score(
     """The score of scans for tuning: what is missed and what is predicted where there is nothing both count.
 
     The volume Dice (over all voxels of a scan) of a scan with a hemorrhage. Of one without, 1 up to 0.1 mL of false
-    positives, 0 from 2 mL on, and linear in between.
+    positives, and from there 1 / (1 + mL): never 0, since among settings that all leave several mL, fewer are better.
 
     Args:
       truth_px, predicted_px, overlap_px: voxel counts [...] of whole scans.
@@ -168,7 +168,7 @@ def volume_score(
     Returns:
       float64 [...], 0 to 1.
     """
-    without = np.clip((LARGE_ML - predicted_ml) / (LARGE_ML - NEGLIGIBLE_ML), 0.0, 1.0)
+    without = 1.0 / (1.0 + np.maximum(predicted_ml - NEGLIGIBLE_ML, 0.0) / HALF_ML)
     return np.where(truth_px > 0, dice(truth_px, predicted_px, overlap_px, empty=1.0), without)
 
 

@@ -112,10 +112,10 @@ def test_gates_are_tuned_by_what_they_drop_in_all_scans(scans, tiny_config):
 
 
 def test_the_score_of_scans_by_hand():
-    # Dice 2 x 30 / (40 + 60); all missed; without a hemorrhage: nothing, 0.1 mL, halfway to 2 mL, 2 mL, 5 mL
+    # Dice 2 x 30 / (40 + 60); all missed; without a hemorrhage: nothing, and 0, 1, 3 and 9 mL above 0.1
     truth, predicted, both = np.array([40, 40, 0, 0, 0, 0, 0]), np.array([60, 0, 0, 1, 1, 1, 1]), [30, 0, 0, 0, 0, 0, 0]
-    scores = tuning.volume_score(truth, predicted, np.array(both), np.array([3, 0, 0, 0.1, 1.05, 2, 5]))
-    np.testing.assert_allclose(scores, [0.6, 0, 1, 1, 0.5, 0, 0], atol=1e-12)
+    scores = tuning.volume_score(truth, predicted, np.array(both), np.array([3, 0, 0, 0.1, 1.1, 3.1, 9.1]))
+    np.testing.assert_allclose(scores, [0.6, 0, 1, 1, 0.5, 0.25, 0.1], atol=1e-12)
 
 
 def test_a_file_from_before_the_gates_is_read(tmp_path):
