@@ -4,13 +4,13 @@ import collections
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from ichjax.dicom import merging, patients
 from ichjax.dicom.frame import NOT_CT, Frame, read_frames
 from ichjax.dicom.left_out import repeats_are_copies, split_captures
 from ichjax.dicom.patients import Patient
-from ichjax.dicom.stacks import SeriesFrames
+from ichjax.dicom.stacks import SeriesFrames, group_by
 from ichjax.errors import InputError, only_input_errors
 
 UIDS = ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
@@ -81,16 +81,16 @@ def group_files(paths: Iterable[pathlib.Path]) -> Groups:
 
 def _group_by_series(frames: Sequence[Frame]) -> Iterator[SeriesFrames]:
     patient_of = _unite_patients(frames)
-    for series in _group_by(frames, lambda one: (patient_of[id(one)], one.uid("SeriesInstanceUID") or _folder(one))):
+    for series in group_by(frames, lambda one: (patient_of[id(one)], one.uid("SeriesInstanceUID") or _folder(one))):
         parts = [series]
         if len({frame.uid("StudyInstanceUID") for frame in series} - {""}) > 1:
-            parts = _group_by(series, lambda frame: frame.uid("StudyInstanceUID") or _folder(frame))
+            parts = group_by(series, lambda frame: frame.uid("StudyInstanceUID") or _folder(frame))
         for part in parts:
             patient = patient_of[id(part[0])]
             study = (patient, next((uid for f in part if (uid := f.uid("StudyInstanceUID"))), _folder(part[0])))
             slices, captures = split_captures(part)
             if _has_repeated_numbers(slices) and not repeats_are_copies(slices):
-                for one in _group_by(part, _folder):
+                for one in group_by(part, _folder):
                     yield SeriesFrames((*study, _folder(one[0])), patient, *split_captures(one))
             else:
                 yield SeriesFrames(study, patient, slices, captures)
@@ -137,13 +137,6 @@ def _frames_without_uid(usable: Sequence[SeriesFrames]) -> Iterator[Frame]:
     frames = [(frame, bool(frame.uid("SeriesInstanceUID"))) for series in usable for frame in series.frames]
     folders_with_uid = {frame.path.parent for frame, has_uid in frames if has_uid}
     yield from (frame for frame, has_uid in frames if not has_uid and frame.path.parent in folders_with_uid)
-
-
-def _group_by(frames: Sequence[Frame], key: Callable[[Frame], Hashable]) -> list[list[Frame]]:
-    groups: dict[Hashable, list[Frame]] = {}
-    for frame in frames:
-        groups.setdefault(key(frame), []).append(frame)
-    return list(groups.values())
 
 
 def _folder(frame: Frame) -> str:

@@ -5,7 +5,7 @@ series or a study of its own.
 """
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 from ichjax.dicom import patients
 from ichjax.dicom.header_traits import series_number
@@ -15,6 +15,7 @@ from ichjax.dicom.stacks import (
     SeriesFrames,
     Stack,
     complete_each_other,
+    group_by,
     read_stack,
     shows_more,
 )
@@ -55,8 +56,8 @@ def _merge_single_slices(stacks: Sequence[Stack]) -> list[Stack]:
         return stack.reconstruction, _space(stack), stack.series.patient, study
 
     merged = [stack for stack in stacks if not stack.is_single]
-    for alike in _group((stack for stack in stacks if stack.is_single), scan):
-        by_number = _group(alike, lambda stack: series_number(stack.series.frames[0]))
+    for alike in group_by((stack for stack in stacks if stack.is_single), scan):
+        by_number = group_by(alike, lambda stack: series_number(stack.series.frames[0]))
         for one in [alike] if len(by_number) == len(alike) else by_number:
             merged.append(_join(one))
     return merged
@@ -65,7 +66,7 @@ def _merge_single_slices(stacks: Sequence[Stack]) -> list[Stack]:
 def _merge_stacks(stacks: Sequence[Stack]) -> list[Stack]:
     """Merges series of any number of slices, first those with the same distance between slices."""
     merged: list[Stack] = []
-    for alike in _group(stacks, lambda stack: (stack.reconstruction, _space(stack))):
+    for alike in group_by(stacks, lambda stack: (stack.reconstruction, _space(stack))):
         for same_step in (True, False):
             alike = [one for part in _connected(alike, same_step=same_step) for one in _merge_connected(part)]
         merged += alike
@@ -152,7 +153,7 @@ def _refuse_single_slices(stacks: Sequence[Stack]) -> list[Stack]:
         return stack.is_single or id(stack), stack.reconstruction, stack.axes, stack.series.patient, study
 
     checked: list[Stack] = []
-    for alike in _group(stacks, scan):
+    for alike in group_by(stacks, scan):
         if len({round(float(stack.along_mm[0]), 2) for stack in alike}) > 1:
             problem = (
                 f"{alike[0].series.frames[0].path.name} and {len(alike) - 1} more: each is a series of one slice, and "
@@ -166,7 +167,7 @@ def _refuse_single_slices(stacks: Sequence[Stack]) -> list[Stack]:
 def _note_other_parts(stacks: Sequence[Stack]) -> list[Stack]:
     """Adds a note to series of a study that each show something that the other does not: perhaps parts of one head."""
     noted: list[Stack] = []
-    for study in _group(stacks, lambda stack: (stack.series.study, stack.reconstruction)):
+    for study in group_by(stacks, lambda stack: (stack.series.study, stack.reconstruction)):
         for stack in study:
             parts = (other for other in study if shows_more(other, stack) and shows_more(stack, other))
             other = next(parts, None)
@@ -181,13 +182,6 @@ def _other_part(other: Stack) -> str:
         f"{name} of the study ({len(other.along_mm)} slices of the same reconstruction) shows positions that this one "
         "lacks, and could not be put together with it: a part of the head may lie there"
     )
-
-
-def _group(stacks: Iterable[Stack], key: Callable[[Stack], Hashable]) -> list[list[Stack]]:
-    groups: dict[Hashable, list[Stack]] = {}
-    for stack in stacks:
-        groups.setdefault(key(stack), []).append(stack)
-    return list(groups.values())
 
 
 def _is_named(patient: Patient) -> bool:

@@ -1,7 +1,8 @@
 """The geometry of a CT series as a stack of slices, and whether two stacks complete each other."""
 
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from ichjax.dicom.left_out import MIN_SLICE_DISTANCE_MM
 from ichjax.dicom.patients import Patient
 from ichjax.errors import InputError
 
+Item = TypeVar("Item")
 TOLERANCE = 0.1  # of a distance between slices, relative
 MAX_OFFSET_MM = 0.5  # of a slice's origin from the line through the others
 
@@ -136,6 +138,14 @@ def shows_more(one: Stack, other: Stack) -> bool:
     if np.isnan(one.thickness_mm) or np.isnan(other.thickness_mm):
         heights = np.zeros(2)
     return bool((distance >= max((1 - TOLERANCE) * heights.mean(), MIN_SLICE_DISTANCE_MM)).any())
+
+
+def group_by(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[list[Item]]:
+    """Groups items with equal keys, in the order of their first ones."""
+    groups: dict[Hashable, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.values())
 
 
 def _thickness_mm(frame: Frame) -> float:
