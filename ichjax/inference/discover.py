@@ -148,10 +148,10 @@ def _sources_at(path: pathlib.Path, series: int | None) -> list[Source]:
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder; expected a NIfTI file, or a folder of NIfTI or DICOM files")
     if datasets.is_dataset(path):
-        if scans := datasets.find_own_scans(path):
-            return [Source(name, scan) for name, scan in sorted(scans.items())]
-        subjects = datasets.read_dataset(path).subjects
         numbers = _file_numbers(path)
+        if scans := datasets.find_own_scans(path):
+            return [Source(name, scan, file_number=numbers.get(scan, 1)) for name, scan in sorted(scans.items())]
+        subjects = datasets.read_dataset(path).subjects
         return [
             Source(subject.name, subject.scan_path, None, subject, file_number=numbers.get(subject.scan_path, 1))
             for subject in subjects

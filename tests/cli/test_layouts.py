@@ -10,6 +10,7 @@ import pytest
 import launch
 from ichjax.experiment import score_folder
 from ichjax.inference import discover
+from ichjax.walk import files_below
 
 pytestmark = pytest.mark.xdist_group("layouts")
 NUMBERS = range(49, 58)
@@ -84,6 +85,8 @@ def test_predict_finds_the_scans_and_not_the_masks(layout):
     expected = [f"{number:03d}" for number in NUMBERS] if name == "folders" else stems
     assert (sorted(source.name for source in sources), problems) == (expected, [])
     assert all(source.read().shape == (4, 32, 32) for source in sources)
+    files = list(files_below(root))
+    assert [files[source.file_number - 1] for source in sources] == [source.path for source in sources]
 
 
 def test_predict_ignores_damaged_labels(layout):
