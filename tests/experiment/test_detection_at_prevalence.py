@@ -8,7 +8,7 @@ import pytest
 
 import launch
 
-pytestmark = pytest.mark.xdist_group("threshold_run")
+pytestmark = pytest.mark.xdist_group("score_folder")  # one trained run for both
 
 
 def call(capsys, *words):

@@ -1,4 +1,4 @@
-"""The `info` command, on runs and on outputs of `predict`, and the manifest of these."""
+"""The `info` command on runs, and on folders that are none."""
 
 import json
 import shutil
@@ -7,6 +7,8 @@ import pytest
 
 import launch
 from ichjax.inference import run_info
+
+pytestmark = pytest.mark.xdist_group("export")  # the network of a run that is trained once
 
 
 def shown(text):
