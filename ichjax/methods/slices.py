@@ -73,7 +73,7 @@ class SlicePredictor:
         return self._mesh.size
 
     def __call__(self, weights: Weights, hu: np.ndarray, own: Geometry, trained: Geometry) -> jax.Array:
-        """Predicts a scan.
+        """Predicts a scan; 0 beyond the trained grid, which is enlarged to hold all bone (`views.covering`).
 
         Args:
           weights: the network's parameters, preferably from `replicate`.
@@ -122,6 +122,7 @@ class SlicePredictor:
         if self._network.priors:
             prior = jnp.zeros(padded.shape, jnp.int16) if prior is None else pad_depth(prior, 0, len(padded))
         spacing_mm = np.array([slice_mm, own.row_mm, own.column_mm], np.float32)
+        trained = views.covering(hu, own, trained, step=self._stride)
         view = views.of_scan(hu, own, trained, mirrored=self._network.mirrored_channel)
         arguments = (weights, padded, depth, view, spacing_mm, prior)
         how = "of whole slices" if self._whole else f"by {self._batch_size} patches at a time"

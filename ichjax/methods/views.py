@@ -9,7 +9,10 @@ import numpy as np
 from ichjax.data.regrid import Geometry, resampled_hu, same_grid
 from ichjax.ops import midplane, resample
 from ichjax.scan.midplane import column_sum
+from ichjax.scan.skull import MIN_BONE_HU
 from ichjax.scan.volume import AIR_HU
+
+MAX_FIELD_MM = 700.0  # of a CT; a larger image has wrong pixel sizes
 
 Maps = tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]  # weights (rows, columns) to the trained grid, and back
 
@@ -30,6 +33,28 @@ def of_scan(hu: np.ndarray, own: Geometry, trained: Geometry, *, mirrored: bool)
     """The view of int16 [D, H, W]; the mid-plane is that of the resampled scan, as in training."""
     plane = jnp.int32(column_sum(resampled_hu(hu, own, trained))) if mirrored else None
     return View(grid_maps(own, trained), plane)
+
+
+def covering(hu: np.ndarray, own: Geometry, trained: Geometry, *, step: int) -> Geometry:
+    """The trained grid, or a larger one with the same pixels and center: nothing is predicted beyond the grid, so it
+    must hold the skull of a scan with a large field of view, wherever the head lies in it.
+
+    Args:
+      hu: int16 [D, H, W].
+      own: the scan's matrix and pixel size.
+      trained: those of the training slices.
+      step: pixels by which each edge can move out.
+    """
+    if same_grid(own, trained):
+        return trained
+    bone = (hu > MIN_BONE_HU).any(axis=0)
+    sizes = []
+    for axis in (0, 1):
+        (lines,) = np.nonzero(bone.any(axis=1 - axis))
+        from_center_mm = np.abs(lines - (bone.shape[axis] - 1) / 2).max(initial=0) * own[axis + 2]
+        beyond_px = min(from_center_mm, MAX_FIELD_MM / 2) / trained[axis + 2] - (trained[axis] - 1) / 2
+        sizes.append(trained[axis] + 2 * step * max(int(np.ceil(beyond_px / step)), 0))
+    return trained._replace(height=sizes[0], width=sizes[1])
 
 
 def add_mirrored(slices: jax.Array, view: View, priors: int = 0) -> jax.Array:

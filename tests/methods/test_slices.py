@@ -232,6 +232,30 @@ def test_nothing_is_predicted_outside_the_trained_grid(bright):
     assert not result[~inside].any()
 
 
+@pytest.mark.parametrize(("row", "column"), [(5, 32), (40, 20), (24, 60), (3, 3)])
+def test_a_head_beyond_the_trained_field_of_view_is_predicted(bright, row, column):
+    """GRID shows rows 12 to 35 and columns 16 to 47 of this scan; the bone beyond makes it larger."""
+    predictor, weights = bright
+    own = Geometry(48, 64, 6.0, 6.0)
+    hu = np.full((2, 48, 64), -1000, np.int16)
+    hu[0, row : row + 3, column : column + 3] = 900
+    result = np.asarray(predictor(weights, hu, own, GRID))
+    np.testing.assert_allclose(result, np.where(hu > 0, 1.0, 0.0), atol=1e-3)
+
+
+def test_the_grid_grows_by_whole_strides_and_no_farther_than_a_ct_sees():
+    own, hu = Geometry(48, 64, 6.0, 6.0), np.full((1, 48, 64), -1000, np.int16)
+    assert views.covering(hu, own, GRID, step=8) == GRID
+    hu[0, 12, 16] = hu[0, 35, 47] = 900  # its corners
+    assert views.covering(hu, own, GRID, step=8) == GRID
+    hu[0, 11, 20] = 900
+    assert views.covering(hu, own, GRID, step=8)[:2] == (40, 32)
+    hu[0, 20, 39 + 24] = 900
+    assert views.covering(hu, own, GRID, step=8)[:2] == (40, 64)
+    huge = own._replace(column_mm=6000.0)
+    assert views.covering(hu, huge, GRID, step=8)[:2] == (40, 128)  # 700 mm are 116.7 pixels of 6 mm
+
+
 class Neighbors(nn.Module):
     """The logit is the windowed intensity of the slice below plus twice that of the slice above."""
 
