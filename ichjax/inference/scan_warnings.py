@@ -14,6 +14,7 @@ from ichjax.scan.volume import Volume
 
 BONE_HU, SKIN_HU = 300, -200  # a voxel above the first is bone; above the second, part of the head
 BRAIN_MEDIAN_HU = (15.0, 50.0)  # of the median inside the skull
+MIN_BONE_SHARE = 0.01  # of the head's voxels; in 82 phantoms at least 0.049 (a newborn), in a real head 0.16
 MIN_CUT_SLICES = 2  # with bone at the edge of the image
 MISSING_RATIO = 1.7  # of a gap to both of its neighbors: a slice is missing; a change of spacing differs from one only
 MAX_WIDTH_RATIO = 1.05  # of width to length; inside 56 phantoms and a real head it is 0.74 to 0.89
@@ -28,6 +29,8 @@ MIN_BEHIND = 0.75  # share of that air in the back half of the skull; in 94 phan
 LENGTH_MM, WIDTH_MM = (60, 230), (50, 200)  # of the inside of the skull; in 94 phantoms 105 to 187 and 84 to 149 mm
 HEIGHT_MM = (35, MAX_INSIDE_MM)  # the same, 75 to 180 mm; the lower limit only of a skull that ends within the scan
 MIN_HEIGHT_SLICES = 8  # for that limit: of a steep slab or a skull with a large defect, few slices are recognized
+MIN_DOME_RATIO = 0.25  # of the height in which the inside narrows to half, to its radius; in 82 phantoms at least 0.54
+MIN_DOME_SLICES = 3  # for that limit: where the skull is not recognized on a slice, the inside seems to end
 NOMINAL_WARNING = (
     "the images have no pixel size and no slice distance: nominal ones are used, so all mm and mL are nominal"
 )
@@ -71,13 +74,20 @@ def _check_gaps(volume: Volume) -> list[str]:
 
 
 def _check_hu(volume: Volume, inside: np.ndarray) -> list[str]:
-    warnings = offset_warnings(volume)
+    warnings = offset_warnings(volume) + _check_bone(volume)
     if not inside.any():
         return [*warnings, "no closed skull was found"]
     median, (low, high) = float(np.median(volume.hu[inside])), BRAIN_MEDIAN_HU
     if low <= median <= high:
         return warnings
     return [*warnings, f"the median inside the skull is {median:.0f} HU; expected {low:.0f} to {high:.0f}"]
+
+
+def _check_bone(volume: Volume) -> list[str]:
+    """Whether there is any skull: a rim that brain extraction leaves can look like a thin one."""
+    if volume.hu_range[1] <= BONE_HU or (volume.hu > BONE_HU).sum() > MIN_BONE_SHARE * (volume.hu > SKIN_HU).sum():
+        return []
+    return [f"almost no bone (above {BONE_HU} HU): the skull is missing (skull-stripped?), or high values are clipped"]
 
 
 def _check_orientation(volume: Volume, inside: np.ndarray) -> list[str]:
@@ -144,9 +154,24 @@ def _check_size(volume: Volume, inside: np.ndarray) -> list[str]:
     complete = slices[0] > 0 and slices[-1] < len(inside) - 1 and len(slices) >= MIN_HEIGHT_SLICES
     lowest = HEIGHT_MM[0] if complete else 0
     limits = (LENGTH_MM, WIDTH_MM, (lowest, HEIGHT_MM[1]))
-    if all(low <= size <= high for size, (low, high) in zip((length, width, height), limits, strict=True)):
+    if not all(low <= size <= high for size, (low, high) in zip((length, width, height), limits, strict=True)):
+        size = f"{width:.0f} mm wide, {length:.0f} mm long and {height:.0f} mm high"
+        return [f"the inside of the skull is {size}: {problem}"]
+    return _check_dome(volume, inside)
+
+
+def _check_dome(volume: Volume, inside: np.ndarray) -> list[str]:
+    """Whether the skull narrows toward the vertex as a head does, which a wrong slice distance changes."""
+    areas = inside.sum(axis=(1, 2))
+    largest = int(areas.argmax())
+    (narrow,) = np.nonzero(areas[largest:] < areas[largest] / 2)
+    if not len(narrow) or narrow[0] < MIN_DOME_SLICES:
         return []
-    return [f"the inside of the skull is {width:.0f} mm wide, {length:.0f} mm long and {height:.0f} mm high: {problem}"]
+    height_mm = float(volume.positions_mm[largest + narrow[0]] - volume.positions_mm[largest])
+    radius_mm = float(np.sqrt(areas[largest] * np.prod(volume.pixel_mm) / np.pi))
+    if height_mm >= MIN_DOME_RATIO * radius_mm:
+        return []
+    return [f"the skull narrows to half within {height_mm:.0f} mm of height: the distance of the slices may be wrong"]
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:

@@ -176,7 +176,30 @@ def test_small_and_large_heads_have_a_possible_size(factor):
 
 
 def test_a_thin_slab_has_a_possible_size():
-    assert find_warnings(resized(scan(head()[4:16]), (0.2, 1, 1))) == []
+    assert find_warnings(resized(scan(head(100)[20:32]), (0.2, 1, 1))) == []
+
+
+@pytest.mark.parametrize(("first", "factor"), [(0, 0.2), (4, 0.1), (4, 0.3)])
+def test_a_dome_that_no_head_has_is_reported(first, factor):
+    """The base of the skull is cut, so the height alone is possible: it may be a slab."""
+    volume = scan(head()[first:])
+    assert find_warnings(volume) == []
+    (warning,) = find_warnings(resized(volume, (factor, 1, 1)))
+    assert re.fullmatch("the skull narrows to half within [1-9]\\d? mm of height: .* may be wrong", warning)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda hu: np.where(hu > 100, -1000, hu),  # brain extraction
+        lambda hu: np.where(hu > 100, 250, hu),  # clipped, or a rim of mixed voxels that brain extraction leaves
+        lambda hu: hu.clip(-300, 300),
+    ],
+    ids=["stripped", "rim", "clipped"],
+)
+def test_a_missing_skull_is_reported(spoil):
+    warnings = find_warnings(scan(spoil(head())))
+    assert any(text.startswith("almost no bone (above 300 HU): the skull is missing") for text in warnings), warnings
 
 
 def test_slices_along_the_first_axis_of_the_file_are_no_head():
