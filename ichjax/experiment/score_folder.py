@@ -167,8 +167,9 @@ def eight_bit_kind(paths: Iterable[pathlib.Path]) -> EightBits:
         try:
             array, _ = nifti.load_array(path)
             if array.dtype == np.uint8:
-                clear += _interpret(array, path.name)[0] == "probability"
-                unclear += 0 < array.max() <= MAX_MASK_LABELS
+                is_clear = _interpret(array, path.name)[0] == "probability"
+                clear += is_clear
+                unclear += not is_clear and 0 < array.max() < 255
         except InputError:  # reported when it is scored
             continue
     if not clear:
@@ -181,8 +182,8 @@ def load_prediction(
 ) -> tuple[str, np.ndarray]:
     """Reads a mask or a probability on a scan's grid, in the scan's orientation.
 
-    Masks hold 0 and 1, 0 and 255, or a few labels (which are merged); probabilities are floats in [0, 1], or 8 bits,
-    where 255 is 1. Values can be off by rounding, as under a scaled header.
+    Masks hold 0 and one other value, such as 1 or 255, or a few labels (which are merged); probabilities are floats in
+    [0, 1], or 8 bits, where 255 is 1. Values can be off by rounding, as under a scaled header.
 
     Args:
       path: a NIfTI file.
@@ -238,7 +239,10 @@ def _interpret(
     """('mask' or 'probability', a function from its values to float32 in [0, 1])."""
     low, high = _range(array)
     eight_bit_probability = "probability", lambda values: values.astype(np.float32) / 255.0
-    if eight_bits != "as it looks" and array.dtype == np.uint8 and 0 < high <= MAX_MASK_LABELS:
+    has_one_value = low == 0 and high > 1 and (array.dtype.kind in "iu" or high == 255)
+    has_one_value = has_one_value and not ((array > 0.5) & (array < high - 0.5)).any()
+    looks_like_mask = 0 < high <= MAX_MASK_LABELS or has_one_value
+    if eight_bits != "as it looks" and array.dtype == np.uint8 and looks_like_mask and high < 255:
         if eight_bits == "probability":
             return eight_bit_probability
         raise InputError(
@@ -249,8 +253,8 @@ def _interpret(
         return "mask", lambda values: (values > 0.5).astype(np.float32)
     if low >= 0 and high <= 1:
         return "probability", lambda values: values.clip(0, 1).astype(np.float32)
-    if low >= 0 and high == 255 and not ((array > 0.5) & (array < 254.5)).any():
-        return "mask", lambda values: (values > 127.5).astype(np.float32)
+    if has_one_value:
+        return "mask", lambda values: (values > high / 2).astype(np.float32)
     if array.dtype == np.uint8:
         return eight_bit_probability
     raise InputError(

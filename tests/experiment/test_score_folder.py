@@ -152,7 +152,7 @@ def test_low_probabilities_of_8_bits_are_no_labels(truth, tiny_root, tmp_path, m
     monkeypatch.setattr(score_folder, "publish", lambda place: None)
     for path in truth.iterdir():
         mask = array_of(path)
-        save(path, (mask * 200 if mask.any() else np.full(mask.shape, 3)).astype(np.uint8), path)
+        save(path, (np.where(mask, 200, 2) if mask.any() else np.full(mask.shape, 3)).astype(np.uint8), path)
     status, said = evaluate(truth, tiny_root, f"--workdir={tmp_path / 'out'}")
     assert status == 0, said
     results = results_of(tmp_path / "out")
@@ -258,6 +258,28 @@ def stored(path, values, affine, dtype=None):
         image.set_data_dtype(dtype)
     nib.save(image, path)
     return path
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(100, np.uint8), (128, np.uint8), (1000, np.int16), (65535, np.uint16)])
+def test_whole_numbers_of_one_value_are_masks(scan, tmp_path, value, dtype):
+    """Not a probability of 8 bits that is 100 / 255 in all of the mask."""
+    volume, mask = scan
+    path = stored(tmp_path / "050.nii", mask * dtype(value), volume.file_affine)
+    kind, fraction = score_folder.load_prediction(path, volume)
+    assert kind == "mask"
+    np.testing.assert_array_equal(volume.to_file_grid(fraction), mask)
+
+
+def test_one_value_beside_files_of_many_levels_is_a_probability(scan, tmp_path):
+    volume, mask = scan
+    one = stored(tmp_path / "one.nii", mask * np.uint8(100), np.eye(4))
+    many = stored(tmp_path / "many.nii", np.arange(mask.size).reshape(mask.shape).astype(np.uint8), np.eye(4))
+    assert score_folder.eight_bit_kind([one]) == "as it looks"
+    assert score_folder.eight_bit_kind([one, many]) == "probability"
+    one = stored(tmp_path / "one.nii", mask * np.uint8(100), volume.file_affine)
+    kind, fraction = score_folder.load_prediction(one, volume, eight_bits="probability")
+    assert kind == "probability"
+    np.testing.assert_allclose(volume.to_file_grid(fraction), mask * 100 / 255, atol=1e-4)
 
 
 def in_slices(mask, labels):
