@@ -35,7 +35,8 @@ def find_files(
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected NIfTI masks or probabilities, one per subject")
+        found = "is a file" if folder.exists() else "no such folder"
+        raise InputError(f"{folder}: {found}; expected a folder of NIfTI masks or probabilities, one per subject")
     inner = SUBTYPE_MASK if subtypes else MASK
     stems = _stems(folder, inner)
     if not stems:

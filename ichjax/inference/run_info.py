@@ -4,7 +4,7 @@ import pathlib
 import textwrap
 from collections.abc import Iterator
 
-from ichjax.errors import InputError
+from ichjax.errors import InputError, only_input_errors
 from ichjax.files import CONFIG_FILE, RESULTS_FILE, SPLITS_FILE, read_json
 from ichjax.inference import model_card
 from ichjax.inference.manifest import MANIFEST_FILE, format_manifest
@@ -18,20 +18,25 @@ def format_info(workdir: pathlib.Path) -> str:
     """Describes a work directory of `train` or `crossval`, or an output folder of `predict`, for the terminal.
 
     Raises:
-      InputError: the folder is neither, or no fold is trained.
+      InputError: the folder is neither, no fold is trained, or a file is damaged.
     """
     if (workdir / MANIFEST_FILE).is_file() and not (workdir / CONFIG_FILE).is_file():
-        return format_manifest(workdir)
+        with only_input_errors(str(workdir / MANIFEST_FILE)):
+            return format_manifest(workdir)
     trained = load_run(workdir)
     try:
         results = read_json(workdir / RESULTS_FILE)
     except InputError:
         results = {}
+    with only_input_errors(str(workdir / SPLITS_FILE)):
+        folds, training_data = _folds(trained, workdir), _training_data(trained, workdir)
+    with only_input_errors(str(workdir / RESULTS_FILE)):
+        scores = list(_scores(results))
     lines = [
         ("method", f"{trained.method.title}: {trained.method.card}"),
-        ("folds", _folds(trained, workdir)),
-        ("trained on", _training_data(trained, workdir)),
-        *_scores(results),
+        ("folds", folds),
+        ("trained on", training_data),
+        *scores,
         ("takes", _takes(trained)),
         ("gives", _gives(trained)),
         ("positive", _decision(trained)),

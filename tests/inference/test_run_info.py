@@ -52,6 +52,29 @@ def test_info_gives_the_scores_of_results_json(tiny_network_run, tmp_path, capsy
     assert "none: no fold has been tested" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["results.json", "splits.json", "manifest.json"])
+@pytest.mark.parametrize("content", ["{}", '{"conventions": 3, "folds": [1], "inputs": 5}', "[]"])
+def test_a_damaged_file_is_named(tiny_network_run, tmp_path, name, content, capsys):
+    run = shutil.copytree(tiny_network_run, tmp_path / "run")
+    if name == "manifest.json":
+        (run / "config.json").unlink()
+    (run / name).write_text(content)
+    status = launch.main(["info", str(run)])
+    said = capsys.readouterr()
+    if name == "results.json" and content in ("{}", "[]"):  # as if no fold were tested
+        assert (status, "no fold has been tested" in said.out) == (0, True)
+    else:
+        assert status == 2
+        assert name in said.err
+        assert "internal error" not in said.err
+
+
+def test_a_file_is_no_run(tmp_path, capsys):
+    (tmp_path / "run").write_text("")
+    assert launch.main(["info", str(tmp_path / "run")]) == 2
+    assert "run: is a file; expected the work directory" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("files", "problem"), [([], "no config.json"), (["config.json"], "config.json")])
 def test_other_folders_are_refused(tmp_path, files, problem, capsys):
     for name in files:
