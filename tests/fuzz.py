@@ -3,6 +3,7 @@
 A case is determined by its random generator, so it is the same in every run."""
 
 import gzip
+import json
 import shutil
 import struct
 
@@ -16,13 +17,25 @@ WORDS = (
     *("", " ", "nan", "-1", "1e999", "\\", "..", "../../x", "=1+1", "<script>", "a\\b", "0\\0\\0"),
     *("1\\2\\3\\4\\5\\6\\7", "\0"),
 )
+SERIES = ("DOE neck", "CTA", "bone 1.0", "perfusion", "head", "MIP", "topogram", "")  # descriptions
 KEYWORDS = (
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope", "Rows"),
     *("RescaleIntercept", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "SOPClassUID"),
     *("SeriesInstanceUID", "StudyInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID", "NumberOfFrames", "ImageType"),
     *("SamplesPerPixel", "PhotometricInterpretation", "PixelPaddingValue", "WindowWidth", "ConvolutionKernel"),
-    *("ContrastBolusAgent", "PatientName", "PixelData", "Modality"),
+    *(
+        "ContrastBolusAgent",
+        "PatientName",
+        "PixelData",
+        "Modality",
+        "SeriesDescription",
+        "BodyPartExamined",
+        "PatientID",
+    ),
+    *("PatientBirthDate", "SeriesNumber", "InstanceNumber", "AcquisitionNumber", "ContrastBolusAgentSequence"),
+    *("SpecificCharacterSet", "PatientSex", "PatientPosition", "StudyDate", "AcquisitionTime", "RescaleType"),
 )
+LONG_LENGTHS = ("OB", "SQ")  # value representations whose length has four bytes
 NIFTI_FIELDS = {  # byte, struct code
     **{f"dim{i}": (40 + 2 * i, "h") for i in range(8)},
     **{f"pixdim{i}": (76 + 4 * i, "f") for i in range(8)},
@@ -104,6 +117,28 @@ def damage_dicom(rng, folder, name, series):
     return copy
 
 
+def damage_second_series(rng, folder, name, series):
+    """Copies a DICOM series, and beside it, in the same study, a damaged one; returns the folder of both."""
+    study = folder / name
+    whole = folder / f".{name}"
+    shutil.copytree(series, study / "good")
+    for path in (study / "good").iterdir():  # two pixels of its own, or it would be a copy of another case's
+        ds = pydicom.dcmread(path)
+        number = int("".join(filter(str.isdigit, name)))
+        ds.PixelData = struct.pack("<2h", number % 50 - 1000, number // 50 - 1000) + ds.PixelData[4:]
+        ds.save_as(path)
+    shutil.copytree(study / "good", whole)
+    said = choose(rng, SERIES)
+    for k, path in enumerate(sorted(whole.iterdir())):
+        ds = pydicom.dcmread(path)
+        ds.SeriesInstanceUID, ds.SeriesNumber, ds.SeriesDescription = f"{ds.SeriesInstanceUID}.1", 3, said
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{ds.SeriesInstanceUID}.{k}"
+        ds.save_as(path)
+    damage_dicom(rng, study, "second", whole)
+    shutil.rmtree(whole)
+    return study
+
+
 def _change_tags(rng, path):
     ds = pydicom.dcmread(path)
     for _ in range(rng.integers(1, 3)):
@@ -111,11 +146,12 @@ def _change_tags(rng, path):
         if keyword in ds and rng.integers(3) == 0:
             del ds[keyword]
             continue
-        tag, kind = Tag(keyword), choose(rng, ("DS", "IS", "US", "UI", "LO", "OB"))
+        tag, kind = Tag(keyword), choose(rng, ("DS", "IS", "US", "UI", "LO", "PN", *LONG_LENGTHS))
         words = choose(rng, WORDS).encode()
         value = struct.pack("<H", int(rng.integers(65536))) if kind == "US" else words + b" " * (len(words) % 2)
         raw = struct.pack("<HH2s", tag.group, tag.element, kind.encode())
-        raw += (bytes(2) + struct.pack("<I", len(value)) if kind == "OB" else struct.pack("<H", len(value))) + value
+        is_long = kind in LONG_LENGTHS
+        raw += (bytes(2) + struct.pack("<I", len(value)) if is_long else struct.pack("<H", len(value))) + value
         ds[keyword] = pydicom.dataelem.RawDataElement(tag, kind, len(value), value, len(raw), False, True)
     try:
         ds.save_as(path)
@@ -124,15 +160,19 @@ def _change_tags(rng, path):
 
 
 def damage_table(rng, root, name):
-    """Damages one of a data set's tables: bytes, cells or lines."""
+    """Damages one of a data set's tables: bytes, cells or lines; of a JSON file keys and values."""
     path = root / name
     if rng.integers(2):
         path.write_bytes(damage(rng, path.read_bytes()))
         return
+    if path.suffix == ".json":
+        path.write_text(json.dumps(_damage_json(rng, json.loads(path.read_text()))))
+        return
+    separator = "\t" if path.suffix == ".tsv" else ","
     lines = path.read_text().splitlines()
     for _ in range(rng.integers(1, 4)):
         index = int(rng.integers(len(lines)))
-        cells = lines[index].split(",")
+        cells = lines[index].split(separator)
         kind = rng.integers(5)
         if kind <= 1:
             words = (*WORDS, "9" * 400, '"', "1.5", "Infinity", "x" * 200_000)
@@ -143,5 +183,18 @@ def damage_table(rng, root, name):
             cells.append(choose(rng, WORDS))
         else:
             lines.insert(index, lines[index])
-        lines[index] = ",".join(cells)
+        lines[index] = separator.join(cells)
     path.write_text("\n".join(lines) + "\n")
+
+
+def _damage_json(rng, value):
+    """Replaces or removes a key or a value at a random depth."""
+    if not isinstance(value, dict) or not value or rng.integers(4) == 0:
+        return choose(rng, (None, True, [], {}, [None], {"": None}, 1e300, *NUMBERS, *WORDS))
+    key = choose(rng, list(value))
+    kind, inner = rng.integers(4), value.pop(key)
+    if kind == 0:
+        return value
+    if kind == 1:
+        return {**value, choose(rng, (*WORDS, "edema", "IVH", "1")): inner}
+    return {**value, key: _damage_json(rng, inner)}

@@ -3,6 +3,7 @@
 200 cases here, 2,000 with `make fuzz`."""
 
 import csv
+import json
 import os
 import pathlib
 import shutil
@@ -35,6 +36,8 @@ def undamaged(tiny_root, ct_series, tmp_path_factory):
     hu = np.zeros((4, 32, 32), np.int16)
     hu[:, 3:29, 3:29], hu[:, 5:27, 5:27], hu[:, 12:18, 12:18], hu[:, :3] = 1000, 30, 65, -1000
     tags = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4", "PatientName": "DOE^JANE"}
+    tags |= {"PatientID": "DOE-1", "PatientBirthDate": "19500101", "SeriesNumber": 2, "BodyPartExamined": "HEAD"}
+    tags |= {"SeriesInstanceUID": "1.2.3.4", "SeriesDescription": "DOE head", "ContrastBolusAgentSequence": []}
     folder = ct_series(tmp_path_factory.mktemp("series") / "s", hu, (0.0, 5.0, 10.0, 18.0), tilt_degrees=10, **tags)
     return scans, folder
 
@@ -73,8 +76,8 @@ def check_scans(run, undamaged, folder, count, seed, *, seconds):
     scans, series = undamaged
     rng, cases = np.random.default_rng(seed), []
     for number in range(count):
-        make, base = (fuzz.damage_nifti, scans) if rng.integers(2) else (fuzz.damage_dicom, series)
-        cases.append(make(rng, folder, f"case{number:05d}", base))
+        make = fuzz.choose(rng, (fuzz.damage_nifti, fuzz.damage_dicom, fuzz.damage_second_series))
+        cases.append(make(rng, folder, f"case{number:05d}", scans if make is fuzz.damage_nifti else series))
     status, output, gb = predict(run, cases, folder / "out", seconds=seconds)
     assert status == 2, output[-2000:]
     for word in ("Traceback", "internal error", "Warning"):
@@ -95,13 +98,18 @@ def check_scans(run, undamaged, folder, count, seed, *, seconds):
         for row in matching:
             if row["problem"]:
                 check_sentence(row["problem"])
+        if (case / "good").is_dir():  # the damaged series costs the other one nothing
+            assert any(row["volume_ml"] for row in matching), matching
+    for path in (folder / "out").glob("**/*.[jc]s*"):
+        assert "DOE" not in path.read_text(), path
+    assert "DOE" not in output
     problems = sum(bool(row["problem"]) for row in rows)
     assert 0.1 * count < problems < 0.95 * count  # otherwise the cases are useless
     return len(rows) - problems, problems
 
 
 def check_tables(roots, folder, count, seed):
-    """Reads damaged tables of two layouts as a run does; in this process, since no scan is large."""
+    """Reads damaged tables of each layout as a run does; in this process, since no scan is large."""
     rng, results, sentences = np.random.default_rng(seed), 0, []
     for number in range(count):
         root, names = roots[number % len(roots)]
@@ -125,7 +133,7 @@ def check_tables(roots, folder, count, seed):
 
 @pytest.fixture(scope="module")
 def roots(tiny_root, tmp_path_factory):
-    """[(a data set, its tables)] in the nifti layout and the plain layout."""
+    """[(a data set, its tables)] in the nifti layout, the plain layout, nnU-Net's and BIDS."""
     own = tmp_path_factory.mktemp("own")
     shutil.copytree(tiny_root / "ct_scans", own / "images")
     shutil.copytree(tiny_root / "masks", own / "masks")
@@ -134,8 +142,37 @@ def roots(tiny_root, tmp_path_factory):
             path.unlink()
     rows = [f"{path.stem},{20 + k},{'MF'[k % 2]},1,1,0" for k, path in enumerate(sorted((own / "images").iterdir()))]
     (own / "labels.csv").write_text("\n".join(["id,age_years,sex,slice,IPH,SDH", *rows]) + "\n")
-    datasets.read_dataset(own)
-    return [(tiny_root, ("hemorrhage_diagnosis_raw_ct.csv", "Patient_demographics.csv")), (own, ("labels.csv",))]
+    (own / "label_names.csv").write_text("label,name\n0,background\n1,IPH\n2,subdural hematoma\n3,other\n")
+    nnunet, bids = (tmp_path_factory.mktemp(name) for name in ("nnunet", "bids"))
+    for scan in sorted((own / "images").iterdir())[:3]:
+        person = f"sub-{scan.stem}"
+        copies = {
+            scan: (nnunet / "imagesTr" / f"{scan.stem}_0000.nii", bids / person / "ct" / f"{person}_ct.nii"),
+            own / "masks" / scan.name: (
+                nnunet / "labelsTr" / scan.name,
+                bids / "derivatives" / "manual" / person / "ct" / f"{person}_dseg.nii",
+            ),
+        }
+        for source, targets in copies.items():
+            for target in targets:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, target)
+    labels = {"background": 0, "IVH": 1, "hemorrhage": [1, 2], "SDH": 2}
+    description = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 3, "file_ending": ".nii"}
+    (nnunet / "dataset.json").write_text(json.dumps(description))
+    rows = [f"sub-{path.stem}\t{20 + k}\tM" for k, path in enumerate(sorted((own / "images").iterdir())[:3])]
+    (bids / "participants.tsv").write_text("\n".join(["participant_id\tage\tsex", *rows]) + "\n")
+    (bids / "derivatives" / "dseg.tsv").write_text("index\tname\n0\tbackground\n1\tIVH\n2\tSDH\n")
+    made = [
+        (tiny_root, ("hemorrhage_diagnosis_raw_ct.csv", "Patient_demographics.csv")),
+        (own, ("labels.csv", "label_names.csv")),
+        (nnunet, ("dataset.json",)),
+        (bids, ("participants.tsv", "derivatives/dseg.tsv")),
+    ]
+    for root, _ in made:  # whole, all are read
+        for subject in datasets.read_dataset(root).subjects:
+            datasets.load_scan(subject)
+    return made
 
 
 def test_damaged_scans(tiny_threshold_run, undamaged, tmp_path):

@@ -4,7 +4,7 @@ import dataclasses
 import filecmp
 import os
 import pathlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 import pydicom.misc
@@ -89,20 +89,18 @@ class Study:
       folder: the deepest folder that contains all of its files.
       series: the preferred one for hemorrhage detection first (`selection.rank`).
       reference: what the plain series cover, to which the others are compared.
-      problem: the error of a damaged file in one of its folders, one sentence, or ''.
     """
 
     folder: pathlib.Path
     series: tuple[Series, ...]
     reference: Reference
-    problem: str = ""
 
 
 def find_studies(folder: pathlib.Path) -> tuple[list[Study], list[str]]:
     """Finds the CT studies in a folder and its subfolders, however their files are named and mixed.
 
     Studies are distinguished by `grouping.group_files`. A damaged file could be a slice of any series with files in its
-    folder: all studies of these series get a `problem`.
+    folder: all these series get a `problem`.
 
     Returns:
       (studies sorted by folder, a line for each kind of skipped file and for damaged files in folders without a study).
@@ -115,12 +113,11 @@ def find_studies(folder: pathlib.Path) -> tuple[list[Study], list[str]]:
     reported: set[pathlib.Path] = set()
     for all_series in by_study.values():
         folders = {frame.path.parent for series in all_series for frame in series.frames}
-        damaged = [path for path in groups.damaged if path in folders]
-        reported.update(damaged)
+        reported.update(folders)
         common = pathlib.Path(os.path.commonpath(folders))
         order, reference = selection.rank(all_series)
-        ranked = tuple(_series(rank, *one) for rank, one in enumerate(order, start=1))
-        studies.append(Study(common, ranked, reference, groups.damaged[damaged[0]] if damaged else ""))
+        ranked = tuple(_series(rank, *one, groups.damaged) for rank, one in enumerate(order, start=1))
+        studies.append(Study(common, ranked, reference))
     studies.sort(key=lambda study: (str(study.folder), study.series[0].first_file))
     skipped = [f"{count} {'file' if count == 1 else 'files'} {reason}" for reason, count in groups.skipped.items()]
     return studies, skipped + [error for path, error in groups.damaged.items() if path not in reported]
@@ -179,7 +176,10 @@ def sorted_frames(series: Series) -> list[Frame]:
     return _sort_by_position(series._frames, series._frames[0].orientation())[0]
 
 
-def _series(rank: int, traits: Traits, of_series: SeriesFrames) -> Series:
+def _series(rank: int, traits: Traits, of_series: SeriesFrames, damaged: Mapping[pathlib.Path, str]) -> Series:
+    """A series with its problem; `damaged` has the error of the first damaged file of each folder."""
+    folders = {frame.path.parent for frame in of_series.frames}
+    problem = next((error for folder, error in damaged.items() if folder in folders), of_series.problem)
     try:
         pixel_mm = float(of_series.frames[0].numbers("PixelSpacing", 2)[1])
     except InputError:
@@ -187,7 +187,7 @@ def _series(rank: int, traits: Traits, of_series: SeriesFrames) -> Series:
     details = ", ".join([f"{traits.slices} slices", f"{pixel_mm:.3f} mm", *traits.drawbacks()])
     frames, others = tuple(of_series.frames), tuple(of_series.left_out)
     label = f"series {rank} ({details})"
-    return Series(label, traits, rank, of_series.problem, frames, others, of_series.notes, of_series.patient)
+    return Series(label, traits, rank, problem, frames, others, of_series.notes, of_series.patient)
 
 
 def _common_value(

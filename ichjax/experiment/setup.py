@@ -190,7 +190,8 @@ def load_config(workdir: pathlib.Path) -> Config:
     """
     path = workdir / CONFIG_FILE
     if not workdir.is_dir():
-        raise InputError(f"{workdir}: {'is a file' if workdir.exists() else 'no such folder'}; expected the work directory of `train` or `crossval`")
+        found = "is a file" if workdir.exists() else "no such folder"
+        raise InputError(f"{workdir}: {found}; expected the work directory of `train` or `crossval`")
     if not path.is_file():
         raise InputError(f"{workdir}: has no config.json; expected the work directory of `train` or `crossval`")
     fields = read_json(path)

@@ -217,8 +217,6 @@ def _original_of(path: pathlib.Path) -> pathlib.Path | None:
 def _select_series(study: dicom_series.Study, rank: int | None) -> Source:
     """The series of a rank, by default the best one; prints the others."""
     name, number = _last_part(study.folder), 1 if rank is None else rank
-    if study.problem:
-        return Source(name, study.folder, problem=f"{study.folder}: {study.problem}")
     if not 1 <= number <= len(study.series):
         count = len(study.series)
         problem = f"{study.folder}: has {count} CT series; expected --series from 1 to {count}, not {number}"

@@ -134,7 +134,7 @@ def test_patients_whose_uids_are_missing_or_the_same_never_mix(ct_series, tmp_pa
             ct_series(tmp_path / "in" / name, hu(4), table_mm, StudyInstanceUID=f"1.2.{ord(name)}"), **{keyword: value}
         )
     studies, skipped = dicom_series.find_studies(tmp_path / "in")
-    summary = [(study.folder.name, len(study.series[0]._frames), study.problem) for study in studies]
+    summary = [(study.folder.name, len(study.series[0]._frames), study.series[0].problem) for study in studies]
     if (keyword, value) == ("StudyInstanceUID", "1.2.3"):  # one study of two series
         assert summary == [("in", 4, "")]
         assert len(studies[0].series) == 2
@@ -156,7 +156,7 @@ def test_patients_with_the_same_dummy_uids_never_mix(ct_series, tmp_path, named)
             ds.InstanceNumber = number + 1 + (10 * ord(name) if named else 0)
             ds.save_as(path)
     studies, _ = dicom_series.find_studies(tmp_path / "in")
-    assert [(study.folder.name, len(study.series[0]._frames), study.problem) for study in studies] == [
+    assert [(study.folder.name, len(study.series[0]._frames), study.series[0].problem) for study in studies] == [
         ("a", 4, ""),
         ("b", 4, ""),
     ]
@@ -183,8 +183,13 @@ def test_a_slice_without_a_series_uid_is_reported(ct_series, tmp_path):
     del ds.SeriesInstanceUID
     ds.save_as(tmp_path / "in" / "a" / "02.dcm")
     studies, _ = dicom_series.find_studies(tmp_path / "in")
-    assert [(study.folder.name, study.problem.partition(":")[0]) for study in studies] == [("a", "02.dcm"), ("b", "")]
-    assert studies[0].problem.startswith("02.dcm: lacks a SeriesInstanceUID, unlike other files of its folder")
+    assert [(study.folder.name, study.series[0].problem.partition(":")[0]) for study in studies] == [
+        ("a", "02.dcm"),
+        ("b", ""),
+    ]
+    assert (
+        studies[0].series[0].problem.startswith("02.dcm: lacks a SeriesInstanceUID, unlike other files of its folder")
+    )
 
 
 def test_a_malformed_kernel_is_unknown_and_a_malformed_agent_counts_as_contrast(study):
@@ -209,5 +214,20 @@ def test_a_damaged_file_affects_only_the_studies_of_its_folder(ct_series, tmp_pa
     (tmp_path / "in" / "alone").mkdir()
     (tmp_path / "in" / "alone" / "x.dcm").write_bytes(b"nonsense")
     studies, skipped = dicom_series.find_studies(tmp_path / "in")
-    assert [(study.folder.name, study.problem.partition(":")[0]) for study in studies] == [("a", "zz.dcm"), ("b", "")]
+    assert [(study.folder.name, study.series[0].problem.partition(":")[0]) for study in studies] == [
+        ("a", "zz.dcm"),
+        ("b", ""),
+    ]
     assert [line.partition(":")[0] for line in skipped] == ["x.dcm"]
+
+
+def test_a_damaged_file_affects_only_the_series_of_its_folder(ct_series, tmp_path):
+    tags = {"StudyInstanceUID": "1.2", "FrameOfReferenceUID": "1.3"}
+    ct_series(tmp_path / "head", hu(4), EVERY_5[:4], SeriesInstanceUID="1.2.1", **tags)
+    ct_series(tmp_path / "vessels", hu(4), EVERY_5[:4], SeriesInstanceUID="1.2.2", ContrastBolusAgent="YES", **tags)
+    damaged = tmp_path / "vessels" / "00.dcm"
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    (study,), skipped = dicom_series.find_studies(tmp_path)
+    assert [one.problem.partition(":")[0] for one in study.series] == ["", "00.dcm"]
+    assert not skipped
+    assert dicom_series.read_series(tmp_path, study.series[0]).shape[0] == 4

@@ -106,8 +106,8 @@ def series_of(positions=UNEVEN, uid=None, **options):
 def series_in(folder):
     """The ranked series of the only study in a folder; InputError if one of its files is damaged."""
     (study,), _ = dicom_series.find_studies(folder)
-    if study.problem:
-        raise InputError(study.problem)
+    if study.series[0].problem:
+        raise InputError(study.series[0].problem)
     return study.series
 
 
