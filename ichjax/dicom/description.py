@@ -9,29 +9,33 @@ import unicodedata
 
 import pydicom
 
-TEXT_TAGS = ("SeriesDescription", "BodyPartExamined")  # interpreted immediately, never kept
+TEXT_TAGS = ("SeriesDescription", "BodyPartExamined", "ProtocolName")  # interpreted immediately, never kept
 HEAD = "head"
 # Of each body part: the beginnings of words, and whole words. English, German, French, Spanish, Portuguese, Italian and
-# Dutch without accents, then Chinese and Japanese, which do not separate words.
+# Dutch without accents, some Russian, then Chinese, Japanese and Korean, which do not separate words.
 _WORDS = {
     HEAD: (
         "head|brain|skull|crani|crane|cerebr|cerebel|cerveau|cervell|encephal|encefal|neurocran|intracran|kopf|schadel|"
-        "schaedel|hirn|gehirn|tete|cabeza|cabeca|testa|hersen|hoofd|schedel",
+        "schaedel|hirn|gehirn|tete|cabeza|cabeca|testa|hersen|hoofd|schedel|голов|мозг|череп",
         "cct|ncct",
-        "[头頭颅顱脑脳腦]",
+        "[头頭颅顱脑脳腦뇌]|두부",
     ),
-    "neck": ("neck|hals|cuello|pescoco|collo|laryn|pharyn|thyroid", "cou", "[颈頸]"),
+    "neck": ("neck|hals|cuello|pescoco|collo|laryn|pharyn|thyroid|шеи", "cou", "[颈頸]|경부"),
     "spine": (
-        r"spine|spinal|[ctl][ -]?spine|cervi[cx]|wirbel|rachis|columna|coluna|colonna|vertebra|lumb|sacr|myelo",
+        r"spine|spinal|[ctl][ -]?spine|cervi[cx]|wirbel|rachis|columna|coluna|colonna|vertebra|lumb|sacr|myelo|позвон",
         "hws|bws|lws|ws",
-        "椎",
+        "椎|[경척요흉]추",
     ),
     "chest": (
-        "chest|thor|torax|lung|pulmon|poumon|heart|cardia|coronar|herz|mediast|breast",
+        "chest|thor|torax|lung|pulmon|poumon|heart|cardia|coronar|herz|mediast|breast|груд|легк",
         "coeur|ribs?",
-        "[胸肺]",
+        "[胸肺]|흉부",
     ),
-    "abdomen": ("abd|bauch|liver|leber|pelvi|becken|bassin|kidney|renal|urogr|oberbauch|bacino", "foie", "[腹盆肝]"),
+    "abdomen": (
+        "abd|bauch|liver|leber|pelvi|becken|bassin|kidney|renal|urogr|oberbauch|bacino",
+        "foie",
+        "[腹盆肝]|복부",
+    ),
     "body": (
         "whole ?body|total ?body|ganzkorper|ganzkoerper|corps entier|cuerpo|corpo|polytrauma|trunk|torso",
         "body|rumpf|tap|cap",
@@ -49,18 +53,22 @@ _WORDS = {
         "[膝肩肘]",
     ),
 }
-_NOUN = r"(?:contrast\w*|kontrast\w*|km|in[jy]e[ckz]\w*|iniez\w*|enhanc\w*|mdc|mc|pdc|civ|iv|ic|c)\b"
+_NOUN = r"(?:[ck]ontras\w*|контраст\w*|km|in[jy]e[ckz]\w*|iniez\w*|enh\w*|mdc|mc|pdc|civ|iv|ic|c)\b"
 # Removed from the text before it is searched for contrast: 'w/o contrast', 'ohne KM', 'non injecté', 'S/C', 'C-'.
 _NO_CONTRAST = re.compile(
-    rf"\b(?:without|w[ /]*o|ohne|kein\w*|sans|sin|sem|senza|zonder)\b[ -]*(?:(?:iv|any|de|di)\b[ -]*)?(?:{_NOUN})?"
+    rf"\b(?:without|w[ /]*o|ohne|kein\w*|sans|sin|sem|senza|zonder|bez|ut[ae]n|uden|без)\b[ -]*"
+    rf"(?:(?:iv|any|de|di)\b[ -]*)?(?:{_NOUN})?"
     rf"|\b(?:non?|not|un|pre|vor|avant|antes|prima|sin|s ?/)[ -]*(?:(?:iv|de|di)\b[ -]*)?{_NOUN}"
-    r"|\bcontrast\w*[ :-]*(?:none|no)\b|(?<!\w)c ?-(?![\w-])|(?<![\w-])-c\b|非造影|非增强|非増強|単純|平扫|平掃"
+    r"|\b[ck]ontras\w*[ :-]*(?:none|no|nelkul)\b|\bkontrasts[iı]z\w*|(?<!\w)c ?-(?![\w-])|(?<![\w-])-c\b"
+    r"|非造影|非增强|非増強|単純|平扫|平掃|비조영"
 )
 _CONTRAST = re.compile(
-    r"\b(?:contrast|kontrast|in[jy]e[ck]|iniez|enhanc|cta|ctv|ctpa|angi|venogr|phlebo|flebo|arter|venos|venou|"
+    r"\b(?:(?:post)?[ck]ontras|контраст|ангио|артери|венозн|in[jy]e[ck]|iniez|enhanc|varjoaine|tehoste|"
+    r"(?:3 ?d)?cta|ctv|ctpa|angi|venogr|phlebo|flebo|arter|venos|venou|"
     r"veineu|portal|delayed|tardi|bolus|iod|jod|iomer|omnipa|ultravi|visipa|iopa|carotid|karotis|willis|aort)"
-    r"|\b(?:km|mdc|mc|pdc|civ|tsa|cect|ce[ -]ct|spat)\b|\bc ?\+|\+ ?c\b|\bc ?/ ?c\b|\b(?:post|with|w|w/)$"
-    r"|\b(?:post|with|w/|mit|nach|avec|apres|con|com|met)[ -]*(?:iv|ic|c)\b|造影|增强|増強|血管|[动動静靜][脈脉]"
+    r"|\b(?:km|mdc|mc|pdc|civ|tsa|cect|ce[ -]ct|spat|enh)\b|\b(?:c|iv) ?\+|\+ ?c\b|\bc ?/ ?c\b"
+    r"|\b(?:post|with|w|w/)$|\b(?:post|with|w/|mit|nach|avec|apres|con|com|met)[ -]*(?:iv|ic|c)\b"
+    r"|造影|增强|増強|血管|[动動静靜][脈脉]|조영|혈관"
 )
 _COMPUTED = {
     "localizer": r"\b(?:scout|topogr|locali[sz]er|surview|scanogr|pilot)|定位",
@@ -73,6 +81,7 @@ _COMPUTED = {
     r"electron dens|spectral|gsi\b)|虚[拟擬]|仮想",
     "map": r"\b(?:maps?\b|karte|carte|mapa\b|mappa\b|colou?r|farb|segment|report|dose|screen|capture|summary)",
 }
+_EAST_ASIAN = "[\u3040-\u9fff\uac00-\ud7af]"  # kana, Chinese characters and Korean syllables
 _BONE = re.compile(r"\b(?:bone|knochen|osseu|hueso|oseo|osea|osso|ossea|sharp|edge)|\bos\b|骨(?!盆)")
 _PART_PATTERN = {
     part: re.compile(rf"\b(?:{starts})|\b(?:{words})\b|{characters}")
@@ -99,14 +108,18 @@ class Description:
 
 
 def interpret_header(header: pydicom.Dataset) -> Description:
-    """Interprets `TEXT_TAGS` of a pydicom data set; a tag that is malformed says nothing."""
+    """Interprets `TEXT_TAGS` of a pydicom data set; a tag that is malformed says nothing.
+
+    A protocol is often shared by all series of a study, so its name counts only without a SeriesDescription.
+    """
     texts = []
     for keyword in TEXT_TAGS:
         try:
             texts.append(str(header.get(keyword) or ""))
         except Exception:  # pydicom raises many types, depending on the value
             texts.append("")
-    return interpret(*texts)
+    series_text, body_part, protocol = texts
+    return interpret(series_text.strip() or protocol, body_part)
 
 
 def interpret(text: str, body_part: str = "") -> Description:
@@ -139,9 +152,10 @@ def _part(text: str) -> str:
 
 
 def _normalize(text: str) -> str:
-    """Lower case without accents; words are separated by spaces, also HeadNeck, CTAHead and Head5."""
+    """Lower case without accents; words are separated by spaces, also HeadNeck, CTAHead, Head5 and 頭部CTA."""
     text = unicodedata.normalize("NFKC", text)
     text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=\d)", " ", text)
     letters = unicodedata.normalize("NFKD", text.casefold().replace("headneck", "head neck"))
-    letters = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    letters = unicodedata.normalize("NFC", "".join(letter for letter in letters if not unicodedata.combining(letter)))
+    letters = re.sub(rf"(?<=[a-z\d])(?={_EAST_ASIAN})|(?<={_EAST_ASIAN})(?=[a-z\d])", " ", letters)
     return re.sub(r"[^\w+/-]+|_", " ", letters).strip()

@@ -59,6 +59,11 @@ TAGS = [
     "InstanceNumber",
     "ContrastBolusAgent",
     "ContrastBolusAgentSequence",  # in enhanced files
+    "ContrastBolusIngredient",
+    "ContrastBolusRoute",
+    "ContrastBolusVolume",
+    "ContrastBolusTotalDose",
+    "ContrastFlowRate",
     "ImageType",
     "NumberOfFrames",
     "Rows",

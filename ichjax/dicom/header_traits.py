@@ -12,7 +12,9 @@ from ichjax.dicom.left_out import MIN_SLICE_DISTANCE_MM
 from ichjax.dicom.ranking import Traits, is_sharp
 from ichjax.errors import InputError
 
-NO_AGENT = ("", "NONE", "NO")  # values of ContrastBolusAgent
+AGENT_TAGS = ("ContrastBolusAgent", "ContrastBolusIngredient", "ContrastBolusRoute")
+NO_AGENT = ("", "NONE", "NO")  # values of these
+AMOUNT_TAGS = ("ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastFlowRate")
 MIN_REPEATS = 1.5  # images for each position in a series over time
 MIN_PHASES = 3  # as many are no copies
 
@@ -24,7 +26,7 @@ def read_traits(frames: Sequence[Frame]) -> Traits:
     spacings = np.diff(positions)
     spacings = spacings[spacings >= MIN_SLICE_DISTANCE_MM]  # others are handled when the series is read
     kernel = _first_text(frames[0], "ConvolutionKernel", malformed="")
-    agents = {_first_text(frame, "ContrastBolusAgent", malformed="malformed") for frame in frames}
+    agents = {_first_text(frame, tag, malformed="malformed") for frame in frames for tag in AGENT_TAGS}
     said = {frame.description for frame in frames}
     types = [description.interpret(text) for text in {_image_type(frame) for frame in frames}]
     return Traits(
@@ -71,12 +73,16 @@ def _is_repeated(frames: Sequence[Frame], along_mm: np.ndarray) -> bool:
 
 
 def _is_agent(text: str) -> bool:
-    """Whether a ContrastBolusAgent is one."""
+    """Whether the value of one of `AGENT_TAGS` names contrast."""
     return text.upper() not in NO_AGENT and not description.denies_contrast(text)
 
 
 def _has_agents(frame: Frame) -> bool:
-    """Whether an enhanced file lists contrast agents."""
+    """Whether an image gives an amount of contrast agent, or an enhanced file lists agents."""
+    for tag in AMOUNT_TAGS:
+        with contextlib.suppress(InputError):
+            if frame.numbers(tag, 1)[0] > 0:
+                return True
     with contextlib.suppress(InputError):
         return bool(frame.get("ContrastBolusAgentSequence"))
     return False

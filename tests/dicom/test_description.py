@@ -10,11 +10,14 @@ from ichjax.dicom.frame import read_frames
 WITH_CONTRAST = """post contrast|HEAD W CONTRAST|HEAD WITH|Head W/O & W contrast|CTA Head|CTAHead 0.75|HEAD C+|Head +C|
     Angio 1.0|Carotids|CECT|contrast-enhanced|venous phase|Head POST|Kopf mit KM|Schädel KM|CCT nach KM|tête avec
     injection|Crâne injecté|TSA|cráneo con contraste|TC CRANEO C/C|crânio com contraste|encefalo con mdc|頭部造影|
-    脑增强|血管"""
+    脑增强|血管|頭部CTA|3DCTA|postcontrast|HEAD ENH|Crâne IV+|голова с контрастом|Ангиография|hlava s kontrastem|
+    hjerne med kontrast|agy kontrasztos|kafa kontrastlı|pää varjoaine|조영증강 뇌"""
 WITHOUT_CONTRAST = """head|routine brain 5mm|HEAD W/O|Head WO contrast|noncontrast head|No IV contrast|Unenhanced head|
     pre-contrast|HEAD C-|Contrast: none|Head post op|Post-thrombectomy|posterior fossa|Kopf nativ|Kopf ohne KM|tête sans
     injection|Crâne non injecté|coupes fines cerveau|cráneo sin contraste|TC CRANEO S/C|crânio sem contraste|encefalo
-    senza mdc|頭部単純|颅脑平扫|5.0 H31s|"""
+    senza mdc|頭部単純|颅脑平扫|5.0 H31s|non enh|bez kontrastu|
+    голова без контраста|hode uten kontrast|hjerne uden kontrast|
+    hjärna utan kontrast|kontrasztanyag nélkül|kafa kontrastsız|뇌 비조영|"""
 
 
 def texts(table):
@@ -35,9 +38,13 @@ def test_contrast_is_denied_or_not_named(text):
 @pytest.mark.parametrize(
     ("part", "table"),
     [
-        ("head", "HEAD|Brain|SKULL|Schädel nativ|Schaedel|Kopf|CCT|tête|crâne|cráneo|cabeza|cabeça|cervello|頭部|颅脑"),
+        (
+            "head",
+            "HEAD|Brain|SKULL|Schädel nativ|Schaedel|Kopf|CCT|tête|crâne|cráneo|cabeza|cabeça|cervello|頭部|颅脑",
+        ),
+        ("head", "頭部CT|головной мозг|뇌 CT"),
         ("neck", "NECK|Hals|cou|cuello|pescoço|collo|颈部"),
-        ("spine", "CSPINE|C-Spine 2.0|HWS|cervical|rachis|columna|coluna|Wirbelsäule|腰椎"),
+        ("spine", "CSPINE|C-Spine 2.0|HWS|cervical|rachis|columna|coluna|Wirbelsäule|腰椎|позвоночник|경추 CT"),
         ("chest", "CHEST|Thorax|ThorAbd|tórax|poumon|胸部"),
         ("abdomen", "ABDOMEN|Bauch|pelvis|Becken|bassin|腹部"),
         ("body", "whole body trauma|Polytrauma|Ganzkörper|TAP|全身"),
@@ -68,6 +75,13 @@ def test_computed_images_are_named(kind, table):
 def test_the_text_outranks_the_body_part_of_the_protocol():
     assert interpret("C-Spine", "HEAD").part == "spine"
     assert interpret("2.0 H31s", "HEAD").part == "head"
+
+
+@pytest.mark.parametrize(("text", "contrast"), [("", True), (" ", True), ("5.0 H31s", False)])
+def test_the_protocol_counts_only_without_a_description(text, contrast):
+    ds = pydicom.Dataset()
+    ds.SeriesDescription, ds.ProtocolName = text, "CTA Head"
+    assert interpret_header(ds).contrast == contrast
 
 
 def test_a_text_in_japanese_is_decoded_by_its_character_set():
