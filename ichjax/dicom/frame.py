@@ -33,6 +33,7 @@ CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTI
 PIXEL_DATA = 0x7FE00010
 UID_PATTERN = re.compile(r"\d+(\.\d+){4,}")  # in a file's name
 NOT_CT = "not CT images"
+NOT_AXIAL = "localizers or not axial"
 MAX_FRAMES = 16384
 MAX_FILE_BYTES = 2**31
 MIN_AXIAL_COSINE = np.cos(np.radians(45))  # between slice normal and body axis; gantries tilt by up to 30 degrees
@@ -190,7 +191,8 @@ def _check_size(path: pathlib.Path) -> None:
 def read_frames(path: pathlib.Path, number: int) -> tuple[list[Frame], str]:
     """The near-axial CT slices of a file, and the reason why it is skipped ('' if it is not).
 
-    A file with the reason `NOT_CT` has one frame, with no tags but its patient and SeriesInstanceUID.
+    A file with the reason `NOT_CT` has one frame, with no tags but its patient and SeriesInstanceUID; one with the
+    reason `NOT_AXIAL` has one frame, too.
 
     A slice whose orientation cannot be read is kept, to be reported when its series is read: skipping it would leave a
     gap in the series.
@@ -227,8 +229,8 @@ def read_frames(path: pathlib.Path, number: int) -> tuple[list[Frame], str]:
     with quiet():
         patient, tags, description = read_patient(header), _compact_tags(header), interpret_header(header)
     frames = [Frame(path, index, patient, has_pixels, number, tags, description) for index in range(count)]
-    frames = [frame for frame in frames if frame.is_axial() is not False]
-    return frames, "" if frames else "localizers or not axial"
+    axial = [frame for frame in frames if frame.is_axial() is not False]
+    return (axial, "") if axial else (frames[:1], NOT_AXIAL)
 
 
 def _read_header(path: pathlib.Path, *, force: bool) -> tuple[pydicom.Dataset, Any, bool]:

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from ichjax.dicom import merging, patients
-from ichjax.dicom.frame import NOT_CT, Frame, read_frames
+from ichjax.dicom.frame import Frame, read_frames
 from ichjax.dicom.left_out import repeats_are_copies, split_captures
 from ichjax.dicom.patients import Patient
 from ichjax.dicom.stacks import SeriesFrames, group_by
@@ -36,12 +36,13 @@ def group_files(paths: Iterable[pathlib.Path]) -> Groups:
 
     The key is the UIDs, and, since some software writes the same UIDs for all patients, also the patient tags in any
     spelling (`patients.unite`), and the folder if an InstanceNumber occurs in several folders under a UID, unless the
-    repeated images are copies of some slices. If no file of a folder has a SeriesInstanceUID, the folder is one series;
-    if only some lack it, those are damaged: treated as a series of their own they would leave a gap in another one.
+    repeated images are copies of some slices. Images in multi-frame files and single ones are two series. If no file of
+    a folder has a SeriesInstanceUID, the folder is one series; if only some lack it, those are damaged: treated as a
+    series of their own they would leave a gap in another one.
     Series that are one scan by their geometry are merged at the end (`merging.merge`).
     """
     frames: list[Frame] = []
-    not_ct: dict[str, list[Frame]] = {}  # by series
+    no_slices: dict[str, list[tuple[Frame, str]]] = {}  # by series, with the reason
     skipped: collections.Counter[str] = collections.Counter()
     damaged: dict[pathlib.Path, str] = {}
     for number, path in enumerate(paths, start=1):
@@ -59,16 +60,16 @@ def group_files(paths: Iterable[pathlib.Path]) -> Groups:
         skipped[reason] += 1
         for frame in frames_of_file:
             if uid := frame.uid("SeriesInstanceUID"):
-                not_ct.setdefault(uid, []).append(frame)
+                no_slices.setdefault(uid, []).append((frame, reason))
     usable = []
     for series in _group_by_series(frames):
         if any(frame.has_pixels and frame.is_axial() for frame in series.frames):
-            candidates = not_ct.get(series.frames[0].uid("SeriesInstanceUID"), [])
-            others = [frame for frame in candidates if patients.is_compatible(frame.patient, series.patient)]
-            for frame in others:
-                candidates.remove(frame)
-            skipped[NOT_CT] -= len(others)
-            usable.append(dataclasses.replace(series, left_out=[*series.left_out, *others]))
+            candidates = no_slices.get(series.frames[0].uid("SeriesInstanceUID"), [])
+            others = [one for one in candidates if patients.is_compatible(one[0].patient, series.patient)]
+            for one in others:
+                candidates.remove(one)
+                skipped[one[1]] -= 1
+            usable.append(dataclasses.replace(series, left_out=[*series.left_out, *(frame for frame, _ in others)]))
         else:
             skipped["without pixel data or orientation"] += len(
                 {frame.path for frame in series.frames + series.left_out}
@@ -81,7 +82,10 @@ def group_files(paths: Iterable[pathlib.Path]) -> Groups:
 
 def _group_by_series(frames: Sequence[Frame]) -> Iterator[SeriesFrames]:
     patient_of = _unite_patients(frames)
-    for series in group_by(frames, lambda one: (patient_of[id(one)], one.uid("SeriesInstanceUID") or _folder(one))):
+    for series in group_by(
+        frames,
+        lambda one: (patient_of[id(one)], one.uid("SeriesInstanceUID") or _folder(one), _is_multi_frame(one)),
+    ):
         parts = [series]
         if len({frame.uid("StudyInstanceUID") for frame in series} - {""}) > 1:
             parts = group_by(series, lambda frame: frame.uid("StudyInstanceUID") or _folder(frame))
@@ -137,6 +141,13 @@ def _frames_without_uid(usable: Sequence[SeriesFrames]) -> Iterator[Frame]:
     frames = [(frame, bool(frame.uid("SeriesInstanceUID"))) for series in usable for frame in series.frames]
     folders_with_uid = {frame.path.parent for frame, has_uid in frames if has_uid}
     yield from (frame for frame, has_uid in frames if not has_uid and frame.path.parent in folders_with_uid)
+
+
+def _is_multi_frame(frame: Frame) -> bool:
+    try:
+        return frame.numbers("NumberOfFrames", 1)[0] > 1
+    except InputError:
+        return False
 
 
 def _folder(frame: Frame) -> str:

@@ -1,4 +1,5 @@
-"""Leave out images of a CT series that are not slices of it: captures, such as dose sheets, and copies of slices."""
+"""Leave out images of a CT series that are not slices of it: captures, such as dose sheets, stray images, and copies of
+slices."""
 
 import contextlib
 from collections.abc import Hashable, Iterable, Sequence
@@ -8,8 +9,12 @@ import numpy as np
 from ichjax.dicom.frame import UID_PATTERN, Frame
 from ichjax.dicom.pixels import MAX_SIDE_PX, decode, to_hu
 from ichjax.errors import InputError
+from ichjax.scan.volume import PLAUSIBLE_MM
 
-MIN_SLICE_DISTANCE_MM = 0.01  # closer slices are duplicates
+MIN_SLICE_DISTANCE_MM = 0.06  # closer slices are duplicates, whose positions may be rounded to 0.1 mm
+MIN_SLICES = 4  # of a series from which stray images are told
+MAX_STEP_RATIO = 1.1  # between neighboring distances between slices, of which none is a gap
+MAX_STRAY_SHARE = 0.25  # of its images
 MAX_LISTED_FILES = 5  # in a sentence
 PLANE_TAGS = ("ImagePositionPatient", "ImageOrientationPatient")
 DISTINCT_TAGS = ("ImageType", "Rows", "Columns", "SamplesPerPixel")  # a capture differs from all slices in one
@@ -23,8 +28,17 @@ def split_captures(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
     An image without a position or an orientation is not a slice if it has no PixelSpacing either, or if it differs from
     all slices in ImageType, size or colors. Nor is a color image at the position of a slice. Others are kept, to be
     reported when the series is read: each could be a slice with a damaged header, and skipping it would leave a gap.
-    If at least half of the images seem not to be slices, all are kept.
+    If at least half of the images seem not to be slices, all are kept. Stray images (`_strays`) are no slices either.
     """
+    slices, captures = _split_captures(frames)
+    strays = _strays(slices)
+    return [frame for frame in slices if id(frame) not in strays], [
+        *captures,
+        *(frame for frame in slices if id(frame) in strays),
+    ]
+
+
+def _split_captures(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
     unusual = {id(frame) for frame in frames if _is_color(frame) or _lacks_any(frame)}
     if not unusual:
         return list(frames), []
@@ -43,6 +57,50 @@ def split_captures(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
         return list(frames), []
     left_out = set(map(id, captures))
     return [frame for frame in frames if id(frame) not in left_out], captures
+
+
+def _strays(frames: Sequence[Frame]) -> set[int]:
+    """The ids of few images in files of their own that are no slices, whatever their tags say.
+
+    They differ from most images in type, size, pixel spacing or orientation, and lie where the others leave no gap. Or
+    it is a single image, farther from all others than slices can be.
+    """
+    if len(frames) < MIN_SLICES or any((frame.get("NumberOfFrames") or 1) > 1 for frame in frames):
+        return set()
+    try:
+        kinds = [_kind(frame) for frame in frames]
+        usual = max(kinds, key=kinds.count)
+        is_usual = np.array([kind == usual for kind in kinds])
+        normal = np.cross(*frames[int(is_usual.argmax())].orientation())
+        along_mm = np.array([frame.numbers("ImagePositionPatient", 3) @ normal for frame in frames])
+    except InputError:  # reported when the series is read
+        return set()
+    distance_mm = np.abs(along_mm[:, None] - along_mm)
+    np.fill_diagonal(distance_mm, np.inf)
+    remote = distance_mm.min(axis=1) > PLAUSIBLE_MM["slices"][1]
+    places = np.sort(along_mm[is_usual & ~remote])
+    places = places[np.diff(places, prepend=-np.inf) >= MIN_SLICE_DISTANCE_MM]
+    needless = [not usual and _is_covered(at, places) for usual, at in zip(is_usual, along_mm, strict=True)]
+    stray = np.array(needless) | (remote & (remote.sum() == 1))
+    return (
+        {id(frames[int(k)]) for k in np.flatnonzero(stray)} if stray.sum() <= MAX_STRAY_SHARE * len(frames) else set()
+    )
+
+
+def _is_covered(position_mm: float, places_mm: np.ndarray) -> bool:
+    """Whether slices at sorted places leave no gap at a position: one is there, or those around it are no farther apart
+    than their neighbors."""
+    if not len(places_mm) or np.abs(places_mm - position_mm).min() < MIN_SLICE_DISTANCE_MM:
+        return bool(len(places_mm))
+    steps, k = np.diff(places_mm), int(np.searchsorted(places_mm, position_mm)) - 1
+    neighbors = [steps[j] for j in (k - 1, k + 1) if 0 <= j < len(steps)]
+    return 0 <= k < len(steps) and bool(neighbors) and bool(steps[k] <= MAX_STEP_RATIO * min(neighbors))
+
+
+def _kind(frame: Frame) -> Hashable:
+    """What all slices of a scan have in common."""
+    spacing = tuple(np.round(frame.numbers("PixelSpacing", 2), 2))
+    return *(_value(frame, tag) for tag in DISTINCT_TAGS), spacing, tuple(np.round(frame.orientation().ravel(), 2))
 
 
 def split_copies(frames: Sequence[Frame], along_mm: np.ndarray) -> tuple[list[int], list[tuple[int, int]]]:

@@ -117,6 +117,75 @@ def test_a_sheet_in_a_folder_of_its_own_with_the_number_of_a_slice(tmp_path):
     assert (study.folder, skipped) == (tmp_path / "a" / "ct", [])
 
 
+EVEN = tuple(5.0 * k for k in range(8))
+
+
+def stray(**tags):
+    """An image at the position of the fourth slice, or where the tags say, with other pixels."""
+    return lambda uid: ct_slice(0, EVEN[3], series=uid, InstanceNumber=999, **tags)
+
+
+def smaller(uid):
+    ds = ct_slice(0, EVEN[3], series=uid, Rows=ROWS // 2)
+    ds.PixelData = ds.PixelData[: ROWS // 2 * COLUMNS * 2]
+    return ds
+
+
+def localizer(uid):
+    return stray(ImageOrientationPatient=[0, 1, 0, 0, 0, -1], ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])(uid)
+
+
+STRAYS = {
+    "another type": stray(ImageType=CAPTURE),
+    "another type between slices": stray(ImageType=CAPTURE, ImagePositionPatient=[-10, -30, -82.5]),
+    "another size": smaller,
+    "another pixel spacing": stray(PixelSpacing=[0.9, 0.9]),
+    "another tilt": stray(ImageOrientationPatient=[1, 0, 0, 0, 0.9848, -0.1736]),
+    "localizer": localizer,
+    "far away": stray(ImagePositionPatient=[-10, -30, 700]),
+    "color, far away": lambda uid: colored(stray(ImagePositionPatient=[-10, -30, 700])(uid)),
+}
+
+
+@pytest.mark.parametrize("name", ["-.dcm", "sheet.dcm"], ids=["first", "last"])
+@pytest.mark.parametrize("kind", STRAYS)
+def test_a_stray_image_is_left_out_and_named(tmp_path, kind, name):
+    uid = generate_uid()
+    expected = read(save(tmp_path / "plain", series_of(EVEN, uid)))
+    folder = save(tmp_path / "a", series_of(EVEN, uid))
+    STRAYS[kind](uid).save_as(folder / name)
+    volume = read(folder)
+    np.testing.assert_array_equal(volume.hu, expected.hu)
+    np.testing.assert_array_equal(volume.slice_origins_mm, expected.slice_origins_mm)
+    assert volume.notes == (SHEET_NOTE.format(1 if name == "-.dcm" else len(EVEN) + 1),)
+
+
+@pytest.mark.parametrize("at", [0, 3, 7])
+@pytest.mark.parametrize(
+    "tags", [{"PixelSpacing": [0.9, 0.9]}, {"ImageOrientationPatient": [1, 0, 0, 0, 0.9848, -0.17]}]
+)
+def test_a_slice_with_other_geometry_at_a_position_of_its_own_is_refused(tmp_path, tags, at):
+    slices = series_of(EVEN)
+    for keyword, value in tags.items():
+        setattr(slices[at], keyword, value)
+    with pytest.raises(InputError, match=r"expected (one for the whole series|two unit vectors)"):
+        read(save(tmp_path / "a", slices))
+
+
+def test_a_slice_of_another_type_at_a_position_of_its_own_is_read(tmp_path):
+    slices = series_of(EVEN)
+    slices[3].ImageType = CAPTURE
+    volume = read(save(tmp_path / "a", slices))
+    assert (volume.shape[0], volume.notes) == (len(EVEN), ())
+
+
+def test_stray_images_are_few(tmp_path):
+    uid = generate_uid()
+    many = [ct_slice(0, at, series=uid, PixelSpacing=[0.9, 0.9]) for at in EVEN[1:5]]
+    with pytest.raises(InputError, match="PixelSpacing is"):
+        read(save(tmp_path / "a", [*series_of(EVEN, uid), *many]))
+
+
 def test_captures_must_be_the_minority(tmp_path):
     uid = generate_uid()
     folder = save(tmp_path / "a", [*series_of(UNEVEN[:3], uid), *(sheet(uid) for _ in range(3))])
@@ -142,6 +211,7 @@ COPIES = {
     "new UID and number": lambda ds: again(ds, InstanceNumber=103),
     "run-length encoded": lambda ds: ds.compress(RLELossless) or ds,
     "other stored values": rescaled,
+    "rounded position": lambda ds: again(ds, ImagePositionPatient=[v + 0.04 for v in ds.ImagePositionPatient]),
     "other window": lambda ds: again(ds, WindowCenter=700, WindowWidth=3200),
 }
 
