@@ -23,6 +23,7 @@ from ichjax.scan.nifti_header import MAX_FILE_VOXELS
 # A padding value that maps to an HU in this range would erase real pixels: some files name 0 where 0 is water.
 TISSUE_RANGE_HU = (-500, 3071)
 MAX_SIDE_PX = 2048
+PIXEL_TAGS = ("BitsAllocated", "BitsStored", "PhotometricInterpretation", "PixelRepresentation", "SamplesPerPixel")
 DECODABLE = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes)  # by the extra 'dicom'
 
 
@@ -31,7 +32,7 @@ def decode(path: pathlib.Path) -> np.ndarray:
 
     Raises:
       InputError: the pixel data is damaged, truncated, in a private transfer syntax, or compressed without an installed
-        decoder.
+        decoder, or the header lacks one of `PIXEL_TAGS`.
     """
     with quiet():
         try:
@@ -40,13 +41,16 @@ def decode(path: pathlib.Path) -> np.ndarray:
                 implicit, _ = dataset.original_encoding
                 dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
             syntax = dataset.file_meta.TransferSyntaxUID
-            if _has_decoder(syntax):
+            missing = next((tag for tag in PIXEL_TAGS if tag not in dataset), "")
+            if not missing and _has_decoder(syntax):
                 return dataset.pixel_array
         except Exception as error:  # pydicom and the decoders raise many types; all mean the same to the user
             # Messages of other types are about Python, not about the file.
             text = str(error).strip() if isinstance(error, (ValueError, RuntimeError)) else ""
             reason = f" ({text.splitlines()[0][:160]})" if text else ""
             raise InputError(f"{path.name}: the pixel data is damaged or truncated{reason}") from error
+    if missing:
+        raise InputError(f"{path.name}: lacks {missing}; expected it in every image of a CT series")
     raise InputError(f"{path.name}: {_explain_syntax(syntax)}")
 
 

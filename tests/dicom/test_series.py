@@ -444,6 +444,15 @@ def test_color_images_are_rejected(tmp_path):
         read(save(tmp_path / "a", slices))
 
 
+@pytest.mark.parametrize("keyword", pixels.PIXEL_TAGS)
+def test_a_missing_tag_of_the_pixels_is_named(tmp_path, keyword):
+    slices = series_of()
+    for ds in slices:
+        delattr(ds, keyword)
+    with pytest.raises(InputError, match=rf"^00\.dcm: lacks {keyword}; expected"):
+        read(save(tmp_path / "a", slices))
+
+
 def test_a_missing_decoder_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(pixels, "_has_decoder", lambda syntax: False)  # as without the extra 'dicom'
     slices = series_of()
