@@ -116,10 +116,14 @@ def _mend(header: pydicom.Dataset) -> None:
     """Makes values legal that would otherwise cost the segmentation.
 
     Text becomes Unicode, as highdicom refuses some legal character sets; pydicom reads unknown ones as Latin-1. Invalid
-    dates and times, and a sex that DICOM does not know, are left empty, as the standard allows.
+    dates and times, and a sex that DICOM does not know, are left empty, as the standard allows. Of several names the
+    first one is kept.
     """
     header.decode()
     header.SpecificCharacterSet = UNICODE
+    for name in ("PatientName", "ReferringPhysicianName"):
+        if header[name].VM > 1:
+            header[name].value = header[name].value[0]
     for name, read in READ_AS.items():
         try:
             if value := header[name].value:

@@ -202,6 +202,8 @@ def test_names_in_any_character_set_are_copied(tmp_path, ct_series, characters, 
         ("StudyTime", b"1230", "1230"),
         ("PatientSex", b"male", ""),
         ("PatientSex", b"F ", "F"),
+        ("PatientName", b"DOE^JANE\\ROE^JOE", "DOE^JANE"),
+        ("ReferringPhysicianName", b"A^B\\C^D", "A^B"),
     ],
 )
 def test_malformed_values_are_left_empty_and_cost_nothing(tmp_path, ct_series, keyword, value, copied):
