@@ -5,7 +5,9 @@ series or a study of its own.
 """
 
 import dataclasses
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+
+import numpy as np
 
 from ichjax.dicom import patients
 from ichjax.dicom.header_traits import series_number
@@ -16,22 +18,24 @@ from ichjax.dicom.stacks import (
     Stack,
     complete_each_other,
     group_by,
+    interleave,
     read_stack,
-    shows_more,
 )
+
+MAX_HEAD_MM = 250.0  # from chin to vertex
+MIN_HEAD_MM = 80.0  # a shorter series is a part of a head
 
 
 def merge(all_series: Sequence[SeriesFrames]) -> list[SeriesFrames]:
     """Merges series that are one scan, and marks others of which it cannot be told.
 
     Series are one scan if they agree in patient, frame of reference, orientation, matrix, pixel spacing and
-    reconstruction, and if their slices complete each other (`stacks.complete_each_other`). If they have several slices,
-    they must also share a study or series UID.
+    reconstruction, and if their slices complete each other (`stacks.complete_each_other`). A head and what lies below
+    it are not put together.
 
     Returns:
-      The series, a merged one at the place of its first one, with a note. A note also marks series of a study that may
-      show different parts of one head. Two kinds get a problem: series that look like one scan but name two patients,
-      and slices that each are a series, look like one scan and cannot be merged.
+      The series, a merged one at the place of its first one, with a note. Two kinds get a problem: series that look
+      like one scan but name two patients, and slices that each are a series, look like one scan and cannot be merged.
     """
     if len(all_series) == 1:
         return list(all_series)
@@ -42,18 +46,23 @@ def merge(all_series: Sequence[SeriesFrames]) -> list[SeriesFrames]:
             unreadable.append(series)
         else:
             stacks.append(stack)
-    stacks = _refuse_single_slices(_merge_stacks(_merge_single_slices(stacks)))
-    merged = [*unreadable, *(stack.series for stack in _note_other_parts(stacks))]
+    for place in (lambda series: series.study, _folder):  # unnamed slices of one study, then of one folder
+        stacks = _merge_single_slices(stacks, place)
+    stacks = _merge_stacks(stacks)
+    for place in (lambda series: series.study, _folder):
+        stacks = _refuse_single_slices(stacks, place)
+    merged = [*unreadable, *(stack.series for stack in stacks)]
     order = {id(series.frames[0]): k for k, series in enumerate(all_series)}
     return sorted(merged, key=lambda series: order[id(series.frames[0])])
 
 
-def _merge_single_slices(stacks: Sequence[Stack]) -> list[Stack]:
-    """Merges series of one slice. Their SeriesNumber separates them, unless each has its own."""
+def _merge_single_slices(stacks: Sequence[Stack], place: Callable[[SeriesFrames], Hashable]) -> list[Stack]:
+    """Merges series of one slice, at one place if they name no patient. Their SeriesNumber separates them, unless each
+    has its own."""
 
     def scan(stack: Stack) -> Hashable:
-        study = () if _is_named(stack.series.patient) else stack.series.study
-        return stack.reconstruction, _space(stack), stack.series.patient, study
+        where = () if _is_named(stack.series.patient) else place(stack.series)
+        return stack.reconstruction, _space(stack), stack.series.patient, where
 
     merged = [stack for stack in stacks if not stack.is_single]
     for alike in group_by((stack for stack in stacks if stack.is_single), scan):
@@ -93,9 +102,10 @@ def _connected(stacks: Sequence[Stack], *, same_step: bool) -> Iterator[list[Sta
 
 
 def _may_be_one(one: Stack, other: Stack, *, same_step: bool) -> bool:
-    """Whether two series of one orientation and reconstruction complete each other, and their headers allow for it.
+    """Whether two series of one space and reconstruction complete each other, and their headers allow for it.
 
-    The patients need only share a name or an ID: whether they are one is decided for all series of a scan together.
+    The patients need only share a name or an ID, or the UID of a series in which slices of both alternate or one is
+    left over: whether they are one is decided for all series of a scan together.
     """
     if same_step and abs(one.step_mm - other.step_mm) > TOLERANCE * max(one.step_mm, other.step_mm):
         return False
@@ -104,9 +114,18 @@ def _may_be_one(one: Stack, other: Stack, *, same_step: bool) -> bool:
     related |= bool(one.study_uid) and one.study_uid == other.study_uid and bool(one.frame_of_reference)
     if related:
         allowed = same_patient or patients.shares_name_or_id(one.series.patient, other.series.patient)
+        mixed = interleave(one, other) or one.is_single or other.is_single
+        allowed |= mixed and bool(one.series_uid) and one.series_uid == other.series_uid
     else:
-        allowed = same_patient and _is_named(one.series.patient) and (one.is_single or other.is_single)
-    return allowed and complete_each_other([one, other])
+        allowed = same_patient and _is_named(one.series.patient)
+    return allowed and not _is_head_and_more(one, other) and complete_each_other([one, other])
+
+
+def _is_head_and_more(one: Stack, other: Stack) -> bool:
+    """Whether two stacks one above the other are together longer than a head, which either may show alone."""
+    extent_mm = float(np.ptp(np.concatenate([one.along_mm, other.along_mm])))
+    longer_mm = max(float(np.ptp(stack.along_mm)) for stack in (one, other))
+    return extent_mm > MAX_HEAD_MM and longer_mm > MIN_HEAD_MM and not interleave(one, other)
 
 
 def _merge_connected(stacks: Sequence[Stack]) -> list[Stack]:
@@ -145,12 +164,12 @@ def _join(stacks: Sequence[Stack]) -> Stack:
     return joined.with_fields(notes=(f"put together from {parts} whose slices complete each other",))
 
 
-def _refuse_single_slices(stacks: Sequence[Stack]) -> list[Stack]:
+def _refuse_single_slices(stacks: Sequence[Stack], place: Callable[[SeriesFrames], Hashable]) -> list[Stack]:
     """Gives a problem to slices that each are a series, look like one scan and could not be merged."""
 
     def scan(stack: Stack) -> Hashable:
-        study = () if _is_named(stack.series.patient) else stack.series.study
-        return stack.is_single or id(stack), stack.reconstruction, stack.axes, stack.series.patient, study
+        where = () if _is_named(stack.series.patient) else place(stack.series)
+        return stack.is_single or id(stack), stack.reconstruction, stack.axes, stack.series.patient, where
 
     checked: list[Stack] = []
     for alike in group_by(stacks, scan):
@@ -164,24 +183,8 @@ def _refuse_single_slices(stacks: Sequence[Stack]) -> list[Stack]:
     return checked
 
 
-def _note_other_parts(stacks: Sequence[Stack]) -> list[Stack]:
-    """Adds a note to series of a study that each show something that the other does not: perhaps parts of one head."""
-    noted: list[Stack] = []
-    for study in group_by(stacks, lambda stack: (stack.series.study, stack.reconstruction)):
-        for stack in study:
-            parts = (other for other in study if shows_more(other, stack) and shows_more(stack, other))
-            other = next(parts, None)
-            noted.append(stack if other is None else stack.with_fields(notes=(_other_part(other),)))
-    return noted
-
-
-def _other_part(other: Stack) -> str:
-    number = series_number(other.series.frames[0])
-    name = "another series" if number is None else f"series {number}"
-    return (
-        f"{name} of the study ({len(other.along_mm)} slices of the same reconstruction) shows positions that this one "
-        "lacks, and could not be put together with it: a part of the head may lie there"
-    )
+def _folder(series: SeriesFrames) -> Hashable:
+    return series.frames[0].path.parent
 
 
 def _is_named(patient: Patient) -> bool:

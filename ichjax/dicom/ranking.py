@@ -44,6 +44,7 @@ class Traits:
       part: the body part that its header names, as in `Description`.
       computed: the kind of computed images that its header names, as in `Description`.
       repeated: whether it has several images at most positions, as over time, that are not copies.
+      phase: whether it is one of several series at the same positions, as of a perfusion.
       reformatted: whether its header says that it was derived from other images.
       head: what its image shows; None if it was not checked, or is too small to tell.
       readable: whether its slices could be decoded when they were checked.
@@ -60,6 +61,7 @@ class Traits:
     part: str = ""
     computed: str = ""
     repeated: bool = False
+    phase: bool = False
     reformatted: bool = False
     head: HeadCheck | None = None
     readable: bool = True
@@ -188,6 +190,7 @@ CRITERIA = (  # the most important first
     Criterion(lambda t, _: t.names_other_part, _part_phrase),
     Criterion(lambda t, _: t.extends_beyond_head, lambda t: f"more than a head, {t.extent_mm:.0f} mm", 0),
     Criterion(lambda t, _: t.sharp, lambda t: f"sharp kernel {t.kernel}".strip(), 0),
+    Criterion(lambda t, _: t.phase, lambda _: "one of several series at the same positions (perfusion or phases)", 0),
     Criterion(lambda t, _: not t.has_usual_spacing, _spacing_phrase, 0),
     Criterion(_spacing_error, _spacing_phrase),
     Criterion(lambda t, _: t.reformatted, lambda _: "reformatted"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ichjax.dicom import left_out, ranking
+from ichjax.dicom import left_out, ranking, study_geometry
 from ichjax.dicom.frame import Frame
 from ichjax.dicom.header_traits import positions_mm, read_traits
 from ichjax.dicom.pixels import check_size, decode, size, to_hu
@@ -27,6 +27,7 @@ def rank(all_series: Sequence[SeriesFrames]) -> tuple[list[tuple[Traits, SeriesF
     """
     traits = [read_traits(series.frames) for series in all_series]
     if len(traits) > 1:
+        traits = study_geometry.mark_phases(traits, all_series)
         for level in range(3):
             for k in [k for k, one in enumerate(traits) if _level(one) == level]:
                 traits[k] = _check(traits[k], all_series[k].frames)
@@ -37,7 +38,7 @@ def rank(all_series: Sequence[SeriesFrames]) -> tuple[list[tuple[Traits, SeriesF
         zip(traits, all_series, strict=True),
         key=lambda one: (*ranking.sort_key(one[0], reference), min(frame.path for frame in one[1].frames)),
     )
-    return order, reference
+    return study_geometry.note_other_parts(order), reference
 
 
 def _level(traits: Traits) -> int:

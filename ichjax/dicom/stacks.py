@@ -131,6 +131,11 @@ def complete_each_other(stacks: Sequence[Stack]) -> bool:
     return bool(np.abs(line[0] + along[:, None] * line[1] - origins_mm).max() <= MAX_OFFSET_MM)
 
 
+def interleave(one: Stack, other: Stack) -> bool:
+    """Whether a slice of one of two stacks lies between slices of the other."""
+    return bool(max(one.along_mm[0], other.along_mm[0]) <= min(one.along_mm[-1], other.along_mm[-1]))
+
+
 def shows_more(one: Stack, other: Stack) -> bool:
     """Whether a stack has a slice that overlaps no slice of another one."""
     distance = np.abs(one.along_mm[:, None] - other.along_mm).min(axis=1)

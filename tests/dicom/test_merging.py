@@ -162,13 +162,59 @@ def test_two_patients_with_the_same_uids_stay_apart(tmp_path):
     assert found(tmp_path / "a", *parts) == [[(8, (), "")], [(8, (), "")]]
 
 
-def test_what_completes_another_patient_or_study_stays_apart(tmp_path):
-    """The positions would fit, but ID and name both differ, or the study and the series."""
+@pytest.mark.parametrize("foreign", [[3], [7], [1, 3, 5]], ids=["inside", "at the end", "several"])
+def test_slices_of_another_patient_within_a_scan_are_refused(tmp_path, foreign):
+    """ID and name both differ, but the gap that they fill and the series UID are of one scan."""
+    uid = generate_uid()
+    other = part(foreign, SeriesInstanceUID=uid, PatientID="777", PatientName="ROE^JANE")
+    own = part([k for k in range(8) if k not in foreign], SeriesInstanceUID=uid)
+    problems = [problem for study in found(tmp_path / "a", own, other) for _, _, problem in study]
+    assert len(problems) == 2
+    assert all("slices of one scan, but they differ in PatientID; expected" in problem for problem in problems)
+    assert "777" not in "".join(problems)
+
+
+def test_base_and_vertex_in_two_studies(tmp_path):
+    """One patient and one frame of reference: one examination, whatever the study UIDs say."""
+    check_whole(tmp_path / "a", part(range(4)), part(range(4, 8), number=2, StudyInstanceUID="1.2.5"))
+
+
+NOBODY = {"PatientID": "", "PatientName": ""}
+
+
+def nameless_slices():
+    """A study, a series and no patient for each image."""
+    return [part([k], StudyInstanceUID=generate_uid(), **NOBODY) for k in range(8)]
+
+
+def test_nameless_slices_of_one_folder(tmp_path):
+    check_whole(tmp_path / "a", *nameless_slices())
+
+
+def test_nameless_slices_of_one_folder_that_nothing_else_holds_together_are_refused(tmp_path):
+    parts = nameless_slices()
+    for (ds,) in parts:
+        ds.FrameOfReferenceUID = generate_uid()
+    problems = [problem for study in found(tmp_path / "a", *parts) for _, _, problem in study]
+    assert len(problems) == 8
+    assert all("and 7 more: each is a series of one slice" in problem for problem in problems)
+
+
+def test_nameless_slices_of_several_folders_stay_apart(tmp_path):
+    for k, slices in enumerate(nameless_slices()):
+        save(tmp_path / "in" / str(k), slices)
+    studies, _ = dicom_series.find_studies(tmp_path / "in")
+    assert [[series.traits.slices for series in study.series] for study in studies] == [[1]] * 8
+
+
+def test_what_completes_another_patient_or_day_stays_apart(tmp_path):
+    """The positions would fit, but ID and name both differ, or the study and the frame of reference."""
     uid = generate_uid()
     other = {"PatientID": "777", "PatientName": "ROE"}
     parts = [part(range(4), SeriesInstanceUID=uid), part(range(4, 8), SeriesInstanceUID=uid, **other)]
     assert found(tmp_path / "patients", *parts) == [[(4, (), "")], [(4, (), "")]]
-    assert found(tmp_path / "days", part(range(4)), part(range(4, 8), StudyInstanceUID="1.2.5")) == [[(4, (), "")]] * 2
+    other_day = part(range(4, 8), StudyInstanceUID="1.2.5", FrameOfReferenceUID="1.2.6")
+    assert found(tmp_path / "days", part(range(4)), other_day) == [[(4, (), "")]] * 2
 
 
 def test_images_that_fit_two_patients_are_no_third_one_if_they_complete_one(tmp_path):
@@ -186,8 +232,6 @@ def test_images_that_fit_two_patients_are_no_third_one_if_they_complete_one(tmp_
 APART = {
     "another phase": part(range(8), number=2),
     "another phase, with contrast": part(range(4, 8), number=2, ContrastBolusAgent="Omnipaque"),
-    "another kernel": part(range(4, 8), number=2, ConvolutionKernel="H60s"),
-    "another pixel spacing": part(range(4, 8), number=2, PixelSpacing=[0.75, 0.6]),
     "a neck": part(range(4, 8), number=2, BodyPartExamined="CSPINE", SeriesDescription="HWS"),
     "reformatted": part(range(4, 8), number=2, ImageType=["DERIVED", "SECONDARY", "MPR"]),
     "overlapping slices": part(range(8), tuple(at + 2.5 for at in ALL), number=2),
@@ -212,6 +256,8 @@ UNCLEAR = {
     "no frame of reference": part(range(4, 8), number=2, FrameOfReferenceUID=""),
     "another tilt": part(range(4, 8), number=2, ImageOrientationPatient=tilted(5)),
     "moved in the plane": part(range(4, 8), number=2),
+    "another kernel": part(range(4, 8), number=2, ConvolutionKernel="H60s"),
+    "another pixel spacing": part(range(4, 8), number=2, PixelSpacing=[0.75, 0.6]),
 }
 for moved in UNCLEAR["moved in the plane"]:
     moved.ImagePositionPatient[0] += 20

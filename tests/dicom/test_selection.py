@@ -49,6 +49,15 @@ OTHERS = {
     "base without a name": (head(np.zeros(40)), NECK_MM[-40:], {}, "less of the head"),
     "spine with the head": (head(THIN_MM), THIN_MM, {"BodyPartExamined": "CSPINE"}, "spine (by its header)"),
     "agent": (head(THIN_MM), THIN_MM, {"ContrastBolusAgent": "IODINE"}, "contrast"),
+    "amount": (head(THIN_MM), THIN_MM, {"ContrastBolusVolume": 80}, "contrast"),
+    "ingredient": (head(THIN_MM), THIN_MM, {"ContrastBolusIngredient": "IODINE"}, "contrast"),
+    "route": (head(THIN_MM), THIN_MM, {"ContrastBolusRoute": "IV"}, "contrast"),
+    "Japanese and Latin letters": (
+        head(THIN_MM),
+        THIN_MM,
+        {"SpecificCharacterSet": "ISO_IR 192", "SeriesDescription": "頭部CTA"},
+        "contrast",
+    ),
     "described contrast": (head(THIN_MM), THIN_MM, {"SeriesDescription": "Kopf mit KM"}, "contrast"),
     "vessels": (head(THIN_MM, vessel_hu=300), THIN_MM, {}, "contrast (enhanced vessels in the image)"),
     "MIP": (head(THIN_MM), THIN_MM, {"ImageType": ["DERIVED", "SECONDARY", "MIP"]}, "computed images (MIP)"),
@@ -100,6 +109,50 @@ def test_a_body_scan_that_includes_the_head_ranks_behind_a_head_alone(choose):
     choice = choose(a_body=(body, body_mm, {}), plain=PLAIN).choice
     assert choice["number"] == 2
     assert choice["left_out"][0]["reason"] == f"more than a head, {np.ptp(body_mm):.0f} mm"
+
+
+@pytest.mark.parametrize("bottom_mm", [-240.0, -340.0])
+def test_a_chest_right_below_the_head_is_no_part_of_it(choose, bottom_mm):
+    """One kernel, one pixel spacing, one table, and no gap between the two series."""
+    chest_mm = np.arange(bottom_mm, -40.0, 5.0)
+    source = choose(a_chest=(neck(chest_mm), chest_mm, {"FrameOfReferenceUID": "1.2.4"}), plain=_in_space(PLAIN))
+    assert (source.choice["number"], source.choice["slices"]) == (2, len(HEAD_MM))
+    assert source.series._notes == ()
+
+
+@pytest.mark.parametrize("step_mm", [5.0, 4.0])
+def test_a_perfusion_with_a_series_for_each_time_ranks_behind_the_head(choose, step_mm):
+    """The usual distance between slices would otherwise be preferred to the head's 10 mm."""
+    slab_mm = np.arange(-40.0, 92.0, step_mm)
+    times = {f"a_{time}": (head(slab_mm), slab_mm, {}) for time in range(3)}
+    choice = choose(**times, plain=(head(HEAD_MM[::2]), HEAD_MM[::2], {})).choice
+    assert choice["number"] == 4
+    assert all(one["reason"].startswith("one of several series at the same pos") for one in choice["left_out"])
+
+
+@pytest.mark.parametrize("change", ["window", "two"])
+def test_a_scan_in_several_windows_or_stored_twice_is_no_perfusion(choose, change):
+    copies = {f"a_{k}": (head(HEAD_MM), HEAD_MM, {"WindowWidth": 100 + k * (change == "window")}) for k in range(2)}
+    if change == "window":
+        copies["b"] = (head(HEAD_MM), HEAD_MM, {"WindowWidth": 300})
+    bone = (head(HEAD_MM), HEAD_MM, {"ConvolutionKernel": "H70h"})
+    source = choose(**copies, c_bone=bone)
+    assert source.choice["number"] == 1
+    assert source.series.traits.drawbacks() == []
+
+
+@pytest.mark.parametrize("tags", [{"ConvolutionKernel": "H30s"}, {"SliceThickness": 2.5, "ConvolutionKernel": "H21s"}])
+def test_a_base_of_another_kernel_is_noted(choose, tags):
+    base_mm, vertex_mm = HEAD_MM[:8], HEAD_MM[8:]
+    base = (head(base_mm), base_mm, {"FrameOfReferenceUID": "1.2.4", **tags})
+    source = choose(base=base, vertex=_in_space((head(vertex_mm), vertex_mm, {})))
+    (note,) = source.read().notes
+    assert "series 1 of the study (8 slices) shows positions that this one lacks" in note
+
+
+def _in_space(part):
+    hu, table_mm, tags = part
+    return hu, table_mm, {"FrameOfReferenceUID": "1.2.4", **tags}
 
 
 def test_a_head_called_a_spine_is_read_rather_than_a_neck_called_a_head(choose):
@@ -193,6 +246,7 @@ def test_every_criterion_prefers_the_lower_value_and_gives_a_reason():
         "part": "neck",
         "computed": "MIP",
         "repeated": True,
+        "phase": True,
         "reformatted": True,
         "readable": False,
     }
