@@ -189,8 +189,9 @@ def write(
             segmentation.SeriesDescription = "ichjax: hemorrhage (research use only)"
             segmentation.save_as(path)
     except Exception as error:  # of many types, depending on the source
-        # Only messages about missing attributes are quoted: others quote values, which may identify a patient.
-        reason = str(error).splitlines()[0][:120] if isinstance(error, AttributeError) else type(error).__name__
+        # Only the name of a missing attribute is given: messages quote values, which may identify a patient.
+        missing = error.name if isinstance(error, AttributeError) else None
+        reason = f"it lacks {missing}" if missing else type(error).__name__
         raise InputError(f"{frames[0].path.name}: no DICOM Segmentation can refer to its series ({reason})") from error
 
 

@@ -210,6 +210,16 @@ def test_malformed_values_are_left_empty_and_cost_nothing(tmp_path, ct_series, k
     assert write_with(tmp_path / "a", ct_series, **{keyword: value})[keyword].value == copied
 
 
+def test_a_missing_tag_that_is_needed_is_named(tmp_path, ct_series):
+    folder = ct_series(tmp_path / "a", head_hu(), TABLE_MM, **TAGS)
+    for path in folder.glob("*.dcm"):
+        ds = pydicom.dcmread(path)
+        del ds.SliceThickness
+        ds.save_as(path)
+    with pytest.raises(InputError, match=r"no DICOM Segmentation can refer to its series \(it lacks SliceThickness\)"):
+        write(folder, make_mask())
+
+
 @pytest.mark.parametrize("keyword", ["FrameOfReferenceUID", "StudyInstanceUID"])
 def test_images_with_several_values_of_a_common_tag_get_no_segmentation(tmp_path, ct_series, keyword):
     folder = ct_series(tmp_path / "a", head_hu(), TABLE_MM, **TAGS)
