@@ -80,7 +80,7 @@ def source_images(series: dicom_series.Series) -> list[pydicom.Dataset]:
                 f"{path.name}: is malformed; expected a source that a DICOM Segmentation can refer to"
             ) from error
     for name in COMMON_TAGS:
-        if len(found := {header[name].value for header in headers}) > 1:
+        if len(found := {str(header[name].value) for header in headers}) > 1:  # malformed ones have several values
             raise InputError(
                 f"{paths[0].name} and {len(headers) - 1} more: have {len(found)} values of {name}; expected one, for a "
                 "DICOM Segmentation"

@@ -88,6 +88,7 @@ class PatchNetworkMethod(Method):
             stitching=predict.stitch,
             mirror=predict.mirror,
             inside_skull=predict.inside_skull,
+            border=config.grid.border,
         )
 
     def fit(

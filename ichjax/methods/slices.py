@@ -56,13 +56,14 @@ class SlicePredictor:
         stitching: str = "flat",
         mirror: bool = False,
         inside_skull: bool = False,
+        border: int = 0,
         devices: list[jax.Device] | None = None,
     ):
-        """Arguments as in `config.patch` and `config.predict`; `devices` defaults to all local ones."""
+        """Arguments as in `config.patch`, `config.predict` and `config.grid`; `devices` defaults to all local ones."""
         devices = jax.local_devices() if devices is None else devices
         self._mesh = Mesh(np.array(devices), ("data",))
         self._network, self._side, self._stride, self._whole = network, side, stride, whole_slices
-        self._batch_size = 1 if whole_slices else batch_size
+        self._batch_size, self._border = 1 if whole_slices else batch_size, border
         self._stretch, self._quantize = min_max_stretch, quantize_8bit
         self._gaussian, self._mirror, self._inside_skull = stitching == "gaussian", mirror, inside_skull
         self._program = xla.jit(self._predict)
@@ -122,7 +123,7 @@ class SlicePredictor:
         if self._network.priors:
             prior = jnp.zeros(padded.shape, jnp.int16) if prior is None else pad_depth(prior, 0, len(padded))
         spacing_mm = np.array([slice_mm, own.row_mm, own.column_mm], np.float32)
-        trained = views.covering(hu, own, trained, step=self._stride)
+        trained = views.covering(hu, own, trained, step=self._stride, border=self._border)
         view = views.of_scan(hu, own, trained, mirrored=self._network.mirrored_channel)
         arguments = (weights, padded, depth, view, spacing_mm, prior)
         how = "of whole slices" if self._whole else f"by {self._batch_size} patches at a time"

@@ -35,7 +35,7 @@ def of_scan(hu: np.ndarray, own: Geometry, trained: Geometry, *, mirrored: bool)
     return View(grid_maps(own, trained), plane)
 
 
-def covering(hu: np.ndarray, own: Geometry, trained: Geometry, *, step: int) -> Geometry:
+def covering(hu: np.ndarray, own: Geometry, trained: Geometry, *, step: int, border: int = 0) -> Geometry:
     """The trained grid, or a larger one with the same pixels and center: nothing is predicted beyond the grid, so it
     must hold the skull of a scan with a large field of view, wherever the head lies in it.
 
@@ -44,16 +44,18 @@ def covering(hu: np.ndarray, own: Geometry, trained: Geometry, *, step: int) -> 
       own: the scan's matrix and pixel size.
       trained: those of the training slices.
       step: pixels by which each edge can move out.
+      border: pixels beyond the trained grid that it omits on purpose, also of training slices.
     """
     if same_grid(own, trained):
         return trained
-    bone = (hu > MIN_BONE_HU).any(axis=0)
+    bone = np.nonzero(hu > MIN_BONE_HU)
     sizes = []
     for axis in (0, 1):
-        (lines,) = np.nonzero(bone.any(axis=1 - axis))
-        from_center_mm = np.abs(lines - (bone.shape[axis] - 1) / 2).max(initial=0) * own[axis + 2]
-        beyond_px = min(from_center_mm, MAX_FIELD_MM / 2) / trained[axis + 2] - (trained[axis] - 1) / 2
-        sizes.append(trained[axis] + 2 * step * max(int(np.ceil(beyond_px / step)), 0))
+        from_center = np.abs(bone[1 + axis] - (hu.shape[1 + axis] - 1) / 2).max(initial=0)
+        from_center_mm = min(float(from_center * own[2 + axis]), MAX_FIELD_MM / 2)
+        beyond_px = from_center_mm / trained[2 + axis] - (trained[axis] - 1) / 2
+        steps = int(np.ceil(beyond_px / step)) if beyond_px > border else 0
+        sizes.append(int(trained[axis]) + 2 * step * steps)
     return trained._replace(height=sizes[0], width=sizes[1])
 
 

@@ -250,6 +250,7 @@ def test_the_grid_grows_by_whole_strides_and_no_farther_than_a_ct_sees():
     assert views.covering(hu, own, GRID, step=8) == GRID
     hu[0, 11, 20] = 900
     assert views.covering(hu, own, GRID, step=8)[:2] == (40, 32)
+    assert views.covering(hu, own, GRID, step=8, border=1) == GRID  # one pixel is omitted on purpose
     hu[0, 20, 39 + 24] = 900
     assert views.covering(hu, own, GRID, step=8)[:2] == (40, 64)
     huge = own._replace(column_mm=6000.0)
