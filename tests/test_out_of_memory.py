@@ -195,6 +195,7 @@ def in_a_process_with_little_memory(code, *words):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the address space as Linux does")
+@pytest.mark.faults
 def test_memory_that_really_runs_out_in_training(tiny_config, config_file, tmp_path):
     side = dict.fromkeys(("grid.side", "patch.side", "patch.stride"), 1024)
     fields = {"model.base_width": 32, "model.depth": 1, "model.norm": "none", "train.batch_size": 4}

@@ -78,6 +78,8 @@ TAGS = [
 ]
 _MALFORMED = object()
 
+GROUP_SEQUENCES = {"PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"}  # of enhanced files
+
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Frame:
@@ -107,6 +109,8 @@ class Frame:
           InputError: the value is malformed.
         """
         try:
+            if not self._header.keys() & GROUP_SEQUENCES:
+                return self._top_level(keyword)
             with quiet():  # pydicom parses a value on first access
                 return self._find(keyword)
         except Exception as error:  # ValueError, OverflowError and more, depending on the value

@@ -14,7 +14,7 @@ from tests.simple_heads import PIXEL_MM, head, neck
 
 BRAIN = {"ConvolutionKernel": "H31s", "WindowWidth": 80, "PixelSpacing": [PIXEL_MM, PIXEL_MM]}
 HEAD_MM = np.arange(-40.0, 92.0, 5.0)
-THIN_MM = np.arange(-60.0, 92.0, 2.5)
+THIN_MM = np.arange(-60.0, 92.0, 3.0)
 NECK_MM = np.arange(-240.0, -40.0, 4.0)
 PLAIN = (head(HEAD_MM), HEAD_MM, {})
 
@@ -49,9 +49,6 @@ OTHERS = {
     "base without a name": (head(np.zeros(40)), NECK_MM[-40:], {}, "less of the head"),
     "spine with the head": (head(THIN_MM), THIN_MM, {"BodyPartExamined": "CSPINE"}, "spine (by its header)"),
     "agent": (head(THIN_MM), THIN_MM, {"ContrastBolusAgent": "IODINE"}, "contrast"),
-    "amount": (head(THIN_MM), THIN_MM, {"ContrastBolusVolume": 80}, "contrast"),
-    "ingredient": (head(THIN_MM), THIN_MM, {"ContrastBolusIngredient": "IODINE"}, "contrast"),
-    "route": (head(THIN_MM), THIN_MM, {"ContrastBolusRoute": "IV"}, "contrast"),
     "Japanese and Latin letters": (
         head(THIN_MM),
         THIN_MM,
@@ -101,6 +98,19 @@ def test_the_plain_head_is_read_and_the_record_says_why(choose, name):
     assert (left_out["rank"], left_out["number"]) == (2, 1)
     assert left_out["slices"] == len(np.unique(table_mm))
     assert left_out["reason"].startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("tags", "contrast"),
+    [
+        ({}, False),
+        ({"ContrastBolusVolume": 80}, True),
+        ({"ContrastBolusIngredient": "IODINE"}, True),
+        ({"ContrastBolusRoute": "IV"}, True),
+    ],
+)
+def test_amount_ingredient_and_route_tell_contrast(choose, tags, contrast):
+    assert choose(alone=(head([0.0, 5.0]), [0.0, 5.0], tags)).series.traits.contrast == contrast
 
 
 def test_a_body_scan_that_includes_the_head_ranks_behind_a_head_alone(choose):
