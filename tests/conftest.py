@@ -188,6 +188,21 @@ def tiny_threshold_run(tiny_config, config_file, tmp_path_factory):
     return folder / "run"
 
 
+@pytest.fixture
+def predict_command(tiny_threshold_run, tmp_path, capsys):
+    """predict_command(*inputs, options): (exit status, what was printed) of `predict` into tmp_path / 'out'."""
+
+    def call(*inputs, options=()):
+        words = [f"--workdir={tiny_threshold_run}", "--input", *map(str, inputs), f"--output={tmp_path / 'out'}"]
+        status = launch.main(["predict", *words, *options])
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.out + printed.err
+        assert status != 1, printed.err
+        return status, printed.out + printed.err
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def tiny_network_run(tiny_config, config_file, tmp_path_factory):
     """A work directory with folds 0 and 2 of three, of a very small network without normalization; copy it before

@@ -77,7 +77,6 @@ TAGS = [
     "SharedFunctionalGroupsSequence",
 ]
 _MALFORMED = object()
-
 GROUP_SEQUENCES = {"PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"}  # of enhanced files
 
 

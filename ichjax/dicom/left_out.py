@@ -11,7 +11,8 @@ from ichjax.dicom.pixels import MAX_SIDE_PX, decode, to_hu
 from ichjax.errors import InputError
 from ichjax.scan.volume import PLAUSIBLE_MM
 
-MIN_SLICE_DISTANCE_MM = 0.06  # closer slices are duplicates, whose positions may be rounded to 0.1 mm
+ROUNDING_MM = 0.06  # positions may be rounded to 0.1 mm
+MIN_SLICE_DISTANCE_MM = ROUNDING_MM  # closer slices are duplicates
 MIN_SLICES = 4  # of a series from which stray images are told
 MAX_STEP_RATIO = 1.1  # between neighboring distances between slices, of which none is a gap
 MAX_STRAY_SHARE = 0.25  # of its images

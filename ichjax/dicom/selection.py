@@ -11,7 +11,7 @@ from ichjax.dicom.frame import Frame
 from ichjax.dicom.header_traits import positions_mm, read_traits
 from ichjax.dicom.pixels import check_size, decode, size, to_hu
 from ichjax.dicom.ranking import Reference, Traits
-from ichjax.dicom.stacks import SeriesFrames
+from ichjax.dicom.stacks import SeriesFrames, read_stack
 from ichjax.errors import InputError, only_input_errors
 from ichjax.scan.head_check import HeadCheck, check_head
 
@@ -25,9 +25,13 @@ def rank(all_series: Sequence[SeriesFrames]) -> tuple[list[tuple[Traits, SeriesF
     Images are decoded only of studies with several series: first of those that no header rules out, then, if none of
     them shows a head, of those with contrast, then of computed ones.
     """
-    traits = [read_traits(series.frames) for series in all_series]
+    stacks = [read_stack(series) for series in all_series]
+    traits = [
+        read_traits(series.frames) if stack is None else stack.traits
+        for series, stack in zip(all_series, stacks, strict=True)
+    ]
     if len(traits) > 1:
-        traits = study_geometry.mark_phases(traits, all_series)
+        traits = study_geometry.mark_phases(traits, stacks)
         for level in range(3):
             for k in [k for k, one in enumerate(traits) if _level(one) == level]:
                 traits[k] = _check(traits[k], all_series[k].frames)
@@ -35,7 +39,7 @@ def rank(all_series: Sequence[SeriesFrames]) -> tuple[list[tuple[Traits, SeriesF
                 break
     reference = ranking.find_reference(traits)
     order = sorted(
-        zip(traits, all_series, strict=True),
+        zip(traits, all_series, stacks, strict=True),
         key=lambda one: (*ranking.sort_key(one[0], reference), min(frame.path for frame in one[1].frames)),
     )
     return study_geometry.note_other_parts(order), reference

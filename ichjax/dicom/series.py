@@ -23,7 +23,6 @@ from ichjax.walk import files_below
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 DIRECTION_TOLERANCE = 1e-3  # of direction cosines: 0.25 mm across a head
-ROUNDING_MM = 0.06  # positions may be rounded to 0.1 mm
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -234,7 +233,7 @@ def _slice_step(frames: Sequence[Frame], positions: np.ndarray, axes: np.ndarray
     if len(frames) > 1:
         along, index = positions @ normal, np.arange(len(frames))
         slope, start = np.polyfit(index, along, 1)
-        even = np.abs(along - (slope * index + start)).max() <= ROUNDING_MM
+        even = np.abs(along - (slope * index + start)).max() <= left_out.ROUNDING_MM
         return (slope if even else np.median(np.diff(along))) * normal
     thickness = frames[0].numbers("SliceThickness", 1)[0]
     if thickness <= 0:

@@ -10,6 +10,7 @@ from ichjax.dicom.frame import Frame
 from ichjax.dicom.header_traits import read_traits
 from ichjax.dicom.left_out import MIN_SLICE_DISTANCE_MM
 from ichjax.dicom.patients import Patient
+from ichjax.dicom.ranking import Traits
 from ichjax.errors import InputError
 
 Item = TypeVar("Item")
@@ -51,6 +52,7 @@ class Stack:
       along_mm: float64 [N], their positions along the normal.
       step_mm: the median distance between slices; of a single one the thickness.
       thickness_mm: of the first slice; nan if it is unknown.
+      traits: what the headers say.
     """
 
     series: SeriesFrames
@@ -63,6 +65,7 @@ class Stack:
     along_mm: np.ndarray
     step_mm: float
     thickness_mm: float
+    traits: Traits
 
     @property
     def is_single(self) -> bool:
@@ -105,6 +108,7 @@ def read_stack(series: SeriesFrames) -> Stack | None:
         along_mm=along_mm[order],
         step_mm=float(np.median(np.diff(along_mm[order]))) if len(order) > 1 else thickness_mm,
         thickness_mm=thickness_mm,
+        traits=traits,
     )
 
 

@@ -8,17 +8,21 @@ import numpy as np
 from ichjax.dicom.header_traits import MIN_PHASES, series_number
 from ichjax.dicom.merging import MIN_HEAD_MM
 from ichjax.dicom.ranking import Traits
-from ichjax.dicom.stacks import SeriesFrames, Stack, read_stack, shows_more
+from ichjax.dicom.stacks import SeriesFrames, Stack, shows_more
 
 MAX_STEPS_APART = 1.5  # between parts of one head, also of their overlap, in the larger distance between slices
 
 
-def mark_phases(traits: Sequence[Traits], all_series: Sequence[SeriesFrames]) -> list[Traits]:
-    """Marks series of one reconstruction at the same positions, if there are `MIN_PHASES`: a perfusion as a series for
-    each time. Series for several windows are none."""
+def mark_phases(traits: Sequence[Traits], stacks: Sequence[Stack | None]) -> list[Traits]:
+    """Marks series of one reconstruction at the same positions, if there are `MIN_PHASES`: a perfusion stored as one
+    series for each time. Series that differ in their window are not a perfusion.
+
+    Args:
+      traits: of each series.
+      stacks: their geometry; None for a series whose geometry cannot be read.
+    """
     positions: list[Hashable] = []
-    for number, (one, series) in enumerate(zip(traits, all_series, strict=True)):
-        stack = read_stack(series)
+    for number, (one, stack) in enumerate(zip(traits, stacks, strict=True)):
         place = number if stack is None else np.round(stack.origins_mm, 1).tobytes()
         space = ("", "") if stack is None else (stack.reconstruction, stack.axes, stack.frame_of_reference)
         positions.append((place, space, one.window_width))
@@ -28,12 +32,20 @@ def mark_phases(traits: Sequence[Traits], all_series: Sequence[SeriesFrames]) ->
     ]
 
 
-def note_other_parts(study: Sequence[tuple[Traits, SeriesFrames]]) -> list[tuple[Traits, SeriesFrames]]:
-    """Adds a note to series of a study that each show something that the other does not: perhaps parts of one head."""
-    stacks = [(traits, read_stack(series)) for traits, series in study]
+def note_other_parts(
+    study: Sequence[tuple[Traits, SeriesFrames, Stack | None]],
+) -> list[tuple[Traits, SeriesFrames]]:
+    """Adds a note to series of a study that each show something that the other does not: perhaps parts of one head.
+
+    Args:
+      study: traits, images and geometry of each series, in the order of preference.
+
+    Returns:
+      (traits, images) of each series, in the same order.
+    """
     noted = []
-    for (traits, series), (_, stack) in zip(study, stacks, strict=True):
-        for other_traits, other in stacks:
+    for traits, series, stack in study:
+        for other_traits, _, other in study:
             if stack and other and _may_complete(traits, stack, other_traits, other):
                 series = dataclasses.replace(series, notes=(*series.notes, _note(other)))
                 break

@@ -1,9 +1,10 @@
 """Scores a folder of masks or probabilities from any source, by the same rules as a run of ichjax."""
 
+import functools
 import pathlib
 import tempfile
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -61,21 +62,21 @@ def evaluate(
     Raises:
       InputError: no file belongs to a subject, none could be scored, or the folders are not usable.
     """
-    options: Any = {"subtypes": subtypes, "prevalence": prevalence}
+    score = functools.partial(_evaluate, predictions, config, name=name, subtypes=subtypes, prevalence=prevalence)
     if workdir is None:
         with tempfile.TemporaryDirectory() as folder:
-            return _evaluate(predictions, config, pathlib.Path(folder), name, published=False, **options)
+            return score(pathlib.Path(folder), published=False)
     if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
         raise InputError(f"{workdir}: is not empty; expected a new folder for the results")
-    return _evaluate(predictions, config, workdir, name, published=True, **options)
+    return score(workdir, published=True)
 
 
 def _evaluate(
     predictions: pathlib.Path,
     config: Config,
     folder: pathlib.Path,
-    name: str,
     *,
+    name: str,
     published: bool,
     subtypes: bool,
     prevalence: float | None,
@@ -86,7 +87,7 @@ def _evaluate(
     rows: list[ScoreRow] = []
     notes, kinds = list(dataset.notes), set()
     subjects = [subject for subject in dataset.subjects if subject.number in files]
-    eight_bits = eight_bit_kind(files.values())
+    eight_bits = "as it looks" if subtypes else eight_bit_kind(files.values())
     read_one = lambda subject: _read(  # noqa: E731
         subject, files[subject.number], predictions, subtypes=subtypes, eight_bits=eight_bits
     )

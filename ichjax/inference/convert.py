@@ -13,7 +13,7 @@ from ichjax.errors import InputError, only_input_errors
 from ichjax.files import claim, read_json, write_json
 from ichjax.inference import provenance, scan_warnings
 from ichjax.inference.discover import WORLD_SUFFIX, Source, find_sources
-from ichjax.inference.provenance import OutputNames, Result
+from ichjax.inference.provenance import Result
 from ichjax.inference.records import ScanRecord
 from ichjax.metrics import calibration
 from ichjax.scan import nifti, world_grid
@@ -54,7 +54,7 @@ def convert(
         say(f"skipped: {problem}")
     converted = 0
     with claim(output) if sources else contextlib.nullcontext():
-        names = _name_sources(sources, output)
+        names = provenance.name_sources(sources, output, _read_results(output), suffix=WORLD_SUFFIX)
         for source in names.sources:
             try:
                 with only_input_errors(str(source.path), "converted", but=(OSError,)):
@@ -72,18 +72,15 @@ def convert(
     return problems
 
 
-def _name_sources(sources: Sequence[Source], output: pathlib.Path) -> OutputNames:
-    """The sources under the names that they have, or get, in the output."""
-    if not sources:
-        return OutputNames(sources, {}, b"")
-    key, is_new = provenance.read_key(output)
+def _read_results(output: pathlib.Path) -> dict[str, Result]:
+    """{name: what the folder holds} for the converted series in an output."""
     results = {}
     for path in sorted(output.glob("[!.]*.json")):
         with contextlib.suppress(InputError, KeyError, TypeError):  # another program's file
             record = read_json(path)
-            source_hash = record["source"]["hash"] if "source" in record and not is_new else ""
+            source_hash = record["source"]["hash"] if "source" in record else ""
             results[path.stem] = Result(str(source_hash), record["scan_digest"])
-    return OutputNames(sources, results, key, suffix=WORLD_SUFFIX)
+    return results
 
 
 def _convert_one(source: Source, volume: Volume, output: pathlib.Path, *, overwrite: bool) -> bool:

@@ -85,13 +85,13 @@ def read_existing(
     return record if complete else None
 
 
-def read_results(output: pathlib.Path, *, same_key: bool) -> dict[str, Result]:
-    """{name: what the folder holds} for the predictions in an output; their hashes only if they have its key."""
+def read_results(output: pathlib.Path) -> dict[str, Result]:
+    """{name: what the folder holds} for the predictions in an output."""
     results = {}
     for path in sorted(output.glob(f"[!.]*/{PREDICTION_FILE}")):
         with contextlib.suppress(InputError, KeyError, TypeError):  # another program's file
             record = read_prediction(path)
-            source_hash = record["source"]["hash"] if same_key and "source" in record else ""
+            source_hash = record["source"]["hash"] if "source" in record else ""
             results[path.parent.name] = Result(str(source_hash), record["scan_digest"])
     return results
 

@@ -85,7 +85,8 @@ def predict_scans(
         if options.dicom_seg and any(source.series is not None for source in sources):
             say(f"{output / outputs.SEGMENTATION_FOLDER}: DICOM Segmentations name the patient, as their sources do")
         try:
-            _predict_all(trained, _name_sources(sources, output, reserved), output, options, progress)
+            names = provenance.name_sources(sources, output, outputs.read_results(output), reserved=reserved)
+            _predict_all(trained, names, output, options, progress)
         finally:  # also when interrupted: what is done gets its row
             rows = worklist.sort_rows(progress.rows)
             if sources and (all_rows := rows + outputs.read_other_rows(output, trained, rows)):
@@ -94,14 +95,6 @@ def predict_scans(
                 manifest.write(output, trained, progress, options=asked, scans=len(sources), start=start)
     worklist.print_summary(rows, output, kept=len(progress.kept))
     return [row["problem"] for row in rows if row["problem"]]
-
-
-def _name_sources(sources: Sequence[Source], output: pathlib.Path, reserved: Sequence[str]) -> OutputNames:
-    """The sources under the names that they have, or get, in the output."""
-    if not sources:
-        return OutputNames(sources, {}, b"")
-    key, is_new = provenance.read_key(output)
-    return OutputNames(sources, outputs.read_results(output, same_key=not is_new), key, reserved=reserved)
 
 
 def _predict_all(

@@ -6,6 +6,7 @@ import os
 import pathlib
 import secrets
 from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple
 
 from ichjax.dicom.patients import NOBODY
 from ichjax.dicom.source_tags import hash_patient, read_description
@@ -20,8 +21,7 @@ HALF = 16  # hexadecimal digits of a hash: first of path and patient, then as ma
 SHOWN = 8  # digits of a hash in the worklist
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """What an output folder holds of an earlier command.
 
     Attributes:
@@ -100,6 +100,32 @@ def phrase(record: SourceRecord) -> str:
     parts += [] if number is None else [f"series {number}"]
     parts += [] if slices is None else [f"{slices} {'slice' if slices == 1 else 'slices'}"]
     return ", ".join([*parts, record["hash"][:SHOWN]])
+
+
+def name_sources(
+    sources: Sequence[Source],
+    output: pathlib.Path,
+    results: Mapping[str, Result],
+    *,
+    reserved: Sequence[str] = (),
+    suffix: str = "",
+) -> "OutputNames":
+    """The sources under the names that they have, or get, in the output; makes the output's key if there is none.
+
+    Args:
+      sources: as for `OutputNames`.
+      output: the output folder, which the caller holds (`files.claim`).
+      results, reserved, suffix: as for `OutputNames`.
+
+    Raises:
+      InputError: the file of the key is damaged.
+    """
+    if not sources:
+        return OutputNames(sources, {}, b"")
+    key, is_new = read_key(output)
+    if is_new:  # hashes made with another key say nothing
+        results = {name: result._replace(hash="") for name, result in results.items()}
+    return OutputNames(sources, results, key, reserved=reserved, suffix=suffix)
 
 
 class OutputNames:

@@ -13,13 +13,11 @@ pytestmark = pytest.mark.xdist_group("predict")
 
 
 @pytest.fixture
-def predict(tiny_threshold_run, tmp_path, capsys):
+def predict(predict_command, tmp_path):
     """predict(*inputs, options): (exit status, the manifest); the output is tmp_path / 'out'."""
 
     def call(*inputs, options=()):
-        words = [f"--workdir={tiny_threshold_run}", "--input", *map(str, inputs), f"--output={tmp_path / 'out'}"]
-        status = launch.main(["predict", *words, *options])
-        capsys.readouterr()
+        status, _ = predict_command(*inputs, options=options)
         return status, json.loads((tmp_path / "out" / "manifest.json").read_text())
 
     return call

@@ -9,7 +9,6 @@ import shutil
 import numpy as np
 import pytest
 
-import launch
 from ichjax.inference import provenance
 from tests.expected import PREDICTION_FILES
 
@@ -20,16 +19,13 @@ SECRETS = ("DOEJANE", "PID-90210", "19501231", "HEAD PLAIN")
 
 
 @pytest.fixture
-def command(tiny_threshold_run, tmp_path, capsys):
+def command(predict_command, tmp_path):
     """command(*inputs, options): (exit status, what was printed, {name: row of the worklist}); output in out/."""
 
     def call(*inputs, options=()):
-        words = [f"--workdir={tiny_threshold_run}", "--input", *map(str, inputs), f"--output={tmp_path / 'out'}"]
-        status = launch.main(["predict", *words, *options])
-        printed = capsys.readouterr()
-        assert status != 1, printed.err
+        status, printed = predict_command(*inputs, options=options)
         with (tmp_path / "out" / "worklist.csv").open() as file:
-            return status, printed.out + printed.err, {row["scan"]: row for row in csv.DictReader(file)}
+            return status, printed, {row["scan"]: row for row in csv.DictReader(file)}
 
     return call
 
