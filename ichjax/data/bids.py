@@ -56,7 +56,7 @@ def read_dataset(root: pathlib.Path) -> Dataset:
 
 
 def mark(root: pathlib.Path) -> str:
-    """What shows this layout; '' if there is no sub-*/ct/*_ct.nii.gz."""
+    """The pattern that identifies this layout; '' if no file matches sub-*/ct/*_ct.nii.gz."""
     return BIDS_LAYOUT.split(" ")[0] if next(iter(_scan_files(root)), None) else ""
 
 

@@ -12,8 +12,8 @@ def _folder(name: str) -> Callable[[pathlib.Path], str]:
     return lambda root: f"{name}/" if (root / name).is_dir() else ""
 
 
-# The part of a folder that gives a layout away, or ''. In order of preference: HU before gray images, if a folder holds
-# both (release 1.3.0).
+# The entry of a folder that identifies a layout, or ''; in order of preference: HU before gray images, if a folder
+# holds both (release 1.3.0).
 MARKS = {
     "nifti": _folder(ct_ich_nifti.NIFTI_SCANS),
     "jpeg": _folder(ct_ich_jpeg.JPEG_SCANS),
@@ -65,10 +65,10 @@ def is_dataset(root: pathlib.Path) -> bool:
 
 
 def find_own_scans(root: pathlib.Path) -> dict[str, pathlib.Path]:
-    """{ID: scan} of a data set of one's own, without a look at its masks and labels; {} for the ct-ich releases.
+    """{ID: scan} of a data set of one's own, without reading masks or labels; {} for the ct-ich releases.
 
     Raises:
-      InputError: the scans cannot be told from the names of the files.
+      InputError: the file names do not identify the scans.
     """
     find = {"own": paired_folders.find_scans, "bids": bids.find_scans}
     layout = next(iter(_marks(root)), "")
@@ -98,7 +98,7 @@ def files(subject: Subject) -> tuple[pathlib.Path, ...]:
 
 
 def _marks(root: pathlib.Path) -> dict[str, str]:
-    """{layout: what gives it away} of the layouts that a folder may have."""
+    """{layout: the entry that identifies it}, for each layout that the folder may have."""
     return {layout: found for layout, mark in MARKS.items() if (found := mark(root))}
 
 

@@ -22,7 +22,7 @@ OWN_IMAGES, OWN_MASKS, LABEL_TABLE, LABEL_NAMES = "images", "masks", "labels.csv
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MatchedFiles:
-    """The files of a data set, whatever its layout, and what the layout says about them.
+    """The files of a data set and their metadata, independent of the layout.
 
     Attributes:
       scans: {ID: file}.

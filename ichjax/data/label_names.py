@@ -1,4 +1,4 @@
-"""The sub-type that a mask label's name stands for, and the label names in nnU-Net's dataset.json."""
+"""Map the names of mask labels to sub-types, and read the label names in nnU-Net's dataset.json."""
 
 import pathlib
 import re
@@ -10,7 +10,7 @@ from ichjax.errors import InputError
 from ichjax.files import read_json
 
 DATASET_JSON = "dataset.json"
-# Parts of words that name a sub-type, beside its abbreviation. ICH is none of them: it stands for intracranial and for
+# Word stems of each sub-type, in addition to its abbreviation. ICH is deliberately absent: it can mean intracranial or
 # intracerebral hemorrhage.
 SUBTYPE_WORDS = {
     "IVH": ("intraventricular",),
@@ -20,11 +20,11 @@ SUBTYPE_WORDS = {
     "SDH": ("subdural",),
 }
 BLEEDING = re.compile(r"ha?emor+h|ha?emato|bleed|blood|clot")
-# What is never a hemorrhage, whatever else the name says: 'perihematomal edema', 'subdural hygroma', 'no hemorrhage'.
+# Never a hemorrhage, even if the name also mentions one: 'perihematomal edema', 'subdural hygroma', 'no hemorrhage'.
 NEVER_BLEEDING = re.compile(
     r"edema|hygroma|effusion|catheter|\bdrains?\b|\bshunts?\b|\bspaces?\b|\b(phe|evd|ignore|no|non|not)\b"
 )
-# What is no hemorrhage unless the name says so too: 'brain', but 'brain hemorrhage'.
+# A hemorrhage only if the name also mentions one: 'brain' is not, 'brain hemorrhage' is.
 OTHER_TISSUE = re.compile(
     r"\b(brain|skull|crani|bone|scalp|ventric|cerebell|parenchyma|tissue|matter|midline|infarct|isch|penumbra|tumou?r"
     r"|calcif|fracture|normal|healthy|vessel)|\b(head|face|skin|body|air|csf|gm|wm)\b"
@@ -62,7 +62,7 @@ def classes_of_names(names: Iterable[tuple[int, str]], source: str) -> tuple[dic
       source: the file, for messages.
 
     Raises:
-      InputError: a name is no hemorrhage, and so would be counted as one: masks are whatever is not 0.
+      InputError: a label is not a hemorrhage; it would be counted as one, since all non-zero voxels are the mask.
     """
     classes, unknown = {}, []
     for label, name in names:

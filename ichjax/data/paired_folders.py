@@ -1,6 +1,6 @@
 """Find data sets of a folder of scans and a folder of masks, such as images/ and masks/, or data/ and label/.
 
-nnU-Net's raw layout, imagesTr/ and labelsTr/, is one of them: its dataset.json names the labels, and _0000 in the names
+This includes nnU-Net's raw layout, imagesTr/ and labelsTr/: its dataset.json names the labels, and _0000 in the names
 of its scans is the channel.
 """
 
@@ -17,7 +17,7 @@ from ichjax.errors import InputError
 from ichjax.scan import nifti
 
 NNUNET_IMAGES, NNUNET_LABELS = "imagesTr", "labelsTr"
-UNMISTAKABLE = (OWN_IMAGES, OWN_MASKS, NNUNET_IMAGES, NNUNET_LABELS)  # folders that show this layout even if empty
+UNMISTAKABLE = (OWN_IMAGES, OWN_MASKS, NNUNET_IMAGES, NNUNET_LABELS)  # folders that identify this layout even if empty
 OWN_LAYOUT = (
     f"{OWN_IMAGES}/ and {OWN_MASKS}/ (or data/ and label/, {NNUNET_IMAGES}/ and {NNUNET_LABELS}/ or the like) with "
     f"files such as ID.nii.gz, or ID_RATER.nii.gz for masks of several raters"
@@ -44,7 +44,7 @@ def mark(root: pathlib.Path) -> str:
 
 
 def has_masks(root: pathlib.Path) -> bool:
-    """Whether there is a folder of masks beside the folder of scans."""
+    """Whether there is a folder of scans and a folder of masks."""
     return bool(mark(root) and _candidates(root, MASK_WORDS))
 
 

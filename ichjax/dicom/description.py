@@ -1,6 +1,6 @@
 """Interpret the free text of a series' header: body part, contrast, bone kernel, computed images, in several languages.
 
-The text itself may identify a patient. Only what it says about these four is kept, in words of this file.
+The text itself may identify a patient, so only its interpretation is kept.
 """
 
 import dataclasses

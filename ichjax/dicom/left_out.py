@@ -13,7 +13,7 @@ from ichjax.scan.volume import PLAUSIBLE_MM
 
 ROUNDING_MM = 0.06  # positions may be rounded to 0.1 mm
 MIN_SLICE_DISTANCE_MM = ROUNDING_MM  # closer slices are duplicates
-MIN_SLICES = 4  # of a series from which stray images are told
+MIN_SLICES = 4  # of a series in which stray images are sought
 MAX_STEP_RATIO = 1.1  # between neighboring distances between slices, of which none is a gap
 MAX_STRAY_SHARE = 0.25  # of its images
 MAX_LISTED_FILES = 5  # in a sentence
@@ -29,7 +29,7 @@ def split_captures(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
     An image without a position or an orientation is not a slice if it has no PixelSpacing either, or if it differs from
     all slices in ImageType, size or colors. Nor is a color image at the position of a slice. Others are kept, to be
     reported when the series is read: each could be a slice with a damaged header, and skipping it would leave a gap.
-    If at least half of the images seem not to be slices, all are kept. Stray images (`_strays`) are no slices either.
+    If at least half of the images seem not to be slices, all are kept. Stray images (`_strays`) are not slices either.
     """
     slices, captures = _split_captures(frames)
     strays = _strays(slices)
@@ -61,7 +61,7 @@ def _split_captures(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
 
 
 def _strays(frames: Sequence[Frame]) -> set[int]:
-    """The ids of few images in files of their own that are no slices, whatever their tags say.
+    """The ids of the few images, in separate files, that are not slices despite their tags.
 
     They differ from most images in type, size, pixel spacing or orientation, and lie where the others leave no gap. Or
     it is a single image, farther from all others than slices can be.
@@ -89,8 +89,8 @@ def _strays(frames: Sequence[Frame]) -> set[int]:
 
 
 def _is_covered(position_mm: float, places_mm: np.ndarray) -> bool:
-    """Whether slices at sorted places leave no gap at a position: one is there, or those around it are no farther apart
-    than their neighbors."""
+    """Whether slices at sorted positions leave no gap at another position: one is there, or the two around it are no
+    farther apart than their neighbors."""
     if not len(places_mm) or np.abs(places_mm - position_mm).min() < MIN_SLICE_DISTANCE_MM:
         return bool(len(places_mm))
     steps, k = np.diff(places_mm), int(np.searchsorted(places_mm, position_mm)) - 1

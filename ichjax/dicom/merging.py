@@ -1,4 +1,4 @@
-"""Put together what is one scan but lies in several series: by its geometry, since UIDs and numbers may be wrong.
+"""Merge series that are parts of one scan, by their geometry, since UIDs and numbers may be wrong.
 
 Typical are base of the skull and vertex as two series, odd and even slices, and anonymizers that give each image a
 series or a study of its own.
@@ -27,11 +27,11 @@ MIN_HEAD_MM = 80.0  # a shorter series is a part of a head
 
 
 def merge(all_series: Sequence[SeriesFrames]) -> list[SeriesFrames]:
-    """Merges series that are one scan, and marks others of which it cannot be told.
+    """Merges series that are parts of one scan, and marks ambiguous ones.
 
     Series are one scan if they agree in patient, frame of reference, orientation, matrix, pixel spacing and
     reconstruction, and if their slices complete each other (`stacks.complete_each_other`). A head and what lies below
-    it are not put together.
+    it are not merged.
 
     Returns:
       The series, a merged one at the place of its first one, with a note. Two kinds get a problem: series that look
@@ -57,8 +57,8 @@ def merge(all_series: Sequence[SeriesFrames]) -> list[SeriesFrames]:
 
 
 def _merge_single_slices(stacks: Sequence[Stack], place: Callable[[SeriesFrames], Hashable]) -> list[Stack]:
-    """Merges series of one slice, at one place if they name no patient. Their SeriesNumber separates them, unless each
-    has its own."""
+    """Merges series of one slice, grouped by `place` if they name no patient. Their SeriesNumber separates them, unless
+    each has its own."""
 
     def scan(stack: Stack) -> Hashable:
         where = () if _is_named(stack.series.patient) else place(stack.series)
@@ -161,7 +161,7 @@ def _join(stacks: Sequence[Stack]) -> Stack:
     if count == 1 and _is_named(first.patient):
         return joined
     parts = f"{count} series" if count > 1 else f"{len(stacks)} folders"
-    return joined.with_fields(notes=(f"put together from {parts} whose slices complete each other",))
+    return joined.with_fields(notes=(f"merged from {parts} whose slices complete each other",))
 
 
 def _refuse_single_slices(stacks: Sequence[Stack], place: Callable[[SeriesFrames], Hashable]) -> list[Stack]:

@@ -1,4 +1,4 @@
-"""Tell whether DICOM headers name the same patient: spelling does not matter, and a missing tag contradicts nothing.
+"""Decide whether DICOM headers name the same patient, in any spelling; a missing tag is no contradiction.
 
 Only hashes of the tags are compared and kept.
 """

@@ -93,7 +93,7 @@ class Traits:
         return self.extent_mm > MAX_EXTENT_MM or beyond_mm > MAX_BEYOND_MM
 
     def doubt(self) -> int:
-        """How little it shows a head: 0 it does; 1 unknown; 2 another part by its header; 3 no head by its image.
+        """How doubtful it is that it shows a head: 0 it does; 1 unknown; 2 another part by header; 3 no head by image.
 
         The image outranks the header, which a protocol may fill in for all series of a study. But a spine series that
         begins at the skull base shows a skull too: without the vertex, the header decides.
@@ -138,8 +138,8 @@ class Criterion(NamedTuple):
 
     Attributes:
       value: of a series, given what the others cover.
-      phrase: what speaks against a series of a higher value.
-      acceptable: a higher value speaks against a series even if it is the only one.
+      phrase: the drawback of a series with a higher value, for messages.
+      acceptable: above this value, the drawback is reported even if the series is the only one.
     """
 
     value: Callable[[Traits, Reference], float]

@@ -1,4 +1,4 @@
-"""Put the series of a study in order, and look at a few slices of those that could be the plain head."""
+"""Rank the series of a study, after checking a few slices of those that could be the plain head."""
 
 import dataclasses
 import pathlib
@@ -51,7 +51,7 @@ def _level(traits: Traits) -> int:
 
 
 def _check(traits: Traits, frames: Sequence[Frame]) -> Traits:
-    """The traits with what the image shows. An unreadable series must not cost the study its result."""
+    """The traits completed by the image. A series that cannot be read is marked, and costs the others nothing."""
     try:
         with only_input_errors(frames[0].path.name):
             return dataclasses.replace(traits, head=check_frames(frames))

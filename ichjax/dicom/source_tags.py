@@ -10,7 +10,7 @@ from ichjax.errors import one_line
 
 
 def hash_patient(path: pathlib.Path, *, key: bytes) -> Patient:
-    """Hashes of the patient's tags in a DICOM file, keyed so that only who has the key can compare them with a name.
+    """Keyed hashes of the patient's tags in a DICOM file: only the holder of the key can compare them with a name.
 
     `NOBODY` if the file cannot be read.
     """

@@ -80,6 +80,6 @@ def _note(other: Stack) -> str:
     number = series_number(other.series.frames[0])
     name = "another series" if number is None else f"series {number}"
     return (
-        f"{name} of the study ({len(other.along_mm)} slices) shows positions that this one lacks, and could not be put "
-        "together with it: a part of the head may lie there"
+        f"{name} of the study ({len(other.along_mm)} slices) shows positions that this one lacks, and could not be "
+        "merged with it: a part of the head may lie there"
     )

@@ -30,7 +30,7 @@ from ichjax.scan.volume import Volume
 
 MAX_MASK_LABELS = 20  # an integer file with more than these is no mask of several labels
 MAX_ROUNDING = 1e-3  # how far from a whole number the values of a mask can be, as after float16
-EightBits = Literal["as it looks", "probability", "unclear"]  # what files of 8 bits hold that could be labels
+EightBits = Literal["as it looks", "probability", "unclear"]  # content of 8-bit files that could be labels
 SCALE = 32767  # probabilities pass through int16 on their way to the scan's orientation
 
 
@@ -161,7 +161,7 @@ def _at_one_threshold(row: ScoreRow) -> ScoreRow:
 
 
 def eight_bit_kind(paths: Iterable[pathlib.Path]) -> EightBits:
-    """What files of 8 bits hold that could be labels: a probability that is low everywhere, as without a hemorrhage,
+    """How to read 8-bit files that could be labels: a probability that is low everywhere, as without a hemorrhage,
     looks like a mask of a few labels. The other files of the folder decide."""
     clear = unclear = 0
     for path in paths:
@@ -247,8 +247,8 @@ def _interpret(
         if eight_bits == "probability":
             return eight_bit_probability
         raise InputError(
-            f"{name}: holds whole numbers up to {high:g}, labels or low probabilities of 8 bits, which other files of "
-            f"the folder hold; expected masks alone, or probabilities alone"
+            f"{name}: holds whole numbers up to {high:g}, which are labels or low 8-bit probabilities like those in "
+            f"other files of the folder; expected masks only, or probabilities only"
         )
     if low >= 0 and high <= MAX_MASK_LABELS and _are_labels(array, high):
         return "mask", lambda values: (values > 0.5).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The run manifest of `predict`: manifest.json says which command made an output folder, from what and at what cost."""
+"""The run manifest of `predict`, manifest.json: command, versions, inputs, outputs, time and memory of an output."""
 
 import dataclasses
 import datetime

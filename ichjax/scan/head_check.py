@@ -29,7 +29,7 @@ SKULL_MM = 3.0  # next to the skull, partial volume looks like a vessel
 MIN_VESSEL_SHARE = 6e-4  # of the inside, in the median slice above the base: 0 in heads without contrast
 # Of the largest inside, in slices searched for vessels above and below it: brain, and not the skull base
 MIN_UPPER_SHARE, MIN_LOWER_SHARE = 0.3, 0.9
-MIN_VESSEL_SLICES = 3  # fewer do not tell vessels from calcifications
+MIN_VESSEL_SLICES = 3  # fewer do not distinguish vessels from calcifications
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +101,7 @@ def _head_inside(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.n
 
 
 def _has_vessels(hu: np.ndarray, inside: np.ndarray, pixel_mm: tuple[float, float]) -> bool:
-    """Whether bright spots apart from the skull are in most slices, which calcifications and drains are not, or not as
-    large."""
+    """Whether most slices have bright spots away from the skull, unlike with calcifications and drains."""
     if len(hu) < MIN_VESSEL_SLICES:
         return False
     brain = hu[inside].astype(np.float32)

@@ -1,4 +1,4 @@
-"""Scans in several series are put together by their geometry; what is not one scan, or may not be, stays apart."""
+"""Parts of a scan in several series are merged by their geometry; what is not one scan, or may not be, is not."""
 
 import itertools
 
@@ -11,7 +11,7 @@ from tests.dicom.test_series import UNEVEN, ct_slice, generate_uid, hu_slice, re
 
 ALL = tuple(5.0 * k for k in range(8))  # slices of 5 mm
 STUDY = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4", "ConvolutionKernel": "H31s"}
-PART_NOTE = "put together from {} series whose slices complete each other"
+PART_NOTE = "merged from {} series whose slices complete each other"
 
 
 def part(indices, positions=ALL, number=1, **tags):
@@ -280,7 +280,7 @@ def test_a_repeated_vertex_is_not_guessed(tmp_path):
 
 
 def test_thin_and_thick_reconstructions_of_base_and_vertex(tmp_path):
-    """Base and vertex both exist in slices of 5 mm and of 2.5 mm: each is put together with its own kind."""
+    """Base and vertex both exist in slices of 5 mm and of 2.5 mm: each is merged with its own kind."""
     thin = tuple(2.5 * k - 1.25 for k in range(16))
     parts = [part(range(4)), part(range(4, 8), number=2)]
     parts += [part(range(8), thin, 3, SliceThickness=2.5), part(range(8, 16), thin, 4, SliceThickness=2.5)]

@@ -166,8 +166,8 @@ def test_masks_beside_a_file_of_many_levels_are_refused(truth, tiny_root):
     save(path, np.arange(array_of(path).size).reshape(array_of(path).shape).astype(np.uint8), path)
     status, said = evaluate(truth, tiny_root)
     assert status == 2
-    assert said.count("labels or low probabilities of 8 bits") == 5  # six subjects bleed
-    assert "ICH_0050.nii.gz: holds whole numbers up to 1, labels or" in said
+    assert said.count("labels or low 8-bit probabilities") == 5  # six subjects bleed
+    assert "ICH_0050.nii.gz: holds whole numbers up to 1, which are labels" in said
 
 
 def test_each_bad_file_is_named_and_the_others_are_scored(truth, tiny_root, tmp_path):

@@ -235,7 +235,7 @@ def test_base_and_vertex_are_one_scan_with_one_source(command, ct_series, tmp_pa
     status, _, rows = command(whole, tmp_path / "parts", options=["--dicom_seg"])
     masks = [(tmp_path / "out" / name / "mask.nii.gz").read_bytes() for name in ("whole", "parts")]
     assert masks[0] == masks[1]
-    assert "put together from 2 series" in rows["parts"]["warnings"]
+    assert "merged from 2 series" in rows["parts"]["warnings"]
     assert rows["parts"]["source"].startswith("file 1 of input 2, series 2, 4 slices, ")
     assert status == 2
     assert "2 values of SeriesInstanceUID" in rows["parts"]["problem"]  # only the segmentation is missing

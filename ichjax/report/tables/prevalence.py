@@ -1,4 +1,4 @@
-"""Detection at a stated prevalence: as CSV, and in words for the terminal and the report.
+"""Detection at a stated prevalence, as CSV and as text for the terminal and the report.
 
 The argument `methods` of all functions is {display name: results.json}; methods without 'detection_at_prevalence' are
 skipped.
@@ -103,6 +103,6 @@ def prevalence_paragraphs(methods: Mapping[str, Results]) -> list[str]:
         ]
         paragraphs.append(
             f"{name}, where {population_text(detection)}: {'; '.join(scores)}. A scan is flagged if any of its slices "
-            f"is predicted positive; in brackets: 95 % confidence intervals."
+            f"is predicted positive; 95 % confidence intervals in parentheses."
         )
     return paragraphs
