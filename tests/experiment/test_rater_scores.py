@@ -111,7 +111,7 @@ def test_evaluate_scores_against_every_rater_and_as_the_challenge_does(root, pre
     assert 'id="raters"' in page
     assert f"{got['mbh_seg_2025']['dice_soft']['mean']:.3f}" in page
     assert "Two raters of a scan agree with a mean Dice of" in page
-    assert "9 scans with raters' masks, 8 of them with several: Dice, rater 1 1.000" in plain
+    assert "9 scans scored against raters, 8 of them against several: Dice, rater 1 1.000" in plain
     assert "majority vote of raters, a tie counting as hemorrhage: 8" in (out / "notes.txt").read_text()
     written = "".join(path.read_text() for path in out.rglob("*") if path.suffix in (".json", ".csv", ".html", ".txt"))
     assert not [name for name in ("ann", "bob") if f"_{name}" in written or f'"{name}"' in written]

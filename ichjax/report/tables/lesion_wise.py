@@ -89,8 +89,10 @@ def score_texts(record: CsvRecord, unit_mm: str) -> tuple[str, str, str]:
 
 
 def penalty_text(record: CsvRecord, unit_mm: str) -> str:
-    """'2 scans with a penalty of 301 to 310 mm', of the record 'hd95_all_scans'."""
+    """'2 scans with a penalty of 301 to 310 mm' or 'no scan with a penalty', of the record 'hd95_all_scans'."""
     n = record["misses"] + record["false_alarms"]
+    if not n:
+        return "no scan with a penalty"
     low, high = (f"{record[f'penalty_mm_{end}']:.0f}" for end in ("low", "high"))
     penalty = low if low == high else f"{low} to {high}"
     return f"{n} {'scan' if n == 1 else 'scans'} with a penalty of {penalty} {unit_mm}"

@@ -96,7 +96,7 @@ def rater_paragraphs(methods: Mapping[str, Results]) -> list[str]:
             ]
             scans, several = results["raters"]["scans"], results["raters"]["scans_of_several"]
             paragraphs.append(
-                f"{name}, {scans} scans with raters' masks, {several} of them with several: {'; '.join(texts)}. The "
-                f"last four are those of {MBH_SEG}."
+                f"{name}, {scans} scans scored against raters, {several} of them against several: {'; '.join(texts)}. "
+                f"The last four are those of {MBH_SEG}."
             )
     return paragraphs

@@ -42,6 +42,8 @@ def test_records_and_words():
     )
     assert (records["hd95_hemorrhage"]["misses"], records["hd95_hemorrhage"]["false_alarms"]) == (1, 0)
     assert lesion_wise.penalty_text(records["hd95_all_scans"], "mm") == "3 scans with a penalty of 301 to 310 mm"
+    nothing = {**records["hd95_all_scans"], "misses": 0, "false_alarms": 0}
+    assert lesion_wise.penalty_text(nothing, "mm") == "no scan with a penalty"
     assert lesion_wise.lesion_wise_scans(methods) == [{"method": "A", "subject": 49, "f1": None, "hd95_mm": 0.0}]
     (text,) = lesion_wise.lesion_wise_paragraphs(methods)
     assert text == (
