@@ -1,6 +1,7 @@
 """Leave out images of a CT series that are not slices of it: captures, such as dose sheets, stray images, and copies of
 slices."""
 
+import collections
 import contextlib
 from collections.abc import Hashable, Iterable, Sequence
 
@@ -70,30 +71,32 @@ def _strays(frames: Sequence[Frame]) -> set[int]:
         return set()
     try:
         kinds = [_kind(frame) for frame in frames]
-        usual = max(kinds, key=kinds.count)
-        is_usual = np.array([kind == usual for kind in kinds])
+        ((usual_kind, _),) = collections.Counter(kinds).most_common(1)
+        is_usual = np.array([kind == usual_kind for kind in kinds])
         normal = np.cross(*frames[int(is_usual.argmax())].orientation())
         along_mm = np.array([frame.numbers("ImagePositionPatient", 3) @ normal for frame in frames])
     except InputError:  # reported when the series is read
         return set()
-    distance_mm = np.abs(along_mm[:, None] - along_mm)
-    np.fill_diagonal(distance_mm, np.inf)
-    remote = distance_mm.min(axis=1) > PLAUSIBLE_MM["slices"][1]
-    places = np.sort(along_mm[is_usual & ~remote])
-    places = places[np.diff(places, prepend=-np.inf) >= MIN_SLICE_DISTANCE_MM]
-    needless = [not usual and _is_covered(at, places) for usual, at in zip(is_usual, along_mm, strict=True)]
-    stray = np.array(needless) | (remote & (remote.sum() == 1))
-    return (
-        {id(frames[int(k)]) for k in np.flatnonzero(stray)} if stray.sum() <= MAX_STRAY_SHARE * len(frames) else set()
-    )
+    order = np.argsort(along_mm)
+    gaps_mm = np.diff(along_mm[order], prepend=-np.inf, append=np.inf)
+    is_remote = np.zeros(len(frames), bool)
+    is_remote[order] = np.minimum(gaps_mm[:-1], gaps_mm[1:]) > PLAUSIBLE_MM["slices"][1]
+    positions_mm = np.sort(along_mm[is_usual & ~is_remote])
+    positions_mm = positions_mm[np.diff(positions_mm, prepend=-np.inf) >= MIN_SLICE_DISTANCE_MM]
+    is_stray = is_remote & (is_remote.sum() == 1)
+    for k in np.flatnonzero(~is_usual):
+        is_stray[k] |= _is_covered(along_mm[k], positions_mm)
+    if is_stray.sum() > MAX_STRAY_SHARE * len(frames):
+        return set()
+    return {id(frame) for frame, stray in zip(frames, is_stray, strict=True) if stray}
 
 
-def _is_covered(position_mm: float, places_mm: np.ndarray) -> bool:
+def _is_covered(position_mm: float, others_mm: np.ndarray) -> bool:
     """Whether slices at sorted positions leave no gap at another position: one is there, or the two around it are no
     farther apart than their neighbors."""
-    if not len(places_mm) or np.abs(places_mm - position_mm).min() < MIN_SLICE_DISTANCE_MM:
-        return bool(len(places_mm))
-    steps, k = np.diff(places_mm), int(np.searchsorted(places_mm, position_mm)) - 1
+    if not len(others_mm) or np.abs(others_mm - position_mm).min() < MIN_SLICE_DISTANCE_MM:
+        return bool(len(others_mm))
+    steps, k = np.diff(others_mm), int(np.searchsorted(others_mm, position_mm)) - 1
     neighbors = [steps[j] for j in (k - 1, k + 1) if 0 <= j < len(steps)]
     return 0 <= k < len(steps) and bool(neighbors) and bool(steps[k] <= MAX_STEP_RATIO * min(neighbors))
 
