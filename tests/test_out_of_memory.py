@@ -88,7 +88,7 @@ def train(tiny_root, tiny_config, tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("mode", ["jit", "pmap"])
+@pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.faults)])
 def test_a_training_step_that_does_not_fit(train, sentence_at, monkeypatch, mode):
     monkeypatch.setattr(loop, "_measure_step", fail)
     said, tried = sentence_at(None, lambda: train(parallel=mode))

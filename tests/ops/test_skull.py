@@ -71,8 +71,8 @@ def test_depths_and_pixel_sizes_need_no_new_program_and_air_behind_changes_nothi
 
 
 class Variants(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True)
-    def test_with_and_without_jit(self):
+    @chex.variants(with_jit=True)
+    def test_with_jit(self):
         hu = head()
         run = self.variant(skull.inside_skull)
         inside, found = run(hu, jnp.array(SPACING, jnp.float32))

@@ -58,7 +58,9 @@ def train(tiny_config, after_steps):
     return functools.cache(run)
 
 
-@pytest.mark.parametrize(("mode", "devices"), [("jit", 2), ("pmap", 2), ("shard_map", 4)])
+@pytest.mark.parametrize(
+    ("mode", "devices"), [("jit", 2), pytest.param("pmap", 2, marks=pytest.mark.faults), ("shard_map", 4)]
+)
 def test_stacks_of_slices_give_the_same_weights_on_any_number_of_devices(train, mode, devices):
     one = train("jit", 1)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=2e-5), train(mode, devices), one)

@@ -109,7 +109,9 @@ def train(tiny_config, after_steps):
     return run
 
 
-@pytest.mark.parametrize(("mode", "devices"), [("jit", 4), ("pmap", 2), ("shard_map", 4)])
+@pytest.mark.parametrize(
+    ("mode", "devices"), [("jit", 4), ("pmap", 2), pytest.param("shard_map", 4, marks=pytest.mark.faults)]
+)
 def test_every_mode_and_number_of_devices_give_the_same_parameters(train, mode, devices):
     ours, theirs = train(mode, devices), train("jit", 1)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=2e-5), ours, theirs)
