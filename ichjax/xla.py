@@ -1,6 +1,7 @@
 """Compiler options and flags that differ from XLA's defaults."""
 
 import contextlib
+import contextvars
 import functools
 import logging
 import os
@@ -18,6 +19,25 @@ from ichjax.errors import InputError, first_line
 CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 USABLE_MEMORY = 0.9  # of a device's; the rest holds prefetched batches and copies, and is lost to fragmentation
+_target = contextvars.ContextVar[str | None]("target", default=None)
+
+
+def platform() -> str:
+    """'cpu', 'gpu' or 'tpu': what programs are made for, since the fastest form of a layer depends on it.
+
+    That of the default backend, unless `compile_for` names another. Read while a program is traced.
+    """
+    return _target.get() or jax.default_backend()
+
+
+@contextlib.contextmanager
+def compile_for(target: str) -> Iterator[None]:
+    """Programs made and traced inside are for this platform, whatever devices this process has."""
+    token = _target.set(target)
+    try:
+        yield
+    finally:
+        _target.reset(token)
 
 
 @contextlib.contextmanager
@@ -99,18 +119,18 @@ def require_deterministic() -> None:
 
 
 def jit(function: Callable, **settings: Any) -> Callable:
-    """`jax.jit` with the compiler options that are best on this machine; `settings` go to `jax.jit`."""
+    """`jax.jit` with the compiler options that are best on this platform; `settings` go to `jax.jit`."""
     return jax.jit(function, compiler_options=options(), **settings)
 
 
-@functools.cache
 def options() -> dict[str, str] | None:
-    """Compiler options for the default backend; None if there are none, or if this XLA does not know them.
+    """Compiler options for `platform`; None if there are none, or if this XLA does not know them."""
+    return _cpu_options() if platform() == "cpu" else None
 
-    They are experimental and may disappear in a newer release, so they are tried on a small program first.
-    """
-    if jax.default_backend() != "cpu":
-        return None
+
+@functools.cache
+def _cpu_options() -> dict[str, str] | None:
+    """The options are experimental and may disappear in a newer release: they are tried on a small program first."""
     try:
         jax.jit(lambda x: x + 1, compiler_options=CPU_OPTIONS)(jnp.zeros(()))
     except Exception as error:

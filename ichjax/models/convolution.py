@@ -16,6 +16,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ichjax import xla
+from ichjax.models import accelerator
 from ichjax.native import calls, library
 
 LANES = 16  # float32 values per instruction of a wide CPU
@@ -61,7 +63,7 @@ def convolve_with_bias(
     if calls.should_use(maps[0], kernel):
         return calls.convolve(maps[0], maps[1] if maps[1:] else None, kernel, bias, relu)
     y = add_bias(convolve(jnp.concatenate(maps, axis=-1) if maps[1:] else maps[0], kernel), bias)
-    return nn.relu(y) if relu else y
+    return relu_of(y) if relu else y
 
 
 def native_up_convolve(
@@ -78,12 +80,17 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """
     rows, columns = ((size - 1) // 2 for size in kernel.shape[:2])
     padding = ((rows, kernel.shape[0] // 2), (columns, kernel.shape[1] // 2))
-    return (_convolve_on_cpu if jax.default_backend() == "cpu" else _convolve)(x, kernel, padding)
+    return (_convolve_on_cpu if xla.platform() == "cpu" else _convolve)(x, kernel, padding)
+
+
+def relu_of(x: jax.Array) -> jax.Array:
+    """max(x, 0)."""
+    return nn.relu(x) if xla.platform() == "cpu" else accelerator.relu(x)
 
 
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
     """Adds a bias [F] to each pixel of float [B, H, W, F]."""
-    return _add_on_cpu(x, bias) if jax.default_backend() == "cpu" else x + bias[None, None, None]
+    return _add_on_cpu(x, bias) if xla.platform() == "cpu" else x + bias[None, None, None]
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:

@@ -15,8 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ichjax import xla
 from ichjax.config import Config
-from ichjax.models.convolution import Conv, xla_convolutions_only
+from ichjax.models import accelerator
+from ichjax.models.convolution import Conv, relu_of, xla_convolutions_only
 from ichjax.models.network import Network, count_parameters
 from ichjax.models.slice_head import SLICE_HEAD, slice_logits
 from ichjax.models.up_convolution import UpConv
@@ -94,7 +96,7 @@ class UNet(nn.Module):
         for index in (1, 2):
             x = Conv(width, (3, 3), dtype=self.dtype, relu=plain, name=f"{name}_conv{index}")(x, upsampled)
             if not plain:
-                x = nn.relu(make_norm(self.norm, f"{name}_norm{index}")(x))
+                x = relu_of(make_norm(self.norm, f"{name}_norm{index}")(x))
             upsampled = None
         return x
 
@@ -153,6 +155,8 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
     jnp.maximum: its gradient compares the maximum with its arguments, and where the compiler computes those again, with
     other rounding, neither is equal and the gradient is lost. XLA did so on a CPU after an instance normalization.
     """
+    if xla.platform() != "cpu":
+        return accelerator.max_pool_2x2(x)
     columns = _larger(x[:, :, ::2], x[:, :, 1::2])
     return _larger(columns[:, ::2], columns[:, 1::2])
 

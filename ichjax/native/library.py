@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 import jax
 import jaxlib
 
+from ichjax import xla
 from ichjax.files import cache_folder
 
 SOURCE_FOLDER = pathlib.Path(__file__).parent.absolute()  # the compiler runs in another folder
@@ -44,7 +45,7 @@ def is_available() -> bool:
 
     Only on a single CPU device: XLA cannot partition FFI calls.
     """
-    if _xla_only.get() or os.environ.get(SWITCH) == "0" or jax.default_backend() != "cpu" or jax.device_count() > 1:
+    if _xla_only.get() or os.environ.get(SWITCH) == "0" or xla.platform() != "cpu" or jax.device_count() > 1:
         return False
     try:
         load()
