@@ -3,9 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NNUNET := .venv-nnunet
+ACCELERATORS := .venv-accelerators
+# Python 3.12 or later, which jax 0.12 needs: the first that is there.
+PYTHON_312 ?= $(shell for python in python3 python3.13 python3.12 $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python3; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo "$$python" && break; done)
 JOBS ?= 2
 
-.PHONY: demo test wheel gates experiments faults fuzz peers benchmarks ablation nnunet lint clean
+.PHONY: demo test wheel gates experiments faults fuzz peers benchmarks ablation nnunet accelerators lint clean
 
 demo: $(VENV)/.run
 	$(BIN)/python launch.py crossval --config=configs/demo.py --workdir=runs/demo
@@ -52,6 +56,11 @@ nnunet: $(VENV)/.run $(NNUNET)/.done
 ablation: $(VENV)/.run
 	$(BIN)/python -m benchmarks.ablation
 
+# Compiles the programs for an H100 and for TPUs, without one, and checks that no figure got worse. A quarter of an hour.
+# Other options: make accelerators ACCELERATORS_OPTIONS='--all'.
+accelerators: $(ACCELERATORS)/.done
+	$(ACCELERATORS)/bin/python -m benchmarks.ahead_of_time --check $(ACCELERATORS_OPTIONS)
+
 # Checks lint, format and types.
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -82,5 +91,14 @@ $(NNUNET)/.done: benchmarks/requirements-nnunet.txt
 		'nnunetv2>=2.8.1,<2.9' 'dynamic-network-architectures>=0.4.4,<0.5'
 	touch $@
 
+$(ACCELERATORS)/.done: requirements.txt $(wildcard benchmarks/requirements-accelerators*.txt)
+	@test -n "$(PYTHON_312)" || { echo "compiling for accelerators needs Python 3.12 or later, which was not found; name it with: make accelerators PYTHON_312=PATH" >&2; exit 2; }
+	$(PYTHON_312) -m venv $(ACCELERATORS)
+	$(ACCELERATORS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r benchmarks/requirements-accelerators.txt
+	$(ACCELERATORS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		-r benchmarks/requirements-accelerators-cuda.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(NNUNET) .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(NNUNET) $(ACCELERATORS) .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist *.egg-info

@@ -1,6 +1,5 @@
 """The measured work, done by ichjax through its public functions; the peers' modules do the same work."""
 
-import functools
 import pathlib
 from collections.abc import Callable
 
@@ -21,10 +20,9 @@ from ichjax.data.patch_index import Epochs, patch_table
 from ichjax.methods.slices import SlicePredictor, pad_depth
 from ichjax.models import unet
 from ichjax.ops import metrics
-from ichjax.ops.augment import AffineRange
 from ichjax.scan import nifti
 from ichjax.train import epoch as epochs_run
-from ichjax.train import parallel
+from ichjax.train import parallel, programs
 from ichjax.train import state as states
 from ichjax.train import step as steps_of
 from ichjax.train.interrupt import Watch
@@ -54,9 +52,8 @@ def noise_batch(config: Config) -> loader.Batch:
 
 def training_program(config: Config, mesh: Mesh) -> tuple[Callable, states.TrainState]:
     """(the training step as a run compiles it, with augmentation; the first state, replicated over the mesh)."""
-    network, optimizer = unet.network_from_config(config), states.make_optimizer(_schedule(config))
-    settings = steps_of.StepSettings(AffineRange(**config.augment), config.seed)
-    make_step = functools.partial(steps_of.make_train_step, network, optimizer, settings)
+    network = unet.network_from_config(config)
+    make_step = programs.step_maker(network, config, _schedule(config))
     grouped = config.train.steps_per_dispatch > 1
     step = parallel.compile_step(make_step, mode=config.parallel, mesh=mesh, grouped=grouped)
     return step, parallel.replicate(states.create(network, config, fold=0), mesh)

@@ -44,8 +44,7 @@ def write(name: str, rows: list[dict], *, description: str, packages: Sequence[s
         "device": device_name(),
         "machine": platform.machine(),
         "date": datetime.date.today().isoformat(),
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in (*FRAMEWORKS, *packages)},
+        "versions": versions(packages),
         "said": description,
         "rows": rows,
     }
@@ -53,6 +52,12 @@ def write(name: str, rows: list[dict], *, description: str, packages: Sequence[s
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
+
+
+def versions(packages: Sequence[str] = ()) -> dict[str, str]:
+    """Versions of Python, the frameworks, and further packages."""
+    names = (*FRAMEWORKS, *packages)
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
 
 
 def cells(rows: list[dict]) -> list[list[str]]:

@@ -148,6 +148,12 @@ class SlicePredictor:
         """As a call, but on few slices and as part of a larger program: int16 [N, H, W] to float32 [N, H, W]."""
         return self._predict_on_own_grid(weights, hu, View(views.grid_maps(own, trained)))[0]
 
+    def lower(self, *arguments: Any) -> jax.stages.Lowered:
+        """The program for arguments of these shapes: parameters, HU, depth, view, spacing, and a prior if there is one;
+        to look at, or to compile for chips that are not there."""
+        program: Any = self._program
+        return program.lower(*arguments)
+
     def replicate(self, weights: Weights) -> Weights:
         """Copies parameters to every device."""
         return jax.device_put(weights, NamedSharding(self._mesh, PartitionSpec()))
@@ -202,12 +208,13 @@ class SlicePredictor:
         hu = jnp.where(real.reshape(-1, *[1] * (hu.ndim - 1)), hu, jnp.int16(AIR_HU))
 
         def step(index: jax.Array, predicted: Predicted) -> Predicted:
-            slices = jax.lax.dynamic_slice_in_dim(hu, index * DEPTH_STEP, DEPTH_STEP)
-            return _update(predicted, self._predict_on_own_grid(weights, slices, view), index * DEPTH_STEP)
+            first = index * DEPTH_STEP
+            slices = jax.lax.dynamic_slice_in_dim(hu, first, DEPTH_STEP)
+            new, counts = self._predict_on_own_grid(weights, slices, view), first + jnp.arange(DEPTH_STEP) < count
+            # Here and not after the loop, where it would copy the whole prediction.
+            return _update(predicted, jax.tree.map(lambda x: jnp.where(broadcastable(counts, x), x, 0.0), new), first)
 
-        probability, scores = jax.lax.fori_loop(0, -(-count // DEPTH_STEP), step, self._zeros(*hu.shape[:3]))
-        scores = None if scores is None else jnp.where(real[:, None], scores, 0.0)
-        return jnp.where(broadcastable(real, probability), probability, 0.0), scores
+        return jax.lax.fori_loop(0, -(-count // DEPTH_STEP), step, self._zeros(*hu.shape[:3]))
 
     def _zeros(self, count: int, *plane: int) -> Predicted:
         """The prediction of `count` slices or patches, to be filled."""

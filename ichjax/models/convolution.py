@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from ichjax import xla
-from ichjax.models import accelerator
+from ichjax.models import accelerator, tpu
 from ichjax.native import calls, library
 
 LANES = 16  # float32 values per instruction of a wide CPU
@@ -62,6 +62,8 @@ def convolve_with_bias(
     """'Same' convolution of one or two maps [B, H, W, C], concatenated, with [h, w, C, F] and a bias [F]."""
     if calls.should_use(maps[0], kernel):
         return calls.convolve(maps[0], maps[1] if maps[1:] else None, kernel, bias, relu)
+    if xla.platform() == "tpu":
+        return tpu.convolve(maps, kernel, bias, relu=relu)
     y = add_bias(convolve(jnp.concatenate(maps, axis=-1) if maps[1:] else maps[0], kernel), bias)
     return relu_of(y) if relu else y
 

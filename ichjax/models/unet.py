@@ -17,7 +17,7 @@ import numpy as np
 
 from ichjax import xla
 from ichjax.config import Config
-from ichjax.models import accelerator
+from ichjax.models import accelerator, tpu
 from ichjax.models.convolution import Conv, relu_of, xla_convolutions_only
 from ichjax.models.network import Network, count_parameters
 from ichjax.models.slice_head import SLICE_HEAD, slice_logits
@@ -156,7 +156,7 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
     other rounding, neither is equal and the gradient is lost. XLA did so on a CPU after an instance normalization.
     """
     if xla.platform() != "cpu":
-        return accelerator.max_pool_2x2(x)
+        return (tpu if xla.platform() == "tpu" else accelerator).max_pool_2x2(x)
     columns = _larger(x[:, :, ::2], x[:, :, 1::2])
     return _larger(columns[:, ::2], columns[:, 1::2])
 

@@ -1,8 +1,8 @@
 """Nearest 2 x upsampling followed by a 2 x 2 convolution, fused so that no upsampled copy is made.
 
-From an output pixel in an even row and column, the kernel covers one input pixel four times; from the others two, two and
-four different ones. The function, and the names and shapes of the parameters, are those of the plain convolution; the
-form depends on the platform (benchmarks/NOTES.md).
+From an output pixel in an even row and column, the kernel covers one input pixel four times; from the others two, two
+and four different ones. The function, and the names and shapes of the parameters, are those of the plain convolution;
+the form depends on the platform (benchmarks/NOTES.md).
 """
 
 import flax.linen as nn
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ichjax import xla
-from ichjax.models import accelerator
+from ichjax.models import accelerator, tpu
 from ichjax.models.convolution import add_bias, convolve, native_up_convolve, relu_of
 
 KERNEL_SIDE = 2  # also the upsampling factor
@@ -38,7 +38,7 @@ class UpConv(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         x = x.astype(self.dtype)
         if xla.platform() != "cpu":
-            out = accelerator.up_convolve(x, kernel)
+            out = (tpu if xla.platform() == "tpu" else accelerator).up_convolve(x, kernel)
         else:
             kernels = tuple(taps.astype(self.dtype) for taps in summed_taps(kernel))
             if (native := native_up_convolve(x, kernel, kernels, bias, self.relu)) is not None:

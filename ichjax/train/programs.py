@@ -34,16 +34,19 @@ def make(network: Network, config: ml_collections.FrozenConfigDict, total_steps:
     """The programs of a configuration; made once for all folds, so that each is compiled once."""
     mesh = parallel.make_mesh()
     schedule = make_schedule(config, total_steps)
-    ranges = AffineRange(**fields_of(config.augment))
-    recipe, skip = augmentation.from_config(config), config.on_nonfinite == "skip"
-    settings = StepSettings(ranges, config.seed, config.train.accumulate, skip, recipe)
-    make_step = functools.partial(
-        make_train_step, network, make_optimizer(schedule, optimizer_settings(config)), settings
-    )
+    make_step = step_maker(network, config, schedule)
     grouped = config.train.steps_per_dispatch > 1
     train_step = parallel.compile_step(make_step, mode=config.parallel, mesh=mesh, grouped=grouped)
     validation_step = xla.jit(make_validation_step(network), out_shardings=parallel.replicated(mesh))
     return Programs(mesh, schedule, train_step, validation_step)
+
+
+def step_maker(network: Network, config: Config, schedule: optax.Schedule) -> Callable:
+    """`step.make_train_step` with all that the configuration says; what is left is the device axis."""
+    ranges = AffineRange(**fields_of(config.augment))
+    recipe, skip = augmentation.from_config(config), config.on_nonfinite == "skip"
+    settings = StepSettings(ranges, config.seed, config.train.accumulate, skip, recipe)
+    return functools.partial(make_train_step, network, make_optimizer(schedule, optimizer_settings(config)), settings)
 
 
 def empty_batch(reader: loader.PatchReader, config: Config, mesh: Mesh) -> dict:

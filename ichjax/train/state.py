@@ -98,12 +98,24 @@ def create(network: Network, config: Config, *, fold: int) -> TrainState:
     return _init_program(network, config.seed, config.patch.side, optimizer_settings(config))(jnp.int32(fold))
 
 
+def shapes(network: Network, config: Config) -> TrainState:
+    """Shapes and dtypes of the state; nothing is computed or compiled."""
+    optimizer, params = _optimizer_of_shape(optimizer_settings(config)), network.shapes(config.patch.side)
+    number = jnp.zeros((), jnp.int32)
+    return jax.eval_shape(lambda params: TrainState(number, number, params, optimizer.init(params)), params)
+
+
+def _optimizer_of_shape(settings: OptimizerSettings) -> optax.GradientTransformation:
+    """With the initial state of every schedule, which it does not depend on."""
+    return make_optimizer(lambda step: 0.0, settings)
+
+
 @functools.lru_cache(maxsize=2)
 def _init_program(
     network: Network, seed: int, side: int, settings: OptimizerSettings
 ) -> Callable[[jax.Array], TrainState]:
     """fold -> state, compiled once for all folds."""
-    optimizer = make_optimizer(lambda step: 0.0, settings)  # the initial state does not depend on the schedule
+    optimizer = _optimizer_of_shape(settings)
 
     # Runs once per fold: optimizing the random number generation takes a CPU's compiler half a minute for no gain.
     @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

@@ -1,0 +1,176 @@
+"""ichjax's programs, lowered for chips that are not there: the training step, and prediction."""
+
+import functools
+import pathlib
+import runpy
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from benchmarks import chips
+from benchmarks.flops import count_flops
+from benchmarks.our_work import TOTAL_STEPS, noise_batch, paper_config
+from ichjax import xla
+from ichjax.config import Config
+from ichjax.methods import slices
+from ichjax.methods.views import View
+from ichjax.models import residual_unet, unet
+from ichjax.models.convolution import xla_convolutions_only
+from ichjax.models.network import Network
+from ichjax.ops import metrics
+from ichjax.train import parallel, programs
+from ichjax.train import state as states
+from ichjax.train import step as steps
+
+MATRIX = 512  # of the scans that are predicted
+SLICES = 40
+PREDICTED_SIDE = 128  # of their patches
+
+
+class Program(NamedTuple):
+    """A program and what it is made for.
+
+    Attributes:
+      kind: 'train', 'validate', 'network', 'scan' or 'scores'.
+      chip: in `chips.CHIPS`.
+      devices: number of them.
+      batch: patches of all devices together; of a scan, that one device predicts at a time.
+      mode: of training, as `config.parallel`.
+      width: of the network's first level.
+      side: of the training patches.
+      dtype: of the computation.
+      inside_skull: whether a scan is restricted to the inside of the skull.
+      fields: of the configuration besides, by their dotted names.
+      config: of training, a file of configs/ in place of the paper's; its batch is that of `batch`.
+    """
+
+    kind: str
+    chip: str
+    devices: int
+    batch: int
+    mode: str = "jit"
+    width: int = 64
+    side: int = 160
+    dtype: str = "bfloat16"
+    inside_skull: bool = False
+    fields: tuple[tuple[str, Any], ...] = ()
+    config: str = ""
+
+    @property
+    def name(self) -> str:
+        """Such as 'train-v5e-8-jit'."""
+        extra = [self.config] if self.config else []
+        extra += [f"width_{self.width}"] if self.width != 64 else []
+        extra += [self.mode] if self.kind == "train" else []
+        extra += ["skull"] if self.inside_skull else []
+        extra += [self.dtype] if self.dtype != "bfloat16" else []
+        extra += [field.rsplit(".")[-1] for field, _ in self.fields]
+        return "-".join([self.kind, self.chip, str(self.devices), *extra])
+
+
+def config_of(program: Program) -> Config:
+    """The paper's third experiment in the program's size, or the file that it names."""
+    side = program.side if program.kind in ("train", "validate") else PREDICTED_SIDE
+    if program.config:
+        path = pathlib.Path(__file__).parents[1] / "configs" / f"{program.config}.py"
+        return runpy.run_path(str(path))["get_config"]()
+    fields = {"parallel": program.mode, **dict(program.fields)}
+    return paper_config(program.width, side, program.batch, program.dtype, **fields)
+
+
+def network_of(config: Config) -> Network:
+    """The network of a configuration."""
+    family = residual_unet if config.model.encoder == "residual" else unet
+    return family.network_from_config(config)
+
+
+def lower(program: Program) -> jax.stages.Lowered:
+    """The program as it is given to the chip's compiler."""
+    devices = chips.devices(program.chip, program.devices)
+    with xla.compile_for(chips.CHIPS[program.chip].platform), xla_convolutions_only():
+        return _LOWER[program.kind](program, config_of(program), parallel.make_mesh(devices))
+
+
+def flops(program: Program) -> int | None:
+    """Operations of one device, of the layers as the paper has them; None for a scan, whose empty patches are data."""
+    config = config_of(program)
+    network = network_of(config)
+    if program.kind not in ("train", "network"):
+        return None
+    with xla.compile_for("gpu"), xla_convolutions_only():
+        if program.kind == "train":
+            function: Callable = _step_maker(network, config)(axis=None)
+            inputs: tuple = (states.shapes(network, config), _batch(config))
+        else:
+            function, inputs = network.probability, (network.shapes(PREDICTED_SIDE), _images(network, program))
+        return count_flops(jax.jit(function).trace(*inputs).jaxpr) // program.devices
+
+
+def _place(tree: Any, sharding: NamedSharding) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
+def _step_maker(network: Network, config: Config) -> Callable:
+    return programs.step_maker(network, config, states.make_schedule(config, TOTAL_STEPS))
+
+
+def _batch(config: Config) -> dict:
+    return {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in noise_batch(config).items()}
+
+
+def _images(network: Network, program: Program) -> jax.ShapeDtypeStruct:
+    one = network.input_shape(PREDICTED_SIDE)
+    return jax.ShapeDtypeStruct((program.batch, *one.shape[1:]), one.dtype)
+
+
+def _lower_training(program: Program, config: Config, mesh: Mesh) -> jax.stages.Lowered:
+    network = network_of(config)
+    step: Any = parallel.compile_step(_step_maker(network, config), mode=program.mode, mesh=mesh)
+    state, batch = _place(states.shapes(network, config), parallel.replicated(mesh)), _batch(config)
+    if program.mode == "pmap":
+        split = lambda x: jax.ShapeDtypeStruct((mesh.size, x.shape[0] // mesh.size, *x.shape[1:]), x.dtype)  # noqa: E731
+        return step.lower(states.shapes(network, config), jax.tree.map(split, batch))
+    return step.lower(state, _place(batch, NamedSharding(mesh, PartitionSpec(parallel.AXIS))))
+
+
+def _lower_validation(program: Program, config: Config, mesh: Mesh) -> jax.stages.Lowered:
+    network = network_of(config)
+    everywhere = parallel.replicated(mesh)
+    step: Any = xla.jit(steps.make_validation_step(network), out_shardings=everywhere)
+    batch = _place(_batch(config), NamedSharding(mesh, PartitionSpec(parallel.AXIS)))
+    return step.lower(_place(network.shapes(config.patch.side), everywhere), batch)
+
+
+def _lower_network(program: Program, config: Config, mesh: Mesh) -> jax.stages.Lowered:
+    network, sharding = network_of(config), parallel.replicated(mesh)
+    predict: Any = xla.jit(network.probability)
+    return predict.lower(*_place((network.shapes(PREDICTED_SIDE), _images(network, program)), sharding))
+
+
+def _lower_scan(program: Program, config: Config, mesh: Mesh) -> jax.stages.Lowered:
+    network, whole = network_of(config), (SLICES, MATRIX, MATRIX)
+    options = {"side": PREDICTED_SIDE, "stride": PREDICTED_SIDE // 2, "batch_size": program.batch}
+    devices = list(mesh.devices.flat)
+    predictor = slices.SlicePredictor(network, **options, inside_skull=program.inside_skull, devices=devices)
+    like = jax.ShapeDtypeStruct
+    arguments = (network.shapes(PREDICTED_SIDE), like(whole, jnp.int16), like((), jnp.int32), View(None))
+    return predictor.lower(*_place((*arguments, like((3,), jnp.float32)), parallel.replicated(mesh)))
+
+
+def _lower_scores(program: Program, config: Config, mesh: Mesh) -> jax.stages.Lowered:
+    like, whole = jax.ShapeDtypeStruct, (SLICES, MATRIX, MATRIX)
+    score: Any = xla.jit(functools.partial(metrics.score, closing=5, opening=5))
+    arguments = (like(whole, jnp.float32), like(whole, jnp.bool_), like((9,), jnp.float32))
+    return score.lower(*_place(arguments, parallel.replicated(mesh)))
+
+
+_LOWER = {
+    "train": _lower_training,
+    "validate": _lower_validation,
+    "network": _lower_network,
+    "scan": _lower_scan,
+    "scores": _lower_scores,
+}
