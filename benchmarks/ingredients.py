@@ -10,6 +10,7 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
         "model.encoder": "plain",
         "model.norm": "group",
         "model.blocks": (),
+        "train.learning_rate": 2e-3,  # at the base's it learns nothing after its first epoch
     },
     "group_norm": {"model.norm": "group"},
     "deep_supervision": {"model.deep_supervision": True},
