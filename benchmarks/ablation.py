@@ -32,16 +32,15 @@ from ichjax import config as configs
 from ichjax.data import dataset as datasets
 from ichjax.errors import InputError
 from ichjax.files import CONFIG_FILE, RESULTS_FILE, read_json, write_json
-from ichjax.methods.base import MODEL_FILE
+from ichjax.methods.base import MODEL_FILE, WEIGHTS_FOLDER
 from ichjax.metrics import statistics
 from ichjax.phantom import store
 
 ROWS = record.RESULTS / "ablation"
 SEEDS = (0, 1, 2)  # of the finalists; the screening has the first
 OTHER_SEED, OTHER_SUBJECTS = 101, 40  # of the phantoms that all are tested on besides
-TRAINED_EPOCHS = 20  # what 15 minutes a fold hold on two quiet CPU cores
+TRAINED_EPOCHS = 12  # two to six of ich_small's 15 minutes a fold: all rows together can be paid for
 BASE_WEIGHTS = process.ROOT / "runs" / "ablation"  # of the base, for ingredients that train nothing
-WEIGHTS_FOLDER = "weights"  # of a fold
 MEASURES = ("dice", "volume_dice", "false_positive_ml")
 
 

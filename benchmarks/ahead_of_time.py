@@ -17,8 +17,8 @@ import time
 from benchmarks import chips, compiled_text, record
 from benchmarks.chip_programs import Program, flops, lower
 
-FOLDER = record.RESULTS / "ahead-of-time"  # a file for each program, and the table
-LIMITS = FOLDER / "limits.json"
+COMPILED = record.RESULTS / "ahead-of-time"  # a file for each program, and the table
+WORST = COMPILED / "limits.json"
 DEFAULT = (
     Program("train", "H100", 1, 128),
     Program("train", "v5e", 1, 32),
@@ -45,7 +45,7 @@ MORE = (
 )
 # Small, for the tests: seconds on one core.
 SMALL = (Program("train", "H100", 1, 8, width=16, side=32), Program("train", "v5e", 8, 16, width=16, side=32))
-TOLERANCE = 1.01  # compilers of one version differ a little between machines
+SLACK = 1.01  # compilers of one version differ a little between machines
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="names of programs, see --list")
     parser.add_argument("--check", action="store_true", help="fail if a figure is worse than in limits.json")
     parser.add_argument("--list", action="store_true", help="print the programs' names and stop")
-    parser.add_argument("--output", type=pathlib.Path, default=FOLDER, help="folder of the results")
+    parser.add_argument("--output", type=pathlib.Path, default=COMPILED, help="folder of the results")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     programs = {program.name: program for program in (*DEFAULT, *MORE, *SMALL)}
@@ -79,9 +79,9 @@ def main(argv: list[str] | None = None) -> int:
     (options.output / "table.md").write_text(page(rows))
     rows = [row for row in rows if row["program"] in chosen]
     print(record.table([shown(row) for row in rows]))
-    limits = json.loads(LIMITS.read_text())
+    limits = json.loads(WORST.read_text())
     worse = [line for row in rows for line in worse_than(limits.get(row["program"], {}), row)]
-    print("\n".join(worse) or f"no figure is worse than in {LIMITS.name}")
+    print("\n".join(worse) or f"no figure is worse than in {WORST.name}")
     return failed + (len(worse) if options.check else 0)
 
 
@@ -131,16 +131,16 @@ def worse_than(limits: dict[str, float], row: dict) -> list[str]:
     return [
         f"{row['program']}: {name} is {row[name]:.4g}; expected at most {limit:.4g}"
         for name, limit in limits.items()
-        if row[name] is not None and row[name] > limit * TOLERANCE
+        if row[name] is not None and row[name] > limit * SLACK
     ]
 
 
-HIDDEN = ("calls by kind", "largest", "versions")
+NOT_SHOWN = ("calls by kind", "largest", "versions")
 
 
 def shown(row: dict) -> dict:
     """A row as the table shows it."""
-    return {name: value for name, value in row.items() if name not in HIDDEN}
+    return {name: value for name, value in row.items() if name not in NOT_SHOWN}
 
 
 def page(rows: list[dict]) -> str:

@@ -26,7 +26,7 @@ from ichjax.train import state as states
 from ichjax.train import step as steps
 
 MATRIX = 512  # of the scans that are predicted
-SLICES = 40
+SCAN_SLICES = 40
 PREDICTED_SIDE = 128  # of their patches
 
 
@@ -91,7 +91,7 @@ def lower(program: Program) -> jax.stages.Lowered:
     """The program as it is given to the chip's compiler."""
     devices = chips.devices(program.chip, program.devices)
     with xla.compile_for(chips.CHIPS[program.chip].platform), xla_convolutions_only():
-        return _LOWER[program.kind](program, config_of(program), parallel.make_mesh(devices))
+        return _LOWER_KIND[program.kind](program, config_of(program), parallel.make_mesh(devices))
 
 
 def flops(program: Program) -> int | None:
@@ -151,7 +151,8 @@ def _lower_network(program: Program, config: Config, mesh: Mesh) -> jax.stages.L
 
 
 def _lower_scan(program: Program, config: Config, mesh: Mesh) -> jax.stages.Lowered:
-    network, whole = network_of(config), (SLICES, MATRIX, MATRIX)
+    network, step = network_of(config), slices.DEPTH_STEP * mesh.size
+    whole = (-(-SCAN_SLICES // step) * step, MATRIX, MATRIX)  # padded, as in a prediction
     options = {"side": PREDICTED_SIDE, "stride": PREDICTED_SIDE // 2, "batch_size": program.batch}
     devices = list(mesh.devices.flat)
     predictor = slices.SlicePredictor(network, **options, inside_skull=program.inside_skull, devices=devices)
@@ -161,13 +162,13 @@ def _lower_scan(program: Program, config: Config, mesh: Mesh) -> jax.stages.Lowe
 
 
 def _lower_scores(program: Program, config: Config, mesh: Mesh) -> jax.stages.Lowered:
-    like, whole = jax.ShapeDtypeStruct, (SLICES, MATRIX, MATRIX)
+    like, whole = jax.ShapeDtypeStruct, (SCAN_SLICES, MATRIX, MATRIX)
     score: Any = xla.jit(functools.partial(metrics.score, closing=5, opening=5))
     arguments = (like(whole, jnp.float32), like(whole, jnp.bool_), like((9,), jnp.float32))
     return score.lower(*_place(arguments, parallel.replicated(mesh)))
 
 
-_LOWER = {
+_LOWER_KIND = {
     "train": _lower_training,
     "validate": _lower_validation,
     "network": _lower_network,

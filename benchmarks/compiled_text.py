@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-BYTES = {"pred": 1, "s4": 0.5, "u4": 0.5, "bf16": 2, "f16": 2, "c64": 8, "c128": 16}  # others by their digits
+ELEMENT_BYTES = {"pred": 1, "s4": 0.5, "u4": 0.5, "bf16": 2, "f16": 2, "c64": 8, "c128": 16}  # others by their digits
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 CALLBACKS = ("callback", "xla_ffi_python")  # in the targets of calls that go back to the host
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.$-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.$-]+) = (.*?)\s?([a-z][\w-]*)\((.*)$")
 _ARRAY = re.compile(r"\b([a-z]+\d*(?:e\dm\d\w*)?)\[([\d,]*)\]")
-_INNER = re.compile(r"(?:calls|to_apply|comparator|select|scatter)=%?([\w.$-]+)")
+_CALLED = re.compile(r"(?:calls|to_apply|comparator|select|scatter)=%?([\w.$-]+)")
 
 
 class Instruction(NamedTuple):
@@ -50,8 +50,8 @@ class Instruction(NamedTuple):
 
 def size_of(dtype: str) -> float:
     """Bytes of one element; 0 for a token or an opaque value."""
-    if dtype in BYTES:
-        return BYTES[dtype]
+    if dtype in ELEMENT_BYTES:
+        return ELEMENT_BYTES[dtype]
     digits = re.search(r"\d+", dtype)
     return int(digits[0]) / 8 if digits else 0
 
@@ -80,7 +80,7 @@ def _computations(text: str) -> tuple[dict[str, list[Instruction]], set[str]]:
             )
             body.append(Instruction(name, kind, arrays, rest))
             if kind != "call" and not kind.startswith("async"):
-                inner.update(_INNER.findall(rest))
+                inner.update(_CALLED.findall(rest))
     return bodies, inner
 
 

@@ -51,4 +51,4 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
     "no_mirror": {"predict.mirror": False},
     "outside_skull_too": {"predict.inside_skull": False},
 }
-FINALISTS: tuple[str, ...] = ("plain_encoder", "larger_patches", "no_augmentation")
+FINALISTS: tuple[str, ...] = ("cross_entropy", "larger_patches", "hard_negatives")  # by the screening so far

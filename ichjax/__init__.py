@@ -17,6 +17,7 @@ _FUNCTIONS = {
     "load_run": ("inference.model", "load_run"),
     "predict": ("inference.model", "predict"),
     "describe": ("inference.describe", "describe"),
+    "load_program": ("inference.exported", "load"),
     "read": ("inference.discover", "read_one"),
     "write": ("scan.nifti", "write_nifti"),
 }

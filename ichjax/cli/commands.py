@@ -57,11 +57,16 @@ def convert(arguments: argparse.Namespace, config: None) -> int:
 
 
 def export(arguments: argparse.Namespace, config: None) -> int:
-    """Exports a run as one file that needs only JAX."""
-    from ichjax.inference.export import export
+    """Exports a run as one file that needs only JAX, or makes such a file again."""
+    from ichjax.inference.export import again, export
 
-    platforms = arguments.platforms.split(",")
-    options = {"side": arguments.side, "pixel_mm": arguments.pixel_mm, "platforms": platforms}
+    if arguments.again:
+        again(arguments.again)
+        return 0
+    if not arguments.output:
+        raise InputError("export has no --output; expected --output=DIR, the folder for the program")
+    pixel_mm = arguments.pixel_mm and (arguments.pixel_mm, arguments.pixel_mm)
+    options = {"side": arguments.side, "pixel_mm": pixel_mm, "platforms": arguments.platforms.split(",")}
     export(arguments.workdir, arguments.output, **options)
     return 0
 

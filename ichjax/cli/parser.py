@@ -25,7 +25,7 @@ WITHOUT_FILE = ("evaluate", "stats")  # the defaults are used if no configuratio
 USAGE = {
     "predict": "--workdir=RUN --input PATH [PATH ...] --output=DIR [options]",
     "convert": "--input PATH [PATH ...] --output=DIR",
-    "export": "--workdir=RUN --output=DIR [--side=512] [--pixel_mm=0.45]",
+    "export": "--workdir=RUN --output=DIR [--side=512] [--pixel_mm=MM] | --again=DIR",
     "report": "--workdir=RUN [--prevalence=0.06]",
     "evaluate": "--predictions=DIR --config.data.root=DIR [--workdir=NEW] [options]",
     "compare": "RUN_A RUN_B [--output=DIR]",
@@ -162,7 +162,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
             **layout,
         )
     path: dict[str, Any] = {"type": pathlib.Path, "required": True}
-    for name in ("crossval", "train", "predict", "export", "report"):
+    for name in ("crossval", "train", "predict", "report"):
         parts[name].add_argument("--workdir", metavar="RUN", help="the run's work directory", **path)
     for name in ("crossval", "train"):
         add = parts[name].add_argument
@@ -184,7 +184,10 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
         "--dicom_seg", action="store_true", help="also write DICOM Segmentations, which name the patient, to dicom_seg/"
     )
     add = parts["export"].add_argument
-    add("--output", metavar="DIR", help="receives model.jaxexport, model.json and model_card.md", **path)
+    source = parts["export"].add_mutually_exclusive_group(required=True)
+    source.add_argument("--workdir", metavar="RUN", type=pathlib.Path, help="the run's work directory")
+    source.add_argument("--again", metavar="DIR", type=pathlib.Path, help="make the program in this folder anew")
+    add("--output", metavar="DIR", type=pathlib.Path, help="receives the program, with what it was made from")
     add("--side", type=int, default=512, metavar="N", help="rows and columns of its input slices (default 512)")
     add("--pixel_mm", type=float, metavar="MM", help="their pixel size (default: that of the training scans)")
     add("--platforms", default="cpu,cuda,tpu", metavar="NAMES", help="platforms it runs on (default cpu,cuda,tpu)")

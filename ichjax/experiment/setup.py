@@ -214,11 +214,15 @@ def _with_tuples(value: Any) -> Any:
 
 def provenance(config: Config) -> Provenance:
     """What goes on record with every result: digest of the configuration, versions, devices and how they convolve."""
-    versions = {"ichjax": __version__, "python": platform.python_version()}
-    versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
     native = ", convolutions in C++" if convolution_backend() == "C++" else ""
     devices = [f"{device.platform}: {device.device_kind}{native}" for device in jax.devices()]
-    return {"config_digest": configs.digest(config), "versions": versions, "devices": devices}
+    return {"config_digest": configs.digest(config), "versions": versions(), "devices": devices}
+
+
+def versions() -> dict[str, str]:
+    """Versions of ichjax, Python and the packages that a result depends on."""
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"ichjax": __version__, "python": platform.python_version(), **packages}
 
 
 def fold_folders(folder: pathlib.Path, file: str) -> list[pathlib.Path]:

@@ -1,6 +1,6 @@
 """Export a trained run as one file that needs only JAX: from HU to mask and probability, weights included.
 
-program = jax.export.deserialize(open("model.jaxexport", "rb").read())
+program = jax.export.deserialize(open("model.jaxexport", "rb").read())  # or, with ichjax: ichjax.load_program(DIR)
 mask, probability = program.call(hu)    # int16 [D, H, W]: slices to the head, rows to the back, columns to the left
 """
 
@@ -17,8 +17,10 @@ from ichjax.data.regrid import Geometry
 from ichjax.errors import InputError
 from ichjax.experiment import setup
 from ichjax.files import atomic, claim, write_json, write_text
+from ichjax.inference import exported as exported_programs
 from ichjax.inference import model as trained_runs
 from ichjax.inference import model_card
+from ichjax.inference.exported import CARD_FILE, PROGRAM_FILE, RECORD_FILE, RUN_FOLDER
 from ichjax.inference.model import TrainedRun
 from ichjax.inference.records import ProgramRecord
 from ichjax.methods.slices import DEPTH_STEP
@@ -26,7 +28,6 @@ from ichjax.models.convolution import xla_convolutions_only
 from ichjax.ops import metrics, skull
 from ichjax.scan.volume import AIR_HU
 
-PROGRAM_FILE, RECORD_FILE, CARD_FILE = "model.jaxexport", "model.json", "model_card.md"
 DEFAULT_PIXEL_MM = 0.45  # of a head CT, for a method that does not depend on it
 PLATFORMS = ("cpu", "cuda", "tpu")
 SliceProgram = Callable[[jax.Array], jax.Array]  # int16 HU [N, H, W] to float32 probability [N, H, W]
@@ -37,16 +38,17 @@ def export(
     output: pathlib.Path,
     *,
     side: int = 512,
-    pixel_mm: float | None = None,
+    pixel_mm: tuple[float, float] | None = None,
     platforms: Sequence[str] = PLATFORMS,
 ) -> pathlib.Path:
-    """Writes OUTPUT/model.jaxexport, model.json (its inputs and outputs) and model_card.md.
+    """Writes OUTPUT/model.jaxexport, model.json (its inputs, outputs and age), model_card.md, and run/: what the
+    program was made from, for `again`.
 
     Args:
       workdir: of a run of a network; its finished folds are averaged.
       output: a folder, created if missing.
       side: rows and columns of the slices that the program takes; their number is free.
-      pixel_mm: size of their pixels; None takes that of the training scans.
+      pixel_mm: (rows, columns) of their pixels; None takes that of the training scans.
       platforms: any of `PLATFORMS`.
 
     Returns:
@@ -58,10 +60,9 @@ def export(
     if unknown := [name for name in platforms if name not in PLATFORMS]:
         raise InputError(f"--platforms has {unknown[0]!r}; expected some of {', '.join(PLATFORMS)}")
     trained = trained_runs.load_run(workdir, whole_slices=setup.load_config(workdir).predict.whole_slices)
-    own_mm = trained.pixel_mm or (DEFAULT_PIXEL_MM, DEFAULT_PIXEL_MM)
-    rows_mm, columns_mm = (pixel_mm, pixel_mm) if pixel_mm else own_mm
+    rows_mm, columns_mm = pixel_mm or trained.pixel_mm or (DEFAULT_PIXEL_MM, DEFAULT_PIXEL_MM)
     grid = Geometry(side, side, rows_mm, columns_mm)
-    if not 32 <= side <= 2048 or not 0.1 <= rows_mm <= 10:
+    if not 32 <= side <= 2048 or not all(0.1 <= mm <= 10 for mm in (rows_mm, columns_mm)):
         raise InputError(f"slices of {side} x {side} pixels of {rows_mm} mm; expected 32 to 2048, of 0.1 to 10 mm")
     programs = [program for params in trained.params if (program := trained.method.slice_program(params, grid))]
     if len(programs) < len(trained.params):
@@ -74,6 +75,7 @@ def export(
     record: ProgramRecord = {
         "takes": f"int16 [D, {side}, {side}], HU; slices to the head, rows to the back, columns to the patient's left",
         "gives": f"uint8 [D, {side}, {side}], the mask of 0 and 1; float32 [D, {side}, {side}], the probability",
+        "side": side,
         "pixel_mm": [rows_mm, columns_mm],
         "platforms": list(platforms),
         "calling_convention_version": exported.calling_convention_version,
@@ -84,6 +86,9 @@ def export(
         "gates_not_applied": trained.post.gates,
         "folds": list(trained.folds),
         "config_digest": trained.digest,
+        "made": exported_programs.today().isoformat(),
+        "loads_until": exported_programs.loads_until().isoformat(),
+        "versions": setup.versions(),
         "use": "research use only",
     }
     path = output / PROGRAM_FILE
@@ -91,9 +96,26 @@ def export(
         with atomic(path) as temporary:
             temporary.write_bytes(exported.serialize())
         write_json(output / RECORD_FILE, record)
-        write_text(output / CARD_FILE, model_card.format_card(workdir, record, method=trained.method.card))
-    say(f"{path}: {path.stat().st_size / 1e6:.1f} MB, for {', '.join(platforms)}")
+        if workdir.resolve() != (output / RUN_FOLDER).resolve():  # which has no scores for a card
+            exported_programs.keep_run(workdir, output, trained.folds)
+            write_text(output / CARD_FILE, model_card.format_card(workdir, record, method=trained.method.card))
+    until = record["loads_until"]
+    say(
+        f"{path}: {path.stat().st_size / 1e6:.1f} MB, for {', '.join(platforms)}; JAX promises to load it until {until}"
+    )
     return path
+
+
+def again(folder: pathlib.Path) -> pathlib.Path:
+    """Makes an exported program anew, with this version of JAX, from what lies beside it; the card stays as it is.
+
+    Raises:
+      InputError: the folder is not one that `export` of this version wrote, or is damaged.
+    """
+    record = exported_programs.read_record(folder)
+    rows_mm, columns_mm = record["pixel_mm"]
+    grid, platforms = (rows_mm, columns_mm), record["platforms"]
+    return export(folder / RUN_FOLDER, folder, side=record["side"], pixel_mm=grid, platforms=platforms)
 
 
 def trace_program(

@@ -212,6 +212,7 @@ class ProgramRecord(TypedDict):
 
     takes: str
     gives: str
+    side: int
     pixel_mm: list[float]
     platforms: list[str]
     calling_convention_version: int
@@ -222,6 +223,9 @@ class ProgramRecord(TypedDict):
     gates_not_applied: NotRequired[dict[str, float | int]]  # of the run; the program has none
     folds: list[int]
     config_digest: str
+    made: str  # day of the export, ISO 8601
+    loads_until: str  # the last day that JAX promises to load it
+    versions: dict[str, str]
     use: str
 
 

@@ -16,6 +16,7 @@ from ichjax.data.scan_cache import CachedScan
 from ichjax.metrics.records import MethodRecord, Published
 from ichjax.scan.volume import Volume
 
+WEIGHTS_FOLDER = "weights"  # of a fold of a network
 MODEL_FILE = "model.json"  # of a fold; written last, so that its presence marks the fold as finished
 ASSUMED_SLICE_SPACING_MM = 5.0  # of the training scans of runs that did not record it
 

@@ -22,6 +22,7 @@ from ichjax.methods.base import (
     ASSUMED_SLICE_SPACING_MM,
     GATE_FIELDS,
     MODEL_FILE,
+    WEIGHTS_FOLDER,
     Method,
     PostProcess,
     Prediction,
@@ -109,7 +110,7 @@ class PatchNetworkMethod(Method):
         spacing_mm, row_mm, column_mm = np.median([scan.volume.spacing_mm for scan in train], axis=0).tolist()
         trained_on = TrainedOn((row_mm, column_mm), spacing_mm)
         chosen = {"epoch": fitted.epoch, "validation_jaccard": fitted.validation_jaccard}
-        weights = (workdir / "weights").resolve()
+        weights = (workdir / WEIGHTS_FOLDER).resolve()
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(weights, fitted.params, force=True)
         if hosts.is_first():
@@ -170,7 +171,7 @@ class PatchNetworkMethod(Method):
             device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
             like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
             with ocp.StandardCheckpointer() as checkpointer:
-                weights = checkpointer.restore((workdir / "weights").resolve(), like)
+                weights = checkpointer.restore((workdir / WEIGHTS_FOLDER).resolve(), like)
         except FileNotFoundError as error:
             raise InputError(f"{workdir}: no finished fold; expected model.json and weights/ from `train`") from error
         except Exception as error:

@@ -14,14 +14,14 @@ import jax.numpy as jnp
 
 from ichjax.models import accelerator
 
-LANES = 128
+TPU_LANES = 128
 MAX_COLUMNS = 8  # in a group: with more, a kernel is mostly zeros
 
 
 def columns_per_group(width: int, *channels: int) -> int:
     """How many columns of maps of that width to fold: a power of two; 1 if all their lanes are used already."""
     columns = 1
-    while 2 * columns * max(channels) <= LANES and 2 * columns <= MAX_COLUMNS and width % (2 * columns) == 0:
+    while 2 * columns * max(channels) <= TPU_LANES and 2 * columns <= MAX_COLUMNS and width % (2 * columns) == 0:
         columns *= 2
     return columns
 

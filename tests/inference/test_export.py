@@ -1,17 +1,21 @@
 """The exported program gives the masks of `predict` in a process that has only JAX and NumPy."""
 
+import datetime
 import json
 import os
 import shutil
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
+import ichjax
 import launch
 from ichjax.errors import InputError
 from ichjax.inference import export
+from ichjax.inference import exported as exported_programs
 from ichjax.inference import model as trained_runs
 from ichjax.inference.records import ProgramRecord
 from ichjax.scan import nifti
@@ -82,6 +86,9 @@ def test_model_json_and_card_describe_inputs_and_outputs(exported):
     assert record["takes"].startswith("int16 [D, 32, 32], HU; slices to the head")
     assert record["pixel_mm"] == pytest.approx([6, 6])
     assert (record["folds"], record["platforms"]) == ([0, 2], ["cpu", "cuda", "tpu"])
+    made, until = (datetime.date.fromisoformat(record[name]) for name in ("made", "loads_until"))
+    assert until - made == datetime.timedelta(days=180)
+    assert record["versions"]["jax"] == jax.__version__
     card = (exported / "model_card.md").read_text()
     for part in (
         "## Training data",
@@ -110,3 +117,65 @@ def test_arguments_out_of_range_are_refused(trained, tmp_path, capsys, option, m
 def test_a_run_without_a_network_is_refused(tiny_threshold_run, tmp_path):
     with pytest.raises(InputError, match=r"is a run of the method 'threshold' \(Threshold\), which cannot be exported"):
         export.export(tiny_threshold_run, tmp_path / "out")
+
+
+def test_what_a_program_was_made_from_lies_beside_it_and_nothing_else(exported):
+    run = exported / "run"
+    assert json.loads((run / "config.json").read_text())["data"]["root"] == ""
+    names = {path.relative_to(run).parts[:2] for path in run.rglob("*") if path.is_file()}
+    assert names == {("config.json",), *((f"fold_{k}", name) for k in (0, 2) for name in ("model.json", "weights"))}
+
+
+@pytest.fixture
+def copy(exported, tmp_path):
+    return shutil.copytree(exported, tmp_path / "copy")
+
+
+def test_a_program_is_made_again_without_the_run(copy, monkeypatch, capsys):
+    hu = np.random.default_rng(0).integers(-50, 150, (3, 32, 32)).astype(np.int16)
+    before, card = ichjax.load_program(copy)(hu), (copy / "model_card.md").read_text()
+    (copy / "model.jaxexport").unlink()
+    monkeypatch.setattr(exported_programs, "today", lambda: datetime.date(2100, 1, 31))
+    assert launch.main(["export", f"--again={copy}"]) == 0
+    assert "JAX promises to load it until 2100-07-30" in capsys.readouterr().out
+    record = json.loads((copy / "model.json").read_text())
+    assert (record["made"], record["loads_until"]) == ("2100-01-31", "2100-07-30")
+    assert (record["side"], record["folds"]) == (32, [0, 2])
+    for ours, theirs in zip(ichjax.load_program(copy)(hu), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert (copy / "model_card.md").read_text() == card
+
+
+@pytest.mark.parametrize(
+    ("day", "said"), [("2000-01-01", "damaged, or of another version of JAX"), ("2200-01-01", "expired")]
+)
+def test_a_program_that_does_not_load_says_how_to_make_it_again(copy, monkeypatch, day, said):
+    (copy / "model.jaxexport").write_bytes(b"of another age")
+    monkeypatch.setattr(exported_programs, "today", lambda: datetime.date.fromisoformat(day))
+    with pytest.raises(InputError) as caught:
+        ichjax.load_program(copy)
+    assert f"cannot be loaded with jax {jax.__version__}: {said} (" in str(caught.value)
+    assert f"make it again with `export --again={copy}`" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--workdir=run"], "export has no --output; expected --output=DIR"),
+        (["--again=nowhere"], "model.json: cannot be read as JSON"),
+        ([], "one of the arguments --workdir --again is required"),
+        (["--again=a", "--workdir=b"], "not allowed with argument"),
+    ],
+)
+def test_wrong_words_for_an_export_are_refused(tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    assert launch.main(["export", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_of_an_earlier_version_is_refused(copy):
+    record = json.loads((copy / "model.json").read_text())
+    del record["loads_until"]
+    (copy / "model.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"model\.json: has no 'loads_until'; expected what `export` of this version"):
+        ichjax.load_program(copy)
