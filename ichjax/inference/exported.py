@@ -58,7 +58,7 @@ def read_record(folder: pathlib.Path) -> ProgramRecord:
       InputError: it is missing or damaged, or is of a version that did not keep what the program was made from.
     """
     record = read_json(folder / RECORD_FILE)
-    if missing := {"side", "pixel_mm", "platforms", "made", "loads_until"} - set(record):
+    if missing := {"side", "pixel_mm", "platforms", "made", "loads_until", "versions"} - set(record):
         raise InputError(
             f"{folder / RECORD_FILE}: has no {min(missing)!r}; expected what `export` of this version writes"
         )
