@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NNUNET := .venv-nnunet
 ACCELERATORS := .venv-accelerators
-# Python 3.12 or later, which jax 0.12 needs: the first that is there.
+# The first Python found that jax 0.12 supports.
 PYTHON_312 ?= $(shell for python in python3 python3.13 python3.12 $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python3; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo "$$python" && break; done)
 JOBS ?= 2
@@ -56,7 +56,8 @@ nnunet: $(VENV)/.run $(NNUNET)/.done
 ablation: $(VENV)/.run
 	$(BIN)/python -m benchmarks.ablation
 
-# Compiles the programs for an H100 and for TPUs, without one, and checks that no figure got worse. A quarter of an hour.
+# Compiles the programs for an H100 and for TPUs, without the hardware, and checks that no figure is worse than its limit.
+# A quarter of an hour.
 # Other options: make accelerators ACCELERATORS_OPTIONS='--all'.
 accelerators: $(ACCELERATORS)/.done
 	$(ACCELERATORS)/bin/python -m benchmarks.ahead_of_time --check $(ACCELERATORS_OPTIONS)

@@ -39,7 +39,7 @@ from ichjax.phantom import store
 ROWS = record.RESULTS / "ablation"
 SEEDS = (0, 1, 2)  # of the finalists; the screening has the first
 OTHER_SEED, OTHER_SUBJECTS = 101, 40  # of the phantoms that all are tested on besides
-TRAINED_EPOCHS = 12  # two to six of ich_small's 15 minutes a fold: all rows together can be paid for
+TRAINED_EPOCHS = 12  # three to six of ich_small's 15 minutes a fold, so that the screening takes about two hours
 BASE_WEIGHTS = process.ROOT / "runs" / "ablation"  # of the base, for ingredients that train nothing
 MEASURES = ("dice", "volume_dice", "false_positive_ml")
 

@@ -1,8 +1,8 @@
-"""ichjax's programs compiled for chips that are not there, and what the compilers made of them.
+"""Compile ichjax's programs for GPUs and TPUs without the hardware, and report what the compilers produce.
 
     python -m benchmarks.ahead_of_time [--all] [--only=NAME,NAME] [--check] [--list] [--output=DIR]
 
-Nothing is run, so no time is claimed: memory, library calls, bytes written, what is communicated, and on a TPU the
+Nothing is run, so no time is claimed. Reported are memory, library calls, bytes written, collectives and, on a TPU, the
 compiler's own estimate of cycles. `make accelerators` runs it in an environment of its own. `--check` compares with the
 figures in results/ahead-of-time/limits.json, which may not get worse. Minutes a program.
 """
@@ -49,7 +49,7 @@ SLACK = 1.01  # compilers of one version differ a little between machines
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Compiles what is asked for, prints and writes the table, and returns the number of figures that got worse."""
+    """Compiles the chosen programs, prints and writes the table, and returns the number of failures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--all", action="store_true", help="more programs and chips")
     parser.add_argument("--only", default="", help="names of programs, see --list")
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     failed, command = 0, [sys.executable, "-m", "benchmarks.ahead_of_time", f"--output={options.output}"]
     for name in chosen:
         print(f"compiling {name}", flush=True)
-        # A process each: a compiler that gives up takes only its own program with it.
+        # In a process of its own: a crashing compiler costs only this program.
         failed += subprocess.run([*command, "--one", name]).returncode != 0
     rows = [json.loads(path.read_text()) for name in programs if (path := options.output / f"{name}.json").is_file()]
     if not rows:
@@ -144,11 +144,11 @@ def shown(row: dict) -> dict:
 
 
 def page(rows: list[dict]) -> str:
-    """The table of all rows in Markdown, and of each program what writes most."""
+    """All rows as a Markdown table, then for each program the instructions that write most."""
     lines = [
         "# Programs compiled ahead of time",
         "",
-        "**Nothing here was run, and no time is claimed.** XLA's compilers for these chips translated ichjax's",
+        "**Nothing here was run, and no time is claimed.** XLA's compilers for these chips compiled ichjax's",
         "programs on a machine without them (`make accelerators`). Figures are of one device; a loop's body counts",
         "once. Calls are of cuDNN and cuBLAS. Fusions: bytes that XLA's own kernels write. Mcycles: the TPU compiler's",
         "estimate. Bound: the operations of convolutions and matrix products at the chip's peak rate (bfloat16), or",

@@ -1,4 +1,4 @@
-"""ichjax's programs, lowered for chips that are not there: the training step, and prediction."""
+"""ichjax's programs, lowered for GPUs and TPUs without the hardware: training step, prediction and scores."""
 
 import functools
 import pathlib
@@ -31,7 +31,7 @@ PREDICTED_SIDE = 128  # of their patches
 
 
 class Program(NamedTuple):
-    """A program and what it is made for.
+    """A program, its size and its hardware.
 
     Attributes:
       kind: 'train', 'validate', 'network', 'scan' or 'scores'.
@@ -43,7 +43,6 @@ class Program(NamedTuple):
       side: of the training patches.
       dtype: of the computation.
       inside_skull: whether a scan is restricted to the inside of the skull.
-      fields: of the configuration besides, by their dotted names.
       config: of training, a file of configs/ in place of the paper's; its batch is that of `batch`.
     """
 
@@ -56,7 +55,6 @@ class Program(NamedTuple):
     side: int = 160
     dtype: str = "bfloat16"
     inside_skull: bool = False
-    fields: tuple[tuple[str, Any], ...] = ()
     config: str = ""
 
     @property
@@ -67,7 +65,6 @@ class Program(NamedTuple):
         extra += [self.mode] if self.kind == "train" else []
         extra += ["skull"] if self.inside_skull else []
         extra += [self.dtype] if self.dtype != "bfloat16" else []
-        extra += [field.rsplit(".")[-1] for field, _ in self.fields]
         return "-".join([self.kind, self.chip, str(self.devices), *extra])
 
 
@@ -77,8 +74,7 @@ def config_of(program: Program) -> Config:
     if program.config:
         path = pathlib.Path(__file__).parents[1] / "configs" / f"{program.config}.py"
         return runpy.run_path(str(path))["get_config"]()
-    fields = {"parallel": program.mode, **dict(program.fields)}
-    return paper_config(program.width, side, program.batch, program.dtype, **fields)
+    return paper_config(program.width, side, program.batch, program.dtype, parallel=program.mode)
 
 
 def network_of(config: Config) -> Network:
@@ -88,7 +84,7 @@ def network_of(config: Config) -> Network:
 
 
 def lower(program: Program) -> jax.stages.Lowered:
-    """The program as it is given to the chip's compiler."""
+    """The program as the chip's compiler gets it."""
     devices = chips.devices(program.chip, program.devices)
     with xla.compile_for(chips.CHIPS[program.chip].platform), xla_convolutions_only():
         return _LOWER_KIND[program.kind](program, config_of(program), parallel.make_mesh(devices))

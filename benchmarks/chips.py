@@ -1,4 +1,4 @@
-"""Chips that XLA compiles for without having one: their topologies, and rates for lower bounds."""
+"""Chips that XLA can compile for without the hardware: their topologies, and their peak rates for lower bounds."""
 
 import os
 from typing import Any, NamedTuple

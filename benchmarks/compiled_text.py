@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-ELEMENT_BYTES = {"pred": 1, "s4": 0.5, "u4": 0.5, "bf16": 2, "f16": 2, "c64": 8, "c128": 16}  # others by their digits
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 CALLBACKS = ("callback", "xla_ffi_python")  # in the targets of calls that go back to the host
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.$-]+) \(.*\{$")
@@ -50,10 +49,8 @@ class Instruction(NamedTuple):
 
 def size_of(dtype: str) -> float:
     """Bytes of one element; 0 for a token or an opaque value."""
-    if dtype in ELEMENT_BYTES:
-        return ELEMENT_BYTES[dtype]
-    digits = re.search(r"\d+", dtype)
-    return int(digits[0]) / 8 if digits else 0
+    bits = re.search(r"\d+", dtype)
+    return int(bits[0]) / 8 if bits else float(dtype == "pred")
 
 
 def instructions(text: str) -> list[Instruction]:

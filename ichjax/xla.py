@@ -23,16 +23,16 @@ _target = contextvars.ContextVar[str | None]("target", default=None)
 
 
 def platform() -> str:
-    """'cpu', 'gpu' or 'tpu': what programs are made for, since the fastest form of a layer depends on it.
+    """'cpu', 'gpu' or 'tpu': the platform that programs are traced for; the fastest form of a layer depends on it.
 
-    That of the default backend, unless `compile_for` names another. Read while a program is traced.
+    The default backend's, unless `compile_for` names another. Read while a program is traced.
     """
     return _target.get() or jax.default_backend()
 
 
 @contextlib.contextmanager
 def compile_for(target: str) -> Iterator[None]:
-    """Programs made and traced inside are for this platform, whatever devices this process has."""
+    """Programs created and traced inside are for this platform, whatever devices the process has."""
     token = _target.set(target)
     try:
         yield

@@ -186,8 +186,8 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     add = parts["export"].add_argument
     source = parts["export"].add_mutually_exclusive_group(required=True)
     source.add_argument("--workdir", metavar="RUN", type=pathlib.Path, help="the run's work directory")
-    source.add_argument("--again", metavar="DIR", type=pathlib.Path, help="make the program in this folder anew")
-    add("--output", metavar="DIR", type=pathlib.Path, help="receives the program, with what it was made from")
+    source.add_argument("--again", metavar="DIR", type=pathlib.Path, help="re-create the program in this folder")
+    add("--output", metavar="DIR", type=pathlib.Path, help="receives the program, its description and its parameters")
     add("--side", type=int, default=512, metavar="N", help="rows and columns of its input slices (default 512)")
     add("--pixel_mm", type=float, metavar="MM", help="their pixel size (default: that of the training scans)")
     add("--platforms", default="cpu,cuda,tpu", metavar="NAMES", help="platforms it runs on (default cpu,cuda,tpu)")

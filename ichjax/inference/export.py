@@ -41,8 +41,8 @@ def export(
     pixel_mm: tuple[float, float] | None = None,
     platforms: Sequence[str] = PLATFORMS,
 ) -> pathlib.Path:
-    """Writes OUTPUT/model.jaxexport, model.json (its inputs, outputs and age), model_card.md, and run/: what the
-    program was made from, for `again`.
+    """Writes OUTPUT/model.jaxexport, model.json (its inputs, outputs and age), model_card.md, and run/, from which
+    `again` re-creates the program.
 
     Args:
       workdir: of a run of a network; its finished folds are averaged.
@@ -100,14 +100,14 @@ def export(
             exported_programs.keep_run(workdir, output, trained.folds)
             write_text(output / CARD_FILE, model_card.format_card(workdir, record, method=trained.method.card))
     until = record["loads_until"]
-    say(
-        f"{path}: {path.stat().st_size / 1e6:.1f} MB, for {', '.join(platforms)}; JAX promises to load it until {until}"
-    )
+    say(f"{path}: {path.stat().st_size / 1e6:.1f} MB, for {', '.join(platforms)}; JAX can load it until {until}")
     return path
 
 
 def again(folder: pathlib.Path) -> pathlib.Path:
-    """Makes an exported program anew, with this version of JAX, from what lies beside it; the card stays as it is.
+    """Re-creates an exported program with the installed version of JAX, from the files in its folder.
+
+    The model card is not changed.
 
     Raises:
       InputError: the folder is not one that `export` of this version wrote, or is damaged.

@@ -1,7 +1,7 @@
-"""An exported program's age: until when it loads, how to make it again, and loading it with a sentence if it cannot.
+"""Load an exported program, and keep what is needed to re-create it.
 
-JAX promises that a program loads for six months after its export (docs.jax.dev, 'Compatibility guarantees'). So beside
-it lies what it was made from: the configuration and the parameters of its folds.
+JAX guarantees that a program can be loaded for six months after its export (docs.jax.dev, 'Compatibility guarantees'),
+so the configuration and the parameters of its folds are stored with it.
 """
 
 import datetime
@@ -19,8 +19,8 @@ from ichjax.inference.records import ProgramRecord
 from ichjax.methods.base import MODEL_FILE, WEIGHTS_FOLDER
 
 PROGRAM_FILE, RECORD_FILE, CARD_FILE = "model.jaxexport", "model.json", "model_card.md"
-RUN_FOLDER = "run"  # what the program is made from
-PROMISED_DAYS = 180
+RUN_FOLDER = "run"  # configuration and parameters
+GUARANTEED_DAYS = 180
 
 
 def today() -> datetime.date:
@@ -29,12 +29,12 @@ def today() -> datetime.date:
 
 
 def loads_until() -> datetime.date:
-    """The last day that JAX promises to load a program that is exported today."""
-    return today() + datetime.timedelta(days=PROMISED_DAYS)
+    """The last day on which a program exported today is guaranteed to load."""
+    return today() + datetime.timedelta(days=GUARANTEED_DAYS)
 
 
 def keep_run(workdir: pathlib.Path, output: pathlib.Path, folds: Iterable[int]) -> None:
-    """Copies what a program is made from to OUTPUT/run: no scan, no score, and not where the data lay."""
+    """Copies the configuration and the parameters of some folds to OUTPUT/run, without scans, scores or data paths."""
     if workdir.resolve() == (output / RUN_FOLDER).resolve():
         return
     run = output / RUN_FOLDER
@@ -55,7 +55,7 @@ def read_record(folder: pathlib.Path) -> ProgramRecord:
     """Reads model.json of an exported program's folder.
 
     Raises:
-      InputError: it is missing or damaged, or is of a version that did not keep what the program was made from.
+      InputError: it is missing or damaged, or was written by a version that did not store the run.
     """
     record = read_json(folder / RECORD_FILE)
     if missing := {"side", "pixel_mm", "platforms", "made", "loads_until", "versions"} - set(record):
@@ -75,7 +75,7 @@ def load(folder: str | pathlib.Path) -> Callable[[jax.Array], tuple[jax.Array, j
       program(hu int16 [D, H, W]) -> (mask uint8 [D, H, W], probability float32 [D, H, W]).
 
     Raises:
-      InputError: it cannot be loaded; the message says how old it is and how to make it again.
+      InputError: it cannot be loaded; the message says how old it is and how to re-create it.
     """
     folder = pathlib.Path(folder)
     record = read_record(folder)
@@ -86,8 +86,8 @@ def load(folder: str | pathlib.Path) -> Callable[[jax.Array], tuple[jax.Array, j
     except Exception as error:  # of the program's format, of any kind
         late = today().isoformat() > record["loads_until"]
         age = f"{'expired' if late else 'damaged, or of another version of JAX'} ({first_line(error)})"
-        made = f"{record['made']} with jax {record['versions']['jax']} to load until {record['loads_until']}"
+        made = f"{record['made']} with jax {record['versions']['jax']} (guaranteed until {record['loads_until']})"
         raise InputError(
-            f"{folder / PROGRAM_FILE}: cannot be loaded with jax {jax.__version__}: {age}; it was made on {made}; "
-            f"expected a younger one: make it again with `export --again={folder}`"
+            f"{folder / PROGRAM_FILE}: cannot be loaded with jax {jax.__version__}: {age}; it was exported on {made}; "
+            f"expected a newer one: re-create it with `export --again={folder}`"
         ) from error

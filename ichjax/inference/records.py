@@ -224,7 +224,7 @@ class ProgramRecord(TypedDict):
     folds: list[int]
     config_digest: str
     made: str  # day of the export, ISO 8601
-    loads_until: str  # the last day that JAX promises to load it
+    loads_until: str  # the last day on which JAX guarantees to load it
     versions: dict[str, str]
     use: str
 

@@ -149,8 +149,10 @@ class SlicePredictor:
         return self._predict_on_own_grid(weights, hu, View(views.grid_maps(own, trained)))[0]
 
     def lower(self, *arguments: Any) -> jax.stages.Lowered:
-        """The program for arguments of these shapes: parameters, HU, depth, view, spacing, and a prior if there is one;
-        to look at, or to compile for chips that are not there."""
+        """The lowered program, to inspect it or to compile it for other hardware.
+
+        `arguments`: shapes and dtypes of parameters, HU, depth, view, spacing, and the prior if there is one.
+        """
         program: Any = self._program
         return program.lower(*arguments)
 

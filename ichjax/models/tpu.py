@@ -1,4 +1,4 @@
-"""Forms of layers for TPUs: maps of few channels, with neighboring columns as further channels.
+"""Layers for TPUs: maps with few channels have neighboring columns as further channels.
 
 A TPU keeps channels in lanes of 128 and multiplies matrices of 128 x 128, so a map of 64 channels takes twice the
 memory, and its convolution four times the time per operation. Here two columns of 64 channels are one of 128

@@ -42,7 +42,7 @@ def make(network: Network, config: ml_collections.FrozenConfigDict, total_steps:
 
 
 def step_maker(network: Network, config: Config, schedule: optax.Schedule) -> Callable:
-    """`step.make_train_step` with all that the configuration says; what is left is the device axis."""
+    """`step.make_train_step` with every argument but the device axis, from a configuration."""
     ranges = AffineRange(**fields_of(config.augment))
     recipe, skip = augmentation.from_config(config), config.on_nonfinite == "skip"
     settings = StepSettings(ranges, config.seed, config.train.accumulate, skip, recipe)

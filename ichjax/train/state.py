@@ -100,13 +100,13 @@ def create(network: Network, config: Config, *, fold: int) -> TrainState:
 
 def shapes(network: Network, config: Config) -> TrainState:
     """Shapes and dtypes of the state; nothing is computed or compiled."""
-    optimizer, params = _optimizer_of_shape(optimizer_settings(config)), network.shapes(config.patch.side)
+    optimizer, params = _optimizer_for_init(optimizer_settings(config)), network.shapes(config.patch.side)
     number = jnp.zeros((), jnp.int32)
     return jax.eval_shape(lambda params: TrainState(number, number, params, optimizer.init(params)), params)
 
 
-def _optimizer_of_shape(settings: OptimizerSettings) -> optax.GradientTransformation:
-    """With the initial state of every schedule, which it does not depend on."""
+def _optimizer_for_init(settings: OptimizerSettings) -> optax.GradientTransformation:
+    """An optimizer for initial states and shapes alone, which do not depend on the schedule."""
     return make_optimizer(lambda step: 0.0, settings)
 
 
@@ -115,7 +115,7 @@ def _init_program(
     network: Network, seed: int, side: int, settings: OptimizerSettings
 ) -> Callable[[jax.Array], TrainState]:
     """fold -> state, compiled once for all folds."""
-    optimizer = _optimizer_of_shape(settings)
+    optimizer = _optimizer_for_init(settings)
 
     # Runs once per fold: optimizing the random number generation takes a CPU's compiler half a minute for no gain.
     @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

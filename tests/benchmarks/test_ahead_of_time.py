@@ -1,4 +1,4 @@
-"""Programs compiled for chips that are not there: bounds by hand, the table, the limits; small ones really compiled."""
+"""Ahead-of-time compilation: bounds by hand, the table, the limits; small programs are really compiled."""
 
 import json
 import pathlib

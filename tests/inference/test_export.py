@@ -119,7 +119,7 @@ def test_a_run_without_a_network_is_refused(tiny_threshold_run, tmp_path):
         export.export(tiny_threshold_run, tmp_path / "out")
 
 
-def test_what_a_program_was_made_from_lies_beside_it_and_nothing_else(exported):
+def test_only_configuration_and_parameters_are_stored_with_a_program(exported):
     run = exported / "run"
     assert json.loads((run / "config.json").read_text())["data"]["root"] == ""
     names = {path.relative_to(run).parts[:2] for path in run.rglob("*") if path.is_file()}
@@ -131,13 +131,13 @@ def copy(exported, tmp_path):
     return shutil.copytree(exported, tmp_path / "copy")
 
 
-def test_a_program_is_made_again_without_the_run(copy, monkeypatch, capsys):
+def test_a_program_is_recreated_without_its_run(copy, monkeypatch, capsys):
     hu = np.random.default_rng(0).integers(-50, 150, (3, 32, 32)).astype(np.int16)
     before, card = ichjax.load_program(copy)(hu), (copy / "model_card.md").read_text()
     (copy / "model.jaxexport").unlink()
     monkeypatch.setattr(exported_programs, "today", lambda: datetime.date(2100, 1, 31))
     assert launch.main(["export", f"--again={copy}"]) == 0
-    assert "JAX promises to load it until 2100-07-30" in capsys.readouterr().out
+    assert "JAX can load it until 2100-07-30" in capsys.readouterr().out
     record = json.loads((copy / "model.json").read_text())
     assert (record["made"], record["loads_until"]) == ("2100-01-31", "2100-07-30")
     assert (record["side"], record["folds"]) == (32, [0, 2])
@@ -149,13 +149,13 @@ def test_a_program_is_made_again_without_the_run(copy, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("day", "said"), [("2000-01-01", "damaged, or of another version of JAX"), ("2200-01-01", "expired")]
 )
-def test_a_program_that_does_not_load_says_how_to_make_it_again(copy, monkeypatch, day, said):
+def test_a_program_that_cannot_be_loaded_says_how_to_recreate_it(copy, monkeypatch, day, said):
     (copy / "model.jaxexport").write_bytes(b"of another age")
     monkeypatch.setattr(exported_programs, "today", lambda: datetime.date.fromisoformat(day))
     with pytest.raises(InputError) as caught:
         ichjax.load_program(copy)
     assert f"cannot be loaded with jax {jax.__version__}: {said} (" in str(caught.value)
-    assert f"make it again with `export --again={copy}`" in str(caught.value)
+    assert f"re-create it with `export --again={copy}`" in str(caught.value)
 
 
 @pytest.mark.parametrize(
