@@ -100,7 +100,7 @@ def export(
             exported_programs.keep_run(workdir, output, trained.folds)
             write_text(output / CARD_FILE, model_card.format_card(workdir, record, method=trained.method.card))
     until = record["loads_until"]
-    say(f"{path}: {path.stat().st_size / 1e6:.1f} MB, for {', '.join(platforms)}; JAX can load it until {until}")
+    say(f"{path}: {path.stat().st_size / 1e6:.1f} MB, for {', '.join(platforms)}; guaranteed to load until {until}")
     return path
 
 

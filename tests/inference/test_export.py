@@ -126,6 +126,18 @@ def test_only_configuration_and_parameters_are_stored_with_a_program(exported):
     assert names == {("config.json",), *((f"fold_{k}", name) for k in (0, 2) for name in ("model.json", "weights"))}
 
 
+def test_tuned_thresholds_are_stored_too_and_other_folds_and_scores_are_not(tmp_path):
+    run, kept = tmp_path / "a run", tmp_path / "out" / "run"
+    for path in ("fold_0/weights/0", "fold_3/weights/0", "fold_3/model.json", "fold_3/post.json", "fold_3/scores.json"):
+        (run / path).parent.mkdir(parents=True, exist_ok=True)
+        (run / path).write_text("x")
+    (run / "config.json").write_text(json.dumps({"data": {"root": "/home/someone/scans", "folds": 5}}))
+    exported_programs.keep_run(run, tmp_path / "out", [3])
+    files = {path.relative_to(kept).as_posix() for path in kept.rglob("*") if path.is_file()}
+    assert files == {"config.json", "fold_3/weights/0", "fold_3/model.json", "fold_3/post.json"}
+    assert json.loads((kept / "config.json").read_text()) == {"data": {"root": "", "folds": 5}}
+
+
 @pytest.fixture
 def copy(exported, tmp_path):
     return shutil.copytree(exported, tmp_path / "copy")
@@ -137,7 +149,7 @@ def test_a_program_is_recreated_without_its_run(copy, monkeypatch, capsys):
     (copy / "model.jaxexport").unlink()
     monkeypatch.setattr(exported_programs, "today", lambda: datetime.date(2100, 1, 31))
     assert launch.main(["export", f"--again={copy}"]) == 0
-    assert "JAX can load it until 2100-07-30" in capsys.readouterr().out
+    assert "guaranteed to load until 2100-07-30" in capsys.readouterr().out
     record = json.loads((copy / "model.json").read_text())
     assert (record["made"], record["loads_until"]) == ("2100-01-31", "2100-07-30")
     assert (record["side"], record["folds"]) == (32, [0, 2])
