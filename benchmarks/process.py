@@ -35,7 +35,8 @@ def run(
       RuntimeError: another exit status, with the last line of the log.
     """
     started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = {**os.environ, **(environ or {})}
+    # Unbuffered, so that the last line of a log is the last one printed: an error, and not what stdout held back.
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})}
     if log is None:
         status = subprocess.run(command, cwd=ROOT, env=environment).returncode
     else:

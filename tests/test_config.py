@@ -1,7 +1,9 @@
 """Configurations: shipped files, overrides, rejected values, and the digest that identifies a run."""
 
 import json
+import os
 import pathlib
+import sys
 
 import pytest
 
@@ -164,6 +166,17 @@ def test_files_without_a_configuration_are_refused(tmp_path, text, message):
     assert str(path) in str(caught.value)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_is_read_again_even_if_neither_its_size_nor_its_second_has_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # as for users
+    path = tmp_path / "mine.py"
+    for seed in (3, 4):
+        lines = ["from ichjax.config import default", "def get_config():", "    c = default()", f"    c.seed = {seed}"]
+        path.write_text("\n".join([*lines, "    return c"]))
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        assert read(path).seed == seed
+    assert list(tmp_path.iterdir()) == [path]  # no cache is left with the user's file
 
 
 def test_a_missing_configuration_is_refused(tmp_path):

@@ -1,9 +1,9 @@
 """Reads a configuration from the command line: --config=FILE and the --config.FIELD=VALUE that override it."""
 
 import difflib
-import importlib.util
 import pathlib
 import re
+import runpy
 from collections.abc import Iterable
 from typing import Any
 
@@ -68,12 +68,13 @@ def read_predict_fields(words: list[str]) -> dict[str, Any]:
 def _load(path: pathlib.Path) -> Config:
     """The result of a file's get_config(); the file is the user's code, so it may raise anything."""
     try:
-        spec = importlib.util.spec_from_file_location("configuration", path)
-        if spec is None or spec.loader is None:
+        if path.suffix != ".py":
             raise ImportError("its name does not end in .py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        config = module.get_config()
+        # Not imported: Python's bytecode cache would return the older of two versions written within a second.
+        contents = runpy.run_path(str(path))
+        if "get_config" not in contents:
+            raise AttributeError("it has no attribute 'get_config'")
+        config = contents["get_config"]()
     except Exception as error:
         reason = _message(error)
         if unknown := re.search(r"Did you mean \W*(\w+)\W* instead of \W*(\w+)", reason):
