@@ -1,16 +1,18 @@
 """Ablation of the training recipe: one ingredient at a time against the same base, on the same subjects.
 
-    python -m benchmarks.ablation [--stage=screening|finalists|all] [--epochs=N] [--only=NAME,NAME] [--table]
+    python -m benchmarks.ablation [--stage=screening|finalists|all] [--epochs=N] [--only=NAME,NAME] [--jobs=N] [--table]
 
 The base is a configuration file (`--config`, by default configs/ich_small.py); `ingredients.py` lists the changes. The
 screening trains each on one fold with one seed; the finalists, named there too, are trained on all folds with three
 seeds. All see the same number of examples, whatever else the machine does, and CPU minutes tell what an ingredient
 costs. Each is also tested on phantoms of another seed, because a fold has few; false positives are of those alone. A
-finished row is a small file under results/ablation/, so a run that is stopped goes on where it was. Hours; `--table`
-only prints the table.
+finished row is a small file under results/ablation/DEVICE/, so a run that is stopped goes on where it was; rows of
+different devices are never compared. Hours on two CPU cores; a GPU has room for several trainings at once (`--jobs`).
+`--table` only prints the tables.
 """
 
 import argparse
+import concurrent.futures
 import datetime
 import functools
 import hashlib
@@ -26,7 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import process, record
+from benchmarks import contest, process, record
 from benchmarks.ingredients import BASE, FINALISTS, INGREDIENTS
 from ichjax import config as configs
 from ichjax.data import dataset as datasets
@@ -36,7 +38,7 @@ from ichjax.methods.base import MODEL_FILE, WEIGHTS_FOLDER
 from ichjax.metrics import statistics
 from ichjax.phantom import store
 
-ROWS = record.RESULTS / "ablation"
+ROWS = record.RESULTS / "ablation"  # a folder a device
 SEEDS = (0, 1, 2)  # of the finalists; the screening has the first
 OTHER_SEED, OTHER_SUBJECTS = 101, 40  # of the phantoms that all are tested on besides
 TRAINED_EPOCHS = 12  # three to six of ich_small's 15 minutes a fold, so that the screening takes about two hours
@@ -45,37 +47,46 @@ MEASURES = ("dice", "volume_dice", "false_positive_ml")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Trains and scores what is missing, then prints the table."""
+    """Trains and scores what is missing, then prints the tables; returns how many trainings failed."""
+    contest.share_gpu()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="ich_small", help="the base")
     parser.add_argument("--stage", choices=("screening", "finalists", "all"), default="all")
     parser.add_argument("--epochs", type=int, default=TRAINED_EPOCHS, help="of each training")
     parser.add_argument("--only", default="", help="some of " + ", ".join(INGREDIENTS))
     parser.add_argument("--folds", type=int, default=4, help="of the finalists: those of the base")
-    parser.add_argument("--table", action="store_true", help="only print the table of what is finished")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at once; more than 1 only on a GPU")
+    parser.add_argument("--table", action="store_true", help="only print the tables of what is finished")
     parser.add_argument("--one", nargs=3, metavar=("NAME", "FOLD", "SEED"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.one:
         name, fold, seed = options.one
         train_and_score(Training(options.config, options.epochs, name, int(fold), int(seed)))
         return 0
-    failed = 0
     try:
         planned_rows = planned(options.stage, options.only, options.folds)
         trainings = [Training(options.config, options.epochs, *row) for row in planned_rows]
-        missing = [training for training in trainings if not is_finished(training)]
+        missing = [training for training in trainings if not options.table and not is_finished(training)]
     except InputError as error:
         parser.error(str(error))
-    for training in [] if options.table else missing:
-        _, epochs, name, fold, seed = training
-        print(f"\n== {name}, fold {fold}, seed {seed}", flush=True)
-        command = [sys.executable, "-m", "benchmarks.ablation", f"--config={options.config}", f"--epochs={epochs}"]
-        # A process each: nothing of one row's memory or compiled programs reaches the next.
-        failed += subprocess.run([*command, "--one", name, str(fold), str(seed)]).returncode != 0
-    rows = [read_json(path) for path in sorted(ROWS.glob(f"{_stem(options.config, options.epochs)}-*.json"))]
-    if rows:
-        print(record.table(table(rows)))
+    # The base first: ingredients of the prediction use its weights.
+    bases = [training for training in missing if training.name == BASE]
+    others = [training for training in missing if training.name != BASE]
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        failed = sum(pool.map(_train_in_a_process, bases)) + sum(pool.map(_train_in_a_process, others))
+    for folder in sorted(path for path in ROWS.iterdir() if path.is_dir()):
+        rows = [read_json(path) for path in sorted(folder.glob(f"{_stem(options.config, options.epochs)}-*.json"))]
+        if rows:
+            print(f"\n{folder.name}\n{record.table(table(rows))}")
     return failed
+
+
+def _train_in_a_process(training: "Training") -> bool:
+    """Whether it failed. A process each: nothing of one row's memory or compiled programs reaches the next."""
+    base, epochs, name, fold, seed = training
+    print(f"\n== {name}, fold {fold}, seed {seed}", flush=True)
+    command = [sys.executable, "-m", "benchmarks.ablation", f"--config={base}", f"--epochs={epochs}"]
+    return subprocess.run([*command, "--one", name, str(fold), str(seed)]).returncode != 0
 
 
 class Training(NamedTuple):
@@ -90,7 +101,8 @@ class Training(NamedTuple):
     @property
     def path(self) -> pathlib.Path:
         """The file of its row."""
-        return ROWS / f"{_stem(self.base, self.epochs)}-{self.name}-fold_{self.fold}-seed_{self.seed}.json"
+        name = f"{_stem(self.base, self.epochs)}-{self.name}-fold_{self.fold}-seed_{self.seed}.json"
+        return ROWS / record.device_name() / name
 
     @property
     def weights(self) -> pathlib.Path:
@@ -195,7 +207,7 @@ def train_and_score(training: Training) -> None:
         }
         if name == BASE:
             keep_weights(workdir / f"fold_{fold}", training.weights)
-    ROWS.mkdir(parents=True, exist_ok=True)
+    training.path.parent.mkdir(parents=True, exist_ok=True)
     write_json(training.path, row)
 
 

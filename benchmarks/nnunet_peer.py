@@ -153,7 +153,7 @@ def _prepare(options: argparse.Namespace, flags: Sequence[str], folder: pathlib.
             allow=(0, 2),
         )
         command = [str(options.nnunet / "bin" / "nnUNetv2_plan_and_preprocess"), "-d", NNUNET_DATASET[7:10], "-c", "2d"]
-        processes = str(min(4, _cores()))
+        processes = str(min(16, _cores()))
         command += ["-pl", planner, "-np", processes, "-npfp", processes]
         environ = {name: value for name, value in _environment(folder, "cpu").items() if name != "nnUNet_n_proc_DA"}
         cost = process.run(command, folder / "preprocess.log", environ)

@@ -51,6 +51,7 @@ def test_a_row_of_another_change_or_of_other_phantoms_is_refused(tmp_path, monke
     assert not ablation.is_finished(training)
     for level, phantoms, finished in ((40.0, "now", True), (50.0, "now", False), (40.0, "then", False)):
         changes = [[level, 120.0]]
+        training.path.parent.mkdir(parents=True, exist_ok=True)
         training.path.write_text(json.dumps({"changes": {"windows": changes}, "phantoms": phantoms}))
         if finished:
             assert ablation.is_finished(training)
