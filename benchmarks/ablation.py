@@ -69,16 +69,29 @@ def main(argv: list[str] | None = None) -> int:
         missing = [training for training in trainings if not options.table and not is_finished(training)]
     except InputError as error:
         parser.error(str(error))
-    # The base first: ingredients of the prediction use its weights.
-    bases = [training for training in missing if training.name == BASE]
-    others = [training for training in missing if training.name != BASE]
+    failed = 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        failed = sum(pool.map(_train_in_a_process, bases)) + sum(pool.map(_train_in_a_process, others))
+        for wave in waves(missing):
+            failed += sum(pool.map(_train_in_a_process, wave))
     for folder in sorted(path for path in ROWS.iterdir() if path.is_dir()):
         rows = [read_json(path) for path in sorted(folder.glob(f"{_stem(options.config, options.epochs)}-*.json"))]
         if rows:
             print(f"\n{folder.name}\n{record.table(table(rows))}")
     return failed
+
+
+def waves(missing: list["Training"]) -> list[list["Training"]]:
+    """What may run at the same time: one training of each ingredient, as the others find its programs in JAX's
+    compilation cache if there is one; then the base; then the others, some of which use its weights."""
+    first = {training.name: training for training in reversed(missing) if not of_prediction(training.name)}
+    rest = [training for training in missing if training not in first.values()]
+    bases = [training for training in rest if training.name == BASE]
+    return [[*reversed(first.values())], bases, [training for training in rest if training.name != BASE]]
+
+
+def of_prediction(name: str) -> bool:
+    """Whether an ingredient changes the prediction alone."""
+    return name != BASE and all(field.startswith("predict.") for field in INGREDIENTS[name])
 
 
 def _train_in_a_process(training: "Training") -> bool:
@@ -179,8 +192,7 @@ def train_and_score(training: Training) -> None:
     """
     base, epochs, name, fold, seed = training
     fields = {"train.minutes": 0.0, "train.epochs": epochs, "seed": seed, "folds": (fold,), "compare_with": ()}
-    of_prediction = name != BASE and all(field.startswith("predict.") for field in INGREDIENTS[name])
-    trains = not of_prediction or not training.weights.is_dir()
+    trains = not of_prediction(name) or not training.weights.is_dir()
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder) / "run"
         if not trains:

@@ -5,7 +5,7 @@
 
 A case is a base width and a batch size. All contestants of a case alternate, each in its own process; the ratio is the
 median over the rounds of a contestant's seconds divided by ours. On a GPU, whose memory may not hold all of them, ours
-is compared with one peer at a time.
+is compared with one peer at a time, unless --together is given.
 """
 
 import argparse
@@ -111,6 +111,8 @@ def main(argv: list[str] | None = None) -> None:
     add_options(parser, gpu=gpu)
     parser.add_argument("--cases", default="64x32,64x128,64x256,64x512" if gpu else "16x16,32x8,64x4")
     parser.add_argument("--work", default="train_step", choices=tuple(DESCRIPTIONS))
+    text = "all peers in one contest, not one each; the default on a CPU"
+    parser.add_argument("--together", action=argparse.BooleanOptionalAction, default=not gpu, help=text)
     for name, default in (("side", 160), ("rounds", 7), ("steps", 10 if gpu else 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args(argv)
@@ -118,7 +120,7 @@ def main(argv: list[str] | None = None) -> None:
     for width, batch in (map(int, case.split("x")) for case in options.cases.split(",")):
         case = {"width": width, "batch": batch, "side": options.side, "dtype": options.dtype}
         running = {"rounds": options.rounds, "amount": batch * options.steps, "name": f"width {width}"}
-        for labels in contests(peers, together=not gpu):
+        for labels in contests(peers, together=options.together):
             try:
                 compared = compare(labels, options.work, **running, **case, steps=options.steps)
             except RuntimeError as error:  # most likely out of memory: the other cases can still be measured

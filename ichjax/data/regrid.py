@@ -93,11 +93,7 @@ def resample_to_grid(scan: CachedScan, grid: Geometry) -> CachedScan:
         return scan
     recipe = json.dumps([GRID_FORMAT, scan.digest, *grid])
     folder = cache_folder() / "grids" / hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()
-    try:
-        hu, mask, classes = _open(folder)
-    except (OSError, EOFError, ValueError):  # missing or damaged
-        scan_cache.store(folder, functools.partial(_write, scan, grid))
-        hu, mask, classes = _open(folder)
+    hu, mask, classes = scan_cache.open_or_store(folder, _open, lambda: functools.partial(_write, scan, grid))
     volume = dataclasses.replace(scan.volume, hu=hu)
     truth_px = np.asarray(mask).sum(axis=(1, 2), dtype=np.int64)
     return dataclasses.replace(scan, volume=volume, mask=mask, classes=classes, truth_px=truth_px)

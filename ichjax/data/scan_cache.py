@@ -1,5 +1,6 @@
 """Cache scans as memory-mapped arrays: any slice is read in microseconds, and every scan is decompressed once."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -8,6 +9,7 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -23,7 +25,9 @@ from ichjax.scan.volume import Volume
 
 HU_FILE, MASK_FILE, CLASSES_FILE, META_FILE = "hu.npy", "mask.npy", "classes.npy", "meta.json"  # of a scan
 PRIOR_LEVELS = 250  # of a probability of 1, as stored; a network reads it as 1000
+ATTEMPTS = 3  # to read a folder that other processes may replace
 CACHE_FORMAT = 5  # part of every digest: increment it when the stored data, or how a scan is read, changes
+Entry = TypeVar("Entry")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,11 +89,8 @@ def open_scan(subject: Subject) -> CachedScan:
       InputError: see `datasets.load_scan`, or the cache folder cannot be written.
     """
     folder = cache_folder() / "scans" / _digest(subject)
-    try:
-        return _open(subject, folder)
-    except (OSError, EOFError, ValueError, KeyError):  # missing or damaged
-        store(folder, functools.partial(_write, datasets.load_scan(subject)))
-    return _open(subject, folder)
+    read = functools.partial(_open, subject)
+    return open_or_store(folder, read, lambda: functools.partial(_write, datasets.load_scan(subject)))
 
 
 def _digest(subject: Subject) -> str:
@@ -108,29 +109,49 @@ def _digest(subject: Subject) -> str:
     return digest.hexdigest()
 
 
-def store(folder: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
-    """Creates a cache folder atomically: other processes see it complete or not at all.
+def open_or_store(
+    folder: pathlib.Path, read: Callable[[pathlib.Path], Entry], writer: Callable[[], Callable[[pathlib.Path], None]]
+) -> Entry:
+    """Reads a cache folder, after creating it if it is missing or damaged.
+
+    Folders appear, and damaged ones disappear, as a whole, so any number of processes can do this at the same time.
 
     Args:
       folder: the folder; a damaged one is replaced, and arrays mapped from it stay readable.
-      write: writes the files into the given temporary folder.
+      read: reads it; OSError, EOFError, ValueError or KeyError if it is missing or damaged.
+      writer: prepares what is stored, and returns a function that writes the files into a given folder.
 
     Raises:
       InputError: the cache cannot be written.
     """
+    for _ in range(ATTEMPTS):
+        try:
+            return read(folder)
+        except (OSError, EOFError, ValueError, KeyError):
+            damaged = folder.is_dir()
+        _store(folder, writer(), replace=damaged)
+    return read(folder)
+
+
+def _store(folder: pathlib.Path, write: Callable[[pathlib.Path], None], *, replace: bool) -> None:
     temporary = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
-        write(temporary)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+        whole = temporary / "whole"
+        whole.mkdir()
+        write(whole)
+        if replace:
+            with contextlib.suppress(FileNotFoundError):  # another process has replaced it
+                folder.rename(temporary / "damaged")
+        whole.rename(folder)
     except OSError as error:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
         if not folder.is_dir():  # otherwise another process was first
             reason = error.strerror or str(error)
             raise InputError(f"{folder.parent}: the cache of scans cannot be written ({reason})") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write(scan: Scan, folder: pathlib.Path) -> None:

@@ -94,8 +94,20 @@ def make_optimizer(
 
 
 def create(network: Network, config: Config, *, fold: int) -> TrainState:
-    """The state before the first step, a function of the network and (config.seed, fold) alone."""
-    return _init_program(network, config.seed, config.patch.side, optimizer_settings(config))(jnp.int32(fold))
+    """The state before the first step, a function of the network and (config.seed, fold) alone.
+
+    It is computed on the CPU, so the same on all platforms; a GPU's compiler would take minutes for a large network.
+    """
+    with jax.default_device(_cpu()):
+        return _init_program(network, config.seed, config.patch.side, optimizer_settings(config))(jnp.int32(fold))
+
+
+def _cpu() -> jax.Device | None:
+    """A CPU; None, for the default device, where JAX was started without."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None
 
 
 def shapes(network: Network, config: Config) -> TrainState:

@@ -84,6 +84,15 @@ def test_the_screening_has_one_training_each_the_finalists_all_folds_and_seeds()
     assert set(everything) == {*screening, *finalists}
 
 
+def test_each_ingredient_is_compiled_once_before_the_others_and_the_base_precedes_those_that_use_its_weights():
+    names = (BASE, "focal", "no_mirror")
+    missing = [ablation.Training("ich_small", 12, name, fold, 0) for fold in (0, 1) for name in names]
+    compiling, bases, others = ablation.waves(missing)
+    assert [(training.name, training.fold) for training in compiling] == [(BASE, 0), ("focal", 0)]
+    assert [(training.name, training.fold) for training in bases] == [(BASE, 1)]
+    assert {(training.name, training.fold) for training in others} == {("no_mirror", 0), ("focal", 1), ("no_mirror", 1)}
+
+
 def test_some_ingredients_are_tried_with_the_base():
     assert ablation.planned("screening", "focal", 4) == [(BASE, 0, 0), ("focal", 0, 0)]
     with pytest.raises(InputError, match="'vocal'"):

@@ -1,8 +1,10 @@
 """The scan cache returns what the reader returns, reads each scan once, and replaces damaged entries."""
 
+import concurrent.futures
 import dataclasses
 import os
 import shutil
+import threading
 
 import nibabel as nib
 import numpy as np
@@ -121,6 +123,25 @@ def test_a_damaged_entry_is_recreated(subjects, reads, damage):
     scan_cache.open_scan(subjects[0])
     assert len(reads) == 3
     assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_many_can_open_the_same_scans_at_the_same_time(subjects, damaged):
+    if damaged:
+        for subject in subjects:
+            (cache_folder() / "scans" / scan_cache.open_scan(subject).digest / "meta.json").unlink()
+    together = threading.Barrier(12)
+
+    def open_all(_):
+        together.wait()
+        return [scan_cache.open_scan(subject) for subject in subjects]
+
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        opened = list(pool.map(open_all, range(12)))
+    for scans in opened:
+        for scan, subject in zip(scans, subjects, strict=True):
+            check_equal(scan, ct_ich_nifti.load_scan(subject))
+    assert len(list((cache_folder() / "scans").iterdir())) == len(subjects)
 
 
 def test_a_broken_scan_does_not_affect_the_others(subjects):
