@@ -17,6 +17,7 @@ import datetime
 import functools
 import hashlib
 import json
+import os
 import pathlib
 import runpy
 import shutil
@@ -70,6 +71,11 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         parser.error(str(error))
     failed = 0
+    if (
+        options.jobs > 1
+    ):  # each product of small matrices by the threads of all cores, at once, takes a hundredfold time
+        threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
+        os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for wave in waves(missing):
             failed += sum(pool.map(_train_in_a_process, wave))
