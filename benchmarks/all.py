@@ -24,11 +24,13 @@ RUNS = {
     "train_epoch": ("train_epoch",),
     "forward": ("train_step", "--work=forward"),
     "train_step": ("train_step",),
+    "forms": ("forms",),
     "predict_scan": ("predict_scan",),
 }
 TITLES = {  # in the page's order
     "train_step": "Training step",
     "forward": "Forward pass",
+    "forms": "Forms of the layers",
     "train_epoch": "Training epoch from scans on disk",
     "predict_scan": "A scan from HU to mask and volume",
     "postprocess": "Stitching, thresholds, morphology and scores",
