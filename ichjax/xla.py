@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax._src import xla_bridge
 
 from ichjax.errors import InputError, first_line
+from ichjax.files import cache_folder
 
 # XLA's CPU backend hands convolutions to YNNPACK, whose kernel gradients take two to nine times as long as Eigen's at
 # 64 channels and more (benchmarks/NOTES.md). This option leaves YNNPACK the matrix products only.
@@ -116,6 +117,21 @@ def require_deterministic() -> None:
             "config.deterministic is True, but this process has already used the GPU without it; expected "
             f"XLA_FLAGS={DETERMINISTIC} in the environment, or nothing on the GPU before training"
         )
+
+
+def start(*, deterministic: bool = False) -> None:
+    """Settings of a command's process, to be made before its first program.
+
+    The compiled programs of a GPU or TPU are kept in the cache folder, as compiling a large network takes minutes
+    there; not if JAX has a cache already (JAX_COMPILATION_CACHE_DIR).
+
+    Args:
+      deterministic: whether to `require_deterministic`.
+    """
+    if deterministic:
+        require_deterministic()
+    if jax.config.jax_compilation_cache_dir is None and jax.default_backend() != "cpu":
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
 
 
 def jit(function: Callable, **settings: Any) -> Callable:

@@ -1,4 +1,4 @@
-"""XLA flags for determinism: set before a device is used, refused after a GPU was used without them."""
+"""XLA flags for determinism: set before a device is used, refused after a GPU was used without them; kept programs."""
 
 import os
 import subprocess
@@ -11,6 +11,7 @@ from jax._src import xla_bridge
 from ichjax import xla
 from ichjax.errors import InputError
 from ichjax.experiment import crossval
+from ichjax.files import cache_folder
 
 FLAGS = "--xla_cpu_enable_fast_math=false"
 
@@ -54,3 +55,16 @@ def test_xla_accepts_the_flag():
     code = "from ichjax import xla; xla.require_deterministic(); import jax; jax.devices()"
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     assert subprocess.run([sys.executable, "-c", code], env=environment | {"JAX_PLATFORMS": "cpu"}).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("backend", "before", "kept"), [("gpu", None, True), ("gpu", "own", False), ("cpu", None, False)]
+)
+def test_compiled_programs_of_accelerators_are_kept(monkeypatch, backend, before, kept):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    jax.config.update("jax_compilation_cache_dir", before)
+    try:
+        xla.start()
+        assert jax.config.jax_compilation_cache_dir == (str(cache_folder() / "programs") if kept else before)
+    finally:
+        jax.config.update("jax_compilation_cache_dir", None)
