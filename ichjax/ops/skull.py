@@ -16,6 +16,7 @@ Slices are divided into blocks of about 2 mm; a block that contains bone is a wa
 All but the tracking treats every slice at once, and each slice independently. `scan.skull` is the same on the host.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -185,24 +186,43 @@ def _reconstruct(markers: jax.Array, mask: jax.Array) -> jax.Array:
       markers, mask: int8 [D, H, W], markers <= mask.
     """
 
-    def along(values: jax.Array, axis: int, reverse: bool) -> jax.Array:
-        def advance(before: jax.Array, line: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            value, limit = line
-            reached = jnp.minimum(limit, jnp.maximum(value, before))
-            return reached, reached
-
-        lines = jnp.moveaxis(values, axis, 0), jnp.moveaxis(mask, axis, 0)
-        _, reached = jax.lax.scan(advance, jnp.zeros_like(lines[0][0]), lines, reverse=reverse)
-        return jnp.moveaxis(reached, 0, axis)
-
     def sweep(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         values, _ = state
         swept = values
         for axis, reverse in ((1, False), (1, True), (2, False), (2, True)):
-            swept = along(swept, axis, reverse)
+            along = {"axis": axis, "reverse": reverse}
+            usual, on_gpu = (functools.partial(form, **along) for form in (_line_by_line, _by_halves))
+            swept = jax.lax.platform_dependent(swept, mask, cuda=on_gpu, rocm=on_gpu, default=usual)
         return swept, (swept != values).any()
 
     return jax.lax.while_loop(lambda state: state[1], sweep, (markers, jnp.bool_(True)))[0]
+
+
+def _line_by_line(values: jax.Array, mask: jax.Array, *, axis: int, reverse: bool) -> jax.Array:
+    """`values` carried along an axis, below `mask`."""
+
+    def advance(before: jax.Array, line: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        value, limit = line
+        reached = jnp.minimum(limit, jnp.maximum(value, before))
+        return reached, reached
+
+    lines = jnp.moveaxis(values, axis, 0), jnp.moveaxis(mask, axis, 0)
+    _, reached = jax.lax.scan(advance, jnp.zeros_like(lines[0][0]), lines, reverse=reverse)
+    return jnp.moveaxis(reached, 0, axis)
+
+
+def _by_halves(values: jax.Array, mask: jax.Array, *, axis: int, reverse: bool) -> jax.Array:
+    """The same in a few large steps: on a GPU, starting a step takes longer than the step.
+
+    What a line does to a value, min(limit, max(value, before)), is of the same form for several lines together.
+    """
+
+    def then(first: tuple[jax.Array, jax.Array], second: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        value, limit = second
+        carried, limited = (jnp.minimum(limit, jnp.maximum(value, each)) for each in first)
+        return carried, limited
+
+    return jax.lax.associative_scan(then, (values, mask), reverse=reverse, axis=axis)[0]
 
 
 class _Track(NamedTuple):

@@ -46,6 +46,21 @@ def test_equals_scipy_on_noise(seed, density):
     assert_equal_to_host(hu, (5.0, 8.0, 8.0))
 
 
+@settings(max_examples=30)
+@given(st.integers(0, 2**31), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 2]), st.booleans())
+def test_the_form_for_gpus_carries_the_same_values(seed, height, width, axis, reverse):
+    rng = np.random.default_rng(seed)
+    mask = rng.integers(0, 5, (2, height, width)).astype(np.int8)
+    values = rng.integers(0, mask + 1).astype(np.int8)
+    expected = np.moveaxis(values.copy(), axis, 0)[:: -1 if reverse else 1]
+    limits = np.moveaxis(mask, axis, 0)[:: -1 if reverse else 1]
+    for line in range(1, len(expected)):
+        expected[line] = np.minimum(limits[line], np.maximum(expected[line], expected[line - 1]))
+    expected = np.moveaxis(expected[:: -1 if reverse else 1], 0, axis)
+    for form in (skull._line_by_line, skull._by_halves):
+        np.testing.assert_array_equal(form(values, mask, axis=axis, reverse=reverse), expected)
+
+
 @pytest.mark.parametrize("shape", [(1, 40, 40), (2, 131, 140)])
 def test_one_slice_and_blocks_of_several_pixels(shape):
     mm = 200 / shape[2]
