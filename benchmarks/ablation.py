@@ -32,8 +32,10 @@ import numpy as np
 from benchmarks import contest, process, record
 from benchmarks.ingredients import BASE, FINALISTS, INGREDIENTS
 from ichjax import config as configs
+from ichjax.cli import config_flags
 from ichjax.data import dataset as datasets
 from ichjax.errors import InputError
+from ichjax.experiment import setup
 from ichjax.files import CONFIG_FILE, RESULTS_FILE, read_json, write_json
 from ichjax.methods.base import MODEL_FILE, WEIGHTS_FOLDER
 from ichjax.metrics import statistics
@@ -71,9 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         parser.error(str(error))
     failed = 0
-    if (
-        options.jobs > 1
-    ):  # each product of small matrices by the threads of all cores, at once, takes a hundredfold time
+    if options.jobs > 1:  # if each used the threads of all cores, small products would take a hundred times as long
         threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
         os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
@@ -201,10 +201,10 @@ def train_and_score(training: Training) -> None:
     trains = not of_prediction(name) or not training.weights.is_dir()
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder) / "run"
+        options = [f"--config={base}", *flags({**fields, **INGREDIENTS[name]})]
         if not trains:
-            shutil.copytree(training.weights, workdir / f"fold_{fold}")
-        options = flags({**fields, **INGREDIENTS[name]})
-        cost = process.run(process.ours("crossval", f"--config={base}", f"--workdir={workdir}", *options))
+            begin_trained(options, workdir, training.weights, fold)
+        cost = process.run(process.ours("crossval", f"--workdir={workdir}", *options))
         results, config = read_json(workdir / RESULTS_FILE), read_json(workdir / CONFIG_FILE)
         row = {
             "ingredient": name,
@@ -227,6 +227,12 @@ def train_and_score(training: Training) -> None:
             keep_weights(workdir / f"fold_{fold}", training.weights)
     training.path.parent.mkdir(parents=True, exist_ok=True)
     write_json(training.path, row)
+
+
+def begin_trained(options: list[str], workdir: pathlib.Path, weights: pathlib.Path, fold: int) -> None:
+    """Begins the run of a configuration, given as options of `launch.py`, with a fold that is trained already."""
+    setup.open_experiment(config_flags.read_config(options), workdir)
+    shutil.copytree(weights, workdir / f"fold_{fold}")
 
 
 def keep_weights(fold: pathlib.Path, folder: pathlib.Path) -> None:

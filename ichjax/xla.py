@@ -130,7 +130,7 @@ def start(*, deterministic: bool = False) -> None:
     """
     if deterministic:
         require_deterministic()
-    if jax.config.jax_compilation_cache_dir is None and jax.default_backend() != "cpu":
+    if jax.config.jax_compilation_cache_dir is None and jax.default_backend() != "cpu":  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
 
 

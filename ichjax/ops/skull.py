@@ -190,8 +190,7 @@ def _reconstruct(markers: jax.Array, mask: jax.Array) -> jax.Array:
         values, _ = state
         swept = values
         for axis, reverse in ((1, False), (1, True), (2, False), (2, True)):
-            along = {"axis": axis, "reverse": reverse}
-            usual, on_gpu = (functools.partial(form, **along) for form in (_line_by_line, _by_halves))
+            usual, on_gpu = (functools.partial(f, axis=axis, reverse=reverse) for f in (_line_by_line, _by_halves))
             swept = jax.lax.platform_dependent(swept, mask, cuda=on_gpu, rocm=on_gpu, default=usual)
         return swept, (swept != values).any()
 

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+import launch
 from benchmarks import ablation
 from benchmarks.ingredients import BASE, FINALISTS, INGREDIENTS
 from configs import ich_small
@@ -70,6 +71,21 @@ def test_kept_weights_hold_nothing_that_depends_on_the_prediction(tiny_threshold
         ablation.keep_weights(fold, kept)
     assert {path.name for path in kept.iterdir()} == {"weights", "model.json"}
     assert (kept / "weights" / "array").read_text() == "1"
+
+
+def test_an_ingredient_of_the_prediction_has_the_kept_weights_and_trains_nothing(tiny_network_run, tmp_path):
+    kept, run = tmp_path / "kept", tmp_path / "run"
+    ablation.keep_weights(tiny_network_run / "fold_0", kept)
+    path = tiny_network_run.parent / "tiny.py"
+    config = [f"--config={path}", "--config.folds=(0,)", "--config.predict.mirror=True"]
+    ablation.begin_trained(config, run, kept, 0)
+    assert launch.main(["crossval", *config, f"--workdir={run}"]) == 0
+    assert (run / "results.json").is_file()
+    assert not list(run.rglob("metrics.jsonl"))
+    arrays = [path for path in (kept / "weights").rglob("*") if path.is_file()]
+    assert arrays
+    for path in arrays:
+        assert (run / "fold_0" / path.relative_to(kept)).read_bytes() == path.read_bytes()
 
 
 def test_the_screening_has_one_training_each_the_finalists_all_folds_and_seeds():
