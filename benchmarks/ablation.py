@@ -24,21 +24,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from benchmarks import contest, process, record
+from benchmarks import ablation_table, contest, process, record
 from benchmarks.ingredients import BASE, FINALISTS, INGREDIENTS
 from ichjax import config as configs
-from ichjax.cli import config_flags
 from ichjax.data import dataset as datasets
 from ichjax.errors import InputError
-from ichjax.experiment import setup
-from ichjax.files import CONFIG_FILE, RESULTS_FILE, read_json, write_json
+from ichjax.files import CONFIG_FILE, RESULTS_FILE, SPLITS_FILE, read_json, write_json
 from ichjax.methods.base import MODEL_FILE, WEIGHTS_FOLDER
-from ichjax.metrics import statistics
 from ichjax.phantom import store
 
 ROWS = record.RESULTS / "ablation"  # a folder a device
@@ -46,7 +40,6 @@ SEEDS = (0, 1, 2)  # of the finalists; the screening has the first
 OTHER_SEED, OTHER_SUBJECTS = 101, 40  # of the phantoms that all are tested on besides
 TRAINED_EPOCHS = 12  # three to six of ich_small's 15 minutes a fold, so that the screening takes about two hours
 BASE_WEIGHTS = process.ROOT / "runs" / "ablation"  # of the base, for ingredients that train nothing
-MEASURES = ("dice", "volume_dice", "false_positive_ml")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -82,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     for folder in sorted(path for path in ROWS.iterdir() if path.is_dir()):
         rows = [read_json(path) for path in sorted(folder.glob(f"{_stem(options.config, options.epochs)}-*.json"))]
         if rows:
-            print(f"\n{folder.name}\n{record.table(table(rows))}")
+            print(f"\n{folder.name}\n{record.table(ablation_table.table(rows))}")
     return failed
 
 
@@ -198,13 +191,13 @@ def train_and_score(training: Training) -> None:
     """
     base, epochs, name, fold, seed = training
     fields = {"train.minutes": 0.0, "train.epochs": epochs, "seed": seed, "folds": (fold,), "compare_with": ()}
-    trains = not of_prediction(name) or not training.weights.is_dir()
+    trains = not of_prediction(name) or not (training.weights / SPLITS_FILE).is_file()
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder) / "run"
-        options = [f"--config={base}", *flags({**fields, **INGREDIENTS[name]})]
         if not trains:
-            begin_trained(options, workdir, training.weights, fold)
-        cost = process.run(process.ours("crossval", f"--workdir={workdir}", *options))
+            begin_trained(training.weights, workdir, fold, INGREDIENTS[name])
+        options = flags({**fields, **INGREDIENTS[name]})
+        cost = process.run(process.ours("crossval", f"--config={base}", f"--workdir={workdir}", *options))
         results, config = read_json(workdir / RESULTS_FILE), read_json(workdir / CONFIG_FILE)
         row = {
             "ingredient": name,
@@ -224,22 +217,29 @@ def train_and_score(training: Training) -> None:
             "elsewhere": elsewhere(base, config["phantom"]["preset"], workdir),
         }
         if name == BASE:
-            keep_weights(workdir / f"fold_{fold}", training.weights)
+            keep_weights(workdir, fold, training.weights)
     training.path.parent.mkdir(parents=True, exist_ok=True)
     write_json(training.path, row)
 
 
-def begin_trained(options: list[str], workdir: pathlib.Path, weights: pathlib.Path, fold: int) -> None:
-    """Begins the run of a configuration, given as options of `launch.py`, with a fold that is trained already."""
-    setup.open_experiment(config_flags.read_config(options), workdir)
-    shutil.copytree(weights, workdir / f"fold_{fold}")
+def keep_weights(workdir: pathlib.Path, fold: int, kept: pathlib.Path) -> None:
+    """Copies what a fold of a run has learned; nothing that depends on its prediction, such as tuned thresholds."""
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(workdir / f"fold_{fold}" / WEIGHTS_FOLDER, kept / WEIGHTS_FOLDER)
+    shutil.copyfile(workdir / f"fold_{fold}" / MODEL_FILE, kept / MODEL_FILE)
+    for name in (CONFIG_FILE, SPLITS_FILE):
+        shutil.copyfile(workdir / name, kept / name)
 
 
-def keep_weights(fold: pathlib.Path, folder: pathlib.Path) -> None:
-    """Copies what a fold has learned, and nothing that follows from how it predicts, such as a tuned threshold."""
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(fold / WEIGHTS_FOLDER, folder / WEIGHTS_FOLDER)
-    shutil.copyfile(fold / MODEL_FILE, folder / MODEL_FILE)
+def begin_trained(kept: pathlib.Path, workdir: pathlib.Path, fold: int, changes: dict[str, Any]) -> None:
+    """Begins the run of a changed configuration with a fold that is trained already."""
+    config = read_json(kept / CONFIG_FILE)
+    for field, value in changes.items():
+        group, _, name = field.rpartition(".")
+        (config[group] if group else config)[name] = value
+    shutil.copytree(kept, workdir / f"fold_{fold}", ignore=shutil.ignore_patterns(CONFIG_FILE, SPLITS_FILE))
+    shutil.copyfile(kept / SPLITS_FILE, workdir / SPLITS_FILE)
+    write_json(workdir / CONFIG_FILE, config)
 
 
 def _subject(row: dict) -> dict:
@@ -260,53 +260,6 @@ def elsewhere(base: str, preset: str, workdir: pathlib.Path) -> list[dict]:
     words = [f"--config={base}", f"--predictions={output}", f"--workdir={evaluated}"]
     process.run(process.ours("evaluate", *words, *flags(phantoms)))
     return [_subject(subject) for subject in read_json(evaluated / RESULTS_FILE)["subjects"]]
-
-
-def table(rows: list[dict]) -> list[dict]:
-    """A row per ingredient: means over its subjects, and paired differences from the base in the same trainings.
-
-    Of a subject that several networks predicted, the mean counts. False positives are of the other seed's subjects.
-    """
-    base = {(row["fold"], row["seed"]): row for row in rows if row["ingredient"] == BASE}
-    lines = []
-    for name in sorted({row["ingredient"] for row in rows}, key=lambda name: (name != BASE, name)):
-        own = {(row["fold"], row["seed"]): row for row in rows if row["ingredient"] == name}
-        shared = sorted(set(own) & set(base))
-        line: dict[str, Any] = {"ingredient": name, "trainings": len(own)}
-        for measure in MEASURES:
-            line[measure] = _mean(list(_by_subject(own.values(), measure).values()))
-            if name == BASE:
-                line[f"{measure} change"] = ""
-                continue
-            before, after = (_by_subject([who[key] for key in shared], measure) for who in (base, own))
-            pairs = [(before[subject], after[subject]) for subject in before if subject in after]
-            line[f"{measure} change"] = _interval(statistics.paired_difference(*np.array(pairs).reshape(-1, 2).T))
-        line["CPU minutes"] = _mean([row["cpu_minutes"] for row in own.values()])
-        lines.append(line)
-    return lines
-
-
-def _by_subject(rows: Iterable[dict], measure: str) -> dict[tuple[str, int], float]:
-    """The mean of a measure over trainings, by (set, subject); subjects without a value are left out."""
-    values: dict[tuple[str, int], list[float]] = {}
-    for row in rows:
-        for part in ("elsewhere",) if measure == "false_positive_ml" else ("subjects", "elsewhere"):
-            for subject in row[part]:
-                if subject[measure] is not None:
-                    values.setdefault((part, subject["subject"]), []).append(subject[measure])
-    return {key: float(np.mean(own)) for key, own in values.items()}
-
-
-def _mean(values: list[float | None]) -> float:
-    given = [value for value in values if value is not None]
-    return round(float(np.mean(given)), 3) if given else float("nan")
-
-
-def _interval(difference: statistics.PairedDifference) -> str:
-    mean, ci95 = difference["mean"], difference["ci95"]
-    if mean is None:
-        return ""
-    return f"{mean:+.3f}" + (f" [{ci95[0]:+.3f}, {ci95[1]:+.3f}]" if ci95 else "")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from ichjax import xla
 from ichjax.models.convolution import xla_convolutions_only
 
 FORMS = ("cpu", "gpu", "tpu")
-DETERMINISTIC = "deterministic kernels"
+SAME_BITS = "deterministic kernels"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     contestants = [contest.Contestant(label, work, forms=forms, **case) for label, forms in labels.items()]
     if gpu:
         environ = {"XLA_FLAGS": xla.DETERMINISTIC}
-        contestants.append(contest.Contestant(DETERMINISTIC, work, environ=environ, forms=own, **case))
+        contestants.append(contest.Contestant(SAME_BITS, work, environ=environ, forms=own, **case))
     measured = contest.measure(contestants, rounds=options.rounds, name="forms")
     rows = []
     for label, one in measured.items():

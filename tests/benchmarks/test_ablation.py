@@ -1,19 +1,17 @@
 """The ablation's plan and table, by hand; every ingredient is a valid configuration."""
 
 import json
-import shutil
 
 import pytest
 
 import launch
-from benchmarks import ablation
+from benchmarks import ablation, ablation_table
 from benchmarks.ingredients import BASE, FINALISTS, INGREDIENTS
 from configs import ich_small
 from ichjax import config as configs
 from ichjax import config_check
 from ichjax.cli import config_flags
 from ichjax.errors import InputError
-from ichjax.experiment import tuning
 from ichjax.ops import patches
 
 
@@ -61,24 +59,13 @@ def test_a_row_of_another_change_or_of_other_phantoms_is_refused(tmp_path, monke
                 ablation.is_finished(training)
 
 
-def test_kept_weights_hold_nothing_that_depends_on_the_prediction(tiny_threshold_run, tmp_path):
-    fold, kept = tmp_path / "fold_0", tmp_path / "kept"
-    shutil.copytree(tiny_threshold_run / "fold_0", fold)
-    (fold / "weights").mkdir()
-    (fold / "weights" / "array").write_text("1")
-    (fold / tuning.POST_FILE).write_text("{}")
-    for _ in range(2):  # the second time in place of the first
-        ablation.keep_weights(fold, kept)
-    assert {path.name for path in kept.iterdir()} == {"weights", "model.json"}
-    assert (kept / "weights" / "array").read_text() == "1"
-
-
 def test_an_ingredient_of_the_prediction_has_the_kept_weights_and_trains_nothing(tiny_network_run, tmp_path):
     kept, run = tmp_path / "kept", tmp_path / "run"
-    ablation.keep_weights(tiny_network_run / "fold_0", kept)
-    path = tiny_network_run.parent / "tiny.py"
-    config = [f"--config={path}", "--config.folds=(0,)", "--config.predict.mirror=True"]
-    ablation.begin_trained(config, run, kept, 0)
+    for _ in range(2):  # the second time in place of the first
+        ablation.keep_weights(tiny_network_run, 0, kept)
+    assert {path.name for path in kept.iterdir()} == {"weights", "model.json", "config.json", "splits.json"}
+    ablation.begin_trained(kept, run, 0, {"predict.mirror": True})
+    config = [f"--config={tiny_network_run.parent / 'tiny.py'}", "--config.folds=(0,)", "--config.predict.mirror=True"]
     assert launch.main(["crossval", *config, f"--workdir={run}"]) == 0
     assert (run / "results.json").is_file()
     assert not list(run.rglob("metrics.jsonl"))
@@ -117,7 +104,7 @@ def test_some_ingredients_are_tried_with_the_base():
 
 def test_the_table_by_hand():
     rows = [row("focal", s1=0.6, s2=0.4, o1=0.2), row(BASE, s1=0.5, s2=0.2, elsewhere=(0.0, 1.0), minutes=12.0)]
-    base, focal = ablation.table(rows)
+    base, focal = ablation_table.table(rows)
     assert (base["ingredient"], base["dice"], base["dice change"], base["CPU minutes"]) == (BASE, 0.35, "", 12.0)
     assert (focal["dice"], focal["false_positive_ml"]) == (0.4, 2.0)  # of the other seed alone
     assert focal["dice change"] == "+0.150"  # over the two subjects of both; no interval below eight
@@ -126,6 +113,6 @@ def test_the_table_by_hand():
 
 def test_a_subject_counts_once_however_many_networks_predict_it():
     rows = [row(BASE, s1=0.2, o1=0.4), row(BASE, fold=1, s2=0.2, o1=0.6), row("focal", fold=1, s2=0.1, o1=0.2)]
-    base, focal = ablation.table(rows)
+    base, focal = ablation_table.table(rows)
     assert base["dice"] == 0.3  # 0.2, 0.2 and the mean of 0.4 and 0.6
     assert focal["dice change"] == "-0.250"  # against fold 1 alone: -0.1 and -0.4
