@@ -21,6 +21,7 @@ COMPILED = record.RESULTS / "ahead-of-time"  # a file for each program, and the 
 WORST = COMPILED / "limits.json"
 DEFAULT = (
     Program("train", "H100", 1, 128),
+    Program("train", "H100", 1, 128, remat=True),
     Program("train", "v5e", 1, 32),
     Program("train", "v5e", 8, 256),
     Program("train", "v5e", 8, 256, mode="shard_map"),

@@ -43,6 +43,7 @@ class Program(NamedTuple):
       side: of the training patches.
       dtype: of the computation.
       inside_skull: whether a scan is restricted to the inside of the skull.
+      remat: of training, as `config.train.remat`.
       config: of training, a file of configs/ in place of the paper's; its batch is that of `batch`.
     """
 
@@ -55,6 +56,7 @@ class Program(NamedTuple):
     side: int = 160
     dtype: str = "bfloat16"
     inside_skull: bool = False
+    remat: bool = False
     config: str = ""
 
     @property
@@ -64,6 +66,7 @@ class Program(NamedTuple):
         extra += [f"width_{self.width}"] if self.width != 64 else []
         extra += [self.mode] if self.kind == "train" else []
         extra += ["skull"] if self.inside_skull else []
+        extra += ["remat"] if self.remat else []
         extra += [self.dtype] if self.dtype != "bfloat16" else []
         return "-".join([self.kind, self.chip, str(self.devices), *extra])
 
@@ -74,7 +77,8 @@ def config_of(program: Program) -> Config:
     if program.config:
         path = pathlib.Path(__file__).parents[1] / "configs" / f"{program.config}.py"
         return runpy.run_path(str(path))["get_config"]()
-    return paper_config(program.width, side, program.batch, program.dtype, parallel=program.mode)
+    fields = {"parallel": program.mode, "train.remat": program.remat}
+    return paper_config(program.width, side, program.batch, program.dtype, **fields)
 
 
 def network_of(config: Config) -> Network:

@@ -130,6 +130,7 @@ class Train:
     examples_per_epoch: int = 0  # at most; 0 for every patch with a hemorrhage and its negatives
     batch_size: int = 32
     accumulate: int = 1  # gradient accumulation: parts in which a batch goes through the network
+    remat: bool = False  # compute maps inside each level again for the gradient: less memory, about a third more time
     steps_per_dispatch: int = 1  # optimizer steps per dispatch
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"  # 'sgd': with Nesterov momentum
     learning_rate: float = 1e-5
@@ -308,7 +309,7 @@ ADDED = {
     ),
     "train": (
         "minutes", "optimizer", "weight_decay", "momentum", "clip_norm", "ema_decay", "focal_gamma", "sampling",
-        "slice_head_weight", "hard_negatives", "mine_every",
+        "slice_head_weight", "hard_negatives", "mine_every", "remat",
     ),
     "transforms": tuple(field.name for field in dataclasses.fields(Transforms)),
     "predict": (

@@ -44,6 +44,7 @@ class ResidualUNet(nn.Module):
       slices: S neighboring slices that the channels of the input are of, slice by slice.
       extra_channels: channels of the input after them that are of no slice.
       slice_levels: levels of the encoder that see each slice on its own (`slice_convolution`); 0: slices are channels.
+      remat: as in `unet.UNet`.
     """
 
     base_width: int
@@ -60,6 +61,7 @@ class ResidualUNet(nn.Module):
     slices: int = 1
     extra_channels: int = 0
     slice_levels: int = 0
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -102,10 +104,7 @@ class ResidualUNet(nn.Module):
         logits: list[jax.Array] = []
         for level in reversed(range(self.depth)):
             up = UpConv(self._width(level), self.dtype, name=f"up{level + 1}")(x)
-            x = skips.pop()
-            for index in range(1, self.decoder_convolutions + 1):
-                name = f"decoder{level + 1}_conv{index}"
-                x = nn.leaky_relu(self._convolution(x, self._width(level), name, up if index == 1 else None), SLOPE)
+            x = self._decode(skips.pop(), up, self._width(level), f"decoder{level + 1}")
             if level < self.supervised:
                 name = f"logit{level + 1}"
                 logit = Conv(self.outputs, (1, 1), PRIOR_LOGIT, self.dtype, name=name)(x)
@@ -118,11 +117,26 @@ class ResidualUNet(nn.Module):
 
     def _residual_block(self, x: jax.Array, width: int, name: str) -> jax.Array:
         """Two 3 x 3 convolutions whose result is added to x, or to a 1 x 1 convolution of it if its width differs."""
-        y = nn.leaky_relu(self._convolution(x, width, f"{name}_conv1"), SLOPE)
-        y = self._convolution(y, width, f"{name}_conv2")
-        if x.shape[-1] != width:
-            x = Conv(width, (1, 1), dtype=self.dtype, name=f"{name}_shortcut")(x)
-        return nn.leaky_relu(x + y, SLOPE)
+
+        def block(self: "ResidualUNet", x: jax.Array) -> jax.Array:
+            y = nn.leaky_relu(self._convolution(x, width, f"{name}_conv1"), SLOPE)
+            y = self._convolution(y, width, f"{name}_conv2")
+            if x.shape[-1] != width:
+                x = Conv(width, (1, 1), dtype=self.dtype, name=f"{name}_shortcut")(x)
+            return nn.leaky_relu(x + y, SLOPE)
+
+        return (nn.remat(block) if self.remat else block)(self, x)
+
+    def _decode(self, x: jax.Array, up: jax.Array, width: int, name: str) -> jax.Array:
+        """3 x 3 convolutions of the skip connection x, concatenated with the upsampled map."""
+
+        def convolutions(self: "ResidualUNet", x: jax.Array, up: jax.Array) -> jax.Array:
+            for index in range(1, self.decoder_convolutions + 1):
+                skip = up if index == 1 else None
+                x = nn.leaky_relu(self._convolution(x, width, f"{name}_conv{index}", skip), SLOPE)
+            return x
+
+        return (nn.remat(convolutions) if self.remat else convolutions)(self, x, up)
 
     def _mix_slices(self, x: jax.Array, name: str) -> jax.Array:
         """A convolution along slices whose result is added to x."""
@@ -185,5 +199,6 @@ def network_from_config(config: Config) -> Network:
         slices=2 * model.neighbors + 1,
         extra_channels=len(config.windows) if model.mirrored_channel else 0,
         slice_levels=model.slice_levels,
+        remat=config.train.remat,
     )
     return SupervisedNetwork(module, **network_fields(config))

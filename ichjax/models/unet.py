@@ -41,6 +41,7 @@ class UNet(nn.Module):
         features learn the background, and the logit of a hemorrhage hardly rises above zero.
       dtype: of the computation; parameters and returned logits stay float32.
       slice_head: whether to have a second head (`slice_head`).
+      remat: whether the gradient computes the maps inside a level again, in place of keeping them.
     """
 
     base_width: int = 64
@@ -50,6 +51,7 @@ class UNet(nn.Module):
     head: str = "paper"
     dtype: jax.typing.DTypeLike = jnp.float32
     slice_head: bool = False
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -92,13 +94,17 @@ class UNet(nn.Module):
 
     def _level(self, x: jax.Array, width: int, name: str, *, upsampled: jax.Array | None = None) -> jax.Array:
         """Two 3 x 3 convolutions with ReLU; in the decoder x is the skip connection, concatenated with `upsampled`."""
-        plain = self.norm == "none"
-        for index in (1, 2):
-            x = Conv(width, (3, 3), dtype=self.dtype, relu=plain, name=f"{name}_conv{index}")(x, upsampled)
-            if not plain:
-                x = relu_of(make_norm(self.norm, f"{name}_norm{index}")(x))
-            upsampled = None
-        return x
+
+        def convolutions(self: "UNet", x: jax.Array, upsampled: jax.Array | None) -> jax.Array:
+            plain = self.norm == "none"
+            for index in (1, 2):
+                x = Conv(width, (3, 3), dtype=self.dtype, relu=plain, name=f"{name}_conv{index}")(x, upsampled)
+                if not plain:
+                    x = relu_of(make_norm(self.norm, f"{name}_norm{index}")(x))
+                upsampled = None
+            return x
+
+        return (nn.remat(convolutions) if self.remat else convolutions)(self, x, upsampled)
 
 
 def check_norm(norm: str) -> None:
@@ -179,7 +185,8 @@ def from_config(config: Config) -> UNet:
     dtype = jnp.dtype(model.dtype)
     second = config.train.slice_head_weight > 0
     shape = (model.base_width, model.depth, model.dropout)
-    return UNet(*shape, norm=model.norm, head=model.head, dtype=dtype, slice_head=second)
+    remat = config.train.remat
+    return UNet(*shape, norm=model.norm, head=model.head, dtype=dtype, slice_head=second, remat=remat)
 
 
 def network_from_config(config: Config) -> Network:
