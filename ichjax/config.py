@@ -159,6 +159,9 @@ class Train:
     mine_every: int = 5
     validation_negatives: Literal["matched", "none"] = "none"  # the authors validate on positive patches only
     read_threads: int = 2  # of grain
+    # Keep the training scans in the devices' memory, where patches are then cut: on every device, or divided by
+    # subjects where that is too much. The result is the same to the last bit.
+    resident: bool = False
 
 
 @dataclasses.dataclass
@@ -309,7 +312,7 @@ ADDED = {
     ),
     "train": (
         "minutes", "optimizer", "weight_decay", "momentum", "clip_norm", "ema_decay", "focal_gamma", "sampling",
-        "slice_head_weight", "hard_negatives", "mine_every", "remat",
+        "slice_head_weight", "hard_negatives", "mine_every", "remat", "resident",
     ),
     "transforms": tuple(field.name for field in dataclasses.fields(Transforms)),
     "predict": (

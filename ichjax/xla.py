@@ -65,12 +65,15 @@ def explain_out_of_memory(what: str, remedy: Callable[[], str]) -> Iterator[None
         ) from error
 
 
-def first_that_fits(choices: Sequence[int], compiled: Callable[[int], jax.stages.Compiled]) -> int | None:
+def first_that_fits(
+    choices: Sequence[int], compiled: Callable[[int], jax.stages.Compiled], *, taken: int = 0
+) -> int | None:
     """The first of the choices whose program fits into a device's memory, judged by compiling one after the other.
 
     Args:
       choices: of decreasing need for memory.
       compiled: the program of a choice, compiled.
+      taken: bytes of each device that are in use and are no argument of the program.
 
     Returns:
       The first choice where the platform does not report its memory (CPUs); None where no choice fits.
@@ -80,7 +83,7 @@ def first_that_fits(choices: Sequence[int], compiled: Callable[[int], jax.stages
         if limit is None:
             return choice
         with contextlib.suppress(jax.errors.JaxRuntimeError):  # TPUs: compiling fails when a program does not fit
-            if memory_bytes(compiled(choice)) <= USABLE_MEMORY * limit:
+            if memory_bytes(compiled(choice)) <= USABLE_MEMORY * limit - taken:
                 return choice
     return None
 

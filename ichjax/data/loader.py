@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import TypedDict
+from typing import Any, Protocol, TypedDict, TypeVar, cast
 
 import grain
 import numpy as np
@@ -15,7 +15,19 @@ from ichjax.scan.volume import AIR_HU
 PRIOR_STEP = 1000 // PRIOR_LEVELS  # of a prior in a batch, where 1000 is a probability of 1
 
 
-class Batch(TypedDict):
+class Examples(TypedDict):
+    """Which examples a batch has.
+
+    Attributes:
+      index: int32 [B], the example's row in its patch table.
+      weight: float32 [B], 0 for the padding of a last batch, else 1.
+    """
+
+    index: np.ndarray
+    weight: np.ndarray
+
+
+class Batch(Examples):
     """A batch for the device: 2 bytes per pixel, whatever the number of HU windows.
 
     Attributes:
@@ -23,14 +35,29 @@ class Batch(TypedDict):
         the mirrored slice after them if there is one. With priors there is one more channel, the last: probability x
         1000, of the example's own slice.
       mask: uint8 [B, P, P] of 0 and 1, or the classes of its pixels (`classes.class_mask`).
-      index: int32 [B], the example's row in its patch table.
-      weight: float32 [B], 0 for the padding of a last batch, else 1.
     """
 
     image: np.ndarray
     mask: np.ndarray
-    index: np.ndarray
-    weight: np.ndarray
+
+
+Read = TypeVar("Read", bound=Examples)
+ReadAs = TypeVar("ReadAs", bound=Examples, covariant=True)
+
+
+class Reader(Protocol[ReadAs]):
+    """What `training_batches` reads from."""
+
+    def read(self, rows: np.ndarray) -> ReadAs:
+        """Reads the batch of these rows of the patch table, int [n]."""
+
+
+class IndexReader:
+    """Reads no pixels, for training on scans that the devices hold (`train.resident`)."""
+
+    def read(self, rows: np.ndarray) -> Examples:
+        """The examples in these rows of the patch table, int [n]."""
+        return {"index": rows.astype(np.int32), "weight": np.ones(len(rows), np.float32)}
 
 
 class PatchReader:
@@ -56,12 +83,12 @@ class PatchReader:
           priors: 1 to read `CachedScan.prior` as well, else 0.
         """
         # Plain array views of the memory maps are faster to slice.
-        self._hu = [np.asarray(scan.volume.hu) for scan in scans]
-        self._masks = [np.asarray(scan.classes if classes else scan.mask) for scan in scans]
-        self._table = table
+        self.hu = [np.asarray(scan.volume.hu) for scan in scans]
+        self.masks = [np.asarray(scan.classes if classes else scan.mask) for scan in scans]
+        self.priors = [np.asarray(scan.prior) for scan in scans] if priors else []
+        self.column_sums = [midplane.column_sum(hu) for hu in self.hu] if mirrored else []
+        self.table, self.neighbors = table, neighbors
         self._offsets = np.arange(-neighbors, neighbors + 1)
-        self._column_sums = [midplane.column_sum(hu) for hu in self._hu] if mirrored else None
-        self._priors = [np.asarray(scan.prior) for scan in scans] if priors else []
         channels = 2 * neighbors + 1 + mirrored + priors
         self._image_shape = (table.side, table.side, *((channels,) if channels > 1 else ()))
 
@@ -81,30 +108,30 @@ class PatchReader:
           rows: int [n], rows of the table.
           size: B; the rest of the batch is padding of weight 0. None means n.
         """
-        table, side = self._table, self._table.side
+        table, side = self.table, self.table.side
         batch = self.empty_batch(len(rows) if size is None else size)
         batch["index"][: len(rows)], batch["weight"][: len(rows)] = rows, 1.0
         corners = (column[rows].tolist() for column in (table.scan, table.slice, table.row, table.column))
         for i, (scan, depth, top, left) in enumerate(zip(*corners, strict=True)):
             patch = np.s_[top : top + side, left : left + side]
-            hu = self._hu[scan]
+            hu = self.hu[scan]
             if len(self._image_shape) == 2:
                 batch["image"][i] = hu[depth, *patch]
             else:
                 slices = np.clip(depth + self._offsets, 0, len(hu) - 1)
                 batch["image"][i, ..., : len(slices)] = np.moveaxis(hu[slices, *patch], 0, -1)
-            if self._column_sums:
+            if self.column_sums:
                 rows = hu[depth, top : top + side]
-                mirrored = midplane.mirrored_patch(rows, self._column_sums[scan], left, side, outside=AIR_HU)
+                mirrored = midplane.mirrored_patch(rows, self.column_sums[scan], left, side, outside=AIR_HU)
                 batch["image"][i, ..., len(self._offsets)] = mirrored
-            if self._priors:
-                batch["image"][i, ..., -1] = np.int16(PRIOR_STEP) * self._priors[scan][depth, *patch]
-            batch["mask"][i] = self._masks[scan][depth, *patch]
+            if self.priors:
+                batch["image"][i, ..., -1] = np.int16(PRIOR_STEP) * self.priors[scan][depth, *patch]
+            batch["mask"][i] = self.masks[scan][depth, *patch]
         return batch
 
 
 def training_batches(
-    reader: PatchReader,
+    reader: Reader[Read],
     epochs: Epochs,
     *,
     batch_size: int,
@@ -114,11 +141,11 @@ def training_batches(
     prefetch: int = 8,
     group: int = 1,
     share: np.ndarray | None = None,
-) -> Iterator[Batch]:
+) -> Iterator[Read]:
     """Yields the batches of steps `start_step` to `stop_step` - 1; resumed training gets the same batches.
 
     Args:
-      reader: reads the training scans.
+      reader: a `PatchReader` of the training scans, or an `IndexReader`.
       epochs: the order of examples.
       batch_size: B, examples of a global batch.
       start_step, stop_step: counted from the start of training, over all epochs.
@@ -130,7 +157,7 @@ def training_batches(
     steps = epochs.steps(batch_size)
     order = functools.lru_cache(maxsize=4)(epochs.order)
 
-    def batch(step: int) -> Batch:
+    def batch(step: int) -> Read:
         start = step % steps * batch_size
         rows = order(step // steps)[start : start + batch_size]
         return reader.read(rows if share is None else rows[share])
@@ -139,14 +166,9 @@ def training_batches(
         return _iterate(grain.MapDataset.range(start_step, stop_step).map(batch), threads=threads, prefetch=prefetch)
     groups = group_steps(start_step, stop_step, steps=steps, group=group)
 
-    def stacked(number: int) -> Batch:
-        batches = [batch(step) for step in groups[number]]
-        return {
-            "image": np.stack([one["image"] for one in batches]),
-            "mask": np.stack([one["mask"] for one in batches]),
-            "index": np.stack([one["index"] for one in batches]),
-            "weight": np.stack([one["weight"] for one in batches]),
-        }
+    def stacked(number: int) -> Read:
+        batches: list[dict] = [cast(dict, batch(step)) for step in groups[number]]
+        return cast(Read, {name: np.stack([one[name] for one in batches]) for name in batches[0]})
 
     return _iterate(grain.MapDataset.range(len(groups)).map(stacked), threads=threads, prefetch=-(-prefetch // group))
 
@@ -177,6 +199,6 @@ def fixed_batches(
     return _iterate(grain.MapDataset.range(-(-len(rows) // batch_size)).map(batch), threads=threads, prefetch=4)
 
 
-def _iterate(dataset: grain.MapDataset, *, threads: int, prefetch: int) -> Iterator[Batch]:
+def _iterate(dataset: grain.MapDataset, *, threads: int, prefetch: int) -> Iterator[Any]:
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(prefetch, threads) if threads else 0)
     return iter(dataset.to_iter_dataset(options))

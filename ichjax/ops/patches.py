@@ -49,6 +49,26 @@ def extract(slices: jax.Array, *, side: int, stride: int) -> jax.Array:
     return board.reshape(count, rows, columns, side, side, *rest)
 
 
+def cut(
+    slices: jax.Array, number: jax.Array, row: jax.Array, column: jax.Array, *, height: int, width: int
+) -> jax.Array:
+    """Cuts one patch anywhere out of each of B slices.
+
+    Args:
+      slices: any dtype [N, H, W].
+      number, row, column: int32 [B], the slice and the first pixel of each patch; patches that would reach beyond the
+        array are moved inside.
+      height, width: of a patch, in pixels.
+
+    Returns:
+      [B, height, width].
+    """
+    chex.assert_rank(slices, 3)
+    chex.assert_equal_shape([number, row, column])
+    one = functools.partial(jax.lax.dynamic_slice, slice_sizes=(1, height, width))
+    return jax.vmap(lambda *start: one(slices, start)[0])(number, row, column)
+
+
 def min_max_stretch(probability: jax.Array) -> jax.Array:
     """Stretches each patch to [0, 1] by its own minimum and maximum; a constant patch becomes 0.
 

@@ -25,6 +25,7 @@ from ichjax.errors import InputError, Interrupted
 from ichjax.models.network import Network, count_parameters
 from ichjax.train import average, budget, checkpoint, epoch, initial, log, memory, mining, parallel, profile, programs
 from ichjax.train.interrupt import Watch
+from ichjax.train.resident import ResidentScans
 from ichjax.train.state import TrainState, create
 from ichjax.train.step import DeviceBatch, Update, Validation, merge
 
@@ -79,6 +80,7 @@ def train_fold(
     forward_steps = -(-valid_epochs.examples // size) + mining.steps_per_epoch(config, epochs)
 
     # --- devices, network, step
+    held: ResidentScans | None = None
     config = budget.with_epochs(
         config,
         folder.parent,
@@ -93,7 +95,8 @@ def train_fold(
     def fitting() -> contextlib.AbstractContextManager[None]:
         what = f"fold {fold}: a training step on {size // mesh.size} patches per device"
         compiled = functools.partial(programs.compiled_in_parts, network, config, end, state, reader)
-        return xla.explain_out_of_memory(what, lambda: memory.smaller_step(config, mesh.size, compiled))
+        taken = held.bytes_per_device if held else 0
+        return xla.explain_out_of_memory(what, lambda: memory.smaller_step(config, mesh.size, compiled, taken))
 
     # --- resume
     checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
@@ -101,8 +104,11 @@ def train_fold(
     if epochs.hard and done.step < end:
         mining.restore(epochs.hard, config, folder=folder, epochs_done=done.epoch)
     if done.step < end:
+        if config.train.resident:
+            held = ResidentScans(reader, mesh, mode=config.parallel, grouped=group > 1)
+            console.say(f"fold {fold}: {held}")
         with fitting():
-            seconds = _measure_step(train_step, state, reader, config, mesh)
+            seconds = _measure_step(train_step, state, reader, config, mesh, held)
         again = f"resuming after step {done.step:,} of {end:,}, " if done.step else ""
         console.say(
             f"fold {fold}: {again}{count_parameters(state.params):,} parameters, {len(train)} training and "
@@ -116,10 +122,13 @@ def train_fold(
     threads, share = config.train.read_threads, parallel.local_examples(mesh, size)
 
     def read(start: int, stop: int) -> Iterator[DeviceBatch]:
-        host_batches = loader.training_batches(
-            reader, epochs, batch_size=size, start_step=start, stop_step=stop, threads=threads, group=group, share=share
+        source: loader.Reader = loader.IndexReader() if held else reader
+        examples = loader.training_batches(
+            source, epochs, batch_size=size, start_step=start, stop_step=stop, threads=threads, group=group, share=share
         )
-        return parallel.prefetch(host_batches, mesh=mesh, mode=config.parallel, grouped=group > 1)
+        if held:
+            return held.batches(examples)
+        return parallel.prefetch(examples, mesh=mesh, mode=config.parallel, grouped=group > 1)
 
     period = steps * config.train.mine_every if epochs.hard else 0
     batches = mining.by_period(read, start=done.step, stop=end, period=period)
@@ -253,14 +262,19 @@ def _seconds_per_epoch(
 
 
 def _measure_step(
-    train_step: Callable, state: TrainState, reader: loader.PatchReader, config: Config, mesh: Mesh
+    train_step: Callable,
+    state: TrainState,
+    reader: loader.PatchReader,
+    config: Config,
+    mesh: Mesh,
+    held: ResidentScans | None = None,
 ) -> float:
     """Seconds per update after compilation, on a copy of the state and an empty batch."""
     own = jax.tree.map(lambda x: x.copy(), state)
     times = []
     for _ in range(3):
         started = time.perf_counter()
-        own, _ = train_step(own, programs.empty_batch(reader, config, mesh))
+        own, _ = train_step(own, programs.empty_batch(reader, config, mesh, held))
         jax.block_until_ready(own)
         times.append(time.perf_counter() - started)
     return min(times[1:]) / config.train.steps_per_dispatch

@@ -8,22 +8,26 @@ from ichjax import xla
 from ichjax.config import Config
 
 
-def smaller_step(config: Config, devices: int, compiled: Callable[[int], jax.stages.Compiled]) -> str:
+def smaller_step(
+    config: Config, devices: int, compiled: Callable[[int], jax.stages.Compiled], resident_bytes: int = 0
+) -> str:
     """What to set so that a training step fits, for an error message.
 
     Args:
       config: of the step that did not fit.
       devices: that share a batch.
       compiled: the step for another `config.train.accumulate`, compiled; see `xla.first_that_fits`.
+      resident_bytes: of the scans in each device's memory.
     """
+    instead = "config.train.resident=False, " if resident_bytes else ""
     share, accumulate = config.train.batch_size // devices, config.train.accumulate
     divisors = [parts for parts in range(accumulate + 1, share + 1) if share % parts == 0]
-    parts = xla.first_that_fits(divisors, compiled)
+    parts = xla.first_that_fits(divisors, compiled, taken=resident_bytes)
     if parts is None:
-        return "a smaller config.model.base_width or config.patch.side"
+        return f"{instead}a smaller config.model.base_width or config.patch.side"
     return (
-        f"config.train.accumulate={parts}, which makes the same updates with {share // parts} patches per device "
-        f"at a time, or config.train.batch_size={share // parts * accumulate * devices}"
+        f"{instead}config.train.accumulate={parts}, which makes the same updates with {share // parts} patches per "
+        f"device at a time, or config.train.batch_size={share // parts * accumulate * devices}"
     )
 
 

@@ -12,7 +12,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ichjax import hosts, xla
-from ichjax.data.loader import Batch
+from ichjax.data.loader import Examples
 from ichjax.errors import InputError
 from ichjax.train.step import DeviceBatch
 
@@ -51,7 +51,7 @@ def compile_step(make_step: Callable, *, mode: str, mesh: Mesh, grouped: bool = 
       A function of the replicated state and a batch from `shard_batch`, with the `lower` method of jitted functions;
       the state's buffers are donated.
     """
-    everywhere, sharded = PartitionSpec(), _batch_spec(grouped)
+    everywhere, sharded = PartitionSpec(), batch_spec(grouped)
 
     def step(axis: str | None) -> Callable:
         single = make_step(axis=axis)
@@ -78,7 +78,7 @@ def compile_step(make_step: Callable, *, mode: str, mesh: Mesh, grouped: bool = 
     raise InputError(f"config.parallel is {mode!r}; expected 'jit', 'pmap' or 'shard_map'")
 
 
-def _batch_spec(grouped: bool) -> PartitionSpec:
+def batch_spec(grouped: bool) -> PartitionSpec:
     """Batches are sharded by example."""
     return PartitionSpec(None, AXIS) if grouped else PartitionSpec(AXIS)
 
@@ -109,12 +109,12 @@ def as_global(tree: Tree, mesh: Mesh) -> Tree:
 
 def local_examples(mesh: Mesh, batch_size: int) -> np.ndarray:
     """int [n], ascending: the examples of a batch that go to this process's devices; all if there is one process."""
-    sharding = NamedSharding(mesh, _batch_spec(grouped=False))
+    sharding = NamedSharding(mesh, batch_spec(grouped=False))
     indices = sharding.addressable_devices_indices_map((batch_size,)).values()
     return np.unique(np.concatenate([np.arange(batch_size)[index] for index in indices if index is not None]))
 
 
-def shard_batch(batch: Batch, *, mode: str, mesh: Mesh, grouped: bool = False) -> DeviceBatch:
+def shard_batch(batch: Examples, *, mode: str, mesh: Mesh, grouped: bool = False) -> DeviceBatch:
     """Starts copying a host batch, or several stacked, to the devices.
 
     pmap copies host arrays itself; for it the arrays are reshaped with the devices as their first axis.
@@ -127,14 +127,14 @@ def shard_batch(batch: Batch, *, mode: str, mesh: Mesh, grouped: bool = False) -
     if mode == "pmap":
         arrays = {name: _by_device(array, len(mesh.local_devices), grouped) for name, array in arrays.items()}
         return arrays
-    sharding = NamedSharding(mesh, _batch_spec(grouped))
+    sharding = NamedSharding(mesh, batch_spec(grouped))
     if hosts.count() == 1:
         return jax.device_put(arrays, sharding)
     return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in arrays.items()}
 
 
 def prefetch(
-    batches: Iterable[Batch], *, mode: str, mesh: Mesh, grouped: bool = False, ahead: int = 2
+    batches: Iterable[Examples], *, mode: str, mesh: Mesh, grouped: bool = False, ahead: int = 2
 ) -> Iterator[DeviceBatch]:
     """Copies `ahead` batches to the devices in advance."""
     queue: list[DeviceBatch] = []

@@ -16,8 +16,9 @@ from ichjax.data import loader
 from ichjax.models.network import Network
 from ichjax.ops.augment import AffineRange
 from ichjax.train import augmentation, parallel
+from ichjax.train.resident import ResidentScans
 from ichjax.train.state import TrainState, make_optimizer, make_schedule, optimizer_settings
-from ichjax.train.step import StepSettings, make_train_step, make_validation_step
+from ichjax.train.step import DeviceBatch, StepSettings, make_train_step, make_validation_step
 
 
 class Programs(NamedTuple):
@@ -49,11 +50,16 @@ def step_maker(network: Network, config: Config, schedule: optax.Schedule) -> Ca
     return functools.partial(make_train_step, network, make_optimizer(schedule, optimizer_settings(config)), settings)
 
 
-def empty_batch(reader: loader.PatchReader, config: Config, mesh: Mesh) -> dict:
-    """A batch of no example, or several stacked, on the devices."""
+def empty_batch(
+    reader: loader.PatchReader, config: Config, mesh: Mesh, held: ResidentScans | None = None
+) -> DeviceBatch:
+    """A batch of padding, or several stacked, on the devices; from `held`, patches of the first example."""
     group = config.train.steps_per_dispatch
     here = len(parallel.local_examples(mesh, config.train.batch_size))
     empty = reader.empty_batch(*((group, here) if group > 1 else (here,)))
+    if held:
+        examples: loader.Examples = {"index": empty["index"], "weight": empty["weight"]}
+        return next(held.batches(iter([examples])))
     return parallel.shard_batch(empty, mode=config.parallel, mesh=mesh, grouped=group > 1)
 
 

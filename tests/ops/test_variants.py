@@ -148,6 +148,11 @@ CASES = {
         (PREDICTED_CLASSES, TRUE_CLASSES),
         (np.array([2, 2]), np.array([2, 3]), np.array([1, 1]), np.array(2)),
     ),
+    midplane.mirrored_patches: (
+        {"side": 3, "outside": -9},
+        (HU[:, :2], np.int32([0, 1]), np.int32([2, 5]), np.int32([4, 3])),
+        np.stack([HU[0, :2, 2::-1], np.stack([np.full(2, -9), np.full(2, -9), HU[1, :2, 2]], axis=1)]),
+    ),
     midplane.with_mirrored: (
         {"outside": 7},
         (IMAGES, np.int32(3)),
@@ -162,6 +167,11 @@ CASES = {
         {"side": 2, "stride": 1},
         (HU,),
         np.lib.stride_tricks.sliding_window_view(HU, (2, 2), (1, 2)),
+    ),
+    patches.cut: (
+        {"height": 2, "width": 3},
+        (HU, np.int32([1, 0, 1]), np.int32([1, 0, 0]), np.int32([0, 1, 1])),
+        np.stack([HU[1, 1:3, :3], HU[0, :2, 1:4], HU[1, :2, 1:4]]),
     ),
     patches.min_max_stretch: ({}, (PATCH,), (PATCH - PATCH.min()) / np.ptp(PATCH)),
     patches.stitch: ({"stride": 2}, (np.ones((1, 2, 3, 4, 4), np.float32),), np.ones((1, 6, 8))),
@@ -224,7 +234,7 @@ DTYPES = {
                morphology.clean, thresholds.between],
     np.int32: [hu.grey_levels, metrics.count_pixels, metrics.ranks, metrics.counts_at, metrics.score,
                metrics.class_counts, thresholds.cumulative_histograms],
-    np.int16: [patches.extract],
+    np.int16: [patches.extract, patches.cut, midplane.mirrored_patches],
     np.uint8: [metrics.levels, subtypes.vote, subtypes.class_mask, subtypes.classes_of_planes],
 }  # fmt: skip
 DTYPE_OF = {
@@ -279,6 +289,12 @@ WRONG = {
     ),
     "counts_of_one_slice": lambda: metrics.counts_at(LEVELS, THRESHOLDS, TRUTH[:1]),
     "levels_of_a_column_of_thresholds": lambda: metrics.levels(PROBABILITY, THRESHOLDS[:, None], **NO_CLEANING),
+    "patches_of_one_row": lambda: patches.cut(
+        HU, np.zeros(2, np.int32), np.zeros(1, np.int32), np.zeros(2, np.int32), height=2, width=2
+    ),
+    "mirrored_patches_about_one_plane": lambda: midplane.mirrored_patches(
+        HU, np.zeros(2, np.int32), np.zeros(1, np.int32), np.zeros(2, np.int32), side=2, outside=0
+    ),
     "patches_that_are_not_square": lambda: patches.stitch(jnp.ones((1, 2, 2, 4, 2)), stride=2),
     "weights_of_two_spacings": lambda: resample.line_weights(3, SLOPE, 5, 0.5, 3),
     "warp_by_one_transform": lambda: augment.warp(IMAGES, IDENTITY[:1]),
