@@ -32,6 +32,7 @@ TITLES = {  # in the page's order
     "forward": "Forward pass",
     "forms": "Forms of the layers",
     "train_epoch": "Training epoch from scans on disk",
+    "train_epoch_resident": "Training epoch with the scans in the device's memory",  # train_epoch --resident --peers=
     "predict_scan": "A scan from HU to mask and volume",
     "postprocess": "Stitching, thresholds, morphology and scores",
     "input_pipeline": "Reading patches",

@@ -26,6 +26,7 @@ from ichjax.train import parallel, programs
 from ichjax.train import state as states
 from ichjax.train import step as steps_of
 from ichjax.train.interrupt import Watch
+from ichjax.train.resident import ResidentScans
 
 TOTAL_STEPS = 1000  # of the learning-rate schedule
 
@@ -141,6 +142,7 @@ def train_epoch(
     dtype: str = "float32",
     steps_per_dispatch: int = 1,
     threads: int = 2,
+    resident: bool = False,
 ) -> Callable[[], dict]:
     """Prepares epochs on patches with a hemorrhage, read by grain, windowed and augmented on the device.
 
@@ -151,6 +153,7 @@ def train_epoch(
       examples: maximum number of patches per epoch, 0 for all; an incomplete last batch is dropped.
       steps_per_dispatch: as in `config.train`.
       threads: of grain.
+      resident: the devices hold the scans and cut the patches, as with `config.train.resident`.
 
     Returns:
       A function that runs one epoch and returns {'patches', 'loss', 'wait_share'}, the last one being the share of the
@@ -171,12 +174,17 @@ def train_epoch(
     holder = [state]
     del state  # its buffers are donated
     grouped = steps_per_dispatch > 1
+    held = ResidentScans(reader, mesh, mode=config.parallel, grouped=grouped) if resident else None
 
     def work() -> dict:
         first, end = numbers[0] * steps, (numbers[0] + 1) * steps
         reading = {"threads": threads, "group": steps_per_dispatch}
-        batches = loader.training_batches(reader, order, batch_size=batch, start_step=first, stop_step=end, **reading)
-        batches = parallel.prefetch(batches, mode=config.parallel, mesh=mesh, grouped=grouped)
+        source = loader.IndexReader() if held else reader
+        batches = loader.training_batches(source, order, batch_size=batch, start_step=first, stop_step=end, **reading)
+        if held:
+            batches = held.batches(batches)
+        else:
+            batches = parallel.prefetch(batches, mode=config.parallel, mesh=mesh, grouped=grouped)
         now, bar = epochs_run.Epoch(first, []), tqdm(disable=True)
         holder[0] = epochs_run.run_epoch(
             program,

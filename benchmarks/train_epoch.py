@@ -1,10 +1,11 @@
 """Patches per second of a training epoch from scans on disk, with augmentation, against Keras and PyTorch.
 
     python -m benchmarks.train_epoch [--width=16] [--batch=16] [--side=128] [--stride=64] [--subjects=4]
-                                     [--examples=64] [--rounds=5] [--peers=keras-tensorflow,torch]
+                                     [--examples=64] [--rounds=5] [--peers=keras-tensorflow,torch] [--resident]
 
 Ours reads HU by grain from memory-mapped scans and augments on the device. The peers work as the authors do: patches
 with a hemorrhage are 8-bit images on disk, read and warped by SciPy on the host. Rounds alternate as in `train_step`.
+--resident adds ours with the scans in the device's memory (`config.train.resident`); with --peers= it is the only peer.
 """
 
 import argparse
@@ -22,13 +23,16 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     train_step.add_options(parser, gpu=gpu)
     parser.add_argument("--preset", default="calibrated", help="of the phantoms")
+    parser.add_argument("--resident", action="store_true", help="add ours with the scans in the device's memory")
     sizes = {"width": 64, "batch": 128, "subjects": 25, "examples": 0} if gpu else {}
     sizes = {"width": 16, "batch": 16, "subjects": 4, "examples": 64, "side": 128, "stride": 64, "rounds": 5, **sizes}
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args(argv)
     root = store.dataset_root("", preset=options.preset, subjects=options.subjects, seed=0)
-    peers, rows, failures = options.peers.split(","), [], []
+    peers = [peer for peer in options.peers.split(",") if peer] + [train_step.RESIDENT] * options.resident
+    rows: list[dict] = []
+    failures: list[str] = []
     names = ("width", "side", "stride", "batch", "examples", "dtype")
     case = {name: getattr(options, name) for name in names}
     running = {"rounds": options.rounds, "amount": "patches", "name": "epochs"}
@@ -48,7 +52,10 @@ def main(argv: list[str] | None = None) -> None:
         "augmentation on the device. Peers: patches as PNG files, SciPy's affine transform on the host, `fit` or a "
         "DataLoader."
     )
-    train_step.publish("train_epoch", rows, failures, peers, description)
+    if options.resident:
+        description += f" '{train_step.RESIDENT}': the device holds the scans and cuts the patches."
+    name = "train_epoch_resident" if peers == [train_step.RESIDENT] else "train_epoch"
+    train_step.publish(name, rows, failures, peers, description)
 
 
 if __name__ == "__main__":

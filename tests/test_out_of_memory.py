@@ -51,6 +51,12 @@ def test_the_first_choice_that_fits(monkeypatch, limit, fits):
     assert xla.first_that_fits((1000, 500, 100), doubled) == fits
 
 
+@pytest.mark.parametrize(("taken", "fits"), [(100, 1000), (101, 500), (4101, 100), (7301, None)])
+def test_a_choice_fits_into_what_is_not_taken(monkeypatch, taken, fits):
+    monkeypatch.setattr(xla, "memory_limit", lambda: 9000)
+    assert xla.first_that_fits((1000, 500, 100), doubled, taken=taken) == fits
+
+
 def test_a_choice_that_cannot_be_compiled_does_not_fit(monkeypatch):
     monkeypatch.setattr(xla, "memory_limit", lambda: 10**9)
     assert xla.first_that_fits((1000, 500, 100), lambda size: fail() if size > 200 else doubled(size)) == 100
@@ -104,6 +110,8 @@ def test_a_training_step_that_does_not_fit(train, sentence_at, monkeypatch, mode
     assert tried[0] > tried[1] > tried[2]
     said, _ = sentence_at(tried[1] / xla.USABLE_MEMORY + 1, lambda: train(parallel=mode))
     assert f"{start}config.train.accumulate=4, which makes the same updates with 2 patches per device" in said
+    said, _ = sentence_at(None, lambda: train(**{"parallel": mode, "train.resident": True}))
+    assert said.startswith(f"{start}config.train.resident=False, config.train.accumulate=2, which makes the same")
     said, _ = sentence_at(None, lambda: train(**{"parallel": mode, "train.accumulate": 4}))
     assert "accumulate=8, which makes the same updates with 1 patches per device at a time, or" in said
     assert said.endswith(f"config.train.batch_size={4 * jax.device_count()}")
