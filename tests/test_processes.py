@@ -20,15 +20,16 @@ ROOT = pathlib.Path(__file__).parents[1]
 SMALL = {"model.depth": 1, "model.base_width": 2, "model.norm": "none", "model.dropout": 0.3, "train.epochs": 1}
 
 
-def start(words, *, devices, process=None, processes=2, port=None):
-    """Starts launch.py with that many devices; if `process` is given, as one of several connected processes."""
+def start(words, *, devices, process=None, processes=2, port=None, program=("launch.py",)):
+    """Starts launch.py, or another program, with that many devices; if `process` is given, as one of several connected
+    processes."""
     others = " ".join(flag for flag in os.environ["XLA_FLAGS"].split() if "device_count" not in flag)
     flags = f"{others} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "ICHJAX_TRACEBACK": "1"}
     if process is not None:
         words = [*words, f"--coordinator=localhost:{port}", f"--processes={processes}", f"--process={process}"]
     return subprocess.Popen(
-        [sys.executable, "launch.py", *map(str, words)], cwd=ROOT, env=environment, text=True,
+        [sys.executable, *program, *map(str, words)], cwd=ROOT, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
@@ -39,10 +40,11 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def run_connected(words, *, devices, processes=2):
+def run_connected(words, *, devices, processes=2, **options):
     """Runs connected processes and returns what each printed; all must end with status 0."""
     port = free_port()
-    running = [start(words, devices=devices, process=k, processes=processes, port=port) for k in range(processes)]
+    connected = {"devices": devices, "processes": processes, "port": port, **options}
+    running = [start(words, process=k, **connected) for k in range(processes)]
     outputs = [process.communicate(timeout=400)[0] for process in running]
     assert [process.returncode for process in running] == [0] * processes, "\n".join(outputs)
     return outputs
@@ -103,6 +105,31 @@ def test_two_processes_cross_validate_one_fold(words, alone):
 def test_pmap_and_shard_map_train_the_same_weights(words, alone, mode):
     run_connected(words("train", mode, parallel=mode), devices=2)
     assert_same(initial.read(words.parent / mode / "fold_0" / "weights"), alone)
+
+
+DIVIDED = """
+import sys
+import launch
+from ichjax.train import resident
+resident.number_of_parts = lambda bytes_of_part, devices, limit: devices
+sys.exit(launch.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("mode", "program", "where"),
+    [
+        ("jit", ("launch.py",), "in the memory of every device"),
+        ("pmap", ("-c", DIVIDED), "divided by subjects over the memory of 4 devices"),
+        ("shard_map", ("-c", DIVIDED), "divided by subjects over the memory of 4 devices"),
+    ],
+)
+def test_two_processes_train_the_same_weights_on_resident_scans(words, alone, mode, program, where):
+    name = f"resident_{mode}"
+    outputs = run_connected(words("train", name, parallel=mode, **{"train.resident": True}), devices=2, program=program)
+    assert f"the training scans are {where}" in outputs[0]
+    assert_same(initial.read(words.parent / name / "fold_0" / "weights"), alone)
 
 
 @pytest.mark.faults
