@@ -65,7 +65,7 @@ def cut(
     """
     chex.assert_rank(slices, 3)
     chex.assert_equal_shape([number, row, column])
-    # The slice first: cutting uint8 in one step, XLA copies all slices for each patch on TPUs, to tile them differently.
+    # The slice first: in one step, XLA changes the tiling of all slices of uint8 for each patch on TPUs.
     own = jax.vmap(lambda k: jax.lax.dynamic_index_in_dim(slices, k, keepdims=False))(number)
     return jax.vmap(lambda plane, *start: jax.lax.dynamic_slice(plane, start, (height, width)))(own, row, column)
 

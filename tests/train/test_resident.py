@@ -179,15 +179,7 @@ def test_an_interrupted_fold_with_every_option_on_divided_scans_ends_with_the_sa
     drawn = {"train.hard_negatives": 0.5, "train.mine_every": 1, "train.sampling": "lesions"}
     seen = {"model.neighbors": 1, "model.mirrored_channel": True, "train.slice_head_weight": 0.5}
     fields = {**drawn, **seen, "train.steps_per_dispatch": 2, "parallel": "pmap"}
-    traces, make = [], programs.make_train_step
-
-    def counted(*arguments, **options):
-        step = make(*arguments, **options)
-        return lambda *inputs: traces.append(1) or step(*inputs)
-
-    monkeypatch.setattr(programs, "make_train_step", counted)
     expected = train(tmp_path / "host", **fields)
-    traced_before = len(traces)
     monkeypatch.setattr(xla, "memory_limit", lambda: 60_000)  # the scans have 40 kB, and divided 15 kB
     fields["train.resident"] = True
     with monkeypatch.context() as patch:
@@ -196,9 +188,19 @@ def test_an_interrupted_fold_with_every_option_on_divided_scans_ends_with_the_sa
             train(tmp_path / "resident", **fields)
     assert "divided by subjects over the memory of 4 devices, 0.00 GB on each" in capsys.readouterr().out
     fitted = train(tmp_path / "resident", **fields)
-    assert len(traces) == 2 * traced_before > 0
     assert_same_bits(fitted.params, expected.params)
     assert_same_bits(*(np.load(tmp_path / at / "hard_negatives_1.npy") for at in ("host", "resident")))
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_a_fold_traces_its_step_once(train, tmp_path, monkeypatch, mode):
+    """Its speed is measured on a batch of the devices, too: pmap would compile another program for one of the host."""
+    make = programs.make_train_step
+    monkeypatch.setattr(programs, "make_train_step", lambda *a, **b: chex.assert_max_traces(make(*a, **b), n=1))
+    programs.make.cache_clear()
+    chex.clear_trace_counter()
+    train(tmp_path, **{"train.resident": True, "parallel": mode, "train.epochs": 1})
+    programs.make.cache_clear()
 
 
 def test_a_finished_fold_places_nothing(train, whole, monkeypatch):
