@@ -179,7 +179,7 @@ def train_epoch(
     def work() -> dict:
         first, end = numbers[0] * steps, (numbers[0] + 1) * steps
         reading = {"threads": threads, "group": steps_per_dispatch}
-        source = loader.IndexReader() if held else reader
+        source = held or reader
         batches = loader.training_batches(source, order, batch_size=batch, start_step=first, stop_step=end, **reading)
         if held:
             batches = held.batches(batches)

@@ -52,14 +52,6 @@ class Reader(Protocol[ReadAs]):
         """Reads the batch of these rows of the patch table, int [n]."""
 
 
-class IndexReader:
-    """Reads no pixels, for training on scans that the devices hold (`train.resident`)."""
-
-    def read(self, rows: np.ndarray) -> Examples:
-        """The examples in these rows of the patch table, int [n]."""
-        return {"index": rows.astype(np.int32), "weight": np.ones(len(rows), np.float32)}
-
-
 class PatchReader:
     """Reads patches by their row in the table; random access, stateless and thread-safe."""
 
@@ -145,7 +137,7 @@ def training_batches(
     """Yields the batches of steps `start_step` to `stop_step` - 1; resumed training gets the same batches.
 
     Args:
-      reader: a `PatchReader` of the training scans, or an `IndexReader`.
+      reader: of the training scans: a `PatchReader`, or `train.resident.ResidentScans`, which reads no pixels.
       epochs: the order of examples.
       batch_size: B, examples of a global batch.
       start_step, stop_step: counted from the start of training, over all epochs.

@@ -25,7 +25,7 @@ from ichjax.errors import InputError, Interrupted
 from ichjax.models.network import Network, count_parameters
 from ichjax.train import average, budget, checkpoint, epoch, initial, log, memory, mining, parallel, profile, programs
 from ichjax.train.interrupt import Watch
-from ichjax.train.resident import ResidentScans
+from ichjax.train.resident import hold_scans
 from ichjax.train.state import TrainState, create
 from ichjax.train.step import DeviceBatch, Update, Validation, merge
 
@@ -80,7 +80,6 @@ def train_fold(
     forward_steps = -(-valid_epochs.examples // size) + mining.steps_per_epoch(config, epochs)
 
     # --- devices, network, step
-    held: ResidentScans | None = None
     config = budget.with_epochs(
         config,
         folder.parent,
@@ -95,20 +94,17 @@ def train_fold(
     def fitting() -> contextlib.AbstractContextManager[None]:
         what = f"fold {fold}: a training step on {size // mesh.size} patches per device"
         compiled = functools.partial(programs.compiled_in_parts, network, config, end, state, reader)
-        taken = held.bytes_per_device if held else 0
-        return xla.explain_out_of_memory(what, lambda: memory.smaller_step(config, mesh.size, compiled, taken))
+        return xla.explain_out_of_memory(what, lambda: memory.smaller_step(config, mesh.size, compiled, held))
 
     # --- resume
     checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
     state, done = checkpoints.restore_newest(state, console.say) or (state, checkpoint.Progress())
     if epochs.hard and done.step < end:
         mining.restore(epochs.hard, config, folder=folder, epochs_done=done.epoch)
+    held = hold_scans(config, reader, mesh, fold=fold) if done.step < end else None
     if done.step < end:
-        if config.train.resident:
-            held = ResidentScans(reader, mesh, mode=config.parallel, grouped=group > 1)
-            console.say(f"fold {fold}: {held}")
         with fitting():
-            seconds = _measure_step(train_step, state, reader, config, mesh, held)
+            seconds = _measure_step(train_step, state, lambda: programs.empty_batch(reader, config, mesh, held), config)
         again = f"resuming after step {done.step:,} of {end:,}, " if done.step else ""
         console.say(
             f"fold {fold}: {again}{count_parameters(state.params):,} parameters, {len(train)} training and "
@@ -122,7 +118,7 @@ def train_fold(
     threads, share = config.train.read_threads, parallel.local_examples(mesh, size)
 
     def read(start: int, stop: int) -> Iterator[DeviceBatch]:
-        source: loader.Reader = loader.IndexReader() if held else reader
+        source: loader.Reader = held or reader
         examples = loader.training_batches(
             source, epochs, batch_size=size, start_step=start, stop_step=stop, threads=threads, group=group, share=share
         )
@@ -258,23 +254,19 @@ def _seconds_per_epoch(
     )
     parallel.check_batch(config.train.batch_size, mesh, config.train.accumulate)
     state = parallel.replicate(create(network, config, fold=fold), mesh)
-    return _measure_step(train_step, state, reader, config, mesh) * (steps + forward_steps * FORWARD_SHARE)
+    seconds = _measure_step(train_step, state, lambda: programs.empty_batch(reader, config, mesh), config)
+    return seconds * (steps + forward_steps * FORWARD_SHARE)
 
 
 def _measure_step(
-    train_step: Callable,
-    state: TrainState,
-    reader: loader.PatchReader,
-    config: Config,
-    mesh: Mesh,
-    held: ResidentScans | None = None,
+    train_step: Callable, state: TrainState, empty_batch: Callable[[], DeviceBatch], config: Config
 ) -> float:
     """Seconds per update after compilation, on a copy of the state and an empty batch."""
     own = jax.tree.map(lambda x: x.copy(), state)
     times = []
     for _ in range(3):
         started = time.perf_counter()
-        own, _ = train_step(own, programs.empty_batch(reader, config, mesh, held))
+        own, _ = train_step(own, empty_batch())
         jax.block_until_ready(own)
         times.append(time.perf_counter() - started)
     return min(times[1:]) / config.train.steps_per_dispatch

@@ -6,10 +6,11 @@ import jax
 
 from ichjax import xla
 from ichjax.config import Config
+from ichjax.train.resident import TURN_OFF, ResidentScans
 
 
 def smaller_step(
-    config: Config, devices: int, compiled: Callable[[int], jax.stages.Compiled], resident_bytes: int = 0
+    config: Config, devices: int, compiled: Callable[[int], jax.stages.Compiled], held: ResidentScans | None = None
 ) -> str:
     """What to set so that a training step fits, for an error message.
 
@@ -17,12 +18,12 @@ def smaller_step(
       config: of the step that did not fit.
       devices: that share a batch.
       compiled: the step for another `config.train.accumulate`, compiled; see `xla.first_that_fits`.
-      resident_bytes: of the scans in each device's memory.
+      held: the scans in the devices' memory, if they are there.
     """
-    instead = "config.train.resident=False, " if resident_bytes else ""
+    instead, taken = (f"{TURN_OFF}, ", held.bytes_per_device) if held else ("", 0)
     share, accumulate = config.train.batch_size // devices, config.train.accumulate
     divisors = [parts for parts in range(accumulate + 1, share + 1) if share % parts == 0]
-    parts = xla.first_that_fits(divisors, compiled, taken=resident_bytes)
+    parts = xla.first_that_fits(divisors, compiled, taken=taken)
     if parts is None:
         return f"{instead}a smaller config.model.base_width or config.patch.side"
     return (

@@ -58,8 +58,7 @@ def empty_batch(
     here = len(parallel.local_examples(mesh, config.train.batch_size))
     empty = reader.empty_batch(*((group, here) if group > 1 else (here,)))
     if held:
-        examples: loader.Examples = {"index": empty["index"], "weight": empty["weight"]}
-        return next(held.batches(iter([examples])))
+        return next(held.batches(iter([{"index": empty["index"], "weight": empty["weight"]}])))
     return parallel.shard_batch(empty, mode=config.parallel, mesh=mesh, grouped=group > 1)
 
 

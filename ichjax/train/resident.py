@@ -14,7 +14,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ichjax import hosts, xla
+from ichjax import console, hosts, xla
+from ichjax.config import Config
 from ichjax.data import loader
 from ichjax.data.resident import ScanArrays
 from ichjax.errors import InputError
@@ -23,8 +24,8 @@ from ichjax.scan.volume import AIR_HU
 from ichjax.train import parallel
 from ichjax.train.step import DeviceBatch
 
-MAX_SHARE = 0.5  # of a device's memory for the scans; the rest is for the training step
-OFF = "config.train.resident=False"
+MAX_RESIDENT_SHARE = 0.5  # of a device's memory for the scans; the rest is for the training step
+TURN_OFF = "config.train.resident=False"
 
 
 def number_of_parts(bytes_of_part: Callable[[int], int], devices: int, limit: int | None) -> int:
@@ -38,7 +39,7 @@ def number_of_parts(bytes_of_part: Callable[[int], int], devices: int, limit: in
     Raises:
       InputError: a share of the scans does not fit either, in any of the processes.
     """
-    room = None if limit is None else int(MAX_SHARE * limit)
+    room = None if limit is None else int(MAX_RESIDENT_SHARE * limit)
     for parts in dict.fromkeys((1, devices)):
         if not hosts.any_of(room is not None and bytes_of_part(parts) > room):
             return parts
@@ -46,7 +47,7 @@ def number_of_parts(bytes_of_part: Callable[[int], int], devices: int, limit: in
     divided = f", divided by subjects {share:.2f} GB on each of {devices} devices" if devices > 1 else ""
     raise InputError(
         f"config.train.resident is True, but the training scans need {whole:.2f} GB{divided}; expected at most "
-        f"{there:.2f} GB per device, {MAX_SHARE:.0%} of its memory: set {OFF}"
+        f"{there:.2f} GB per device, {MAX_RESIDENT_SHARE:.0%} of its memory: set {TURN_OFF}"
     )
 
 
@@ -68,10 +69,10 @@ class ResidentScans:
         Raises:
           InputError: the devices together have too little memory.
         """
-        arrays = ScanArrays(reader)
+        arrays = ScanArrays(reader.hu, reader.masks, reader.priors, reader.column_sums, reader.table)
         self.parts = number_of_parts(arrays.bytes_of_part, mesh.size, xla.memory_limit())
         self.bytes_per_device = arrays.bytes_of_part(self.parts)
-        with xla.explain_out_of_memory("copying the training scans to the devices", lambda: OFF):
+        with xla.explain_out_of_memory("copying the training scans to the devices", lambda: TURN_OFF):
             self._arrays = jax.block_until_ready(_place(arrays, self.parts, mesh))
         self._mesh, self._mode, self._grouped = mesh, mode, grouped
         by_device = mode == "pmap"
@@ -97,6 +98,10 @@ class ResidentScans:
             return f"the training scans are divided by subjects over the memory of {devices} devices, {size} on each"
         return f"the training scans are in the memory of {'the device' if devices == 1 else 'every device'}, {size}"
 
+    def read(self, rows: np.ndarray) -> loader.Examples:
+        """The examples in these rows of the patch table, int [n]; their pixels are on the devices."""
+        return {"index": rows.astype(np.int32), "weight": np.ones(len(rows), np.float32)}
+
     def batches(self, examples: Iterator[loader.Examples]) -> Iterator[DeviceBatch]:
         """The batches of examples, as `parallel.prefetch` gives those of a `PatchReader`."""
         return map(self.cut, parallel.prefetch(examples, mode="jit", mesh=self._mesh, grouped=self._grouped))
@@ -107,6 +112,19 @@ class ResidentScans:
         if self._mode == "pmap" and hosts.count() > 1:
             return multihost_utils.global_array_to_host_local_array(batch, self._mesh, PartitionSpec(parallel.AXIS))
         return batch
+
+
+def hold_scans(config: Config, reader: loader.PatchReader, mesh: Mesh, *, fold: int) -> ResidentScans | None:
+    """The scans of a reader on the devices, if `config.train.resident` is set; prints where they are.
+
+    Raises:
+      InputError: the devices together have too little memory.
+    """
+    if not config.train.resident:
+        return None
+    held = ResidentScans(reader, mesh, mode=config.parallel, grouped=config.train.steps_per_dispatch > 1)
+    console.say(f"fold {fold}: {held}")
+    return held
 
 
 def _volume_spec(parts: int) -> PartitionSpec:

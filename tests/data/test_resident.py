@@ -18,7 +18,12 @@ def scans(tiny_root):
 
 
 def arrays_of(scans, **options):
-    return resident.ScanArrays(loader.PatchReader(scans, patch_table(scans, side=16, stride=8), **options))
+    return arrays_and_reader(scans, **options)[0]
+
+
+def arrays_and_reader(scans, **options):
+    reader = loader.PatchReader(scans, patch_table(scans, side=16, stride=8), **options)
+    return resident.ScanArrays(reader.hu, reader.masks, reader.priors, reader.column_sums, reader.table), reader
 
 
 def with_hu(scan, change):
@@ -76,8 +81,8 @@ def test_each_row_of_the_table_is_the_patch_that_is_read(scans, parts):
         dataclasses.replace(with_hu(scan, lambda hu, at=at: hu[at]), mask=scan.mask[at])
         for scan, at in zip(scans, cuts, strict=True)
     ]
-    arrays = arrays_of(mixed)
-    reader, layout = arrays.reader, arrays.layout(parts)
+    arrays, reader = arrays_and_reader(mixed)
+    layout = arrays.layout(parts)
     held = {name: [arrays.part(name, layout, part) for part in range(parts)] for name in ("hu", "mask")}
     assert {array.shape[1:] for array in held["hu"]} == {(32, 32)}
     table, batch = arrays.table(layout), reader.read(np.arange(len(reader.table)))

@@ -18,7 +18,6 @@ import pytest
 from ichjax import xla
 from ichjax.data import loader
 from ichjax.data.patch_index import Epochs, patch_table
-from ichjax.data.resident import ScanArrays
 from ichjax.errors import InputError, Interrupted
 from ichjax.models.network import Network
 from ichjax.ops.augment import AffineRange
@@ -82,7 +81,7 @@ def test_batches_are_those_that_the_host_reads(reader_of, monkeypatch, case, mod
         loader.training_batches, epochs=Epochs(reader.table, "matched", 1, 0), batch_size=8, start_step=0, stop_step=5,
         threads=0, group=group,
     )  # fmt: skip
-    ours = list(held.batches(read(loader.IndexReader())))
+    ours = list(held.batches(read(held)))
     theirs = list(parallel.prefetch(read(reader), mode=mode, mesh=mesh, grouped=grouped))
     assert [sorted(batch) for batch in ours] == [["image", "index", "mask", "weight"]] * len(theirs)
     assert_same_bits(*(jax.device_get(batches) for batches in (ours, theirs)))
@@ -97,10 +96,10 @@ def test_divided_scans_stay_on_their_devices(reader_of, monkeypatch):
     reader, mesh = reader_of("all"), parallel.make_mesh(jax.devices()[:2])
     held = resident.ResidentScans(reader, mesh, mode="jit", grouped=False)
     volumes, _ = held._arrays
-    slices = ScanArrays(reader).layout(2).slices
+    slices = 3 + 2  # the subjects have 3, 4 and 2 slices
     for volume in volumes.values():
         assert [shard.data.shape for shard in volume.addressable_shards] == [(slices, 32, 32)] * 2
-    examples = parallel.shard_batch(loader.IndexReader().read(np.arange(8)), mode="jit", mesh=mesh)
+    examples = parallel.shard_batch(held.read(np.arange(8)), mode="jit", mesh=mesh)
     text = held._program.lower(*held._arrays, examples).compile().as_text()
     assert re.findall(r"= (\S+?)(?:\{\S*)? all-gather(?:-start)?\(", text) == ["s32[8]"]
     assert f"[{2 * slices}," not in text
@@ -148,7 +147,7 @@ def test_training_gives_the_same_bits_in_every_mode(reader_of, monkeypatch, mode
     for parts in (1, devices):
         monkeypatch.setattr(resident, "number_of_parts", lambda *_, parts=parts: parts)
         held = resident.ResidentScans(reader, mesh, mode=mode, grouped=False)
-        assert_same_bits(trained(held.batches(read(loader.IndexReader()))), expected)
+        assert_same_bits(trained(held.batches(read(held))), expected)
 
 
 @pytest.mark.skipif(MANY == 8, reason="runs this file on eight devices")
@@ -205,7 +204,7 @@ def test_a_fold_traces_its_step_once(train, tmp_path, monkeypatch, mode):
 
 def test_a_finished_fold_places_nothing(train, whole, monkeypatch):
     folder, expected = whole
-    monkeypatch.setattr(loop, "ResidentScans", None)
+    monkeypatch.setattr(loop, "hold_scans", None)
     assert_same_bits(train(folder, **{"train.resident": True}).params, expected.params)
 
 
