@@ -123,7 +123,7 @@ def require_deterministic() -> None:
 
 
 def start(*, deterministic: bool = False) -> None:
-    """Settings of a command's process, to be made before its first program.
+    """Settings of the process, made before its first program by whatever trains, predicts or scores.
 
     The compiled programs of a GPU or TPU are kept in the cache folder, as compiling a large network takes minutes
     there; not if JAX has a cache already (JAX_COMPILATION_CACHE_DIR).

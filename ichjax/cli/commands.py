@@ -9,31 +9,27 @@ from ichjax.errors import InputError
 
 def crossval(arguments: argparse.Namespace, config: Config) -> int:
     """Trains and tests all folds; 2 if a subject was skipped."""
-    from ichjax import hosts, xla
+    from ichjax import hosts
     from ichjax.experiment import crossval
 
     hosts.start(arguments.coordinator, arguments.processes, arguments.process)
-    xla.start(deterministic=config.deterministic)
     return 2 if crossval.crossval(config, arguments.workdir) else 0
 
 
 def train(arguments: argparse.Namespace, config: Config) -> int:
     """Trains one fold; 2 if a subject was skipped."""
-    from ichjax import hosts, xla
+    from ichjax import hosts
     from ichjax.experiment import crossval
 
     hosts.start(arguments.coordinator, arguments.processes, arguments.process)
-    xla.start(deterministic=config.deterministic)
     return 2 if crossval.train_one(config, arguments.workdir) else 0
 
 
 def predict(arguments: argparse.Namespace, config: None) -> int:
     """Segments scans; 2 if one could not be read."""
-    from ichjax import xla
     from ichjax.inference.output import OutputOptions
     from ichjax.inference.predict import predict_scans
 
-    xla.start()
     problems = predict_scans(
         arguments.workdir,
         arguments.input,
@@ -86,11 +82,9 @@ def report(arguments: argparse.Namespace, config: None) -> int:
 
 def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     """Scores a folder of masks; 2 if a file is missing, surplus or cannot be scored."""
-    from ichjax import xla
     from ichjax.experiment import score_folder
     from ichjax.metrics.prevalence import parse_prevalence
 
-    xla.start()
     config_check.check(config)
     prevalence = parse_prevalence(arguments.prevalence)
     options = {"name": arguments.name, "subtypes": arguments.subtypes, "prevalence": prevalence}

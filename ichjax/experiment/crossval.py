@@ -26,8 +26,7 @@ Row = TypeVar("Row", ScoreRow, ScanVolumes)
 
 def train_one(config: Config, workdir: pathlib.Path) -> dict[int, str]:
     """Trains the fold `config.fold` of `config.method`; returns and raises as `crossval` does."""
-    if config.deterministic:
-        xla.require_deterministic()
+    xla.start(deterministic=config.deterministic)
     method = registry.make(config.method, config)
     experiment = setup.open_experiment(config, workdir)
     fold, folder = experiment.folds.folds[config.fold], workdir / f"fold_{config.fold}"
@@ -53,8 +52,7 @@ def crossval(config: Config, workdir: pathlib.Path) -> dict[int, str]:
     Raises:
       InputError: see `setup.open_experiment`; or another process is working on the same fold.
     """
-    if config.deterministic:
-        xla.require_deterministic()
+    xla.start(deterministic=config.deterministic)
     methods = {name: registry.make(name, config) for name in (config.method, *config.compare_with)}
     folds = LeakyCrossValidation if config.data.splits == "slice_split" else _CrossValidation
     experiment = folds(config, workdir)

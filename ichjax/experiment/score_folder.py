@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from tqdm import tqdm
 
+from ichjax import xla
 from ichjax.config import Config
 from ichjax.console import say
 from ichjax.data import scan_cache
@@ -62,6 +63,7 @@ def evaluate(
     Raises:
       InputError: no file belongs to a subject, none could be scored, or the folders are not usable.
     """
+    xla.start()
     score = functools.partial(_evaluate, predictions, config, name=name, subtypes=subtypes, prevalence=prevalence)
     if workdir is None:
         with tempfile.TemporaryDirectory() as folder:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
+from ichjax import xla
 from ichjax.console import say
 from ichjax.errors import InputError, only_input_errors
 from ichjax.files import claim
@@ -71,6 +72,7 @@ def predict_scans(
         process is writing to the output.
     """
     start = manifest.Start.now()
+    xla.start()
     trained = trained_runs.load_run(workdir, fold=fold, **fields)
     if options.subtypes:
         trained_runs.require_subtypes(trained)
