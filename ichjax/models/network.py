@@ -59,6 +59,12 @@ class Network:
         images = self.input_shape(side)
         return self.module.init(key, jnp.zeros(images.shape, images.dtype))["params"]
 
+    def in_float32(self) -> "Network":
+        """The network with all of its computation in float32; itself if its module has no `dtype`."""
+        if not hasattr(self.module, "dtype"):
+            return self
+        return dataclasses.replace(self, module=self.module.clone(dtype=jnp.float32))
+
     def input_shape(self, side: int) -> jax.ShapeDtypeStruct:
         """Shape [1, P, P, C] and dtype of the module's input for one patch of side P."""
         planes = 2 * self.neighbors + 1 + self.mirrored_channel + self.priors

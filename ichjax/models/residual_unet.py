@@ -119,11 +119,11 @@ class ResidualUNet(nn.Module):
         """Two 3 x 3 convolutions whose result is added to x, or to a 1 x 1 convolution of it if its width differs."""
 
         def block(self: "ResidualUNet", x: jax.Array) -> jax.Array:
-            y = nn.leaky_relu(self._convolution(x, width, f"{name}_conv1"), SLOPE)
+            y = leaky_relu(self._convolution(x, width, f"{name}_conv1"))
             y = self._convolution(y, width, f"{name}_conv2")
             if x.shape[-1] != width:
                 x = Conv(width, (1, 1), dtype=self.dtype, name=f"{name}_shortcut")(x)
-            return nn.leaky_relu(x + y, SLOPE)
+            return leaky_relu(x + y)
 
         return (nn.remat(block) if self.remat else block)(self, x)
 
@@ -133,7 +133,7 @@ class ResidualUNet(nn.Module):
         def convolutions(self: "ResidualUNet", x: jax.Array, up: jax.Array) -> jax.Array:
             for index in range(1, self.decoder_convolutions + 1):
                 skip = up if index == 1 else None
-                x = nn.leaky_relu(self._convolution(x, width, f"{name}_conv{index}", skip), SLOPE)
+                x = leaky_relu(self._convolution(x, width, f"{name}_conv{index}", skip))
             return x
 
         return (nn.remat(convolutions) if self.remat else convolutions)(self, x, up)
@@ -142,12 +142,17 @@ class ResidualUNet(nn.Module):
         """A convolution along slices whose result is added to x."""
         y = SliceConvolution(self.slices, self.dtype, name=f"{name}_slices")(x)
         y = y if self.norm == "none" else make_norm(self.norm, f"{name}_slices_norm")(y)
-        return nn.leaky_relu(x + y, SLOPE)
+        return leaky_relu(x + y)
 
     def _convolution(self, x: jax.Array, width: int, name: str, skip: jax.Array | None = None) -> jax.Array:
         """A 3 x 3 convolution of x, concatenated with `skip` if there is one, and its normalization."""
         x = Conv(width, (3, 3), dtype=self.dtype, name=name)(x, skip)
         return x if self.norm == "none" else make_norm(self.norm, f"{name}_norm")(x)
+
+
+def leaky_relu(x: jax.Array) -> jax.Array:
+    """x, times `SLOPE` where it is negative; the same as `jax.nn.leaky_relu`, which jax2onnx 0.13 cannot convert."""
+    return jnp.where(x >= 0, x, SLOPE * x)
 
 
 @dataclasses.dataclass(frozen=True)

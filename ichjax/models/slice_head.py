@@ -15,7 +15,7 @@ LABEL_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 2.0)  # five sub-types in the order of
 
 def slice_logits(x: jax.Array) -> jax.Array:
     """float32 [B, 6] from the mean and the maximum of the bottleneck [B, H, W, C]; called in a compact method."""
-    pixels = x.astype(jnp.float32).reshape(len(x), -1, x.shape[-1])
+    pixels = x.astype(jnp.float32).reshape(x.shape[0], -1, x.shape[-1])
     # The gradient of jnp.max divides by the number of pixels that equal it, which a compiler that computes them twice
     # can round to none: it gave NaN.
     highest = jnp.arange(pixels.shape[1])[None, :, None] == pixels.argmax(axis=1)[:, None]

@@ -147,10 +147,25 @@ class GroupNorm(nn.Module):
         shift = bias[None] - mean * factor
         return (pixels * factor[:, None, None] + shift[:, None, None]).astype(x.dtype)
 
+    def in_two_passes(self, x: jax.Array) -> jax.Array:
+        """The same function with less rounding: the mean is subtracted, twice, before squares are summed.
+
+        Means are taken along rows, then columns, for runtimes that add up one value after the other.
+        """
+        scale: jax.Array = self.get_variable("params", "scale")
+        bias: jax.Array = self.get_variable("params", "bias")
+        groups = math.gcd(self.max_groups, x.shape[-1])
+        pixels = x.astype(jnp.float32)
+        for _ in range(2):  # the second time, what rounding left of the mean
+            pixels = pixels - _over_groups(pixels.mean(axis=2).mean(axis=1), groups)[:, None, None]
+        variance = _over_groups((pixels * pixels).mean(axis=2).mean(axis=1), groups)
+        factor = jax.lax.rsqrt(variance + self.epsilon) * scale[None]
+        return (pixels * factor[:, None, None] + bias[None, None, None]).astype(x.dtype)
+
 
 def _over_groups(channels: jax.Array, groups: int) -> jax.Array:
     """Each channel's value [B, C] replaced by the mean over its group."""
-    mean = channels.reshape(len(channels), groups, -1).mean(axis=-1, keepdims=True)
+    mean = channels.reshape(channels.shape[0], groups, -1).mean(axis=-1, keepdims=True)
     return jnp.broadcast_to(mean, (*mean.shape[:2], channels.shape[1] // groups)).reshape(channels.shape)
 
 

@@ -17,6 +17,8 @@ MIN_PIXELS_PER_CHANNEL = 8  # below, XLA's matrix products are faster (benchmark
 
 def should_use(x: jax.Array, kernel: jax.Array) -> bool:
     """Whether the C++ convolution of x [B, H, W, C] with [h, w, C, F] is available and faster than XLA's."""
+    if library.xla_only():  # first, as the sizes below cannot be compared where B is symbolic
+        return False
     if x.dtype != jnp.float32 or max(kernel.shape[:2]) > MAX_KERNEL_SIDE or not x.size:
         return False
     if kernel.size < MIN_WEIGHTS:

@@ -45,7 +45,7 @@ def is_available() -> bool:
 
     Only on a single CPU device: XLA cannot partition FFI calls.
     """
-    if _xla_only.get() or os.environ.get(SWITCH) == "0" or xla.platform() != "cpu" or jax.device_count() > 1:
+    if xla_only() or os.environ.get(SWITCH) == "0" or xla.platform() != "cpu" or jax.device_count() > 1:
         return False
     try:
         load()
@@ -64,6 +64,11 @@ def xla_convolutions_only() -> Iterator[None]:
         yield
     finally:
         _xla_only.reset(token)
+
+
+def xla_only() -> bool:
+    """Whether the program being traced is inside `xla_convolutions_only`."""
+    return _xla_only.get()
 
 
 def load() -> None:

@@ -164,3 +164,14 @@ def test_bfloat16_computes_with_float32_parameters_and_losses(tiny_config):
     logits = jax.eval_shape(network.logits, params, images)
     assert (logits.shape, logits.dtype) == ((2, 16, 16), jnp.dtype("float32"))
     assert "bf16" in str(jax.make_jaxpr(network.logits)(params, images))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_leaky_relu_and_its_gradient_are_those_of_jax_to_the_last_bit(dtype):
+    x = jnp.concatenate([jnp.array([0.0, -0.0]), jax.random.normal(jax.random.key(0), (1000,))]).astype(dtype)
+    for ours, theirs in zip(
+        jax.vjp(residual_unet.leaky_relu, x), jax.vjp(lambda x: jax.nn.leaky_relu(x, 0.01), x), strict=True
+    ):
+        ours, theirs = (each if isinstance(each, jax.Array) else each(x)[0] for each in (ours, theirs))
+        assert ours.dtype == dtype
+        np.testing.assert_array_equal(ours, theirs)
