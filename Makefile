@@ -9,7 +9,7 @@ PYTHON_312 ?= $(shell for python in python3 python3.13 python3.12 $(HOME)/.pyenv
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo "$$python" && break; done)
 JOBS ?= 2
 
-.PHONY: demo test wheel gates experiments faults fuzz peers benchmarks ablation nnunet accelerators lint clean
+.PHONY: demo test wheel gates experiments faults fuzz peers onnx benchmarks ablation nnunet accelerators lint clean
 
 demo: $(VENV)/.run
 	$(BIN)/python launch.py crossval --config=configs/demo.py --workdir=runs/demo
@@ -42,6 +42,10 @@ fuzz: $(VENV)/.dev
 # C++ convolutions only run there.
 peers: $(VENV)/.dev $(VENV)/.peers
 	ICHJAX_TEST_DEVICES=1 $(BIN)/python -m pytest -m peers
+
+# Converts networks to ONNX and runs them in onnxruntime. Its packages, 260 MB, stay in the environment.
+onnx: $(VENV)/.dev $(VENV)/.onnx
+	$(BIN)/python -m pytest tests/inference/test_onnx_network.py
 
 # Measures everything in the README's benchmark table. Most of an hour on 2 cores.
 benchmarks: $(VENV)/.peers
@@ -79,6 +83,10 @@ $(VENV)/.run: requirements.txt | $(VENV)/bin/python
 $(VENV)/.dev: requirements-dev.txt requirements-dicom.txt requirements.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@ $(VENV)/.run
+
+$(VENV)/.onnx: requirements-onnx.txt requirements.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-onnx.txt
+	touch $@
 
 $(VENV)/.peers: benchmarks/requirements.txt requirements.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt

@@ -15,7 +15,8 @@ from packaging.requirements import Requirement
 
 ROOT = pathlib.Path(__file__).parents[1]
 FOLDERS = ("ichjax", "configs")
-FILES = ("pyproject.toml", "setup.py", "requirements.txt", "requirements-dicom.txt", "README.md", "LICENSE")
+EXTRAS = {name: f"requirements-{name}.txt" for name in ("dicom", "onnx")}
+FILES = ("pyproject.toml", "setup.py", "requirements.txt", *EXTRAS.values(), "README.md", "LICENSE")
 pytestmark = [pytest.mark.wheel, pytest.mark.xdist_group("wheel")]
 
 
@@ -92,9 +93,10 @@ def test_the_metadata(wheel):
     minors = [text.rsplit(".", 1)[1] for text in about.get_all("Classifier") if "Python :: 3." in text]
     assert minors == ["11", "12", "13"]
     assert about.get_all("Project-URL") == ["Paper, https://doi.org/10.3390/data5010014"]
-    required = {text.split(";")[0].strip() for text in about.get_all("Requires-Dist") if "extra ==" not in text}
-    extra = {text.split(";")[0].strip() for text in about.get_all("Requires-Dist") if 'extra == "dicom"' in text}
-    for found, name in ((required, "requirements.txt"), (extra, "requirements-dicom.txt")):
+    by_file = {"requirements.txt": "extra ==", **{file: f'extra == "{name}"' for name, file in EXTRAS.items()}}
+    for name, marker in by_file.items():
+        texts = [text for text in about.get_all("Requires-Dist") if (marker in text) == (name in EXTRAS.values())]
+        found = {text.split(";")[0].strip() for text in texts}
         lines = (ROOT / name).read_text().splitlines()
         assert {Requirement(text) for text in found} == {
             Requirement(line) for line in lines if line and not line.startswith("#")

@@ -61,13 +61,13 @@ def export(arguments: argparse.Namespace, config: None) -> int:
     from ichjax.inference.export import again, export
 
     if arguments.again:
-        again(arguments.again)
+        again(arguments.again, onnx=arguments.onnx)
         return 0
     if not arguments.output:
         raise InputError("export has no --output; expected --output=DIR, the folder for the program")
     pixel_mm = arguments.pixel_mm and (arguments.pixel_mm, arguments.pixel_mm)
     options = {"side": arguments.side, "pixel_mm": pixel_mm, "platforms": arguments.platforms.split(",")}
-    export(arguments.workdir, arguments.output, **options)
+    export(arguments.workdir, arguments.output, onnx=arguments.onnx, **options)
     return 0
 
 

@@ -25,7 +25,7 @@ WITHOUT_FILE = ("evaluate", "stats")  # the defaults are used if no configuratio
 USAGE = {
     "predict": "--workdir=RUN --input PATH [PATH ...] --output=DIR [options]",
     "convert": "--input PATH [PATH ...] --output=DIR",
-    "export": "--workdir=RUN --output=DIR [--side=512] [--pixel_mm=MM] | --again=DIR",
+    "export": "--workdir=RUN --output=DIR [--side=512] [--pixel_mm=MM] [--onnx] | --again=DIR [--onnx]",
     "report": "--workdir=RUN [--prevalence=0.06]",
     "evaluate": "--predictions=DIR --config.data.root=DIR [--workdir=NEW] [options]",
     "compare": "RUN_A RUN_B [--output=DIR]",
@@ -191,6 +191,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     add("--side", type=int, default=512, metavar="N", help="rows and columns of its input slices (default 512)")
     add("--pixel_mm", type=float, metavar="MM", help="their pixel size (default: that of the training scans)")
     add("--platforms", default="cpu,cuda,tpu", metavar="NAMES", help="platforms it runs on (default cpu,cuda,tpu)")
+    add("--onnx", action="store_true", help="also write network.onnx, from HU of patches to probability, and check it")
     add = parts["evaluate"].add_argument
     add("--predictions", metavar="DIR", help="a folder of NIfTI masks or probabilities, or predict's output", **path)
     add("--workdir", metavar="NEW", type=pathlib.Path, help="a new folder for tables, figures and report")

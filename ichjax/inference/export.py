@@ -19,9 +19,10 @@ from ichjax.experiment import setup
 from ichjax.files import atomic, claim, write_json, write_text
 from ichjax.inference import exported as exported_programs
 from ichjax.inference import model as trained_runs
-from ichjax.inference import model_card
+from ichjax.inference import model_card, onnx_network
 from ichjax.inference.exported import CARD_FILE, PROGRAM_FILE, RECORD_FILE, RUN_FOLDER
 from ichjax.inference.model import TrainedRun
+from ichjax.inference.onnx_network import ONNX_FILE
 from ichjax.inference.records import ProgramRecord
 from ichjax.methods.slices import DEPTH_STEP
 from ichjax.models.convolution import xla_convolutions_only
@@ -40,6 +41,7 @@ def export(
     side: int = 512,
     pixel_mm: tuple[float, float] | None = None,
     platforms: Sequence[str] = PLATFORMS,
+    onnx: bool = False,
 ) -> pathlib.Path:
     """Writes OUTPUT/model.jaxexport, model.json (its inputs, outputs and age), model_card.md, and run/, from which
     `again` re-creates the program.
@@ -50,13 +52,16 @@ def export(
       side: rows and columns of the slices that the program takes; their number is free.
       pixel_mm: (rows, columns) of their pixels; None takes that of the training scans.
       platforms: any of `PLATFORMS`.
+      onnx: also write network.onnx (`onnx_network`).
 
     Returns:
       The program's path.
 
     Raises:
-      InputError: the run cannot be read or exported, or an argument is out of range.
+      InputError: the run cannot be read or exported, an argument is out of range, or as `onnx_network.convert`.
     """
+    if onnx:
+        onnx_network.import_packages()  # a missing one is reported before any work
     if unknown := [name for name in platforms if name not in PLATFORMS]:
         raise InputError(f"--platforms has {unknown[0]!r}; expected some of {', '.join(PLATFORMS)}")
     trained = trained_runs.load_run(workdir, whole_slices=setup.load_config(workdir).predict.whole_slices)
@@ -71,6 +76,7 @@ def export(
             "exported; expected a network that predicts each slice independently"
         )
     exported = trace_program(trained, programs, grid, platforms)
+    network = onnx_network.convert(trained) if onnx else None
     closing, opening = trained_runs.kernel_sides_px(trained, grid)
     record: ProgramRecord = {
         "takes": f"int16 [D, {side}, {side}], HU; slices to the head, rows to the back, columns to the patient's left",
@@ -96,18 +102,25 @@ def export(
         with atomic(path) as temporary:
             temporary.write_bytes(exported.serialize())
         write_json(output / RECORD_FILE, record)
+        if network is not None:
+            with atomic(output / ONNX_FILE) as temporary:
+                temporary.write_bytes(network)
         if workdir.resolve() != (output / RUN_FOLDER).resolve():  # which has no scores for a card
             exported_programs.keep_run(workdir, output, trained.folds)
+            if network is None:
+                (output / ONNX_FILE).unlink(missing_ok=True)  # of the run that was exported here before
             write_text(output / CARD_FILE, model_card.format_card(workdir, record, method=trained.method.card))
     until = record["loads_until"]
     say(f"{path}: {path.stat().st_size / 1e6:.1f} MB, for {', '.join(platforms)}; guaranteed to load until {until}")
+    if network is not None:
+        say(f"{output / ONNX_FILE}: {len(network) / 1e6:.1f} MB, checked with onnxruntime")
     return path
 
 
-def again(folder: pathlib.Path) -> pathlib.Path:
+def again(folder: pathlib.Path, *, onnx: bool = False) -> pathlib.Path:
     """Re-creates an exported program with the installed version of JAX, from the files in its folder.
 
-    The model card is not changed.
+    The model card is not changed, and neither is network.onnx without `onnx`.
 
     Raises:
       InputError: the folder is not one that `export` of this version wrote, or is damaged.
@@ -115,7 +128,7 @@ def again(folder: pathlib.Path) -> pathlib.Path:
     record = exported_programs.read_record(folder)
     rows_mm, columns_mm = record["pixel_mm"]
     grid, platforms = (rows_mm, columns_mm), record["platforms"]
-    return export(folder / RUN_FOLDER, folder, side=record["side"], pixel_mm=grid, platforms=platforms)
+    return export(folder / RUN_FOLDER, folder, side=record["side"], pixel_mm=grid, platforms=platforms, onnx=onnx)
 
 
 def trace_program(

@@ -13,6 +13,7 @@ import numpy as np
 from ichjax.console import say
 from ichjax.data.regrid import Geometry
 from ichjax.data.scan_cache import CachedScan
+from ichjax.methods.patch_program import PatchProgram
 from ichjax.metrics.records import MethodRecord, Published
 from ichjax.scan.volume import Volume
 
@@ -158,6 +159,10 @@ class Method(abc.ABC):
 
         Maps int16 HU [N, H, W] on the grid `own` to float32 probability [N, H, W], slice by slice.
         """
+        return None
+
+    def patch_program(self, params: Any) -> PatchProgram | None:
+        """The network on patches alone, for `export --onnx`; None for a method that is no network on single patches."""
         return None
 
     def record(self) -> MethodRecord:

@@ -18,6 +18,7 @@ from ichjax.data.regrid import Geometry
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError, first_line
 from ichjax.files import write_json
+from ichjax.methods import patch_program
 from ichjax.methods.base import (
     ASSUMED_SLICE_SPACING_MM,
     GATE_FIELDS,
@@ -140,6 +141,10 @@ class PatchNetworkMethod(Method):
         if self.network.neighbors or self.network.mirrored_channel:
             return None
         return lambda hu: self._predictor.predict_traced(params.weights, hu, own, params.grid)
+
+    def patch_program(self, params: PatchNetworkParams) -> patch_program.PatchProgram | None:
+        """As `Method.patch_program`; None as `patch_program.make`."""
+        return patch_program.make(self.network, params, side=self.config.patch.side)
 
     def estimate_seconds(self, params: PatchNetworkParams, volume: Volume) -> float:
         """Seconds to predict a scan, from the measured time of its middle slices.
