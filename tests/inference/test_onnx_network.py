@@ -119,8 +119,8 @@ def test_configurations_are_converted_or_have_no_network_on_patches(onnxruntime,
     weights = method.network.init(jax.random.key(0), method.config.patch.side)
     grid = types.SimpleNamespace(row_mm=0.5, column_mm=0.5)
     program = method.patch_program(types.SimpleNamespace(weights=weights, grid=grid))
-    # Untrained and 32 layers deep, that of configs/ich.py magnifies rounding to 1e-4, in JAX too.
-    monkeypatch.setattr(onnx_network, "MAX_DIFFERENCE", 1e-3)
+    if name == "ich":  # untrained and 32 layers deep: it magnifies rounding to 1.1e-4, in JAX too
+        monkeypatch.setattr(onnx_network, "MAX_DIFFERENCE", 1e-3)
     onnx_network.convert_programs([program], {})  # compares the networks
 
 
