@@ -25,7 +25,7 @@ WITHOUT_FILE = ("evaluate", "stats")  # the defaults are used if no configuratio
 USAGE = {
     "predict": "--workdir=RUN --input PATH [PATH ...] --output=DIR [options]",
     "convert": "--input PATH [PATH ...] --output=DIR",
-    "export": "--workdir=RUN --output=DIR [--side=512] [--pixel_mm=MM] [--onnx] | --again=DIR [--onnx]",
+    "export": "--workdir=RUN --output=DIR [options] | --again=DIR [--onnx]",
     "report": "--workdir=RUN [--prevalence=0.06]",
     "evaluate": "--predictions=DIR --config.data.root=DIR [--workdir=NEW] [options]",
     "compare": "RUN_A RUN_B [--output=DIR]",

@@ -61,18 +61,10 @@ def train_fold(
       Interrupted: after SIGINT or SIGTERM; everything up to the update in progress is saved.
     """
     # --- data
-    limit, slices = config.train.examples_per_epoch, config.train.slices
-    reader, epochs = _examples(
-        config,
-        network,
-        train,
-        config.train.negatives,
-        fold,
-        limit=limit,
-        slices=slices,
-        sampling=config.train.sampling,
-        classes=network.learns_classes,
-    )
+    fields = config.train
+    chosen: dict[str, Any] = {"limit": fields.examples_per_epoch, "slices": fields.slices, "sampling": fields.sampling}
+    classes = network.learns_classes
+    reader, epochs = _examples(config, network, train, fields.negatives, fold, classes=classes, **chosen)
     epochs = mining.with_hard_negatives(config, epochs)
     valid_reader, valid_epochs = _examples(config, network, valid, config.train.validation_negatives, fold)
     size, group = config.train.batch_size, config.train.steps_per_dispatch

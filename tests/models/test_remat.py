@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import pytest
 
 from ichjax.models import residual_unet, unet
-from ichjax.train import state as states
 
+SMALL = {"model.depth": 1, "model.base_width": 2}
 SHAPES = {
-    "unet": {"model.norm": "none", "model.dropout": 0.2},
-    "residual_unet": {"model.encoder": "residual", "model.norm": "instance", "model.deep_supervision": True},
+    "unet": {**SMALL, "model.norm": "none", "model.dropout": 0.2},
+    "residual_unet": {**SMALL, "model.encoder": "residual", "model.norm": "instance", "model.blocks": (1, 1)},
 }
 FAMILIES = {"unet": unet, "residual_unet": residual_unet}
 
@@ -20,15 +20,17 @@ def gradient(network, params, images, masks):
     return jax.value_and_grad(lambda params: network.loss(params, images, masks, dropout_keys=keys).mean())(params)
 
 
-@pytest.fixture(params=list(SHAPES))
+@pytest.fixture(params=list(SHAPES), scope="module")
 def pair(request, tiny_config):
     """(the network, the same with remat, its parameters, images, masks)."""
-    usual, less = (tiny_config(**SHAPES[request.param], **{"train.remat": remat}) for remat in (False, True))
-    networks = [FAMILIES[request.param].network_from_config(config) for config in (usual, less)]
-    params = [states.create(network, usual, fold=0).params for network in networks]
-    chex.assert_trees_all_equal(*params)
+    usual, less = (
+        FAMILIES[request.param].network_from_config(tiny_config(**SHAPES[request.param], **{"train.remat": remat}))
+        for remat in (False, True)
+    )
+    chex.assert_trees_all_equal_shapes(usual.shapes(16), less.shapes(16))
+    params = jax.jit(usual.init, static_argnums=1)(jax.random.key(1), 16)
     images = jax.random.uniform(jax.random.key(0), (2, 16, 16, 1))
-    return *networks, params[0], images, (images[..., 0] > 0.5).astype(jnp.float32)
+    return usual, less, params, images, (images[..., 0] > 0.5).astype(jnp.float32)
 
 
 def test_the_same_loss_and_gradient(pair):

@@ -46,11 +46,11 @@ def test_equals_scipy_on_noise(seed, density):
     assert_equal_to_host(hu, (5.0, 8.0, 8.0))
 
 
-@settings(max_examples=30)
-@given(st.integers(0, 2**31), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 2]), st.booleans())
-def test_the_form_for_gpus_carries_the_same_values(seed, height, width, axis, reverse):
-    rng = np.random.default_rng(seed)
-    mask = rng.integers(0, 5, (2, height, width)).astype(np.int8)
+@pytest.mark.parametrize(("axis", "reverse"), [(1, False), (1, True), (2, False)])
+@pytest.mark.parametrize(("height", "width"), [(7, 12), (1, 1)])
+def test_the_form_for_gpus_carries_the_same_values(height, width, axis, reverse):
+    rng = np.random.default_rng(height)
+    mask = rng.integers(0, 5, (20, height, width)).astype(np.int8)
     values = rng.integers(0, mask + 1).astype(np.int8)
     expected = np.moveaxis(values.copy(), axis, 0)[:: -1 if reverse else 1]
     limits = np.moveaxis(mask, axis, 0)[:: -1 if reverse else 1]
