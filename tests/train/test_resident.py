@@ -150,6 +150,7 @@ def test_training_gives_the_same_bits_in_every_mode(reader_of, monkeypatch, mode
         assert_same_bits(trained(held.batches(read(held))), expected)
 
 
+@pytest.mark.faults
 @pytest.mark.skipif(MANY == 8, reason="runs this file on eight devices")
 def test_eight_devices_give_the_same_bits():
     """In another process, since eight devices would slow down all other tests."""

@@ -55,7 +55,7 @@ def scans(tmp_path_factory):
 
 
 def test_it_learns_a_planted_sub_type(scans, tiny_config, tmp_path):
-    config = tiny_config(**PLANTED, **{"train.epochs": 10})
+    config = tiny_config(**PLANTED, **{"train.epochs": 8})
     method = registry.make("unet", config)
     params = method.fit(scans[:4], scans[4:5], workdir=tmp_path, fold=0)
     predictions = [method.predict(method.load(tmp_path), scan.volume) for scan in scans[4:]]
