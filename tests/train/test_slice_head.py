@@ -26,7 +26,14 @@ from ichjax.train import step as steps
 SUBJECTS, SLICES = 6, 8
 WEIGHT = {"train.slice_head_weight": 0.5}
 STILL = {f"augment.{name}": 0.0 for name in AffineRange._fields}
-PLANTED = {"train.learning_rate": 1e-2, "model.base_width": 8, "model.dropout": 0.0, **STILL, **WEIGHT}
+PLANTED = {
+    "train.learning_rate": 1e-2,
+    "model.base_width": 8,
+    "model.depth": 1,
+    "model.dropout": 0.0,
+    **STILL,
+    **WEIGHT,
+}
 AFFINE = np.diag([-1.0, -1.0, 5.0, 1.0])
 
 
