@@ -79,6 +79,7 @@ def test_every_mode_and_number_of_devices_give_the_same_parameters(train, mode, 
     assert min(jax.tree.leaves(moved)) > 1e-3  # Adam's step is 3e-3, so 2e-5 is rounding
 
 
+@pytest.mark.faults
 def test_eight_devices_give_the_same_parameters():
     """In another process, since eight devices would slow down all other tests."""
     command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", __file__, "-k", "every_mode"]
