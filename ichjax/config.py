@@ -130,7 +130,7 @@ class Train:
     examples_per_epoch: int = 0  # at most; 0 for every patch with a hemorrhage and its negatives
     batch_size: int = 32
     accumulate: int = 1  # gradient accumulation: parts in which a batch goes through the network
-    remat: bool = False  # compute maps inside each level again for the gradient: less memory, about a third more time
+    remat: bool = False  # compute maps inside each level again for the gradient: less memory, more operations
     steps_per_dispatch: int = 1  # optimizer steps per dispatch
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"  # 'sgd': with Nesterov momentum
     learning_rate: float = 1e-5

@@ -96,7 +96,7 @@ def make_optimizer(
 def create(network: Network, config: Config, *, fold: int) -> TrainState:
     """The state before the first step, a function of the network and (config.seed, fold) alone.
 
-    It is computed on the CPU, so the same on all platforms; a GPU's compiler would take minutes for a large network.
+    It is computed on the CPU, so it is the same on all platforms; a GPU's compiler is slow on so many random numbers.
     """
     with jax.default_device(_cpu()):
         return _init_program(network, config.seed, config.patch.side, optimizer_settings(config))(jnp.int32(fold))

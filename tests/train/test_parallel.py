@@ -2,9 +2,6 @@
 
 import functools
 import itertools
-import os
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -16,6 +13,7 @@ from ichjax.ops.augment import AffineRange
 from ichjax.train import parallel
 from ichjax.train import state as states
 from ichjax.train import step as steps
+from tests import eight_devices
 
 STEPS = 20
 MODES = [("jit", 2), ("jit", 4), ("pmap", 1), ("pmap", 4), ("shard_map", 2), ("shard_map", 4)]
@@ -81,14 +79,7 @@ def test_every_mode_and_number_of_devices_give_the_same_parameters(train, mode, 
 
 @pytest.mark.faults
 def test_eight_devices_give_the_same_parameters():
-    """In another process, since eight devices would slow down all other tests."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", __file__, "-k", "every_mode"]
-    environ = {**os.environ, "ICHJAX_TEST_DEVICES": "8"}
-    for name in [n for n in environ if n == "XLA_FLAGS" or n.startswith("PYTEST_")]:
-        del environ[name]
-    ended = subprocess.run(command, env=environ, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert f"{len(EIGHT)} passed" in ended.stdout
+    assert f"{len(EIGHT)} passed" in eight_devices.run(__file__, "every_mode")
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,7 @@
 
 import dataclasses
 import functools
-import os
 import re
-import subprocess
-import sys
 
 import chex
 import flax.linen as nn
@@ -24,6 +21,7 @@ from ichjax.ops.augment import AffineRange
 from ichjax.train import interrupt, loop, parallel, programs, resident
 from ichjax.train import step as steps
 from ichjax.train.state import TrainState
+from tests import eight_devices
 
 MANY = jax.device_count()
 
@@ -153,14 +151,7 @@ def test_training_gives_the_same_bits_in_every_mode(reader_of, monkeypatch, mode
 @pytest.mark.faults
 @pytest.mark.skipif(MANY == 8, reason="runs this file on eight devices")
 def test_eight_devices_give_the_same_bits():
-    """In another process, since eight devices would slow down all other tests."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", __file__, "-k", "every_mode"]
-    environ = {**os.environ, "ICHJAX_TEST_DEVICES": "8"}
-    for name in [n for n in environ if n == "XLA_FLAGS" or n.startswith("PYTEST_")]:
-        del environ[name]
-    ended = subprocess.run(command, env=environ, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "3 passed" in ended.stdout
+    assert "3 passed" in eight_devices.run(__file__, "every_mode")
 
 
 def test_a_fold_on_resident_scans_ends_with_the_same_bits(train, whole, tmp_path, capsys):
