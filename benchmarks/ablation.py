@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         parser.error(str(error))
     failed = 0
-    if options.jobs > 1:  # if each used the threads of all cores, small products would take a hundred times as long
+    if options.jobs > 1:  # with the threads of all cores each, scans are resampled in minutes, not seconds
         threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
         os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
@@ -94,7 +94,7 @@ def of_prediction(name: str) -> bool:
 
 
 def _train_in_a_process(training: "Training") -> bool:
-    """Whether it failed. A process each: nothing of one row's memory or compiled programs reaches the next."""
+    """Whether it failed. A process each, so that no row's memory or settings reach the next."""
     base, epochs, name, fold, seed = training
     print(f"\n== {name}, fold {fold}, seed {seed}", flush=True)
     command = [sys.executable, "-m", "benchmarks.ablation", f"--config={base}", f"--epochs={epochs}"]
