@@ -16,6 +16,7 @@ CLAIM = ".claim"  # the lock file of a folder
 # Files of a work directory:
 CONFIG_FILE, SPLITS_FILE = "config.json", "splits.json"
 RESULTS_FILE, NOTES_FILE = "results.json", "notes.txt"
+SECONDS_FILE = "seconds.json"  # of a fold: how long training and each prediction took
 # Files of a scan's prediction, which `evaluate` reads:
 MASK, SUBTYPE_MASK = "mask.nii.gz", "subtypes.nii.gz"
 

@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import jax
+
 from ichjax import hosts, xla
 from ichjax.config import Config
 from ichjax.console import say
@@ -12,7 +14,7 @@ from ichjax.data import leaky_split
 from ichjax.data.scan_cache import CachedScan
 from ichjax.data.splits import Fold
 from ichjax.errors import InputError
-from ichjax.experiment import scoring, setup, tuning, volume_calibration
+from ichjax.experiment import scoring, seconds, setup, tuning, volume_calibration
 from ichjax.experiment.leaky_crossval import LeakyCrossValidation
 from ichjax.experiment.volume_calibration import ScanVolumes
 from ichjax.files import RESULTS_FILE, claim, read_json, write_json
@@ -103,7 +105,8 @@ def _fit(method: Method, experiment: setup.Experiment, fold: Fold, method_dir: p
     train, valid = experiment.part(fold.train), experiment.part(fold.validation)
     folder = method_dir / f"fold_{fold.index}"
     folder.mkdir(parents=True, exist_ok=True)
-    return method.fit(train, valid, workdir=folder, fold=fold.index)
+    with seconds.of_training(folder):
+        return method.fit(train, valid, workdir=folder, fold=fold.index)
 
 
 def _run_fold(
@@ -212,7 +215,8 @@ def _test(
     config: Config,
 ) -> ScoreRow:
     """Predicts one scan, writes its mask and probability, and returns its row of counts and details."""
-    prediction = method.predict(params, scan.volume)
+    with seconds.of_prediction(method_dir / f"fold_{fold}"):
+        prediction = jax.block_until_ready(method.predict(params, scan.volume))
     row = scoring.score_scan(
         scan,
         prediction,

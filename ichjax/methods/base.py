@@ -99,6 +99,7 @@ class Method(abc.ABC):
       mode: how it processes a scan, in a few words, for prediction.json.
       post: post-processing of its probability.
       published: the paper's results of this method, structured as `published.UNET`; {} if there are none.
+      reference: the reviewed system that it is like, a key of `metrics.literature.REVIEWED`; "" if there is none.
       seams: (side, stride) of the patches whose seams may show in its probability, in the scan's pixels; or None.
       same_on_whole_slices: whether `config.predict.whole_slices` gives the same result as overlapping patches.
       segments_subtypes: whether its predictions have a `class_probability`.
@@ -109,6 +110,7 @@ class Method(abc.ABC):
     mode: str
     post: PostProcess
     published: ClassVar[Published] = {}
+    reference: ClassVar[str] = ""
     seams: tuple[int, int] | None = None
     same_on_whole_slices: bool = False
     segments_subtypes: bool = False
@@ -168,6 +170,8 @@ class Method(abc.ABC):
     def record(self) -> MethodRecord:
         """The method's description in results.json, so that reports need no knowledge of methods."""
         record: MethodRecord = {"title": self.title, "card": self.card, "published": self.published}
+        if self.reference:
+            record["reference"] = self.reference
         if layers := self.layers():
             record["layers"] = layers
         return record

@@ -4,7 +4,6 @@ J. Demsar, 'Statistical comparisons of classifiers over multiple data sets', JML
 data sets.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +61,6 @@ def _groups(ranks: np.ndarray, critical: float) -> tuple[tuple[int, ...], ...]:
     return tuple(groups)
 
 
-def _within(order: Sequence[int], ranks: np.ndarray, critical: float) -> tuple[int, ...]:
+def _within(order: np.ndarray, ranks: np.ndarray, critical: float) -> tuple[int, ...]:
     """The first of these methods, and those that do not differ from it."""
     return tuple(int(k) for k in order if ranks[k] - ranks[order[0]] < critical)

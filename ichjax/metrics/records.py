@@ -164,6 +164,7 @@ class MethodRecord(TypedDict):
     title: NotRequired[str]
     card: NotRequired[str]
     published: NotRequired[Published]
+    reference: NotRequired[str]  # a key of `literature.REVIEWED`
     layers: NotRequired[list[dict]]
 
 

@@ -2,6 +2,7 @@
 
 import pathlib
 
+from ichjax.report.figures import literature as literature_figures
 from ichjax.report.figures import paper as paper_figures
 from ichjax.report.figures import run as run_figures
 from ichjax.report.figures import secondary as secondary_figures
@@ -22,5 +23,6 @@ def publish(workdir: pathlib.Path) -> None:
     run_figures.write_figures(run)
     paper_figures.write_paper_figures(run)
     secondary_figures.write_secondary_figures(run)
+    literature_figures.write_literature_figures(run)
     path = report_page.write_report(run)
     print(f"\n{summary_tables.summary_text(run.methods)}\n\nreport: {path}", flush=True)

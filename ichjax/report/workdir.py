@@ -27,6 +27,7 @@ class Run:
       metrics: {fold: epochs in order} of the main method; empty if it is not trained in epochs.
       notes: lines of notes.txt: irregularities in the data.
       finished: when results.json was written.
+      folders: {display name: the folder of its results.json and of its folds}; empty if unknown.
     """
 
     path: pathlib.Path
@@ -36,6 +37,7 @@ class Run:
     metrics: dict[int, list[Epoch]]
     notes: list[str]
     finished: datetime.datetime
+    folders: dict[str, pathlib.Path] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -59,13 +61,15 @@ def read_run(workdir: pathlib.Path | str) -> Run:
     if not main.is_file():
         raise InputError(f"{path}: has no results.json; expected the work directory of a finished crossval")
     methods: dict[str, Results] = {}
+    folders = {}
     for file in [main, *sorted(path.glob(f"baselines/*/{RESULTS_FILE}"))]:
         content = read_json(file)
         if "conventions" not in content:
             raise InputError(f"{file}: has no 'conventions'; expected the results of a crossval")
         results = cast(Results, content)
         name = published.title_of(cast(Results, {"method": file.parent.name, **content}))
-        methods[_unique(f"{name}, INVALID split" if results.get("invalid") else name, methods)] = results
+        name = _unique(f"{name}, INVALID split" if results.get("invalid") else name, methods)
+        methods[name], folders[name] = results, file.parent
     config, splits, notes = (path / name for name in (CONFIG_FILE, SPLITS_FILE, NOTES_FILE))
     return Run(
         path=path,
@@ -75,6 +79,7 @@ def read_run(workdir: pathlib.Path | str) -> Run:
         metrics=read_metrics(path),
         notes=notes.read_text(encoding="utf-8").splitlines() if notes.is_file() else [],
         finished=datetime.datetime.fromtimestamp(main.stat().st_mtime),
+        folders=folders,
     )
 
 

@@ -11,6 +11,7 @@ from ichjax.metrics.roc import SUBTYPES_IN_WORDS
 from ichjax.metrics.subtype_dice import SUBTYPE_CONVENTIONS
 from ichjax.report.html.blocks import ENVIRONMENT
 from ichjax.report.tables import lesion_wise as lesion_tables
+from ichjax.report.tables import literature as literature_tables
 from ichjax.report.tables import prevalence as prevalence_tables
 from ichjax.report.tables import raters as rater_tables
 from ichjax.report.tables.paper import table6
@@ -22,6 +23,7 @@ SECTIONS = {
     "detection_at_prevalence": "Detection at a stated prevalence",
     "paper_tables": "Comparison with the paper",
     "paper_figures": "Figures of the paper",
+    "literature": "The literature",
     "subtype_dice": "Segmentation of sub-types",
     "lesion_wise": "Lesion-wise scores",
     "raters": "Several raters",
@@ -37,14 +39,18 @@ def sections(run: Run) -> list[dict[str, str]]:
 
     Returns:
       [{'id', 'title', 'html'}], the HTML already escaped, as `markupsafe.Markup`: 'detection-at-prevalence' (only if a
-      prevalence was stated), 'paper-tables', 'paper-figures', 'subtype-dice' (only if a method segments sub-types),
+      prevalence was stated), 'paper-tables', 'paper-figures', 'literature' (only if a method is like a reviewed
+      system), 'subtype-dice' (only if a method segments sub-types),
       'lesion-wise', 'raters' and 'beyond' (only if results.json has them) and 'conventions'.
     """
     by_subtype = subtype_dice(run.methods)
     at_prevalence = prevalence_tables.stated(run.methods)
     lesion_records = lesion_tables.lesion_wise_records(run.methods)
     rater_records = rater_tables.rater_records(run.methods)
+    literature_records = literature_tables.literature_records(run)
+    ranked = literature_tables.rank_methods(run.methods) if literature_records else None
     present = {
+        "literature": bool(literature_records),
         "detection_at_prevalence": bool(at_prevalence),
         "subtype_dice": bool(by_subtype),
         "lesion_wise": bool(lesion_records),
@@ -60,6 +66,13 @@ def sections(run: Run) -> list[dict[str, str]]:
         "subtypes_in_words": SUBTYPES_IN_WORDS,
         "by_subtype": by_subtype,
         "subtype_conventions": SUBTYPE_CONVENTIONS,
+        "literature_scores": {
+            "records": literature_records,
+            "differences": literature_tables.difference_records(run) if literature_records else [],
+            "ranking": literature_tables.differ_text(*ranked) if ranked else "",
+            "reviewed": literature_tables.reviewed_records(),
+            "ours": {record["reference"]: record["method"] for record in literature_records},
+        },
         "rater_scores": {
             "records": rater_records,
             "titles": rater_tables.RATER_TITLES,
@@ -83,7 +96,7 @@ def sections(run: Run) -> list[dict[str, str]]:
         },
     }
     macros: dict[str, Any] = {}
-    for template in ("report_scores.html.j2", "report_sections.html.j2"):
+    for template in ("report_scores.html.j2", "report_sections.html.j2", "report_literature.html.j2"):
         macros |= vars(ENVIRONMENT.get_template(template).make_module(context))
     return [
         {"id": name.replace("_", "-"), "title": title, "html": macros[name]()}

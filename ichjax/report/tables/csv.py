@@ -10,6 +10,7 @@ from ichjax.metrics.records import Results, SubjectRecord
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
 from ichjax.metrics.slice_detection import DETECTION_RATES
 from ichjax.report.tables import lesion_wise as lesion_tables
+from ichjax.report.tables import literature as literature_tables
 from ichjax.report.tables import paper as paper_tables
 from ichjax.report.tables import prevalence as prevalence_tables
 from ichjax.report.tables import raters as rater_tables
@@ -28,10 +29,12 @@ def write_tables(run: Run) -> list[pathlib.Path]:
       The files: summary, subjects, table6, table7, dice_by_subtype, dice_by_age; thresholds if a method chose gray
       levels, subtype_auc if a method scores sub-types, subtype_dice if one segments them, lesion_wise and
       lesion_wise_scans except of runs of older versions, raters and raters_scans if there are masks of several raters,
+      literature, literature_differences and literature_published if a method is like a system that the paper reviews,
       and detection_at_prevalence if a prevalence was stated.
     """
     folder = run.path / "tables"
     folder.mkdir(exist_ok=True)
+    literature = literature_tables.literature_records(run)
     tables = {
         "summary": summary_records(run.methods),
         "subjects": subject_records(run.methods),
@@ -46,6 +49,9 @@ def write_tables(run: Run) -> list[pathlib.Path]:
         "lesion_wise_scans": lesion_tables.lesion_wise_scans(run.methods),
         "raters": rater_tables.rater_records(run.methods),
         "raters_scans": rater_tables.rater_scans(run.methods),
+        "literature": literature,
+        "literature_differences": literature_tables.difference_records(run) if literature else [],
+        "literature_published": literature_tables.reviewed_records() if literature else [],
         "detection_at_prevalence": prevalence_tables.prevalence_records(run.methods),
     }
     for name in (name for name, records in tables.items() if not records):

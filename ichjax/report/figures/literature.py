@@ -1,0 +1,131 @@
+"""Figures of the methods of the literature: Dice against seconds, Dice by sub-type, and mean ranks."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ichjax.data.label_tables import SUBTYPES
+from ichjax.metrics.ranking import Ranking
+from ichjax.report.figures.style import BLUE, GRAY, INK, RED, chart, name_axes, save, white_figure
+from ichjax.report.tables.literature import literature_records, rank_methods
+from ichjax.report.tables.paper import CsvRecord
+from ichjax.report.workdir import Run
+
+DARK_SHARE = 0.55  # of a heat map's range, above which its numbers are white
+
+
+def write_literature_figures(run: Run) -> list[pathlib.Path]:
+    """Writes dice_by_seconds, dice_by_method_and_subtype and mean_ranks (.png) into figures/, those that have data."""
+    records = literature_records(run)
+    if not records:
+        return []
+    figures = {}
+    if any(record["predict_s"] and record["dice"] is not None for record in records):
+        figures["dice_by_seconds"] = dice_by_seconds(records, run.name)
+    if any(record[subtype] is not None for record in records for subtype in SUBTYPES):
+        figures["dice_by_method_and_subtype"] = subtype_heat_map(records)
+    if ranked := rank_methods(run.methods):
+        figures["mean_ranks"] = mean_ranks(*ranked)
+    return [save(figure, run.path / "figures" / f"{name}.png") for name, figure in figures.items()]
+
+
+def dice_by_seconds(records: Sequence[CsvRecord], main: str) -> Figure:
+    """The paper's Dice with its interval against the seconds that the prediction of a scan takes.
+
+    Args:
+      records: of `literature_records`; those without seconds or Dice are left out.
+      main: the run's main method, which has its own color.
+    """
+    shown = [record for record in records if record["predict_s"] and record["dice"] is not None]
+    figure, (axes,) = chart(7.6, 4.6)
+    for record in shown:
+        color = RED if record["method"] == main else BLUE
+        if record["dice_ci95_low"] is not None:
+            bounds = [record["dice_ci95_low"], record["dice_ci95_high"]]
+            axes.plot([record["predict_s"]] * 2, bounds, color=color, linewidth=1, alpha=0.5)
+        axes.plot(record["predict_s"], record["dice"], "o", color=color, markersize=6)
+    axes.set_xscale("log")
+    heights = _apart([record["dice"] for record in shown], least=0.035)
+    for record, height in zip(shown, heights, strict=True):
+        axes.annotate(
+            record["method"],
+            (record["predict_s"], record["dice"]),
+            (1.02, height),
+            textcoords=axes.get_yaxis_transform(),
+            fontsize=8,
+            color=INK,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": GRAY, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 4},
+        )
+    axes.set_ylim(-0.02, max(0.6, *heights, *(record["dice_ci95_high"] or 0 for record in shown)) + 0.03)
+    name_axes(axes, "seconds a scan (median)", "Dice (paper's convention, 95 % interval)")
+    return figure
+
+
+def _apart(values: Sequence[float], *, least: float) -> list[float]:
+    """Heights of labels: near the values, in their order, and at least so far apart."""
+    order = np.argsort(values, kind="stable")
+    heights = np.asarray(values, np.float64)[order]
+    for _ in range(200):
+        gaps = np.maximum(0.0, least - np.diff(heights))
+        if not gaps.any():
+            break
+        heights[:-1] -= gaps / 2
+        heights[1:] += gaps / 2
+    lifted = heights + max(0.0, -float(heights.min()))
+    placed = np.empty_like(lifted)
+    placed[order] = lifted
+    return placed.tolist()
+
+
+def subtype_heat_map(records: Sequence[CsvRecord]) -> Figure:
+    """The mean Dice of each method on each sub-type; a dash where there is none."""
+    values = np.array([[np.nan if r[key] is None else r[key] for key in SUBTYPES] for r in records], np.float64)
+    figure = white_figure(5.6, 1.2 + 0.32 * len(records))
+    axes = figure.subplots()
+    top = max(float(np.nanmax(values)), 1e-3)
+    axes.imshow(np.nan_to_num(values), cmap="Blues", vmin=0.0, vmax=top, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        text = "-" if np.isnan(value) else f"{value:.2f}"
+        color = "white" if value > DARK_SHARE * top else INK
+        axes.text(column, row, text, ha="center", va="center", fontsize=9, color=color)
+    axes.set_xticks(range(len(SUBTYPES)), SUBTYPES)
+    axes.set_yticks(range(len(records)), [record["method"] for record in records])
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0, labelsize=9, colors=INK)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def mean_ranks(names: Sequence[str], ranking: Ranking) -> Figure:
+    """Demsar's diagram: methods on the line of mean ranks, and bars over those that do not differ."""
+    order = np.argsort(ranking.ranks, kind="stable")
+    count, bars = len(order), len(ranking.groups)
+    figure, (axes,) = chart(7.6, 1.5 + 0.26 * count + 0.14 * bars)
+    axes.grid(False)
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set_yticks([])
+    below = 0.6 + 0.5 * bars
+    axes.set(xlim=(1 - 0.1, count + 0.1), ylim=(below + count + 0.3, -0.9))
+    axes.spines[["left", "right", "bottom"]].set_visible(False)
+    axes.spines["top"].set_visible(True)
+    axes.plot([1, 1 + ranking.critical_difference], [-0.5, -0.5], color=RED, linewidth=2)
+    label = f"critical difference {ranking.critical_difference:.2f}"
+    axes.text(1 + ranking.critical_difference, -0.5, f"  {label}", fontsize=8, va="center", color=INK)
+    for place, group in enumerate(ranking.groups):
+        height = 0.35 + 0.5 * place
+        ends = ranking.ranks[[group[0], group[-1]]]
+        axes.plot([ends[0] - 0.03, ends[1] + 0.03], [height, height], color=GRAY, linewidth=4, solid_capstyle="butt")
+    for place, method in enumerate(order):
+        rank, height = ranking.ranks[method], below + place + 0.3
+        axes.plot([rank, rank], [-0.2, height], color=BLUE, linewidth=0.8)
+        side = "right" if rank > (count + 1) / 2 else "left"
+        gap = "  " if side == "left" else ""
+        text = f"{gap}{names[method]} ({rank:.2f})" + ("  " if side == "right" else "")
+        axes.text(rank, height, text, fontsize=8.5, ha=side, va="center", color=INK)
+    axes.set_xlabel("mean rank by Dice; 1 is best", fontsize=9, color=INK)
+    return figure
