@@ -2,4 +2,6 @@
 
 from setuptools import find_packages, setup
 
-setup(packages=[*find_packages(include=["ichjax*"]), "ichjax.configs"], package_dir={"ichjax.configs": "configs"})
+CONFIGS = {"ichjax.configs": "configs", "ichjax.configs.literature": "configs/literature"}
+
+setup(packages=[*find_packages(include=["ichjax*"]), *CONFIGS], package_dir=CONFIGS)

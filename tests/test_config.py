@@ -18,10 +18,10 @@ def read(path, *overrides):
     return config_flags.read_config([f"--config={path}", *overrides])
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.py")), ids=lambda path: path.stem)
 def test_every_shipped_configuration_is_valid(path):
     config_check.check(read(path))
-    assert f"--config=configs/{path.name}" in path.read_text()  # the command in its docstring
+    assert f"--config={path.relative_to(ROOT)}" in path.read_text()  # the command in its docstring
 
 
 def test_overrides_of_every_type_are_applied_before_or_after_the_file(tmp_path, config_file):

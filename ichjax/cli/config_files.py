@@ -8,7 +8,8 @@ from ichjax.errors import InputError
 
 
 def find_config(value: str) -> pathlib.Path:
-    """Resolves the value of --config: a name in configs/ ('demo'), a path, or 'configs/demo.py' from any folder.
+    """Resolves the value of --config: a name in configs/ ('demo', 'literature/all'), a path, or 'configs/demo.py' from
+    any folder.
 
     Raises:
       InputError: there is no such name and no such file.
@@ -18,8 +19,10 @@ def find_config(value: str) -> pathlib.Path:
         return shipped[value]
     if path.is_file():
         return path
-    if path.stem in shipped and path == pathlib.Path("configs", f"{path.stem}.py"):
-        return shipped[path.stem]
+    if path.parts[:1] == ("configs",) and path.suffix == ".py":
+        name = pathlib.Path(*path.parts[1:]).with_suffix("").as_posix()
+        if name in shipped:
+            return shipped[name]
     near = difflib.get_close_matches(path.stem, shipped, n=1)
     guess = f"did you mean {near[0]}? " if near else ""
     names = ", ".join(shipped)
@@ -32,4 +35,5 @@ def shipped_configs() -> dict[str, pathlib.Path]:
     # A wheel has the folder inside the package; in the repository it lies next to the package.
     inside = package / "configs"
     folder = inside if inside.is_dir() else package.parent / "configs"
-    return {path.stem: path for path in sorted(folder.glob("[!_]*.py"))}
+    files = [*sorted(folder.glob("[!_]*.py")), *sorted(folder.glob("*/[!_]*.py"))]
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}

@@ -10,6 +10,7 @@ from ichjax.methods.base import Method
 # libraries, unless it is used.
 METHODS = {
     "unet": "ichjax.methods.unet",
+    "full_slices": "ichjax.methods.full_slices",
     "threshold": "ichjax.methods.threshold",
     "subtypes": "ichjax.methods.subtypes",
 }

@@ -45,13 +45,18 @@ def test_every_ingredient_changes_the_base_to_a_valid_configuration(name):
 
 def test_a_row_of_another_change_or_of_other_phantoms_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(ablation, "ROWS", tmp_path)
-    monkeypatch.setattr(ablation, "phantoms_digest", lambda base: "now")
+    monkeypatch.setattr(ablation, "true_volumes", lambda base: {49: 12.5, 50: 0.0})
     training = ablation.Training("ich_small", 20, "brain_window", 0, 0)
     assert not ablation.is_finished(training)
-    for level, phantoms, finished in ((40.0, "now", True), (50.0, "now", False), (40.0, "then", False)):
-        changes = [[level, 120.0]]
+    for level, subject, truth_ml, finished in (
+        (40.0, 49, 12.501, True),
+        (50.0, 49, 12.5, False),
+        (40.0, 49, 12.7, False),
+        (40.0, 51, 0.0, False),
+    ):
+        changes, subjects = [[level, 120.0]], [{"subject": subject, "truth_ml": truth_ml}]
         training.path.parent.mkdir(parents=True, exist_ok=True)
-        training.path.write_text(json.dumps({"changes": {"windows": changes}, "phantoms": phantoms}))
+        training.path.write_text(json.dumps({"changes": {"windows": changes}, "subjects": subjects}))
         if finished:
             assert ablation.is_finished(training)
         else:

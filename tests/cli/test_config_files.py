@@ -12,13 +12,22 @@ CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 
 
 def test_every_file_of_configs_has_a_name():
-    assert config_files.shipped_configs() == {path.stem: path for path in sorted(CONFIGS.glob("*.py"))}
+    shipped = config_files.shipped_configs()
+    assert set(shipped.values()) == set(CONFIGS.rglob("*.py"))
+    assert shipped["demo"] == CONFIGS / "demo.py"
+    assert shipped["literature/all"] == CONFIGS / "literature" / "all.py"
 
 
 @pytest.mark.parametrize("value", ["demo", "configs/demo.py", "./configs/demo.py", str(CONFIGS / "demo.py")])
 def test_a_shipped_configuration_is_found_from_any_folder(tmp_path, monkeypatch, value):
     monkeypatch.chdir(tmp_path)
     assert config_files.find_config(value) == CONFIGS / "demo.py"
+
+
+@pytest.mark.parametrize("value", ["literature/all", "configs/literature/all.py"])
+def test_a_configuration_in_a_folder_of_configs_is_found_from_any_folder(tmp_path, monkeypatch, value):
+    monkeypatch.chdir(tmp_path)
+    assert config_files.find_config(value) == CONFIGS / "literature" / "all.py"
 
 
 def test_a_file_of_ones_own_comes_before_a_shipped_one_but_not_before_a_name(tmp_path, monkeypatch):

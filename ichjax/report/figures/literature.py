@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.metrics.ranking import Ranking
+from ichjax.report.figures.secondary import plain_log_ticks
 from ichjax.report.figures.style import BLUE, GRAY, INK, RED, chart, name_axes, save, white_figure
 from ichjax.report.tables.literature import literature_records, rank_methods
 from ichjax.report.tables.paper import CsvRecord
@@ -47,6 +48,7 @@ def dice_by_seconds(records: Sequence[CsvRecord], main: str) -> Figure:
             axes.plot([record["predict_s"]] * 2, bounds, color=color, linewidth=1, alpha=0.5)
         axes.plot(record["predict_s"], record["dice"], "o", color=color, markersize=6)
     axes.set_xscale("log")
+    plain_log_ticks(axes.xaxis)
     heights = _apart([record["dice"] for record in shown], least=0.035)
     for record, height in zip(shown, heights, strict=True):
         axes.annotate(
@@ -100,32 +102,34 @@ def subtype_heat_map(records: Sequence[CsvRecord]) -> Figure:
 
 
 def mean_ranks(names: Sequence[str], ranking: Ranking) -> Figure:
-    """Demsar's diagram: methods on the line of mean ranks, and bars over those that do not differ."""
+    """Demsar's diagram: methods on the line of mean ranks, and bars below it over those that do not differ."""
     order = np.argsort(ranking.ranks, kind="stable")
-    count, bars = len(order), len(ranking.groups)
-    figure, (axes,) = chart(7.6, 1.5 + 0.26 * count + 0.14 * bars)
+    count, bars = len(order), 0.5 * len(ranking.groups)
+    better, worse = order[: (count + 1) // 2], order[(count + 1) // 2 :][::-1]
+    figure, (axes,) = chart(8.4, 1.3 + 0.26 * (len(better) + bars))
     axes.grid(False)
-    axes.spines["left"].set_visible(False)
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     axes.set_yticks([])
-    below = 0.6 + 0.5 * bars
-    axes.set(xlim=(1 - 0.1, count + 0.1), ylim=(below + count + 0.3, -0.9))
+    axes.set(xlim=(0.9, count + 0.1), ylim=(bars + len(better) + 0.9, -0.9))
     axes.spines[["left", "right", "bottom"]].set_visible(False)
     axes.spines["top"].set_visible(True)
     axes.plot([1, 1 + ranking.critical_difference], [-0.5, -0.5], color=RED, linewidth=2)
-    label = f"critical difference {ranking.critical_difference:.2f}"
-    axes.text(1 + ranking.critical_difference, -0.5, f"  {label}", fontsize=8, va="center", color=INK)
+    label = f"  critical difference {ranking.critical_difference:.2f}"
+    axes.text(1 + ranking.critical_difference, -0.5, label, fontsize=8, va="center", color=INK)
     for place, group in enumerate(ranking.groups):
-        height = 0.35 + 0.5 * place
-        ends = ranking.ranks[[group[0], group[-1]]]
-        axes.plot([ends[0] - 0.03, ends[1] + 0.03], [height, height], color=GRAY, linewidth=4, solid_capstyle="butt")
-    for place, method in enumerate(order):
-        rank, height = ranking.ranks[method], below + place + 0.3
-        axes.plot([rank, rank], [-0.2, height], color=BLUE, linewidth=0.8)
-        side = "right" if rank > (count + 1) / 2 else "left"
-        gap = "  " if side == "left" else ""
-        text = f"{gap}{names[method]} ({rank:.2f})" + ("  " if side == "right" else "")
-        axes.text(rank, height, text, fontsize=8.5, ha=side, va="center", color=INK)
+        ends = ranking.ranks[group[0]] - 0.03, ranking.ranks[group[-1]] + 0.03
+        axes.plot(ends, [0.3 + 0.5 * place] * 2, color=GRAY, linewidth=4, solid_capstyle="butt")
+    # The outermost methods come first, so that no line crosses another's label.
+    for side, methods, edge in (("right", better, 0.9), ("left", worse, count + 0.1)):
+        for place, method in enumerate(methods):
+            rank, height = ranking.ranks[method], bars + place + 0.6
+            axes.plot([rank, rank, edge], [-0.1, height, height], color=BLUE, linewidth=0.8)
+            text = f"{names[method]} {rank:.2f}"
+            gap = -4 if side == "right" else 4
+            axes.annotate(
+                text, (edge, height), (gap, 0), textcoords="offset points", fontsize=8.5, ha=side, va="center",
+                color=INK, parse_math=False,
+            )  # fmt: skip
     axes.set_xlabel("mean rank by Dice; 1 is best", fontsize=9, color=INK)
     return figure

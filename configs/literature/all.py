@@ -1,0 +1,31 @@
+"""The methods of the literature on the same folds: the classical ones, the paper's three, one report.
+
+    python launch.py crossval --config=configs/literature/all.py --workdir=runs/literature
+
+60 synthetic head CTs (preset 'demo', layout 'own', whose masks have sub-types; made once), 4 folds, of which
+`make literature` runs the first and `make literature-full` all. The report has a section on the literature.
+"""
+
+import pathlib
+import runpy
+
+
+def get_config():
+    """The demo's U-Net, with every other method beside it."""
+    demo = pathlib.Path(__file__).parents[1] / "demo.py"
+    config = runpy.run_path(str(demo))["get_config"]()
+    config.phantom.layout = "own"
+    config.compare_with = (
+        "threshold",
+        "full_slices",
+        "yuh",
+        "li",
+        "chan",
+        "shahangian",
+        "bhadauria",
+        "nag",
+        "muschelli",
+        "gautam",
+        "prakash",
+    )
+    return config
