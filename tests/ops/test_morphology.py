@@ -17,6 +17,13 @@ JITTED = {
     name: jax.jit(getattr(morphology, name), static_argnames="side", compiler_options=AS_USERS)
     for name in ("dilate", "erode", "close", "open")
 }
+DISK_OPS = {
+    "dilate_disk": cv2.MORPH_DILATE,
+    "erode_disk": cv2.MORPH_ERODE,
+    "open_disk": cv2.MORPH_OPEN,
+    "white_top_hat": cv2.MORPH_TOPHAT,
+}
+WITH_DISK = {name: jax.jit(getattr(morphology, name), static_argnames="radius") for name in DISK_OPS}
 CLEAN = jax.jit(lambda masks: morphology.clean(masks, closing=10, opening=5), compiler_options=AS_USERS)
 
 
@@ -48,6 +55,29 @@ def test_grey_levels_equal_opencv(name, size, side, seed):
     operation = {n: getattr(cv2, f"MORPH_{n.upper()}") for n in ("dilate", "erode", "close", "open")}[name]
     expected = cv2.morphologyEx(image, operation, kernel)
     np.testing.assert_array_equal(JITTED[name](jnp.asarray(image), side=side), expected)
+
+
+@pytest.mark.parametrize("name", DISK_OPS)
+@given(st.sampled_from([2.3, 6]), st.integers(0, 2**31))
+def test_disks_equal_opencv(name, radius, seed):
+    image = np.random.default_rng(seed).normal(30, 20, (2, 25, 31)).astype(np.float32)
+    y, x = np.mgrid[-int(radius) : int(radius) + 1, -int(radius) : int(radius) + 1]
+    disk = (np.hypot(x, y) <= radius).astype(np.uint8)
+    expected = [cv2.morphologyEx(plane, DISK_OPS[name], disk) for plane in image]
+    np.testing.assert_array_equal(WITH_DISK[name](image, radius=radius), expected)
+
+
+def test_a_disk_of_a_mask_or_of_whole_numbers_keeps_the_dtype_and_a_negative_radius_is_refused():
+    mask = np.zeros((5, 5), bool)
+    mask[2, 2] = True
+    cross = WITH_DISK["dilate_disk"](mask, radius=1)
+    assert cross.dtype == bool
+    assert cross.sum() == 5
+    image = mask.astype(np.int16) * 7
+    np.testing.assert_array_equal(WITH_DISK["white_top_hat"](image, radius=1), image)
+    np.testing.assert_array_equal(WITH_DISK["erode_disk"](image, radius=0), image)
+    with pytest.raises(ValueError, match=r"-0\.5"):
+        morphology.erode_disk(image, radius=-0.5)
 
 
 @given(st.floats(0.02, 0.9), st.integers(0, 2**31))

@@ -83,6 +83,9 @@ def erode(mask):
     return under_kernel(mask, True).all(axis=-1)
 
 
+POINT = np.zeros((1, 5, 5), np.float32)
+POINT[0, 2, 2] = 1
+CROSS = POINT + sum(np.roll(POINT, step, axis) for step in (-1, 1) for axis in (1, 2))
 TRUE_CLASSES = np.array([[[1, 1, 0, 9]], [[2, 9, 2, 0]]], np.uint8)
 PREDICTED_CLASSES = np.array([[[1, 2, 1, 1]], [[2, 2, 0, 2]]], np.uint8)
 # {op: (keyword options, arguments, expected values)}
@@ -164,6 +167,10 @@ CASES = {
     morphology.close: ({"side": 2}, (TRUTH,), erode(dilate(TRUTH))),
     morphology.open: ({"side": 2}, (TRUTH,), dilate(erode(TRUTH))),
     morphology.clean: ({"closing": 2, "opening": 2}, (TRUTH,), dilate(erode(erode(dilate(TRUTH))))),
+    morphology.dilate_disk: ({"radius": 1.0}, (POINT,), CROSS),
+    morphology.erode_disk: ({"radius": 1.0}, (-POINT,), -CROSS),
+    morphology.open_disk: ({"radius": 1.0}, (POINT + CROSS,), CROSS),
+    morphology.white_top_hat: ({"radius": 1.0}, (POINT + CROSS,), POINT),
     patches.extract: (
         {"side": 2, "stride": 1},
         (HU,),
