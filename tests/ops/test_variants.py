@@ -18,6 +18,7 @@ from ichjax.ops import (
     augment_hu,
     augment_shape,
     augment_windowed,
+    component_statistics,
     components,
     distance,
     hu,
@@ -92,6 +93,7 @@ PREDICTED_CLASSES = np.array([[[1, 2, 1, 1]], [[2, 2, 0, 2]]], np.uint8)
 APART = np.zeros((2, 4, 4), np.float32)  # probabilities of two components, in blocks 0 and 3
 APART[0, 0, 0] = APART[1, 3, 3] = 0.75
 PIXEL_ML = np.array([0.2, 0.4], np.float32)
+NUMBER = np.where(APART > 0, np.array([1, 0]).reshape(2, 1, 1), 2).astype(np.int32)  # by volume
 MEASURED = components.Components(
     np.diag(PIXEL_ML)[None], np.where(np.eye(2), 1, -2)[None].astype(np.int32), 0.75 * np.eye(2, dtype=np.float32)[None]
 )
@@ -210,6 +212,31 @@ CASES = {
     components.measure: ({"low": 0.5}, (APART, PIXEL_ML), MEASURED),
     components.apply_gates: ({"low": 0.5, **GATES}, (APART, MEASURED), GATED),
     components.gate: ({"low": 0.5, **GATES}, (APART, PIXEL_ML), GATED),
+    component_statistics.largest: (
+        {"count": 2},
+        (APART > 0, PIXEL_ML),
+        component_statistics.Largest(NUMBER, np.float32([0.4, 0.2]), np.int32(0)),
+    ),
+    component_statistics.shapes: (
+        {"count": 1},
+        (np.int32([[[0, 0, 1]]]), np.ones(3, np.float32)),
+        component_statistics.Shapes(
+            np.array([2]), np.array([1]), np.array([[0, 0, -0.5]]), np.array([[1, 1, 2]]),
+            np.sqrt([[1 / 3, 1 / 12, 1 / 12]]), np.array([[0, 0, 1]]),
+        ),
+    ),
+    component_statistics.values: (
+        {"count": 2},
+        (NUMBER, HU.repeat(2, axis=1)[:, :4].astype(np.float32)),
+        component_statistics.Values(
+            HU[[1, 0], [1, 0], [3, 0]], np.zeros(2), HU[[1, 0], [1, 0], [3, 0]], HU[[1, 0], [1, 0], [3, 0]]
+        ),
+    ),
+    component_statistics.to_pixels: (
+        {"outside": 9.0},
+        (NUMBER, np.float32([7, 8])),
+        np.select([NUMBER == 0, NUMBER == 1], [7, 8], 9),
+    ),
     distance.distance_mm: ({}, (np.eye(4, dtype=bool)[:1], np.float32([1, 2])), 2.0 * np.arange(4)[None]),
     losses.class_cross_entropy: ({"positive_weight": 3.0}, (np.log(SHARES), CLASS_TRUTH), CLASS_LOSS),
     losses.class_dice_loss: ({}, (SHARES, CLASS_TRUTH), CLASS_DICE),
@@ -250,6 +277,8 @@ DTYPE_OF = {
     skull.inside_skull: bool,
     components.label: np.int32,
     components.measure: (np.float32, np.int32, np.float32),
+    component_statistics.largest: (np.int32, np.float32, np.int32),
+    component_statistics.shapes: (np.int32, np.int32, *[np.float32] * 4),
 } | {op: dtype for dtype, of in DTYPES.items() for op in of}
 COMPILED = (chex.ChexVariantType.WITH_JIT, chex.ChexVariantType.WITH_PMAP)
 NAMED = [(f"{op.__module__.rsplit('.')[-1]}_{op.__name__}", op) for op in CASES]
