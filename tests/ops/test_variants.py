@@ -84,6 +84,9 @@ def erode(mask):
     return under_kernel(mask, True).all(axis=-1)
 
 
+MIDDLE = midplane.Midplane(np.float32(0), np.float32([2, -0.5]))  # columns 3 and 0.5
+MIRRORED = np.full((2, 3, 3), 7, np.float32)
+MIRRORED[1, :, :2] = IMAGES[1, :, 1::-1, 0]
 POINT = np.zeros((1, 5, 5), np.float32)
 POINT[0, 2, 2] = 1
 CROSS = POINT + sum(np.roll(POINT, step, axis) for step in (-1, 1) for axis in (1, 2))
@@ -164,6 +167,9 @@ CASES = {
         (IMAGES, np.int32(3)),
         np.concatenate([IMAGES, np.concatenate([np.full((2, 3, 1, 1), 7), IMAGES[:, :, :0:-1]], axis=2)], axis=3),
     ),
+    midplane.find: ({}, (HU > 9999,), midplane.Midplane(np.float32(0), np.zeros(2))),
+    midplane.offset_px: ({"shape": (1, 3)}, (MIDDLE,), np.array([[[-3, -2, -1]], [[-0.5, 0.5, 1.5]]])),
+    midplane.mirror: ({"outside": 7.0}, (IMAGES[..., 0], MIDDLE), MIRRORED),
     morphology.dilate: ({"side": 2}, (TRUTH,), dilate(TRUTH)),
     morphology.erode: ({"side": 2}, (TRUTH,), erode(TRUTH)),
     morphology.close: ({"side": 2}, (TRUTH,), erode(dilate(TRUTH))),
