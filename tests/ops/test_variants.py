@@ -21,7 +21,9 @@ from ichjax.ops import (
     component_statistics,
     components,
     distance,
+    forest,
     hu,
+    local_moments,
     losses,
     metrics,
     midplane,
@@ -30,6 +32,7 @@ from ichjax.ops import (
     resample,
     skull,
     subtypes,
+    svm,
     thresholds,
 )
 
@@ -92,6 +95,21 @@ POINT[0, 2, 2] = 1
 CROSS = POINT + sum(np.roll(POINT, step, axis) for step in (-1, 1) for axis in (1, 2))
 TRUE_CLASSES = np.array([[[1, 1, 0, 9]], [[2, 9, 2, 0]]], np.uint8)
 PREDICTED_CLASSES = np.array([[[1, 2, 1, 1]], [[2, 2, 0, 2]]], np.uint8)
+# Two trees of one split: feature 1 at 0.5 and feature 0 at -1; and a machine for two classes.
+STUMPS = forest.Forest(
+    np.int32([[1, 0, 0], [0, 0, 0]]),
+    np.float32([[0.5, 0, 0], [-1, 0, 0]]),
+    np.int32([[1, 2, 1, 1, 2, 2], [1, 2, 1, 1, 2, 2]]),
+    np.float32([[[0, 0], [0.9, 0.1], [0.2, 0.8]], [[0, 0], [0.5, 0.5], [0, 1]]]),
+    np.int32([1, 1]),
+)
+MACHINE = svm.Svm(np.eye(2, dtype=np.float32), np.float32([[2, -1]]), np.float32([0.25]), np.float32(0.5))
+POINTS = np.float32([[-1, 0.5], [0, 2], [1, 0]])
+SQUARES = ((POINTS[:, None] - np.eye(2)) ** 2).sum(axis=2)
+DECISIONS = np.float32([[1, -2, 0.5], [-1, -1, -1]])  # of the pairs (0, 1), (0, 2) and (1, 2)
+ROUGH = HU.astype(np.float32)
+IN_SLICE = (HU - HU.mean((1, 2), keepdims=True)) / HU.std((1, 2), keepdims=True)
+WHOLE = {"box": (1, 5, 7)}  # reaches all pixels of a slice of 3 x 4 from its middle
 # {op: (keyword options, arguments, expected values)}
 APART = np.zeros((2, 4, 4), np.float32)  # probabilities of two components, in blocks 0 and 3
 APART[0, 0, 0] = APART[1, 3, 3] = 0.75
@@ -244,6 +262,32 @@ CASES = {
         np.select([NUMBER == 0, NUMBER == 1], [7, 8], 9),
     ),
     distance.distance_mm: ({}, (np.eye(4, dtype=bool)[:1], np.float32([1, 2])), 2.0 * np.arange(4)[None]),
+    local_moments.local_moments: (
+        WHOLE,
+        (ROUGH, np.ones(HU.shape, bool)),
+        local_moments.Moments(
+            *(np.broadcast_to(each, HU.shape) for each in (
+                HU.mean((1, 2), keepdims=True), HU.std((1, 2), keepdims=True),
+                (IN_SLICE**3).mean((1, 2), keepdims=True), (IN_SLICE**4).mean((1, 2), keepdims=True),
+            ))
+        ),
+    ),
+    local_moments.box_mean: (
+        WHOLE, (ROUGH, TRUTH),
+        np.where(TRUTH, ((HU * TRUTH).sum((1, 2)) / TRUTH.sum((1, 2)))[:, None, None], 0),
+    ),
+    local_moments.masked_gaussian: (
+        {"sigma_mm": 1e4},
+        (ROUGH, TRUTH, np.float32([5, 1, 1])),
+        np.where(TRUTH, HU[TRUTH].mean(), 0),
+    ),
+    forest.predict: ({}, (STUMPS, POINTS), np.array([[0.7, 0.3], [0.1, 0.9], [0.45, 0.55]])),
+    svm.decide: ({}, (MACHINE, POINTS), np.exp(-SQUARES / 2) @ [[2], [-1]] + 0.25),
+    svm.class_scores: (
+        {"classes": 3},
+        (DECISIONS,),
+        np.array([[1 - 1 / 6, 1 - 0.5 / 4.5, 1 + 1.5 / 7.5], [0 - 2 / 9, 1, 2 + 2 / 9]]),
+    ),
     losses.class_cross_entropy: ({"positive_weight": 3.0}, (np.log(SHARES), CLASS_TRUTH), CLASS_LOSS),
     losses.class_dice_loss: ({}, (SHARES, CLASS_TRUTH), CLASS_DICE),
     subtypes.class_planes: ({}, (np.uint8([[0, 5], [3, 255]]),), np.eye(7)[[[0, 5], [3, 6]]]),
@@ -350,6 +394,11 @@ WRONG = {
     "dice_of_one_example": lambda: losses.class_dice_loss(SHARES, CLASS_TRUTH[:1]),
     "planes_with_the_background": lambda: subtypes.classes_of_planes(CLASS_TRUTH, CLASS_TRUTH[..., 0]),
     "classes_of_one_slice": lambda: subtypes.class_mask(np.ones((2, 3, 4, 6), np.float32), TRUTH[:1]),
+    "moments_in_one_slice": lambda: local_moments.local_moments(ROUGH, TRUTH[:1]),
+    "means_in_one_slice": lambda: local_moments.box_mean(ROUGH, TRUTH[:1]),
+    "smoothing_in_one_slice": lambda: local_moments.masked_gaussian(ROUGH, TRUTH[:1], np.ones(3), sigma_mm=1.0),
+    "a_machine_of_two_features": lambda: svm.decide(MACHINE, POINTS[:, :1]),
+    "decisions_of_three_pairs": lambda: svm.class_scores(DECISIONS, classes=4),
     "between_two_lower_levels": lambda: thresholds.between(HU, np.arange(4), 100),
 }
 
