@@ -66,3 +66,32 @@ def between(hu: jax.Array, lower: jax.Array | int, upper: jax.Array | int) -> ja
     chex.assert_rank([lower, upper], 0)
     grey = hu_ops.grey_levels(hu)
     return (grey >= lower) & (grey <= upper)
+
+
+def grey_histograms(grey: jax.Array, inside: jax.Array) -> jax.Array:
+    """int32 [N, 256]: how often each grey level 0 to 255 of int32 [N, ...] occurs where bool `inside` is True."""
+    chex.assert_equal_shape([grey, inside])
+
+    def of_item(pair: tuple[jax.Array, jax.Array]) -> jax.Array:
+        grey, inside = (x.ravel() for x in pair)
+        return jnp.zeros(LEVELS, jnp.int32).at[grey].add(inside.astype(jnp.int32), mode="drop")
+
+    return jax.lax.map(of_item, (grey, inside))
+
+
+def otsu(counts: jax.Array) -> jax.Array:
+    """Otsu's threshold (IEEE Trans. Syst. Man Cybern. 1979) of histograms [N, 256]: the highest level of the darker
+    class, with the largest variance between the classes, the lowest of equals; 0 with fewer than two levels in use.
+
+    Returns:
+      int32 [N].
+    """
+    chex.assert_rank(counts, 2)
+    cumulative = jnp.cumsum(counts, axis=1)
+    pixels = cumulative[:, -1:]
+    scale = jnp.maximum(pixels, 1).astype(jnp.float32)
+    below = cumulative / scale
+    first = jnp.cumsum(counts / scale * jnp.arange(counts.shape[1], dtype=jnp.float32)[None], axis=1)
+    between = (first[:, -1:] * below - first) ** 2 / jnp.maximum(below * (1.0 - below), 1e-12)
+    between = jnp.where((cumulative > 0) & (cumulative < pixels), between, 0.0)
+    return jnp.argmax(between, axis=1).astype(jnp.int32)

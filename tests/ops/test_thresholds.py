@@ -1,5 +1,6 @@
 """Threshold pairs of experiment 1: scores from histograms against scores of masks."""
 
+import cv2
 import jax
 import numpy as np
 import pytest
@@ -87,3 +88,23 @@ def test_between_includes_both_levels(lower, upper):
     hu = np.arange(-40, 140, dtype=np.int16)
     expected = [lower <= grey <= upper for grey in grey_of(hu)]
     assert np.asarray(thresholds.between(hu, lower, upper)).tolist() == expected
+
+
+OTSU = jax.jit(lambda grey, inside: thresholds.otsu(thresholds.grey_histograms(grey, inside)))
+
+
+@given(st.integers(0, 2**31), st.integers(10, 120), st.floats(0.02, 0.5))
+def test_otsu_separates_pixels_as_opencv(seed, distance, share):
+    rng = np.random.default_rng(seed)
+    bright = rng.random((1, 40, 40)) < share
+    grey = (rng.normal(80, 15, bright.shape) + distance * bright).round().clip(0, 255).astype(np.uint8)
+    level = int(OTSU(grey.astype(np.int32), np.ones(grey.shape, bool))[0])
+    expected, mask = cv2.threshold(grey[0], 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    np.testing.assert_array_equal(grey[0] > level, mask > 0)
+    assert level <= expected
+
+
+def test_otsu_sees_the_inside_alone_and_is_0_without_two_levels():
+    grey = np.repeat(np.int32([[[10, 10, 200, 255]]]), 3, axis=0)
+    inside = np.array([[[1, 1, 1, 0]], [[0, 0, 0, 1]], [[0, 0, 0, 0]]], bool)
+    np.testing.assert_array_equal(OTSU(grey, inside), [10, 0, 0])

@@ -35,6 +35,7 @@ from ichjax.ops import (
     svm,
     thresholds,
 )
+from tests.ops import contour_cases
 
 rng = np.random.default_rng(0)
 HU = rng.integers(-40, 130, (2, 3, 4), dtype=np.int16)
@@ -313,7 +314,7 @@ CASES = {
         ONE,
         (np.broadcast_to(IMAGES[0].mean(axis=(0, 1)), IMAGES[0].shape), ONE[2]),
     ),
-}  # fmt: skip
+} | contour_cases.CASES  # fmt: skip
 NOT_OPS = {patches.grid_shape}  # integers to integers
 DTYPES = {
     np.bool_: [metrics.masks_at, morphology.dilate, morphology.erode, morphology.close, morphology.open,
@@ -323,13 +324,17 @@ DTYPES = {
     np.int16: [patches.extract, patches.cut, midplane.mirrored_patches],
     np.uint8: [metrics.levels, subtypes.vote, subtypes.class_mask, subtypes.classes_of_planes],
 }  # fmt: skip
-DTYPE_OF = {
-    skull.inside_skull: bool,
-    components.label: np.int32,
-    components.measure: (np.float32, np.int32, np.float32),
-    component_statistics.largest: (np.int32, np.float32, np.int32),
-    component_statistics.shapes: (np.int32, np.int32, *[np.float32] * 4),
-} | {op: dtype for dtype, of in DTYPES.items() for op in of}
+DTYPE_OF = (
+    contour_cases.DTYPES
+    | {
+        skull.inside_skull: bool,
+        components.label: np.int32,
+        components.measure: (np.float32, np.int32, np.float32),
+        component_statistics.largest: (np.int32, np.float32, np.int32),
+        component_statistics.shapes: (np.int32, np.int32, *[np.float32] * 4),
+    }
+    | {op: dtype for dtype, of in DTYPES.items() for op in of}
+)
 COMPILED = (chex.ChexVariantType.WITH_JIT, chex.ChexVariantType.WITH_PMAP)
 NAMED = [(f"{op.__module__.rsplit('.')[-1]}_{op.__name__}", op) for op in CASES]
 
