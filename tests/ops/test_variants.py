@@ -20,6 +20,7 @@ from ichjax.ops import (
     augment_windowed,
     component_statistics,
     components,
+    cupping,
     distance,
     forest,
     hu,
@@ -264,6 +265,7 @@ CASES = {
         (NUMBER, np.float32([7, 8])),
         np.select([NUMBER == 0, NUMBER == 1], [7, 8], 9),
     ),
+    cupping.flatten: ({}, (PROBABILITY, 3 + PROBABILITY, TRUTH), PROBABILITY),
     distance.distance_mm: ({}, (np.eye(4, dtype=bool)[:1], np.float32([1, 2])), 2.0 * np.arange(4)[None]),
     local_moments.local_moments: (
         WHOLE,
