@@ -9,7 +9,7 @@ PYTHON_312 ?= $(shell for python in python3 python3.13 python3.12 $(HOME)/.pyenv
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo "$$python" && break; done)
 JOBS ?= 2
 
-.PHONY: demo test wheel gates experiments faults fuzz peers onnx benchmarks ablation nnunet accelerators lint clean
+.PHONY: demo test literature literature-full wheel gates experiments faults fuzz peers onnx benchmarks ablation nnunet accelerators lint clean
 
 demo: $(VENV)/.run
 	$(BIN)/python launch.py crossval --config=configs/demo.py --workdir=runs/demo
@@ -20,6 +20,16 @@ test: $(VENV)/.dev
 # Builds the wheel, installs it into a fresh environment and uses it from an empty folder.
 wheel: $(VENV)/.dev
 	$(BIN)/python -m pytest -m wheel
+
+# Compares the methods of the literature on the first of four folds of synthetic scans, and on all. Goes on where it
+# stopped. Other options: make literature LITERATURE_OPTIONS='--config.data.root=DIR'.
+LITERATURE := $(BIN)/python launch.py crossval --config=configs/literature/all.py --workdir=runs/literature
+
+literature: $(VENV)/.run
+	$(LITERATURE) --config.folds='(0,)' $(LITERATURE_OPTIONS)
+
+literature-full: $(VENV)/.run
+	$(LITERATURE) $(LITERATURE_OPTIONS)
 
 # Checks that the phantom is neither trivial nor hopeless for a small U-Net. Minutes.
 gates: $(VENV)/.dev
