@@ -1,6 +1,7 @@
-"""Reads ahead: a thread reads the next scan while the caller works on the current one."""
+"""Reads ahead: a thread reads the next scans or batches while the caller works on the current one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -20,3 +21,17 @@ def one_ahead(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator
             current.exception()  # waits: two reads at a time would hold one more scan
             pending += [reader.submit(read, item) for item in items[i + 1 : i + 2]]
             yield current.result
+
+
+def ahead_in_thread(items: Iterable[Item], count: int) -> Iterator[Item]:
+    """Yields the items of an iterable that a thread iterates, up to `count` items ahead of the caller.
+
+    An error of the iterable is raised where its item is due. The thread has ended when this iterator is exhausted,
+    closed or has raised an error.
+    """
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(1) as thread:
+        pending = deque(thread.submit(next, iterator, end) for _ in range(count))
+        while (item := pending.popleft().result()) is not end:
+            pending.append(thread.submit(next, iterator, end))
+            yield item  # type: ignore[misc]

@@ -129,7 +129,7 @@ def train_fold(
     bar = tqdm(total=end, initial=done.step, desc=f"fold {fold}", unit="step", leave=False, disable=hidden)
     best, history = done.best, done.history
     with contextlib.ExitStack() as stack:
-        for closing in (bar.close, fold_log.close, lambda: checkpoints.close()):
+        for closing in (bar.close, batches.close, fold_log.close, lambda: checkpoints.close()):
             stack.callback(closing)
         stack.enter_context(fitting())
         watch = stack.enter_context(Watch())

@@ -7,7 +7,7 @@ patches. Batches are read in periods that end where patches are scored, as what 
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import jax
@@ -45,7 +45,7 @@ def steps_per_epoch(config: Config, epochs: Epochs) -> float:
 
 def by_period(
     read: Callable[[int, int], Iterator[DeviceBatch]], *, start: int, stop: int, period: int
-) -> Iterator[DeviceBatch]:
+) -> Generator[DeviceBatch]:
     """Yields the batches of read(first step, last step + 1), which is called for a period when its first is needed.
 
     Args:

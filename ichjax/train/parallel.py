@@ -3,6 +3,7 @@
 The batch is sharded over the devices; the state is replicated, and its buffers are donated.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ichjax import hosts, xla
 from ichjax.data.loader import Examples
 from ichjax.errors import InputError
+from ichjax.prefetch import ahead_in_thread
 from ichjax.train.step import DeviceBatch
 
 AXIS = "data"
@@ -136,10 +138,6 @@ def shard_batch(batch: Examples, *, mode: str, mesh: Mesh, grouped: bool = False
 def prefetch(
     batches: Iterable[Examples], *, mode: str, mesh: Mesh, grouped: bool = False, ahead: int = 2
 ) -> Iterator[DeviceBatch]:
-    """Copies `ahead` batches to the devices in advance."""
-    queue: list[DeviceBatch] = []
-    for batch in batches:
-        queue.append(shard_batch(batch, mode=mode, mesh=mesh, grouped=grouped))
-        if len(queue) > ahead:
-            yield queue.pop(0)
-    yield from queue
+    """Copies up to `ahead` batches to the devices in advance, in a thread, which also waits for the reader."""
+    place = functools.partial(shard_batch, mode=mode, mesh=mesh, grouped=grouped)
+    return ahead_in_thread(map(place, batches), ahead)

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import signal
+import threading
 
 import jax
 import numpy as np
@@ -130,6 +131,23 @@ def test_the_error_of_a_nonfinite_loss_names_step_examples_and_checkpoint(train,
     named = [int(n) for n in str(caught.value).split("examples ")[1].split(";")[0].split(", ")]
     assert named == rows[-1][size : 2 * size].tolist()
     assert f"the checkpoint of step {steps} is kept" in str(caught.value)
+
+
+def test_an_error_of_the_reader_ends_training_and_its_threads(train, tmp_path, monkeypatch):
+    reads, original = [], loader.PatchReader.read
+
+    def read(self, rows, **options):
+        reads.append(1)
+        if len(reads) == 6:
+            raise InputError("a patch cannot be read")
+        return original(self, rows, **options)
+
+    before = set(threading.enumerate())
+    monkeypatch.setattr(loader.PatchReader, "read", read)
+    with pytest.raises(InputError, match="a patch cannot be read"):
+        train(tmp_path)
+    left = [thread.name for thread in threading.enumerate() if thread not in before]
+    assert not [name for name in left if name.startswith("ThreadPoolExecutor")], left  # grain's end with its iterator
 
 
 def test_skipped_updates_are_counted(train, tmp_path, monkeypatch, capsys):
