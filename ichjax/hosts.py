@@ -113,3 +113,13 @@ def any_of(flag: bool) -> bool:
     from jax.experimental import multihost_utils  # lazy, as above
 
     return bool(np.any(multihost_utils.process_allgather(np.array([flag]))))
+
+
+def mean(values: Sequence[float]) -> Sequence[float]:
+    """The mean over all processes of each value; all of them call this together, with as many values."""
+    if count() == 1 or not values:
+        return values
+    import numpy as np
+    from jax.experimental import multihost_utils  # lazy, as above
+
+    return multihost_utils.process_allgather(np.array(values, np.float32)).mean(axis=0).tolist()

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from ichjax import hosts
 from ichjax.errors import InputError
 from ichjax.train.interrupt import Watch
 from ichjax.train.state import TrainState
@@ -89,10 +90,11 @@ def run_epoch(
     """
     started = time.perf_counter()
     pending: deque[tuple[int, Metrics]] = deque()
+    done = len(epoch.history)
 
     def fetch() -> None:
         first, metrics = pending.popleft()
-        for number, update in enumerate(_updates(jax.device_get(metrics)), start=first):
+        for number, update in enumerate(_updates(_on_host(metrics)), start=first):
             epoch.history.append(update)
             on_update(number, update)
 
@@ -103,7 +105,7 @@ def run_epoch(
         batch = next(batches)
         epoch.waited += time.perf_counter() - wait_started
         state, metrics = program(state, batch)
-        updates = np.size(metrics["loss"])
+        updates = np.size(metrics["finite"])
         pending.append((epoch.step, metrics))
         epoch.step += updates
         epoch.examples += updates * batch_size
@@ -112,16 +114,30 @@ def run_epoch(
             fetch()
     while pending:
         fetch()
+    for update, loss in zip(
+        epoch.history[done:], hosts.mean([one["loss"] for one in epoch.history[done:]]), strict=True
+    ):
+        update["loss"] = loss
     epoch.seconds += time.perf_counter() - started
     return state
 
 
+def _on_host(metrics: Metrics) -> dict[str, np.ndarray]:
+    """The metrics of a dispatch; of losses that are divided among processes, this process's."""
+    loss: jax.Array = metrics["loss"]
+    if not (loss.is_fully_addressable or loss.is_fully_replicated):
+        own = np.concatenate([np.asarray(shard.data) for shard in loss.addressable_shards], axis=-1)
+        return jax.device_get({**metrics, "loss": own})
+    return jax.device_get(metrics)
+
+
 def _updates(metrics: dict[str, np.ndarray]) -> list[Update]:
-    """Metrics of one update, or of several stacked, as one JSON-ready dict each."""
-    losses, norms, finite = (np.atleast_1d(metrics[name]).tolist() for name in ("loss", "gradient_norm", "finite"))
+    """Metrics of one update, or of several stacked, as one JSON-ready dict each; a loss is the mean over examples."""
+    norms, finite = (np.atleast_1d(metrics[name]) for name in ("gradient_norm", "finite"))
+    losses = metrics["loss"].reshape(len(norms), -1).mean(axis=1)
     return [
         {"loss": loss, "gradient_norm": norm, "finite": is_finite}
-        for loss, norm, is_finite in zip(losses, norms, finite, strict=True)
+        for loss, norm, is_finite in zip(losses.tolist(), norms.tolist(), finite.tolist(), strict=True)
     ]
 
 

@@ -61,7 +61,8 @@ def compile_step(make_step: Callable, *, mode: str, mesh: Mesh, grouped: bool = 
 
     if mode == "jit":
         state, batch = replicated(mesh), NamedSharding(mesh, sharded)
-        return xla.jit(step(None), in_shardings=(state, batch), out_shardings=(state, state), donate_argnums=0)
+        metrics = {"loss": batch, "gradient_norm": state, "finite": state}
+        return xla.jit(step(None), in_shardings=(state, batch), out_shardings=(state, metrics), donate_argnums=0)
     if mode == "shard_map":
         # Without the check of varying axes, gradients are averaged explicitly as under pmap.
         mapped = jax.shard_map(

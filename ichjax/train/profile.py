@@ -33,7 +33,7 @@ def traced(program: Callable, steps: tuple[int, int], folder: pathlib.Path, step
             jax.profiler.start_trace(folder)
             tracing = True
         state, metrics = program(state, batch)
-        step += np.size(metrics["loss"])
+        step += np.size(metrics["finite"])
         if tracing and step >= last:
             jax.block_until_ready(state)
             jax.profiler.stop_trace()

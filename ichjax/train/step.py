@@ -57,11 +57,12 @@ def make_train_step(
 
     HU window -> augmentation -> network -> loss -> gradient -> optimizer, on a `loader.Batch`. Under pmap and shard_map
     loss and gradient are averaged over the device axis `axis`; under jit it is None, since the batch is global and the
-    compiler reduces over the devices. 'finite' is False if the loss or the gradient is not; with `skip_nonfinite`,
-    parameters and optimizer state then do not change, but the step counts.
+    compiler reduces over the devices. 'loss' is then that of each example, float32 [B]: a mean in float32 would be an
+    all-reduce besides that of bfloat16 gradients. 'finite' is False if a loss or the gradient is not; with
+    `skip_nonfinite`, parameters and optimizer state then do not change, but the step counts.
     """
 
-    def mean_loss(params: dict[str, Any], batch: DeviceBatch, state: TrainState) -> jax.Array:
+    def mean_loss(params: dict[str, Any], batch: DeviceBatch, state: TrainState) -> tuple[jax.Array, jax.Array]:
         keys = example_keys(settings.seed, state.fold, state.step, batch["index"])
         warp_keys, dropout_keys = jnp.unstack(jax.vmap(lambda key: jax.random.split(key, 2))(keys), axis=1)
         recipe_keys = jax.vmap(lambda key: jax.random.fold_in(key, RECIPE_SALT))(keys)
@@ -82,16 +83,19 @@ def make_train_step(
         images, masks = augmentation.apply(recipe, recipe_keys, images, masks, shape_only=network.priors)
         if planes is not None:
             classes = {"classes": subtypes.classes_of_planes(planes, masks)}
-        return network.loss(params, images, masks, dropout_keys=dropout_keys, **classes).mean()
+        losses = network.loss(params, images, masks, dropout_keys=dropout_keys, **classes)
+        # Where a loss is not finite, neither is the gradient: every device knows of it without a sum of losses.
+        return (losses * jnp.where(jnp.isfinite(losses), 1.0, jnp.nan)).mean(), losses
 
     def train_step(state: TrainState, batch: DeviceBatch) -> tuple[TrainState, Metrics]:
-        loss, gradient = _accumulate(jax.value_and_grad(mean_loss), state, batch, settings.accumulate)
+        loss_and_gradient = jax.value_and_grad(mean_loss, has_aux=True)
+        loss, gradient = _accumulate(loss_and_gradient, state, batch, settings.accumulate)
         if axis is not None:
-            loss, gradient = jax.lax.pmean((loss, gradient), axis)
+            loss, gradient = jax.lax.pmean((loss.mean(), gradient), axis)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         norm = optax.tree.norm(gradient)
-        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+        finite = jnp.isfinite(norm)
         if settings.skip_nonfinite:
             old, new = (state.params, state.opt_state), (params, opt_state)
             params, opt_state = jax.tree.map(lambda was, now: jnp.where(finite, now, was), old, new)
@@ -124,21 +128,26 @@ def _part(images: jax.Array, planes: jax.Array | None) -> tuple[jax.Array, jax.A
 def _accumulate(
     loss_and_gradient: Callable, state: TrainState, batch: DeviceBatch, parts: int
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """Loss and gradient of a batch, computed in `parts` equal parts to save memory (gradient accumulation).
+    """Losses [B] and gradient of a batch, computed in `parts` equal parts to save memory (gradient accumulation).
 
     Each part takes every `parts`-th example, so that each of several devices already holds its share of every part.
     """
+
+    def of_part(part: DeviceBatch) -> tuple[dict[str, Any], jax.Array]:
+        (_, losses), gradient = loss_and_gradient(state.params, part, state)
+        return gradient, losses
+
     if parts == 1:
-        return loss_and_gradient(state.params, batch, state)
+        gradient, losses = of_part(batch)
+        return losses, gradient
     split = jax.tree.map(lambda x: x.reshape(len(x) // parts, parts, *x.shape[1:]).swapaxes(0, 1), batch)
 
-    def add(total: tuple, part: DeviceBatch) -> tuple[tuple, None]:
-        return jax.tree.map(jnp.add, total, loss_and_gradient(state.params, part, state)), None
+    def add(total: dict[str, Any], part: DeviceBatch) -> tuple[dict[str, Any], jax.Array]:
+        gradient, losses = of_part(part)
+        return jax.tree.map(jnp.add, total, gradient), losses
 
-    shapes = jax.eval_shape(loss_and_gradient, state.params, jax.tree.map(lambda x: x[0], split), state)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    total, _ = jax.lax.scan(add, zeros, split)
-    return jax.tree.map(lambda x: x / parts, total)
+    gradient, losses = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, state.params), split)
+    return losses.swapaxes(0, 1).reshape(-1), jax.tree.map(lambda x: x / parts, gradient)
 
 
 def make_validation_step(network: Network) -> Callable:

@@ -46,7 +46,7 @@ def loss_of(config, ranges, **fields):
     state = states.TrainState(jnp.int32(0), jnp.int32(0), params, optimizer.init(params))
     settings = steps.StepSettings(ranges, 0, recipe=augmentation.from_config(config))
     _, metrics = jax.jit(steps.make_train_step(network, optimizer, settings))(state, batch)
-    return float(metrics["loss"])
+    return float(metrics["loss"].mean())
 
 
 def drawn(tiny_config, accepts):

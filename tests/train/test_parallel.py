@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks import compiled_text
 from ichjax.errors import InputError
 from ichjax.models import unet
 from ichjax.ops.augment import AffineRange
@@ -60,10 +61,10 @@ def train(tiny_config):
             batches = (jax.tree.map(lambda *parts: np.stack(parts), *stack) for stack in _groups(batches, group))
         for batch in parallel.prefetch(batches, mode=mode, mesh=mesh, grouped=group > 1):
             state, metrics = step(state, batch)
-            losses.append(metrics["loss"])
+            losses.append(metrics["loss"].reshape(*metrics["finite"].shape, -1).mean(axis=-1))
         return jax.device_get((state.params, np.concatenate([np.atleast_1d(loss) for loss in losses])))
 
-    run.start = start
+    run.start, run.compiled = start, compiled
     run.once = functools.cache(run)
     return run
 
@@ -95,6 +96,17 @@ def test_accumulation_and_steps_per_dispatch_change_nothing(train, mode, devices
 @pytest.mark.parametrize(("mode", "devices"), [("jit", 4), ("shard_map", 4)])
 def test_repeated_runs_are_identical_to_the_bit(train, mode, devices):
     jax.tree.map(np.testing.assert_array_equal, train(mode, devices), train.once(mode, devices))
+
+
+def test_under_jit_a_step_has_one_all_reduce(train):
+    """Losses stay divided by example: their mean in float32 cannot be part of a reduction in bfloat16."""
+    step, mesh = train.compiled("jit", 4, 1, False)
+    batch = parallel.shard_batch(batch_of(0), mode="jit", mesh=mesh)
+    program = step.lower(parallel.replicate(train.start, mesh), batch).compile()
+    reductions = compiled_text.collectives(compiled_text.instructions(program.as_text()))
+    assert [one.kind.removesuffix("-start") for one in reductions] == ["all-reduce"]
+    _, metrics = program(parallel.replicate(train.start, mesh), batch)
+    assert [shard.data.shape for shard in metrics["loss"].addressable_shards] == [(2,)] * 4
 
 
 def test_prefetching_keeps_order_and_number_of_batches():

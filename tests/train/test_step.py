@@ -89,7 +89,7 @@ def test_three_steps_equal_a_reference_implementation(dice_weight):
             expected, first, second,
         )  # fmt: skip
         state, metrics = step(state, batch)
-        np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
+        np.testing.assert_allclose(metrics["loss"].mean(), loss, rtol=1e-5)
         norm = np.sqrt(sum((np.asarray(g, float) ** 2).sum() for g in jax.tree.leaves(gradient)))
         np.testing.assert_allclose(metrics["gradient_norm"], norm, rtol=1e-4)
     close(state.params, expected, 1e-4)
@@ -112,7 +112,7 @@ def test_order_within_a_batch_does_not_matter():
     batch, order = batch_of(0), np.array([3, 0, 5, 1, 4, 2])
     one, metrics = step(state, batch)
     other, other_metrics = step(state, {name: array[order] for name, array in batch.items()})
-    np.testing.assert_allclose(metrics["loss"], other_metrics["loss"], rtol=1e-6)
+    np.testing.assert_allclose(metrics["loss"].mean(), other_metrics["loss"].mean(), rtol=1e-6)
     np.testing.assert_allclose(metrics["gradient_norm"], other_metrics["gradient_norm"], rtol=1e-5)
     close(one.opt_state[0].mu, other.opt_state[0].mu, 1e-6)
     renamed, _ = step(state, {**batch, "index": batch["index"] + 1})  # the same pixels with other indices
@@ -124,13 +124,13 @@ def test_order_within_a_batch_does_not_matter():
 @pytest.mark.parametrize("other", [{"seed": 4}, {"fold": 0}])
 def test_seed_and_fold_change_the_random_numbers(other):
     (state, step), (there, step_there) = make(), make(**other)
-    assert float(step(state, batch_of(0))[1]["loss"]) != float(step_there(there, batch_of(0))[1]["loss"])
+    assert float(step(state, batch_of(0))[1]["loss"].mean()) != float(step_there(there, batch_of(0))[1]["loss"].mean())
 
 
 def test_random_numbers_change_with_the_step():
     state, step = make()
     later = state.replace(step=jnp.ones((), jnp.int32))
-    assert float(step(state, batch_of(0))[1]["loss"]) != float(step(later, batch_of(0))[1]["loss"])
+    assert float(step(state, batch_of(0))[1]["loss"].mean()) != float(step(later, batch_of(0))[1]["loss"].mean())
 
 
 def test_validation_sums_merge_exactly_and_exclude_padding():
@@ -170,8 +170,10 @@ def test_the_corner_pixel_is_set_in_training_and_validation():
     networks = [Network(Tiny(0.0), WINDOWS, corner_pixel=corner) for corner in (False, True)]
     train = [jax.jit(steps.make_train_step(n, optax.adam(1e-2), steps.StepSettings(STILL, 3))) for n in networks]
     validate = [jax.jit(steps.make_validation_step(network)) for network in networks]
-    assert float(train[1](state, batch_of(0))[1]["loss"]) == float(train[0](state, bright)[1]["loss"])
-    assert float(train[1](state, batch_of(0))[1]["loss"]) != float(train[0](state, batch_of(0))[1]["loss"])
+    assert float(train[1](state, batch_of(0))[1]["loss"].mean()) == float(train[0](state, bright)[1]["loss"].mean())
+    assert float(train[1](state, batch_of(0))[1]["loss"].mean()) != float(
+        train[0](state, batch_of(0))[1]["loss"].mean()
+    )
     close(validate[1](state.params, batch_of(0)), validate[0](state.params, bright), 0)
     assert float(validate[1](state.params, batch_of(0))["loss"]) != float(
         validate[0](state.params, batch_of(0))["loss"]
@@ -215,7 +217,7 @@ def test_bfloat16_computes_with_float32_parameters(tiny_config):
             if leaf.dtype not in ("int32", "bool")
         ]
         assert set(floats) == {np.dtype("float32")}
-        losses[dtype] = float(metrics["loss"])
+        losses[dtype] = float(metrics["loss"].mean())
     np.testing.assert_allclose(losses["bfloat16"], losses["float32"], rtol=0.02)
     assert losses["bfloat16"] != losses["float32"]
 
@@ -260,3 +262,20 @@ def test_a_nonfinite_update_is_flagged_and_optionally_skipped(skip):
         jax.tree.map(np.testing.assert_array_equal, after.opt_state, state.opt_state)
     else:
         assert not np.isfinite(np.asarray(after.params["Conv_0"]["kernel"])).all()
+
+
+def test_the_loss_of_one_example_that_is_not_finite_flags_the_update():
+    class OneInfinite(Network):
+        """Its gradient would be finite."""
+
+        def loss(self, *arguments, **options):
+            losses = super().loss(*arguments, **options)
+            return losses + jnp.where(jnp.arange(len(losses)) == 2, jnp.inf, 0.0)
+
+    state, _ = make(STILL, 0.0)
+    settings = steps.StepSettings(STILL, 3, accumulate=3)
+    _, metrics = jax.jit(steps.make_train_step(OneInfinite(Tiny(0.0), WINDOWS), optax.adam(1e-2), settings))(
+        state, batch_of(1, size=9)
+    )
+    assert np.flatnonzero(~np.isfinite(metrics["loss"])).tolist() == [6, 7, 8]  # the third example of each part
+    assert not bool(metrics["finite"])
