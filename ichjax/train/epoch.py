@@ -12,7 +12,6 @@ import numpy as np
 from tqdm import tqdm
 
 from ichjax import hosts
-from ichjax.errors import InputError
 from ichjax.train.interrupt import Watch
 from ichjax.train.state import TrainState
 from ichjax.train.step import DeviceBatch, Metrics, Update
@@ -139,30 +138,3 @@ def _updates(metrics: dict[str, np.ndarray]) -> list[Update]:
         {"loss": loss, "gradient_norm": norm, "finite": is_finite}
         for loss, norm, is_finite in zip(losses.tolist(), norms.tolist(), finite.tolist(), strict=True)
     ]
-
-
-def refuse_nonfinite(
-    *, fold: int, learning_rate: float, examples: Callable[[int], np.ndarray], saved: Callable[[], int]
-) -> Callable[[int, Update], None]:
-    """An `on_update` for `run_epoch` that ends the run at an update that is not finite.
-
-    Args:
-      fold: for the message.
-      learning_rate: for the message.
-      examples: maps a step to its batch's rows of the patch table.
-      saved: returns the step of the newest checkpoint, 0 for none.
-    """
-
-    def check(step: int, update: Update) -> None:
-        if update["finite"]:
-            return
-        rows = ", ".join(map(str, examples(step)))
-        last = saved()
-        kept = f"the checkpoint of step {last} is kept" if last else "no checkpoint was saved before it"
-        raise InputError(
-            f"fold {fold} step {step}: loss {update['loss']:g}, gradient norm {update['gradient_norm']:g}, examples "
-            f"{rows}; expected finite values: set config.train.learning_rate below {learning_rate:g}, or "
-            f"config.on_nonfinite=skip; {kept}"
-        )
-
-    return check

@@ -23,11 +23,24 @@ from ichjax.data.patch_index import Epochs, patch_table
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError, Interrupted
 from ichjax.models.network import Network, count_parameters
-from ichjax.train import average, budget, checkpoint, epoch, initial, log, memory, mining, parallel, profile, programs
+from ichjax.train import (
+    average,
+    budget,
+    checkpoint,
+    epoch,
+    initial,
+    log,
+    memory,
+    mining,
+    nonfinite,
+    parallel,
+    profile,
+    programs,
+)
 from ichjax.train.interrupt import Watch
 from ichjax.train.resident import hold_scans
 from ichjax.train.state import TrainState, create
-from ichjax.train.step import DeviceBatch, Update, Validation, merge
+from ichjax.train.step import DeviceBatch, Validation, merge
 
 FORWARD_SHARE = 1 / 3  # of an update's time that a forward pass takes
 
@@ -124,7 +137,7 @@ def train_fold(
         loader.fixed_batches, valid_reader, valid_epochs.fixed(), batch_size=size, threads=threads, share=share
     )
     program = profile.traced(train_step, config.profile_steps, folder / "profile", done.step)
-    on_update = _make_on_update(config, epochs, steps, fold, checkpoints)
+    on_update = nonfinite.make_on_update(config, epochs, steps, fold, checkpoints)
     hidden = not (sys.stderr.isatty() and hosts.is_first())
     bar = tqdm(total=end, initial=done.step, desc=f"fold {fold}", unit="step", leave=False, disable=hidden)
     best, history = done.best, done.history
@@ -169,21 +182,6 @@ def train_fold(
             state, _ = checkpoints.restore(best["step"], state)
     weights = average.averaged(state.params, state.opt_state)
     return Fitted(jax.device_get(weights), best["epoch"], best[checkpoint.SCORE])
-
-
-def _make_on_update(
-    config: Config, epochs: Epochs, steps: int, fold: int, checkpoints: checkpoint.Checkpoints
-) -> Callable[[int, Update], None]:
-    """The check of each update: `epoch.refuse_nonfinite`, or nothing if `config.on_nonfinite` is 'skip'."""
-    if config.on_nonfinite == "skip":
-        return lambda step, update: None
-    size = config.train.batch_size
-    return epoch.refuse_nonfinite(
-        fold=fold,
-        learning_rate=config.train.learning_rate,
-        examples=lambda step: epochs.order(step // steps)[step % steps * size :][:size],
-        saved=checkpoints.latest,
-    )
 
 
 def _validate(validation_step: Callable, state: TrainState, batches: Iterable[loader.Batch], mesh: Mesh) -> Validation:
