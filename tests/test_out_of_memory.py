@@ -18,6 +18,7 @@ from ichjax.methods.slices import SlicePredictor
 from ichjax.models import unet
 from ichjax.models.network import Network
 from ichjax.train import epoch, loop
+from ichjax.train import fold as folds
 
 EXHAUSTED = "RESOURCE_EXHAUSTED: Out of memory allocating 3200000000 bytes."
 
@@ -96,7 +97,7 @@ def train(tiny_root, tiny_config, tmp_path_factory):
 
 @pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.faults)])
 def test_a_training_step_that_does_not_fit(train, sentence_at, monkeypatch, mode):
-    monkeypatch.setattr(loop, "_measure_step", fail)
+    monkeypatch.setattr(loop, "measure_step", fail)
     said, tried = sentence_at(None, lambda: train(parallel=mode))
     start = f"fold 0: a training step on 8 patches per device needs more memory than there is ({EXHAUSTED}); expected "
     assert said == (
@@ -121,7 +122,7 @@ def test_a_training_step_that_does_not_fit(train, sentence_at, monkeypatch, mode
     ("module", "name", "said"),
     [
         (epoch, "run_epoch", "a training step on 8 patches per device .* expected config.train.accumulate=2"),
-        (loop, "_validate", f"validation on 8 patches per device .* config.train.batch_size={4 * jax.device_count()}$"),
+        (folds, "validate", f"validation on 8 patches per device .* config.train.batch_size={4 * jax.device_count()}$"),
     ],
 )
 def test_memory_that_runs_out_later(train, monkeypatch, module, name, said):

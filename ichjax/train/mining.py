@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -25,6 +25,7 @@ from ichjax.models.network import Network
 from ichjax.train import parallel
 from ichjax.train.step import DeviceBatch
 
+Batches = TypeVar("Batches")
 MAX_CANDIDATES = 4096  # patches that are scored, a fixed random choice if there are more
 
 
@@ -44,8 +45,8 @@ def steps_per_epoch(config: Config, epochs: Epochs) -> float:
 
 
 def by_period(
-    read: Callable[[int, int], Iterator[DeviceBatch]], *, start: int, stop: int, period: int
-) -> Generator[DeviceBatch]:
+    read: Callable[[int, int], Iterator[Batches]], *, start: int, stop: int, period: int
+) -> Generator[Batches]:
     """Yields the batches of read(first step, last step + 1), which is called for a period when its first is needed.
 
     Args:

@@ -13,7 +13,8 @@ from ichjax.errors import InputError
 from ichjax.methods import registry
 from ichjax.models import residual_unet
 from ichjax.ops.augment import AffineRange
-from ichjax.train import augmentation, loop
+from ichjax.train import augmentation
+from ichjax.train import fold as folds
 from ichjax.train import state as states
 from ichjax.train import step as steps
 from tests.train.test_parallel import batch_of
@@ -78,7 +79,7 @@ def test_a_fold_is_resumed_to_the_same_bits_loaded_and_predicted_and_not_exporte
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_report_epoch", killed)
+        patch.setattr(folds, "report_epoch", killed)
         with pytest.raises(KeyboardInterrupt):
             fit(workdir=tmp_path / "killed")
     fit(workdir=tmp_path / "killed")

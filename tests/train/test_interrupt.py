@@ -14,6 +14,7 @@ from ichjax.data import loader
 from ichjax.errors import InputError, Interrupted
 from ichjax.files import claim
 from ichjax.train import epoch as epochs
+from ichjax.train import fold as folds
 from ichjax.train import loop
 from ichjax.train.interrupt import Watch
 
@@ -123,8 +124,8 @@ def break_update(monkeypatch, number):
 
 def test_the_error_of_a_nonfinite_loss_names_step_examples_and_checkpoint(train, whole, tmp_path, monkeypatch):
     steps, size = rows_of(whole[0])[0]["step"], 8
-    order, rows = loop.Epochs.order, []
-    monkeypatch.setattr(loop.Epochs, "order", lambda self, n: rows.append(order(self, n)) or rows[-1])
+    order, rows = folds.Epochs.order, []
+    monkeypatch.setattr(folds.Epochs, "order", lambda self, n: rows.append(order(self, n)) or rows[-1])
     break_update(monkeypatch, steps + 2)
     with pytest.raises(InputError, match=rf"fold 0 step {steps + 1}: loss nan, .* examples") as caught:
         train(tmp_path)

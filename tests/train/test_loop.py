@@ -12,6 +12,7 @@ import pytest
 from ichjax.errors import InputError
 from ichjax.models import unet
 from ichjax.train import checkpoint, loop
+from ichjax.train import fold as folds
 
 
 @pytest.fixture(scope="module")
@@ -44,19 +45,19 @@ def test_each_epoch_has_a_row_and_the_best_is_returned(whole):
 
 @pytest.mark.parametrize("after", [1, 2])
 def test_a_killed_run_resumes_to_the_same_bits(train, whole, tmp_path, monkeypatch, after):
-    report = loop._report_epoch
+    report = folds.report_epoch
 
     def killed(fold, row, epochs):
         if row["epoch"] == after:
             raise KeyboardInterrupt
         report(fold, row, epochs)
 
-    monkeypatch.setattr(loop, "_report_epoch", killed)
+    monkeypatch.setattr(folds, "report_epoch", killed)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, **{"train.epochs": 3})
     with (tmp_path / "metrics.jsonl").open("a") as file:  # as after a kill during the next epoch
         file.write(json.dumps({"epoch": after + 1, "step": 0}) + "\n" + '{"epoch": ')
-    monkeypatch.setattr(loop, "_report_epoch", report)
+    monkeypatch.setattr(folds, "report_epoch", report)
     fitted = train(tmp_path, **{"train.epochs": 3})
     folder, expected = whole
     jax.tree.map(np.testing.assert_array_equal, fitted.params, expected.params)
@@ -92,8 +93,8 @@ def test_a_damaged_checkpoint_costs_its_epoch_and_no_bit(train, whole, tmp_path,
 
 
 def test_the_best_epoch_is_returned_not_the_last(train, tmp_path, monkeypatch):
-    merge, scores, kept = loop.merge, iter([0.2, 0.7, 0.4, 0.7]), {}
-    monkeypatch.setattr(loop, "merge", lambda sums: merge(sums) | {checkpoint.SCORE: next(scores)})
+    merge, scores, kept = folds.merge, iter([0.2, 0.7, 0.4, 0.7]), {}
+    monkeypatch.setattr(folds, "merge", lambda sums: merge(sums) | {checkpoint.SCORE: next(scores)})
     save = checkpoint.Checkpoints.save
 
     def note(self, progress, state, *rest):
@@ -128,8 +129,8 @@ def test_a_working_network_is_not_reported_as_dead(whole):
 
 
 def test_the_error_of_a_nonfinite_validation_loss_names_the_epoch(train, tmp_path, monkeypatch):
-    merge, losses = loop.merge, iter([0.5, math.nan])
-    monkeypatch.setattr(loop, "merge", lambda sums: merge(sums) | {"validation_loss": next(losses)})
+    merge, losses = folds.merge, iter([0.5, math.nan])
+    monkeypatch.setattr(folds, "merge", lambda sums: merge(sums) | {"validation_loss": next(losses)})
     with pytest.raises(InputError, match=r"fold 0 epoch 2: the validation loss is not .*learning_rate below 0.003"):
         train(tmp_path)
     assert [row["epoch"] for row in rows_of(tmp_path)] == [1]
@@ -144,13 +145,13 @@ def test_the_error_of_a_nonfinite_validation_loss_names_the_epoch(train, tmp_pat
     ],
 )
 def test_the_configured_patches_are_trained_on(parts, train, tmp_path, monkeypatch, fields, negatives):
-    tables, made = [], loop._examples
+    tables, made = [], folds.examples
 
     def note(*arguments, **options):
         tables.append(made(*arguments, **options)[1])
         return made(*arguments, **options)
 
-    monkeypatch.setattr(loop, "_examples", note)
+    monkeypatch.setattr(folds, "examples", note)
     train(tmp_path, **{"train.epochs": 1, **fields})
     epochs = tables[0]
     order, positive = epochs.order(0), np.flatnonzero(epochs.table.positive)

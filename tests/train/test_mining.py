@@ -11,7 +11,8 @@ from ichjax import config_check
 from ichjax.data.hard_negatives import HardNegatives
 from ichjax.errors import InputError
 from ichjax.models import unet
-from ichjax.train import checkpoint, loop, mining, parallel, programs
+from ichjax.train import checkpoint, mining, parallel, programs
+from ichjax.train import fold as folds
 
 SMALL = {"model.base_width": 2, "model.depth": 1, "model.norm": "none", "model.dropout": 0.3, "train.epochs": 4}
 MINING = {**SMALL, "train.hard_negatives": 0.5, "train.mine_every": 2, "train.ema_decay": 0.8}
@@ -27,7 +28,7 @@ def train(train):
 def test_scores_by_hand_on_any_number_of_devices(parts, tiny_config, tmp_path, monkeypatch, devices):
     config = tiny_config(**MINING)
     network = unet.network_from_config(config)
-    reader, epochs = loop._examples(config, network, parts[0], "matched", 0)
+    reader, epochs = folds.examples(config, network, parts[0], "matched", 0)
     hard = mining.with_hard_negatives(config, epochs).hard
     assert len(hard.rows) % 8  # the last batch is padded
     assert not epochs.table.positive[hard.rows].any()
@@ -77,7 +78,7 @@ def test_a_fold_mines_at_the_configured_epochs_and_draws_from_them(whole, train,
     assert plain.epoch in (1, 2, 3, 4)
 
 
-@pytest.mark.parametrize(("module", "name", "calls"), [(loop, "_report_epoch", 2), (loop, "_report_epoch", 3),
+@pytest.mark.parametrize(("module", "name", "calls"), [(folds, "report_epoch", 2), (folds, "report_epoch", 3),
                                                        (checkpoint.Checkpoints, "save", 2)])  # fmt: skip
 def test_a_killed_run_resumes_to_the_same_bits(train, whole, tmp_path, monkeypatch, module, name, calls):
     """After the scores' checkpoint, an epoch later, and between the scores and their checkpoint."""
@@ -133,7 +134,7 @@ def test_scores_that_are_missing_damaged_or_of_other_patches_are_refused(tiny_co
 def test_a_folder_that_cannot_be_written_is_an_input_error(parts, tiny_config, tmp_path):
     config = tiny_config(**MINING)
     network, mesh = unet.network_from_config(config), parallel.make_mesh()
-    reader, epochs = loop._examples(config, network, parts[0], "matched", 0)
+    reader, epochs = folds.examples(config, network, parts[0], "matched", 0)
     hard = mining.with_hard_negatives(config, epochs).hard
     params = parallel.replicate(jax.jit(network.init, static_argnums=1)(jax.random.key(0), 16), mesh)
     with pytest.raises(InputError, match=r"hard_negatives_2\.npy: cannot be written"):

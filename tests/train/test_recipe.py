@@ -14,6 +14,7 @@ from ichjax.errors import InputError
 from ichjax.models import residual_unet
 from ichjax.ops.augment import AffineRange
 from ichjax.train import augmentation, average, budget, loop
+from ichjax.train import fold as folds
 from ichjax.train import state as states
 from ichjax.train import step as steps
 from ichjax.train.state import OptimizerSettings
@@ -151,15 +152,15 @@ def test_the_whole_recipe_resumes_to_the_same_bits(tiny_root, tiny_config, tmp_p
     network = residual_unet.network_from_config(config)
     fit = functools.partial(loop.train_fold, config, network, train, valid, fold=0)
     whole = fit(folder=tmp_path / "whole")
-    report = loop._report_epoch
+    report = folds.report_epoch
 
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "_report_epoch", killed)
+    monkeypatch.setattr(folds, "report_epoch", killed)
     with pytest.raises(KeyboardInterrupt):
         fit(folder=tmp_path / "killed")
-    monkeypatch.setattr(loop, "_report_epoch", report)
+    monkeypatch.setattr(folds, "report_epoch", report)
     jax.tree.map(np.testing.assert_array_equal, fit(folder=tmp_path / "killed").params, whole.params)
     rows = [json.loads(line) for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2]
