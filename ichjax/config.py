@@ -218,6 +218,9 @@ class Config:
     seed: int = 0  # of everything random in a run
     fold: int = 0  # the fold that `train` trains
     folds: tuple[int, ...] = ()  # the folds that `crossval` runs, so that several processes can share them; empty: all
+    # Folds that `crossval` trains at a time, in one program that divides folds over the devices; 0: one fold at a time,
+    # with each batch divided over the devices.
+    parallel_folds: int = 0
     parallel: Literal["jit", "pmap", "shard_map"] = "jit"  # how a step is spread over devices
     deterministic: bool = False  # restrict a GPU to kernels that give the same bits every time
     on_nonfinite: Literal["stop", "skip"] = "stop"  # at a loss or gradient that is not finite
@@ -257,8 +260,9 @@ def to_dict(config: Config) -> dict[str, Any]:
 def digest(config: Config) -> str:
     """16 hex digits that name the configuration; every result carries them.
 
-    Where the data lie, and which folds are trained here, do not count: the same experiment keeps its digest on another
-    machine. Fields of `ADDED` count only where they differ from their default, so digests outlive their addition.
+    Where the data lie, and which folds are trained here, or together, do not count: the same experiment keeps its
+    digest on another machine. Fields of `ADDED` count only where they differ from their default, so digests outlive
+    their addition.
     """
     fields = _without_unused(without_location(to_dict(config)))
     return hashlib.blake2b(json.dumps(fields, sort_keys=True).encode(), digest_size=8).hexdigest()
@@ -266,7 +270,8 @@ def digest(config: Config) -> str:
 
 def without_location(fields: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration's values without those that may differ between the processes of one experiment."""
-    kept = {name: value for name, value in fields.items() if name not in ("fold", "folds", "profile_steps")}
+    left_out = ("fold", "folds", "parallel_folds", "profile_steps")
+    kept = {name: value for name, value in fields.items() if name not in left_out}
     if not kept.get("options"):  # as if the field were not there, which keeps the digests of earlier versions
         kept.pop("options", None)
     return {**kept, "data": {name: value for name, value in fields["data"].items() if name != "root"}}

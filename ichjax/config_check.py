@@ -23,6 +23,7 @@ CHOICES = _choices(Config)
 PROBABILITIES = [f"transforms.{name}" for name in ADDED["transforms"] if name.endswith("_probability")]
 MINIMUM = {
     "seed": 0,
+    "parallel_folds": 0,
     "phantom.seed": 0,
     "train.examples_per_epoch": 0,
     "data.folds": 3,
@@ -175,6 +176,21 @@ def check(config: Config) -> None:
         ),
     ]
     _require(rules, fields)
+    if c.parallel_folds > 1:
+        _require(_with_parallel_folds(c), fields)
+
+
+def _with_parallel_folds(c: Config) -> list[tuple[bool, str, str]]:
+    """Rules for fields that training several folds in one program does not support."""
+    expected = [
+        (c.parallel == "jit", "parallel", "'jit'"),
+        (c.data.splits != "slice_split", "data.splits", "'paper' or 'stratified'"),
+        (c.profile_steps[0] == c.profile_steps[1], "profile_steps", "(0, 0)"),
+        (not c.train.minutes, "train.minutes", "0"),
+        (c.train.steps_per_dispatch == 1, "train.steps_per_dispatch", "1"),
+        (not c.train.resident, "train.resident", "False"),
+    ]
+    return [(holds, name, f"{value} with config.parallel_folds, {c.parallel_folds}") for holds, name, value in expected]
 
 
 def _require(rules: Iterable[tuple[bool, str, str]], fields: Mapping[str, Any]) -> None:

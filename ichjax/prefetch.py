@@ -1,7 +1,7 @@
 """Reads ahead: a thread reads the next scans or batches while the caller works on the current one."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -23,7 +23,7 @@ def one_ahead(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator
             yield current.result
 
 
-def ahead_in_thread(items: Iterable[Item], count: int) -> Iterator[Item]:
+def ahead_in_thread(items: Iterable[Item], count: int) -> Generator[Item]:
     """Yields the items of an iterable that a thread iterates, up to `count` items ahead of the caller.
 
     An error of the iterable is raised where its item is due. The thread has ended when this iterator is exhausted,

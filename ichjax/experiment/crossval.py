@@ -80,10 +80,17 @@ class _CrossValidation:
 
     def run_folds(self, method: Method, folder: pathlib.Path) -> None:
         """Runs the folds of one method in its folder; volumes are calibrated for the main method alone."""
-        chosen = self._experiment.config.folds
-        for fold in self._experiment.folds.folds:
-            if not chosen or fold.index in chosen:
-                with _claim(folder / f"fold_{fold.index}"):
+        config = self._experiment.config
+        folds = [fold for fold in self._experiment.folds.folds if not config.folds or fold.index in config.folds]
+        together = max(1, config.parallel_folds)
+        for start in range(0, len(folds), together):
+            with contextlib.ExitStack() as claims:
+                group = folds[start : start + together]
+                for fold in group:
+                    claims.enter_context(_claim(folder / f"fold_{fold.index}"))
+                if len(group) > 1:
+                    method.fit_together([self._experiment.fold_scans(fold, folder) for fold in group])
+                for fold in group:
                     _run_fold(method, self._experiment, fold, folder, calibrate=folder == self._workdir)
 
 
@@ -102,11 +109,10 @@ def method_folder(workdir: pathlib.Path, config: Config, name: str) -> pathlib.P
 
 
 def _fit(method: Method, experiment: setup.Experiment, fold: Fold, method_dir: pathlib.Path) -> Any:
-    train, valid = experiment.part(fold.train), experiment.part(fold.validation)
-    folder = method_dir / f"fold_{fold.index}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with seconds.of_training(folder):
-        return method.fit(train, valid, workdir=folder, fold=fold.index)
+    scans = experiment.fold_scans(fold, method_dir)
+    scans.folder.mkdir(parents=True, exist_ok=True)
+    with seconds.of_training(scans.folder):
+        return method.fit(scans.train, scans.valid, workdir=scans.folder, fold=fold.index)
 
 
 def _run_fold(

@@ -17,6 +17,7 @@ from ichjax.config import Config
 from ichjax.console import say
 from ichjax.data import dataset as datasets
 from ichjax.data import label_tables, scan_cache, splits
+from ichjax.data.fold_scans import FoldScans
 from ichjax.data.subject import Dataset
 from ichjax.errors import InputError
 from ichjax.experiment import seen_scans
@@ -50,6 +51,11 @@ class Experiment:
     def part(self, numbers: tuple[int, ...]) -> list[scan_cache.CachedScan]:
         """The readable scans of a part of a fold."""
         return [self.scans[number] for number in numbers if number in self.scans]
+
+    def fold_scans(self, fold: splits.Fold, method_dir: pathlib.Path) -> FoldScans:
+        """What a method that has its folds in `method_dir` is trained on in a fold."""
+        folder = method_dir / f"fold_{fold.index}"
+        return FoldScans(fold.index, folder, self.part(fold.train), self.part(fold.validation))
 
 
 def open_dataset(config: Config) -> Dataset:

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from ichjax.console import say
+from ichjax.data.fold_scans import FoldScans
 from ichjax.data.regrid import Geometry
 from ichjax.data.scan_cache import CachedScan
 from ichjax.methods.patch_program import PatchProgram
@@ -120,6 +121,12 @@ class Method(abc.ABC):
         """Trains on `train`, selects on `valid` and writes to `workdir`, last of all `MODEL_FILE`.
 
         A finished `workdir` is only read.
+        """
+
+    def fit_together(self, folds: Sequence[FoldScans]) -> None:  # noqa: B027
+        """Trains several folds in one program (`config.parallel_folds`), so that `fit` only has to read the results.
+
+        By default nothing: `fit` then trains each of them.
         """
 
     @abc.abstractmethod

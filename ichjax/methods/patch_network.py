@@ -14,6 +14,7 @@ from ichjax import hosts
 from ichjax.config import Config
 from ichjax.console import duration, say
 from ichjax.data import regrid
+from ichjax.data.fold_scans import FoldScans
 from ichjax.data.regrid import Geometry
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError, first_line
@@ -35,6 +36,7 @@ from ichjax.models.network import Network
 from ichjax.ops.patches import grid_shape
 from ichjax.scan.volume import Volume
 from ichjax.train.loop import train_fold
+from ichjax.train.parallel_folds import train_folds
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,10 +105,7 @@ class PatchNetworkMethod(Method):
         """
         if (workdir / MODEL_FILE).is_file():
             return self.load(workdir)
-        side, border = self.config.grid.side, self.config.grid.border
-        grid = regrid.common_grid([*train, *valid], side=side, border=border)
-        grid_shape(grid.height, grid.width, side=self.config.patch.side, stride=self.config.patch.stride)
-        resampled = [[self._on_grid(scan, grid, workdir) for scan in scans] for scans in (train, valid)]
+        grid, *resampled = self._on_common_grid(train, valid, workdir)
         fitted = train_fold(self.config, self.network, *resampled, folder=workdir, fold=fold)
         spacing_mm, row_mm, column_mm = np.median([scan.volume.spacing_mm for scan in train], axis=0).tolist()
         trained_on = TrainedOn((row_mm, column_mm), spacing_mm)
@@ -118,6 +117,31 @@ class PatchNetworkMethod(Method):
             record = {"grid": grid._asdict(), "pixel_mm": trained_on.pixel_mm, "gap_mm": spacing_mm, "chosen": chosen}
             write_json(workdir / MODEL_FILE, record)
         return PatchNetworkParams(self._predictor.replicate(fitted.params), grid, trained_on, chosen)
+
+    def fit_together(self, folds: Sequence[FoldScans]) -> None:
+        """As `Method.fit_together`; raises as `parallel_folds.train_folds`."""
+        finished = [(fold.folder / MODEL_FILE).is_file() for fold in folds]
+        if all(finished):
+            return
+        on_grid = [self._on_common_grid(fold.train, fold.valid, fold.folder)[1:] for fold in folds]
+        train_folds(
+            self.config,
+            self.network,
+            [
+                fold._replace(train=scans[0], valid=scans[1], finished=done)
+                for fold, scans, done in zip(folds, on_grid, finished, strict=True)
+            ],
+        )
+
+    def _on_common_grid(
+        self, train: Sequence[CachedScan], valid: Sequence[CachedScan], workdir: pathlib.Path
+    ) -> tuple[Geometry, list[CachedScan], list[CachedScan]]:
+        """The grid of a fold's scans, and these on it; InputError if patches do not cover it evenly."""
+        side, border = self.config.grid.side, self.config.grid.border
+        grid = regrid.common_grid([*train, *valid], side=side, border=border)
+        grid_shape(grid.height, grid.width, side=self.config.patch.side, stride=self.config.patch.stride)
+        parts = [[self._on_grid(scan, grid, workdir) for scan in scans] for scans in (train, valid)]
+        return grid, parts[0], parts[1]
 
     def _on_grid(self, scan: CachedScan, grid: Geometry, workdir: pathlib.Path) -> CachedScan:
         """A scan as the network is trained on it; `workdir` is that of the fold."""

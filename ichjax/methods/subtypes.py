@@ -193,6 +193,7 @@ def _options(config: Config) -> dict[str, Any]:
     rules = [
         (isinstance(folds, int) and folds >= 2, "options.inner_folds", folds, "a whole number, 2 or more"),
         (isinstance(blank, int | float) and 0 <= blank <= 1, "options.prior_blank", blank, "0 to 1"),
+        (config.parallel_folds < 2, "parallel_folds", config.parallel_folds, "0 with sub-types"),
         (config.model.encoder == "residual", "model.encoder", config.model.encoder, "'residual', for sub-types"),
         (not config.train.focal_gamma, "train.focal_gamma", config.train.focal_gamma, "0 with sub-types"),
         (not config.predict.min_max_stretch, "predict.min_max_stretch", True, "False with sub-types"),

@@ -18,6 +18,7 @@ import pytest
 import ichjax
 import launch
 from ichjax.data.splits import PARTS
+from ichjax.experiment import crossval
 from ichjax.methods import registry, threshold, unet
 from ichjax.metrics import published
 from ichjax.report import workdir
@@ -195,6 +196,35 @@ def test_a_second_run_trains_and_predicts_nothing(finished, monkeypatch):
         assert said.count(f"fold {fold}: already done") == 2
     assert results_of(finished.path) == before
     assert digests(finished.path / "fold_0") == kept
+
+
+@pytest.mark.parametrize(
+    ("fields", "groups"),
+    [
+        ({"parallel_folds": 2}, [[0, 1], [2]]),
+        ({"parallel_folds": 5}, [[0, 1, 2]]),
+        ({"parallel_folds": 2, "folds": (0, 2)}, [[0, 2]]),
+        ({}, [[0], [1], [2]]),
+    ],
+)
+def test_folds_are_trained_in_groups(tiny_config, tmp_path, monkeypatch, fields, groups):
+    """`fit_together` gets the scans of each group of several; then each fold runs as ever, under the group's locks."""
+    together, run = [], []
+
+    class Noted:
+        def fit_together(self, scans):
+            assert [one.folder.name for one in scans] == [f"fold_{one.number}" for one in scans]
+            assert all({*one.train}.isdisjoint(one.valid) for one in scans)
+            together.append([one.number for one in scans])
+
+    def note(method, experiment, fold, folder, *, calibrate):
+        assert calibrate
+        run.append((fold.index, sorted(int(path.parent.name[5:]) for path in folder.glob("fold_*/.claim"))))
+
+    monkeypatch.setattr(crossval, "_run_fold", note)
+    crossval._CrossValidation(tiny_config(**fields), tmp_path).run_folds(Noted(), tmp_path)
+    assert together == [group for group in groups if len(group) > 1]
+    assert run == [(fold, group) for group in groups for fold in group]
 
 
 def test_report_scores_again_without_predicting(finished, monkeypatch, tmp_path):

@@ -62,6 +62,52 @@ def undisturbed(command, tmp_path_factory):
     return folder, time.perf_counter() - started
 
 
+@pytest.mark.faults
+def test_kills_of_folds_that_are_trained_together_change_no_bit(tiny_config, config_file, tiny_root, tmp_path):
+    """Three folds on two devices, so that each device has two; kills while they train, and while they are tested."""
+    fields = {**SMALL, "parallel_folds": 3, "train.epochs": 6, "compare_with": ()}
+    path = config_file(tmp_path, tiny_config(**fields))
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+    def start(folder):
+        words = ["crossval", f"--config={path}", f"--workdir={folder}", f"--config.data.root={tiny_root}"]
+        command = [sys.executable, "launch.py", *words]
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    process = start(tmp_path / "whole")
+    output = process.communicate(timeout=500)[0]
+    assert process.returncode == 0, output
+    assert "in one program, 2 folds a device on 2 cpu devices" in output
+    folder, finished, kills = tmp_path / "killed", False, 0
+    for file in [f"fold_{fold}/metrics.jsonl" for fold in (0, 1, 2)] + ["fold_0/model.json", "fold_1/model.json"]:
+        process = start(folder)
+        rows = len((folder / file).read_text().splitlines()) if (folder / file).is_file() else 0
+        while process.poll() is None:
+            if (folder / file).is_file() and len((folder / file).read_text().splitlines()) > rows:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.01)
+        finished = process.wait() == 0
+        process.stdout.close()
+    assert kills >= 4
+    if not finished:
+        process = start(folder)
+        output = process.communicate(timeout=500)[0]
+        assert process.returncode == 0, output
+    for fold in range(3):
+        ours, theirs = (initial.read(run / f"fold_{fold}" / "weights") for run in (folder, tmp_path / "whole"))
+        jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+        assert rows_of(folder, fold) == rows_of(tmp_path / "whole", fold)
+
+
 def wait_for(folder, process, limit_s=300.0):
     """Waits until the process has written an epoch or ended."""
     log, started = folder / "fold_0" / "metrics.jsonl", time.time()
@@ -71,9 +117,9 @@ def wait_for(folder, process, limit_s=300.0):
         time.sleep(0.01)
 
 
-def rows_of(folder):
+def rows_of(folder, fold=0):
     timing = ("examples_per_second", "wait_share", "seconds")
-    rows = [json.loads(line) for line in (folder / "fold_0" / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (folder / f"fold_{fold}" / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in row.items() if name not in timing} for row in rows]
 
 
