@@ -230,20 +230,18 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun, *, subtypes:
     threshold = np.array([trained.post.threshold], np.float32)
     lesion_gates = gates.arguments(trained.post, volume.pixel_ml)
     mask = _make_mask(probability, threshold, lesion_gates, closing=closing, opening=opening)
-    depth = len(volume.hu)
-    classes = None
+    # Everything is dispatched before anything is fetched, as fetching waits for the device.
+    classes, removed_px = None, None
     if subtypes:
         of_folds = [fold.class_probability for fold in predictions if fold.class_probability is not None]
-        classes = np.asarray(_class_mask(fold_means.mean_probability(of_folds, weights), mask))[:depth]
-    found, outside_ml = None, 0.0
-    if (first_found := predictions[0].skull_found) is not None:
-        found = bool(first_found)
+        classes = _class_mask(fold_means.mean_probability(of_folds, weights), mask)
+    if predictions[0].skull_found is not None:
         everywhere = [prediction.unrestricted for prediction in predictions if prediction.unrestricted is not None]
         unrestricted = _make_mask(
             fold_means.mean_probability(everywhere, weights), threshold, lesion_gates, closing=closing, opening=opening
         )
-        removed_px = np.asarray(_pixels_of_slices(unrestricted) - _pixels_of_slices(mask))[:depth]
-        outside_ml = float(removed_px @ volume.pixel_ml)
+        removed_px = _pixels_of_slices(unrestricted) - _pixels_of_slices(mask)
+    level_ml, depth = volume_calibration.level_volumes(probability, volume), len(volume.hu)
     return PredictedScan(
         np.asarray(mask)[:depth],
         np.asarray(probability, np.float32)[:depth],
@@ -252,10 +250,10 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun, *, subtypes:
         slab_slices,
         fold_means.mean_scores([prediction.slice_scores for prediction in predictions], weights),
         fold_means.mean_scores([prediction.subtype_scores for prediction in predictions], weights),
-        found,
-        outside_ml,
-        classes,
-        volume_calibration.level_volumes(probability, volume),
+        None if removed_px is None else bool(predictions[0].skull_found),
+        0.0 if removed_px is None else float(np.asarray(removed_px)[:depth] @ volume.pixel_ml),
+        None if classes is None else np.asarray(classes)[:depth],
+        level_ml,
     )
 
 

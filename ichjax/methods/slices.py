@@ -67,6 +67,7 @@ class SlicePredictor:
         self._stretch, self._quantize = min_max_stretch, quantize_8bit
         self._gaussian, self._mirror, self._inside_skull = stitching == "gaussian", mirror, inside_skull
         self._program = xla.jit(self._predict)
+        self._fits = set[tuple]()  # kinds of scans with which the program has run
 
     @property
     def min_slices(self) -> int:
@@ -128,7 +129,14 @@ class SlicePredictor:
         arguments = (weights, padded, depth, view, spacing_mm, prior)
         how = "of whole slices" if self._whole else f"by {self._batch_size} patches at a time"
         with xla.explain_out_of_memory(f"a prediction {how}", lambda: self._smaller_batch(*arguments)):
-            return jax.block_until_ready(self._program(*arguments))
+            predicted = self._program(*arguments)
+            # Only a first run is waited for, as memory runs out then or never: the host prepares the next fold while a
+            # GPU or TPU computes. A CPU would compute several folds at once, each in memory of its own.
+            kind = (padded.shape, trained, view.maps is None)
+            if xla.platform() == "cpu" or kind not in self._fits:
+                jax.block_until_ready(predicted)
+                self._fits.add(kind)
+            return predicted
 
     def _smaller_batch(self, *arguments: Any) -> str:
         """The setting with which a prediction fits, for an error message."""

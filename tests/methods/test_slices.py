@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ichjax import xla
 from ichjax.data.regrid import Geometry, resampled_hu, same_grid
 from ichjax.methods import views
 from ichjax.methods.slices import SlicePredictor
@@ -131,6 +132,19 @@ def test_devices_and_batches_change_nothing(one, weights, devices, batch_size, d
     np.testing.assert_allclose(result, one(weights, hu, GRID, GRID), atol=1e-6)
     few = predictor.predict_first(predictor.replicate(weights), hu, 3, GRID, GRID)
     np.testing.assert_allclose(few[:3], result[:3], atol=1e-6)
+
+
+def test_off_the_cpu_only_the_first_prediction_of_its_kind_is_waited_for(weights, monkeypatch):
+    predictor, waits, wait = predictor_of(), [], jax.block_until_ready
+    monkeypatch.setattr(jax, "block_until_ready", lambda tree: waits.append(tree) or wait(tree))
+    first = predictor(weights, hu_of(5), GRID, GRID)
+    predictor(weights, hu_of(6), GRID, GRID)
+    assert len(waits) == 2
+    monkeypatch.setattr(xla, "platform", lambda: "gpu")  # the program is compiled already
+    np.testing.assert_array_equal(predictor(weights, hu_of(5), GRID, GRID), first)
+    assert len(waits) == 2
+    predictor(weights, hu_of(9), GRID, GRID)
+    assert len(waits) == 3
 
 
 class Counting(nn.Module):
