@@ -80,12 +80,8 @@ class _CrossValidation:
 
     def run_folds(self, method: Method, folder: pathlib.Path) -> None:
         """Runs the folds of one method in its folder; volumes are calibrated for the main method alone."""
-        config = self._experiment.config
-        folds = [fold for fold in self._experiment.folds.folds if not config.folds or fold.index in config.folds]
-        together = max(1, config.parallel_folds)
-        for start in range(0, len(folds), together):
+        for group in self._experiment.fold_groups():
             with contextlib.ExitStack() as claims:
-                group = folds[start : start + together]
                 for fold in group:
                     claims.enter_context(_claim(folder / f"fold_{fold.index}"))
                 if len(group) > 1:

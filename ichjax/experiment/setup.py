@@ -52,6 +52,12 @@ class Experiment:
         """The readable scans of a part of a fold."""
         return [self.scans[number] for number in numbers if number in self.scans]
 
+    def fold_groups(self) -> list[list[splits.Fold]]:
+        """The folds of `config.folds`, in groups that are trained together (`config.parallel_folds`)."""
+        folds = [fold for fold in self.folds.folds if not self.config.folds or fold.index in self.config.folds]
+        together = max(1, self.config.parallel_folds)
+        return [folds[start : start + together] for start in range(0, len(folds), together)]
+
     def fold_scans(self, fold: splits.Fold, method_dir: pathlib.Path) -> FoldScans:
         """What a method that has its folds in `method_dir` is trained on in a fold."""
         folder = method_dir / f"fold_{fold.index}"
