@@ -73,10 +73,10 @@ def export(arguments: argparse.Namespace, config: None) -> int:
 
 def report(arguments: argparse.Namespace, config: None) -> int:
     """Rewrites tables, figures and report of a work directory."""
-    from ichjax.experiment import crossval
+    from ichjax.experiment.rebuild import rebuild
     from ichjax.metrics.prevalence import parse_prevalence
 
-    crossval.rebuild(arguments.workdir, prevalence=parse_prevalence(arguments.prevalence))
+    rebuild(arguments.workdir, prevalence=parse_prevalence(arguments.prevalence))
     return 0
 
 
