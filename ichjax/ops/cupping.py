@@ -8,13 +8,15 @@ LOW_HU, HIGH_HU = -20, 120  # of the histograms; what is beyond counts as their 
 FINE_BINS, COARSE_MM, COARSE_BINS = 12, 4.0, 2  # bins of depth: of 1 mm, then wider ones, then all that is deeper
 USUAL = 0.4  # quantile that stands for normal tissue; below the median, as blood is brighter
 MIN_PIXELS = 30  # in a bin that has a trend of its own
+SMALL = 0.45  # share of the largest slice below which a slice has no tissue far from bone
 
 
 def flatten(hu: jax.Array, depth_mm: jax.Array, mask: jax.Array) -> jax.Array:
     """Subtracts, in each slice, by how much tissue at the same depth is brighter than the scan's deep tissue.
 
     The usual HU at a depth is a quantile over the pixels of the slice there, so blood that covers less than half of a
-    depth hardly changes it. Nothing is subtracted deep inside, and nothing is ever added.
+    depth hardly changes it. Nothing is subtracted deep inside but in small slices, which have bone above or below, and
+    nothing is ever added.
 
     Args:
       hu: float32 [D, H, W], without much noise.
@@ -37,7 +39,9 @@ def flatten(hu: jax.Array, depth_mm: jax.Array, mask: jax.Array) -> jax.Array:
     deep = _quantile(counts[:, -1].sum(axis=0))
     deep = jnp.where(counts[:, -1].sum() >= MIN_PIXELS, deep, _quantile(counts.sum(axis=(0, 1))))
     excess = jnp.where(counts.sum(axis=2) >= MIN_PIXELS, jnp.maximum(_quantile(counts) - deep, 0.0), -jnp.inf)
-    excess = excess.at[:, -1].set(0.0)
+    pixels = counts.sum(axis=(1, 2))
+    near_bone = pixels < SMALL * pixels.max()  # with bone above or below, all of the slice is brighter
+    excess = excess.at[:, -1].set(jnp.where(near_bone & jnp.isfinite(excess[:, -1]), excess[:, -1], 0.0))
     excess = _from_deeper(excess)  # [D, bins]
     between = jnp.clip(position - 0.5, 0, bins - 1)
     low = jnp.floor(between)

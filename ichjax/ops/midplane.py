@@ -106,6 +106,12 @@ def offset_px(plane: Midplane, *, shape: tuple[int, int]) -> jax.Array:
     return (row * down + column * right)[None] - plane.shift_px[:, None, None]
 
 
+def along_px(plane: Midplane, *, shape: tuple[int, int]) -> jax.Array:
+    """Position of each pixel of slices [H, W] along the plane, from the middle to higher rows: float32 [H, W]."""
+    (row, column), (down, right) = _centered(*shape), _normal(plane.turn_degrees)
+    return row * right - column * down
+
+
 def mirror(slices: jax.Array, plane: Midplane, *, outside: float) -> jax.Array:
     """Mirrors float32 [D, H, W] about the plane, bilinearly; `outside` where the mirror image is beyond the slice."""
     chex.assert_rank(slices, 3)

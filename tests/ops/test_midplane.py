@@ -39,6 +39,10 @@ def test_finds_turn_shift_and_roll(turn, shift, roll):
 def test_a_point_and_its_mirror_image_are_as_far_from_the_plane():
     plane = midplane.Midplane(np.float32(30), np.float32([2.5]))
     offset = np.asarray(midplane.offset_px(plane, shape=(64, 64)))
+    along = np.asarray(midplane.along_px(plane, shape=(64, 64)))
+    np.testing.assert_allclose(
+        (offset[0] + 2.5) ** 2 + along**2, np.hypot(*(np.mgrid[:64, :64] - 31.5)) ** 2, rtol=1e-4
+    )
     mirrored = np.asarray(MIRROR(offset, plane))
     inside = mirrored != -1
     assert inside.mean() > 0.5

@@ -191,6 +191,7 @@ CASES = {
     ),
     midplane.find: ({}, (HU > 9999,), midplane.Midplane(np.float32(0), np.zeros(2))),
     midplane.offset_px: ({"shape": (1, 3)}, (MIDDLE,), np.array([[[-3, -2, -1]], [[-0.5, 0.5, 1.5]]])),
+    midplane.along_px: ({"shape": (3, 2)}, (MIDDLE,), np.array([[-1, -1], [0, 0], [1, 1]])),
     midplane.mirror: ({"outside": 7.0}, (IMAGES[..., 0], MIDDLE), MIRRORED),
     morphology.dilate: ({"side": 2}, (TRUTH,), dilate(TRUTH)),
     morphology.erode: ({"side": 2}, (TRUTH,), erode(TRUTH)),
