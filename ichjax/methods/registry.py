@@ -13,6 +13,7 @@ METHODS = {
     "full_slices": "ichjax.methods.full_slices",
     "threshold": "ichjax.methods.threshold",
     "subtypes": "ichjax.methods.subtypes",
+    "yuh": "ichjax.methods.yuh",
 }
 
 
