@@ -14,6 +14,7 @@ METHODS = {
     "threshold": "ichjax.methods.threshold",
     "subtypes": "ichjax.methods.subtypes",
     "yuh": "ichjax.methods.yuh",
+    "li": "ichjax.methods.li",
 }
 
 

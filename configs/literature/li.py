@@ -1,0 +1,19 @@
+"""A method of the kind of Li et al. (2012): the subarachnoid space by distances and Bayes, hemorrhage by an SVM.
+
+    python launch.py crossval --config=configs/literature/li.py --workdir=runs/li
+
+60 synthetic head CTs (preset 'demo', layout 'own', whose masks have sub-types; made once), 4 folds.
+"""
+
+import pathlib
+import runpy
+
+
+def get_config():
+    """The demo's scans and folds, this method alone."""
+    demo = pathlib.Path(__file__).parents[1] / "demo.py"
+    config = runpy.run_path(str(demo))["get_config"]()
+    config.phantom.layout = "own"
+    config.method = "li"
+    config.compare_with = ()
+    return config
