@@ -15,6 +15,7 @@ METHODS = {
     "subtypes": "ichjax.methods.subtypes",
     "yuh": "ichjax.methods.yuh",
     "li": "ichjax.methods.li",
+    "chan": "ichjax.methods.chan",
 }
 
 

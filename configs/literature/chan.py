@@ -1,0 +1,19 @@
+"""A method of the kind of Chan (2007): white top-hat, asymmetry, and rules against mimics of blood.
+
+    python launch.py crossval --config=configs/literature/chan.py --workdir=runs/chan
+
+60 synthetic head CTs (preset 'demo', layout 'own', whose masks have sub-types; made once), 4 folds.
+"""
+
+import pathlib
+import runpy
+
+
+def get_config():
+    """The demo's scans and folds, this method alone."""
+    demo = pathlib.Path(__file__).parents[1] / "demo.py"
+    config = runpy.run_path(str(demo))["get_config"]()
+    config.phantom.layout = "own"
+    config.method = "chan"
+    config.compare_with = ()
+    return config
