@@ -2,8 +2,8 @@
 
 The membership of a value in a cluster is its inverse squared distance to the cluster's center, divided by the sum over
 all clusters; a center is the mean of the values weighted by their squared membership. Both are repeated until no
-membership changes by `TOLERANCE`, at most `MAX_ITERATIONS` times. The start is deterministic, and each item of a batch
-gets the result that it would get alone.
+membership changes by `MEMBERSHIP_TOLERANCE`, at most `MAX_ITERATIONS` times. The start is deterministic, and each item
+of a batch gets the result that it would get alone.
 
 On a histogram the result is exactly that of all values, at the cost of its bins. The spatial form (Chuang et al. 2006)
 multiplies each membership by its sum over the pixel's neighborhood before it is normalized, so that single noisy
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 MAX_ITERATIONS = 100
-TOLERANCE = 1e-5  # largest change of a membership at which the iteration ends
+MEMBERSHIP_TOLERANCE = 1e-5  # largest change of a membership at which the iteration ends
 NEIGHBORS_PX = 2  # on each side: 5 x 5 pixels
 TINY_DISTANCE = 1e-9  # squared, in units of the values: a value at a center belongs to it alone
 
@@ -145,7 +145,7 @@ def _iterate(
         iteration, active, old = state
         new = update(old)
         new = jax.tree.map(lambda x, y: jnp.where(active.reshape(-1, *[1] * (x.ndim - 1)), y, x), old, new)
-        return iteration + 1, active & (change(old, new) >= TOLERANCE), new
+        return iteration + 1, active & (change(old, new) >= MEMBERSHIP_TOLERANCE), new
 
     def running(state: tuple[jax.Array, jax.Array, Clusters]) -> jax.Array:
         return (state[0] < MAX_ITERATIONS) & state[1].any()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ichjax.ops import fuzzy_clusters
-from ichjax.ops.fuzzy_clusters import MAX_ITERATIONS, TOLERANCE
+from ichjax.ops.fuzzy_clusters import MAX_ITERATIONS, MEMBERSHIP_TOLERANCE
 
 K = 3
 OF_HISTOGRAM = functools.partial(
@@ -37,7 +37,7 @@ def iterate(centers, values, membership_of):
     for _ in range(MAX_ITERATIONS):
         centers = means(values, old)
         new = membership_of(values, centers)
-        if np.abs(new - old).max() < TOLERANCE:
+        if np.abs(new - old).max() < MEMBERSHIP_TOLERANCE:
             return centers, new
         old = new
     return centers, old
