@@ -16,6 +16,10 @@ METHODS = {
     "yuh": "ichjax.methods.yuh",
     "li": "ichjax.methods.li",
     "chan": "ichjax.methods.chan",
+    "bhadauria": "ichjax.methods.bhadauria",
+    "prakash": "ichjax.methods.prakash",
+    "gautam": "ichjax.methods.gautam",
+    "nag": "ichjax.methods.nag",
 }
 
 

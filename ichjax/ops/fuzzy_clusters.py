@@ -62,13 +62,16 @@ def of_histogram(counts: jax.Array, *, clusters: int) -> Clusters:
     return Clusters(*(jnp.take_along_axis(x, order.reshape(*order.shape, *[1] * (x.ndim - 2)), 1) for x in result))
 
 
-def spatial(values: jax.Array, inside: jax.Array, centers: jax.Array) -> Clusters:
+def spatial(
+    values: jax.Array, inside: jax.Array, centers: jax.Array, *, max_iterations: int = MAX_ITERATIONS
+) -> Clusters:
     """Clusters pixels by value and by the memberships of the 5 x 5 pixels around them.
 
     Args:
       values: float32 [N, H, W].
       inside: bool [N, H, W]; other pixels have no membership and count for no neighbor.
       centers: float32 [N, K], to start from, for example those of `of_histogram`.
+      max_iterations: limit of the iterations.
 
     Returns:
       Centers [N, K], in the order of the start, and membership [N, K, H, W]: sums to 1 inside, 0 elsewhere. Slices
@@ -87,7 +90,8 @@ def spatial(values: jax.Array, inside: jax.Array, centers: jax.Array) -> Cluster
         return jnp.abs(new.membership - old.membership).max(axis=(1, 2, 3))
 
     centers = centers.astype(jnp.float32)
-    return _iterate(update, change, Clusters(centers, _spatial_memberships(values, inside, centers)))
+    start = Clusters(centers, _spatial_memberships(values, inside, centers))
+    return _iterate(update, change, start, max_iterations)
 
 
 def _start(weights: jax.Array, levels: jax.Array, clusters: int) -> jax.Array:
@@ -137,7 +141,10 @@ def _weighted_means(
 
 
 def _iterate(
-    update: Callable[[Clusters], Clusters], change: Callable[[Clusters, Clusters], jax.Array], start: Clusters
+    update: Callable[[Clusters], Clusters],
+    change: Callable[[Clusters, Clusters], jax.Array],
+    start: Clusters,
+    max_iterations: int = MAX_ITERATIONS,
 ) -> Clusters:
     """Repeats `update` on each item until its `change` [N] is below the tolerance; finished items stay as they are."""
 
@@ -148,7 +155,7 @@ def _iterate(
         return iteration + 1, active & (change(old, new) >= MEMBERSHIP_TOLERANCE), new
 
     def running(state: tuple[jax.Array, jax.Array, Clusters]) -> jax.Array:
-        return (state[0] < MAX_ITERATIONS) & state[1].any()
+        return (state[0] < max_iterations) & state[1].any()
 
     active = jnp.ones(start.centers.shape[0], bool)
     return jax.lax.while_loop(running, body, (jnp.int32(0), active, start))[2]
