@@ -18,13 +18,14 @@ def fit_forest(
     model = RandomForestClassifier(
         trees, max_leaf_nodes=max_leaves, min_samples_leaf=min_leaf_examples, random_state=seed, n_jobs=-1
     )
-    return forest_arrays(model.fit(features, labels))
+    return forest_arrays(model.fit(features, labels), nodes=2 * max_leaves - 1)
 
 
-def forest_arrays(model: RandomForestClassifier) -> Forest:
-    """The trees of a fitted forest, in NumPy arrays; its class order is `model.classes_`."""
+def forest_arrays(model: RandomForestClassifier, *, nodes: int = 1) -> Forest:
+    """The trees of a fitted forest, in NumPy arrays with room for at least `nodes` nodes a tree; its class order is
+    `model.classes_`."""
     trees = [estimator.tree_ for estimator in model.estimators_]
-    shape = len(trees), max(tree.node_count for tree in trees)
+    shape = len(trees), max(nodes, *(tree.node_count for tree in trees))
     feature, threshold = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
     children = np.tile(np.repeat(np.arange(shape[1], dtype=np.int32), 2), (shape[0], 1))
     value = np.zeros((*shape, len(model.classes_)), np.float32)

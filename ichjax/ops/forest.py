@@ -52,10 +52,44 @@ def predict(forest: Forest, features: jax.Array, *, chunk: int = EXAMPLES_PER_CH
     return shares.reshape(-1, shares.shape[-1])[:count]
 
 
+def predict_where(
+    forest: Forest, maps: jax.Array, mask: jax.Array, *, label: int, chunk: int = EXAMPLES_PER_CHUNK
+) -> jax.Array:
+    """The share of one class on the pixels of a mask; the time depends on their number.
+
+    Args:
+      forest: the trees.
+      maps: float32 [F, D, H, W], the features, without NaN.
+      mask: bool [D, H, W].
+      label: the class.
+      chunk: pixels that are followed together.
+
+    Returns:
+      float32 [D, H, W], 0 outside the mask.
+    """
+    chex.assert_rank(maps, 4)
+    chex.assert_shape(mask, maps.shape[1:])
+    size = mask.size + -mask.size % chunk
+    (pixels,) = jnp.nonzero(mask.ravel(), size=size, fill_value=mask.size)
+    by_pixel = jnp.asarray(maps).reshape(len(maps), -1)
+
+    def predict_part(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        start, shares = state
+        index = jax.lax.dynamic_slice(pixels, (start,), (chunk,))
+        features = by_pixel.at[:, index].get(mode="clip").T
+        share = _predict_chunk(forest, features)[:, label]
+        return start + chunk, shares.at[index].set(share, mode="drop")  # those that fill the last chunk are beyond
+
+    count = mask.sum(dtype=jnp.int32)
+    state = jnp.int32(0), jnp.zeros(mask.size, jnp.float32)
+    shares = jax.lax.while_loop(lambda state: state[0] < count, predict_part, state)[1]
+    return shares.reshape(mask.shape)
+
+
 def _predict_chunk(forest: Forest, features: jax.Array) -> jax.Array:
     """As `predict`, of a chunk."""
     count, width = features.shape
-    flat, first = features.ravel(), jnp.arange(count, dtype=jnp.int32) * width
+    flat, first = jnp.asarray(features).ravel(), jnp.arange(count, dtype=jnp.int32) * width
 
     def add_tree(total: jax.Array, tree: Forest) -> tuple[jax.Array, None]:
         def descend(_: jax.Array, node: jax.Array) -> jax.Array:

@@ -5,7 +5,6 @@ is itself found from differences to the pixel's own value, so float32 suffices f
 """
 
 import itertools
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import chex
@@ -41,20 +40,33 @@ def local_moments(values: jax.Array, mask: jax.Array, *, box: tuple[int, int, in
       box: sides of the neighborhood in slices, rows and columns, odd.
     """
     chex.assert_equal_shape([values, mask])
-    neighbors = list(zip(_shifted(values, box), _shifted(mask, box), strict=True))
+    values = jnp.where(mask, values, 0.0).astype(jnp.float32)
+    inside = mask.astype(jnp.float32)
+    starts = _starts(box)
+    padded, padded_inside = (jnp.pad(array, [(side // 2, side // 2) for side in box]) for array in (values, inside))
 
-    def total(terms: Iterator[jax.Array]) -> jax.Array:
-        return sum(terms, jnp.zeros(values.shape, jnp.float32))
+    def sums(start: jax.Array, powers: tuple[int, ...], offset: jax.Array | float) -> list[jax.Array]:
+        """What one neighbor adds to the sums of powers of its difference from the own value plus an offset."""
+        value, weight = (jax.lax.dynamic_slice(array, start, mask.shape) for array in (padded, padded_inside))
+        deviation = (value - values) - offset
+        return [weight * deviation**power for power in powers]
 
-    count = jnp.maximum(total(inside.astype(jnp.float32) for _, inside in neighbors), 1.0)
-    offset = total(jnp.where(inside, value - values, 0.0) for value, inside in neighbors) / count
-    mean = values + offset
-    deviations = [jnp.where(inside, (value - values) - offset, 0.0) for value, inside in neighbors]
-    sd = jnp.sqrt(total(d**2 for d in deviations) / count)
+    def total(powers: tuple[int, ...], offset: jax.Array | float) -> list[jax.Array]:
+        """Sums over all neighbors, one after the other: unrolled, they take minutes to compile."""
+
+        def add(k: jax.Array, so_far: list[jax.Array]) -> list[jax.Array]:
+            return [one + other for one, other in zip(so_far, sums(starts[k], powers, offset), strict=True)]
+
+        return jax.lax.fori_loop(0, len(starts), add, [jnp.zeros_like(values)] * len(powers))
+
+    count, first = total((0, 1), 0.0)
+    count = jnp.maximum(count, 1.0)
+    offset = first / count
+    second, third, fourth = (power / count for power in total((2, 3, 4), offset))
+    sd = jnp.sqrt(second)
     scale = jnp.where(sd < MIN_SD, 0.0, 1.0 / jnp.maximum(sd, MIN_SD))
-    skew = total((d * scale) ** 3 for d in deviations) / count
-    kurtosis = total((d * scale) ** 4 for d in deviations) / count
-    return Moments(*(jnp.where(mask, moment, 0.0) for moment in (mean, sd, skew, kurtosis)))
+    moments = values + offset, sd, third * scale**3, fourth * scale**4
+    return Moments(*(jnp.where(mask, moment, 0.0) for moment in moments))
 
 
 def box_mean(values: jax.Array, mask: jax.Array, *, box: tuple[int, int, int] = BOX_PX) -> jax.Array:
@@ -96,21 +108,21 @@ def masked_gaussian(values: jax.Array, mask: jax.Array, spacing_mm: jax.Array, *
     return jnp.where(mask, level + total / jnp.where(mask, weight, 1.0), 0.0)
 
 
-def _shifted(array: jax.Array, box: tuple[int, int, int]) -> Iterator[jax.Array]:
-    """The array moved to each position in the box, with zeros from outside."""
+def _starts(box: tuple[int, int, int]) -> jax.Array:
+    """int32 [n, 3]: where each position in the box begins in an array that is padded by half the box."""
     if not all(side % 2 for side in box):
         raise ValueError(f"a box of {box} pixels has no middle; expected odd sides")
-    padded = jnp.pad(array, [(side // 2, side // 2) for side in box])
-    for start in itertools.product(*(range(side) for side in box)):
-        yield padded[tuple(slice(first, first + size) for first, size in zip(start, array.shape, strict=True))]
+    return jnp.array(list(itertools.product(*(range(side) for side in box))), jnp.int32)
 
 
 def _box_sum(array: jax.Array, box: tuple[int, int, int]) -> jax.Array:
     """The sum over the box around each pixel, axis by axis."""
+    _starts(box)
     for axis, side in enumerate(box):
-        line = [1, 1, 1]
-        line[axis] = side
-        array = sum(_shifted(array, (line[0], line[1], line[2])), jnp.zeros_like(array))
+        pad, size = [(0, 0)] * 3, array.shape[axis]
+        pad[axis] = (side // 2, side // 2)
+        padded = jnp.pad(array, pad)
+        array = sum((jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(side)), jnp.zeros_like(array))
     return array
 
 

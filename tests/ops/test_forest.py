@@ -12,6 +12,7 @@ from ichjax.methods.learners import forest_arrays
 from ichjax.ops import forest
 
 PREDICT = jax.jit(forest.predict, static_argnames="chunk")
+PREDICT_WHERE = jax.jit(forest.predict_where, static_argnames=("label", "chunk"))
 
 
 @pytest.fixture(scope="module", params=[2, 3])
@@ -58,3 +59,14 @@ def test_no_example_gives_no_shares_and_other_forests_of_a_shape_need_no_new_pro
     traced = jax.jit(chex.assert_max_traces(forest.predict, n=1))
     for depth in (arrays.depth, arrays.depth - 1):
         traced(arrays._replace(depth=depth), features)
+
+
+@settings(max_examples=8)
+@given(st.integers(0, 2**31), st.sampled_from([0.0, 0.02, 0.5, 1.0]), st.sampled_from([7, 4096]))
+def test_pixels_of_a_mask_have_the_share_that_they_have_as_examples(fitted, seed, share, chunk):
+    model, _ = fitted
+    rng = np.random.default_rng(seed)
+    maps, mask = rng.normal(size=(4, 2, 5, 6)).round(1).astype(np.float32), rng.random((2, 5, 6)) < share
+    shares = PREDICT_WHERE(forest_arrays(model), maps, mask, label=1, chunk=chunk)
+    expected = model.predict_proba(maps.reshape(4, -1).T)[:, 1].reshape(mask.shape)
+    np.testing.assert_allclose(shares, np.where(mask, expected, 0), atol=1e-6)

@@ -18,6 +18,7 @@ from ichjax.ops import (
     augment_hu,
     augment_shape,
     augment_windowed,
+    brain_pose,
     component_statistics,
     components,
     cupping,
@@ -110,6 +111,8 @@ MACHINE = svm.Svm(np.eye(2, dtype=np.float32), np.float32([[2, -1]]), np.float32
 POINTS = np.float32([[-1, 0.5], [0, 2], [1, 0]])
 SQUARES = ((POINTS[:, None] - np.eye(2)) ** 2).sum(axis=2)
 DECISIONS = np.float32([[1, -2, 0.5], [-1, -1, -1]])  # of the pairs (0, 1), (0, 2) and (1, 2)
+STRAIGHT = brain_pose.Pose(np.float32([0, 1, 1]), np.float32(0), np.float32(1))
+QUARTER = brain_pose.Pose(np.float32([1, 2, 3]), np.float32(np.pi / 2), np.float32(2))
 ROUGH = HU.astype(np.float32)
 IN_SLICE = (HU - HU.mean((1, 2), keepdims=True)) / HU.std((1, 2), keepdims=True)
 WHOLE = {"box": (1, 5, 7)}  # reaches all pixels of a slice of 3 x 4 from its middle
@@ -286,6 +289,26 @@ CASES = {
         {"sigma_mm": 1e4},
         (ROUGH, TRUTH, np.float32([5, 1, 1])),
         np.where(TRUTH, HU[TRUTH].mean(), 0),
+    ),
+    forest.predict_where: (
+        {"label": 1},
+        (STUMPS, POINTS.T[:, None, None], np.bool_([[[1, 0, 1]]])),
+        np.array([[[0.3, 0, 0.55]]]),
+    ),
+    brain_pose.find: (
+        {},
+        (np.eye(3, dtype=bool)[[1, 1]][:, :, None], np.float32([5, 2, 3])),
+        brain_pose.Pose(np.array([2.5, 2, 0]), np.array(0), np.array(1)),
+    ),
+    brain_pose.normalized: (
+        {"shape": (2, 1, 2)},
+        (QUARTER, np.float32([5, 2, 3])),
+        np.float32([[[[-0.5, -0.5]], [[2, 2]]], [[[-1.5, 0]], [[-1.5, 0]]], [[[1, 1]], [[1, 1]]]]),
+    ),
+    brain_pose.mirror: (
+        {},
+        (ROUGH, STRAIGHT, np.float32([5, 1, 1])),
+        ROUGH[:, :, [2, 1, 0, 0]],
     ),
     forest.predict: ({}, (STUMPS, POINTS), np.array([[0.7, 0.3], [0.1, 0.9], [0.45, 0.55]])),
     svm.decide: ({}, (MACHINE, POINTS), np.exp(-SQUARES / 2) @ [[2], [-1]] + 0.25),
