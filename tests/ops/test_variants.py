@@ -36,6 +36,7 @@ from ichjax.ops import (
     skull,
     subtypes,
     svm,
+    texture,
     thresholds,
 )
 from tests.ops import contour_cases
@@ -290,6 +291,18 @@ CASES = {
         (ROUGH, TRUTH, np.float32([5, 1, 1])),
         np.where(TRUTH, HU[TRUTH].mean(), 0),
     ),
+    texture.texture: (
+        {"count": 2, "levels": 3},
+        (np.int32([[[0, 0, 0], [0, 2, 1]]]), np.int32([[[0, 1, 1], [0, 2, 2]]])),
+        texture.Texture(
+            np.array([1 / 3, 0]), np.array([1 / 3, 0]), np.array([5 / 18, 0]), np.array([5 / 6, 0])
+        ),
+    ),
+    texture.weighted_histogram: (
+        {"count": 2, "levels": 3},
+        (np.int32([[[0, 0, 2]]]), np.int32([[[0, 2, 1]]]), np.float32([[[0.2, 0.6, 1]]])),
+        np.array([[0.25, 0, 0.75], [0, 0, 0]]),
+    ),
     forest.predict_where: (
         {"label": 1},
         (STUMPS, POINTS.T[:, None, None], np.bool_([[[1, 0, 1]]])),
@@ -430,6 +443,8 @@ WRONG = {
     "moments_in_one_slice": lambda: local_moments.local_moments(ROUGH, TRUTH[:1]),
     "means_in_one_slice": lambda: local_moments.box_mean(ROUGH, TRUTH[:1]),
     "smoothing_in_one_slice": lambda: local_moments.masked_gaussian(ROUGH, TRUTH[:1], np.ones(3), sigma_mm=1.0),
+    "texture_of_one_slice": lambda: texture.texture(NUMBER, NUMBER[:1], count=2, levels=3),
+    "a_histogram_of_one_slice": lambda: texture.weighted_histogram(NUMBER, NUMBER, ROUGH[:1], count=2, levels=3),
     "a_machine_of_two_features": lambda: svm.decide(MACHINE, POINTS[:, :1]),
     "decisions_of_three_pairs": lambda: svm.class_scores(DECISIONS, classes=4),
     "between_two_lower_levels": lambda: thresholds.between(HU, np.arange(4), 100),
