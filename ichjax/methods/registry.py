@@ -20,6 +20,8 @@ METHODS = {
     "prakash": "ichjax.methods.prakash",
     "gautam": "ichjax.methods.gautam",
     "nag": "ichjax.methods.nag",
+    "muschelli": "ichjax.methods.muschelli",
+    "shahangian": "ichjax.methods.shahangian",
 }
 
 

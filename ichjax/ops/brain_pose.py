@@ -50,7 +50,7 @@ def find(mask: jax.Array, spacing_mm: jax.Array) -> Pose:
     return Pose(center, jnp.where(jnp.abs(turn) <= MAX_TURN, turn, 0.0), size_mm)
 
 
-def normalized(pose: Pose, spacing_mm: jax.Array, *, shape: tuple[int, int, int]) -> jax.Array:
+def normalized(pose: Pose, spacing_mm: jax.Array, *, shape: tuple[int, ...]) -> jax.Array:
     """Each pixel's position along the brain's own axes, in units of its size.
 
     Args:

@@ -81,7 +81,9 @@ def box_mean(values: jax.Array, mask: jax.Array, *, box: tuple[int, int, int] = 
     return jnp.where(mask, total / jnp.maximum(count, 1.0), 0.0)
 
 
-def masked_gaussian(values: jax.Array, mask: jax.Array, spacing_mm: jax.Array, *, sigma_mm: float) -> jax.Array:
+def masked_gaussian(
+    values: jax.Array, mask: jax.Array, spacing_mm: jax.Array, *, sigma_mm: jax.Array | float
+) -> jax.Array:
     """Smooths by a Gaussian of a width in mm, normalized over the pixels of the mask.
 
     As three matrix products, since a kernel of 20 mm is about as long as the axes.
