@@ -2,7 +2,7 @@
 
     python launch.py crossval --config=configs/literature/nag.py --workdir=runs/nag
 
-60 synthetic head CTs of the preset 'demo', 4 folds. Training steps of the autoencoder:
+60 synthetic head CTs (preset 'demo', layout 'own', whose masks have sub-types; made once), 4 folds. Training steps of the autoencoder:
 --config.options.nag.steps=2000
 """
 
@@ -11,9 +11,9 @@ import runpy
 
 
 def get_config():
-    """The demo's scans and folds with this method."""
-    demo = pathlib.Path(__file__).parents[1] / "demo.py"
-    config = runpy.run_path(str(demo))["get_config"]()
+    """The scans and folds of configs/literature/all.py, this method alone."""
+    together = pathlib.Path(__file__).with_name("all.py")
+    config = runpy.run_path(str(together))["get_config"]()
     config.method = "nag"
     config.compare_with = ()
     config.options.nag = {"steps": 400}

@@ -33,9 +33,9 @@ STOP_SHARE = 0.01
 class BhadauriaMethod(RegionMethod):
     """Spatial fuzzy clusters of each slice start a level set with local means."""
 
-    title = "Fuzzy clusters and active contour"
+    title = "Bhadauria 2014"
     card = "Spatial fuzzy c-means and local binary fitting, of the kind of Bhadauria and Dewal 2014; training rejects"
-    name = "bhadauria"
+    name = reference = "bhadauria"
     defaults: ClassVar = {"clusters": 5, "iterations": 60, "cluster_iterations": 15}
     grid: ClassVar = {"brighter_hu": (8.0, 10.0, 12.0)}
     seconds_a_slice = 0.4

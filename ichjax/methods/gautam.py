@@ -27,9 +27,9 @@ CLOSING_PX, OPENING_PX = 3, 1.0  # side of a square; radius of a disk
 class GautamMethod(RegionMethod):
     """Bright clusters of a scan, denoised and cut by Otsu's threshold."""
 
-    title = "Fuzzy clusters and wavelets"
+    title = "Gautam 2018"
     card = "Fuzzy c-means, Haar wavelets and Otsu's threshold, of the kind of Gautam and Raman 2018; training rejects"
-    name = "gautam"
+    name = reference = "gautam"
     defaults: ClassVar = {"clusters": 6}
     grid: ClassVar = {"brighter_hu": (6.0, 8.0, 10.0), "otsu_share": (0.0, 1.0)}
     seconds_a_slice = 0.05

@@ -48,9 +48,9 @@ class MuschelliMethod(ClassicalMethod):
     """Options: `learner`, 'forest' or 'logistic'; `trees` and their `max_leaves`; `smooth_slices` and `smooth_px`, the
     odd sides of the mean of the probability."""
 
-    title = "Muschelli"
+    title = "Muschelli 2017"
     card = "Features of each voxel and a random forest, after Muschelli et al., NeuroImage: Clinical 2017"
-    name = "muschelli"
+    name = reference = "muschelli"
     defaults: ClassVar = {"learner": "forest", "trees": 100, "max_leaves": 64, "smooth_slices": 1, "smooth_px": 3}
     seconds_a_slice = 0.1
 

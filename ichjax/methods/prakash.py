@@ -31,9 +31,9 @@ STILL_SHARE = 0.01
 class PrakashMethod(RegionMethod):
     """A level set shrinks onto bright regions and grows again from their cores."""
 
-    title = "Two-stage level set"
+    title = "Prakash 2012"
     card = "Level sets that shrink and grow, of the kind of Prakash et al. 2012; training rejects"
-    name = "prakash"
+    name = reference = "prakash"
     defaults: ClassVar = {"shrinking": 60, "growing": 60, "fill_gaps": True}
     grid: ClassVar = {"brighter_hu": (8.0, 11.0), "balloon": (1.5, 3.0)}
     seconds_a_slice = 0.3

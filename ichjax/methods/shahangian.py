@@ -68,9 +68,9 @@ class Known(NamedTuple):
 class ShahangianMethod(ClassicalMethod):
     """Option: `cost`, of the support vector machines."""
 
-    title = "Shahangian"
+    title = "Shahangian 2016"
     card = "DRLSE regions and a hierarchy of SVMs, after Shahangian and Pourghassem, Biocybern. Biomed. Eng. 2016"
-    name = "shahangian"
+    name = reference = "shahangian"
     defaults: ClassVar = {"cost": 1.0}
     seconds_a_slice = 0.1
 
