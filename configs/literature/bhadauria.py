@@ -2,7 +2,8 @@
 
     python launch.py crossval --config=configs/literature/bhadauria.py --workdir=runs/bhadauria
 
-60 synthetic head CTs (preset 'demo', layout 'own', whose masks have sub-types; made once), 4 folds. Steps of the contour, 60 by default:
+60 synthetic head CTs (preset 'demo', layout 'own', whose masks have sub-types; made once), 4 folds.
+Steps of the contour, 60 by default:
 --config.options.bhadauria.iterations=120
 """
 

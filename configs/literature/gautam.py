@@ -2,7 +2,8 @@
 
     python launch.py crossval --config=configs/literature/gautam.py --workdir=runs/gautam
 
-60 synthetic head CTs (preset 'demo', layout 'own', whose masks have sub-types; made once), 4 folds. Number of clusters, 6 by default:
+60 synthetic head CTs (preset 'demo', layout 'own', whose masks have sub-types; made once), 4 folds.
+Number of clusters, 6 by default:
 --config.options.gautam.clusters=4
 """
 

@@ -2,7 +2,8 @@
 
     python launch.py crossval --config=configs/literature/muschelli.py --workdir=runs/muschelli
 
-60 synthetic head CTs (preset 'demo', layout 'own', whose masks have sub-types; made once), 4 folds. The logistic regression in place of the forest:
+60 synthetic head CTs (preset 'demo', layout 'own', whose masks have sub-types; made once), 4 folds.
+The logistic regression in place of the forest:
 --config.options.muschelli.learner=logistic
 """
 

@@ -2,7 +2,8 @@
 
     python launch.py crossval --config=configs/literature/nag.py --workdir=runs/nag
 
-60 synthetic head CTs (preset 'demo', layout 'own', whose masks have sub-types; made once), 4 folds. Training steps of the autoencoder:
+60 synthetic head CTs (preset 'demo', layout 'own', whose masks have sub-types; made once), 4 folds.
+Training steps of the autoencoder:
 --config.options.nag.steps=2000
 """
 

@@ -2,7 +2,8 @@
 
     python launch.py crossval --config=configs/literature/prakash.py --workdir=runs/prakash
 
-60 synthetic head CTs (preset 'demo', layout 'own', whose masks have sub-types; made once), 4 folds. Without the filling of gaps between slices:
+60 synthetic head CTs (preset 'demo', layout 'own', whose masks have sub-types; made once), 4 folds.
+Without the filling of gaps between slices:
 --config.options.prakash.fill_gaps=False
 """
 
