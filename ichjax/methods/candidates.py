@@ -11,10 +11,10 @@ from ichjax.methods import logistic
 from ichjax.methods.classical import Params, Segmented
 from ichjax.methods.lesion_features import CANDIDATES
 from ichjax.ops import component_statistics, morphology
+from ichjax.ops.subtypes import SUBTYPE_COUNT
 
 LESION_SHARE = 0.3  # of a candidate's pixels in the true mask, from which it counts as a lesion
 REGROWN_PX = 5  # side of the square by which a candidate grows back to the edge from which openings took it
-SUBTYPE_COUNT = 5
 
 
 def overlaps(number: jax.Array, truth: jax.Array) -> tuple[jax.Array, jax.Array]:

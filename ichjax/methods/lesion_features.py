@@ -12,7 +12,7 @@ CANDIDATES = 24  # the largest of a scan
 RIM_MM = 2.0  # next to the inner table, where bone and brain share pixels and nothing is a candidate
 CONTACT_MM = 3.5  # depth up to which a candidate touches the inner table
 MAX_DEPTH_MM = 100.0
-SKULL_HU = 250.0
+MIDPLANE_BONE_HU = 250.0
 CSF_HU = (-5.0, 20.0)  # after the median
 CSF_NEAR_MM = 4.0
 THIN_PX = 2.5  # radius of the disk that does not fit into what is thin
@@ -87,7 +87,7 @@ def maps_of(head: Head) -> Maps:
     pixels_mm = jnp.full(2, PIXEL_MM)
     depth_mm = jnp.minimum(distance.distance_mm(~head.inside, pixels_mm), MAX_DEPTH_MM)
     smooth = cupping.flatten(median.median_3x3(head.hu), depth_mm, head.inside)
-    plane = midplane.find(head.hu > SKULL_HU)
+    plane = midplane.find(head.hu > MIDPLANE_BONE_HU)
     tissue = head.inside & (depth_mm > RIM_MM)
     fluid = tissue & (smooth > CSF_HU[0]) & (smooth < CSF_HU[1])
     fluid = morphology.open_disk(fluid, radius=1.0)

@@ -28,8 +28,14 @@ from ichjax.methods.classical import ClassicalMethod, Params, Segmented
 from ichjax.methods.heads import PIXEL_MM, Head, Training
 from ichjax.ops import svm
 
-BINS = (14, 10, 12, 12, 10)  # of depth, distance from the mid-plane, from its front and back end, and from the top
-REACH = (0.5, 0.5, 1.1, 1.1, 1.1)  # of the bins, in lengths of the head
+DISTANCE_BINS = (
+    14,
+    10,
+    12,
+    12,
+    10,
+)  # of depth, distance from the mid-plane, from its front and back end, and from the top
+DISTANCE_REACH = (0.5, 0.5, 1.1, 1.1, 1.1)  # of the bins, in lengths of the head
 SMOOTH_BINS = 0.8  # SD of the histogram's Gaussian
 WEAK_PX = 20.0  # pixels of the usual share that each bin has besides its own
 FLUID_HU = (0.0, 18.0)
@@ -38,7 +44,6 @@ HU_BINS, HU_REACH = 16, 100.0  # of the histogram of the space's HU
 SVM_COST, SVM_GAMMA = 1.0, 0.5
 EVERY = 2  # rows and columns of which one is read in training
 MIN_LENGTH_MM = 50.0  # of a head
-SAH = SUBTYPES.index("SAH")
 
 
 class Space(NamedTuple):
@@ -77,7 +82,7 @@ class LiMethod(ClassicalMethod):
         spaces, bloods = [], []
         for scan in train:
             spaces.append(jax.tree.map(_read, self._space_of(scan.head)))
-            bloods.append((_read(scan.classes) == 1 + SAH, _read(scan.truth)))
+            bloods.append((_read(scan.classes) == 1 + SUBTYPES.index("SAH"), _read(scan.truth)))
         with_sah = any(sah.any() for sah, _ in bloods)
         blood = [sah if with_sah else any_blood for sah, any_blood in bloods]
         table = _posterior(spaces, blood)
@@ -111,7 +116,7 @@ class LiMethod(ClassicalMethod):
         probability = _pixel_probability(share, space.hu, scan_score, params["hu_weight"], params["hu_bias"])
         probability = logistic.centered(probability, params["cut"])
         slice_scores = probability.max(axis=(1, 2))
-        subtype_scores = jnp.zeros((len(slice_scores), len(SUBTYPES))).at[:, SAH].set(slice_scores)
+        subtype_scores = jnp.zeros((len(slice_scores), len(SUBTYPES))).at[:, SUBTYPES.index("SAH")].set(slice_scores)
         return Segmented(probability, slice_scores, subtype_scores)
 
 
@@ -138,7 +143,7 @@ def space_of(head: Head) -> Space:
         from_top,
     )
     cells = jnp.zeros(head.hu.shape, jnp.int32)
-    for distance_mm, bins, reach in zip(distances, BINS, REACH, strict=True):
+    for distance_mm, bins, reach in zip(distances, DISTANCE_BINS, DISTANCE_REACH, strict=True):
         place = jnp.clip(distance_mm / length_mm / reach * bins, 0, bins - 1)
         cells = cells * bins + place.astype(jnp.int32)
     low = (index - bottom < SPACE_HEIGHT * (top - bottom))[:, None, None]
@@ -183,14 +188,14 @@ def _read(image: jax.Array) -> np.ndarray:
 
 
 def _posterior(spaces: Sequence[Space], blood: Sequence[np.ndarray]) -> np.ndarray:
-    """The probability of the subarachnoid space in each bin, were it half of the brain: float32 [product of `BINS`]."""
-    total = int(np.prod(BINS))
+    """The probability of the subarachnoid space in each bin, were it half of the brain: float32 [N]."""
+    total = int(np.prod(DISTANCE_BINS))
     counts = np.zeros((2, total))
     for space, mask in zip(spaces, blood, strict=True):
         member = space.inside & (space.fluid | mask)
         counts[0] += np.bincount(space.cells[member], minlength=total)
         counts[1] += np.bincount(space.cells[space.inside], minlength=total)
-    inside, every = (ndimage.gaussian_filter(of.reshape(BINS), SMOOTH_BINS).ravel() for of in counts)
+    inside, every = (ndimage.gaussian_filter(of.reshape(DISTANCE_BINS), SMOOTH_BINS).ravel() for of in counts)
     usual = counts[0].sum() / max(counts[1].sum(), 1.0)
     member = (inside + WEAK_PX * usual) / max(usual, 1e-6)
     other = (every - inside + WEAK_PX * (1 - usual)) / max(1 - usual, 1e-6)

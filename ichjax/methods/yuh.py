@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ichjax.config import Config
+from ichjax.data.label_tables import SUBTYPES
 from ichjax.methods import candidates, lesion_features, logistic
 from ichjax.methods.classical import ClassicalMethod, Params, Segmented
 from ichjax.methods.heads import Head, Training
@@ -28,7 +29,6 @@ from ichjax.ops import component_statistics, morphology
 
 MAX_BLOOD_HU = 100.0
 SPECK_PX = 1.0  # radius of the disk by which candidates are opened
-IVH, IPH, SAH, EDH, SDH = range(5)  # the order of `label_tables.SUBTYPES`
 
 
 class YuhMethod(ClassicalMethod):
@@ -99,12 +99,14 @@ def subtypes(found: Lesions) -> jax.Array:
     cistern = (found.midline_mm < 32.0) & (found.back < -0.02) & (found.height < -0.3) & deep & dim
     small_and_wet = (found.volume_ml < 3.0) & (found.near_csf > 0.05)
     rules = {
-        SDH: touching & (ratio < 0.2),
-        EDH: touching & (ratio < 0.6) & ~thin,
-        IVH: ventricle,
-        SAH: thin | cistern | small_and_wet,
+        "SDH": touching & (ratio < 0.2),
+        "EDH": touching & (ratio < 0.6) & ~thin,
+        "IVH": ventricle,
+        "SAH": thin | cistern | small_and_wet,
     }  # the first that applies
-    return jnp.select(list(rules.values()), [jnp.int32(kind) for kind in rules], jnp.int32(IPH))
+    return jnp.select(
+        list(rules.values()), [jnp.int32(SUBTYPES.index(kind)) for kind in rules], jnp.int32(SUBTYPES.index("IPH"))
+    )
 
 
 def _mask(maps: Maps, threshold_hu: jax.Array | float) -> jax.Array:

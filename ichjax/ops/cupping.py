@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 
 LOW_HU, HIGH_HU = -20, 120  # of the histograms; what is beyond counts as their ends
-FINE_BINS, COARSE_MM, COARSE_BINS = 12, 4.0, 2  # bins of depth: of 1 mm, then wider ones, then all that is deeper
+NARROW_BINS, WIDE_BIN_MM, WIDE_BINS = 12, 4.0, 2  # bins of depth: of 1 mm, then wider ones, then all that is deeper
 USUAL = 0.4  # quantile that stands for normal tissue; below the median, as blood is brighter
 MIN_PIXELS = 30  # in a bin that has a trend of its own
-SMALL = 0.45  # share of the largest slice below which a slice has no tissue far from bone
+SMALL_SLICE = 0.45  # share of the largest slice below which a slice has no tissue far from bone
 
 
 def flatten(hu: jax.Array, depth_mm: jax.Array, mask: jax.Array) -> jax.Array:
@@ -28,9 +28,9 @@ def flatten(hu: jax.Array, depth_mm: jax.Array, mask: jax.Array) -> jax.Array:
     """
     chex.assert_rank(hu, 3)
     chex.assert_equal_shape([hu, depth_mm, mask])
-    bins = FINE_BINS + COARSE_BINS + 1
-    beyond = FINE_BINS + (depth_mm - FINE_BINS) / COARSE_MM
-    position = jnp.minimum(jnp.where(depth_mm < FINE_BINS, depth_mm, beyond), bins - 0.5)
+    bins = NARROW_BINS + WIDE_BINS + 1
+    beyond = NARROW_BINS + (depth_mm - NARROW_BINS) / WIDE_BIN_MM
+    position = jnp.minimum(jnp.where(depth_mm < NARROW_BINS, depth_mm, beyond), bins - 0.5)
     levels = HIGH_HU - LOW_HU
     level = jnp.clip(jnp.floor(hu) - LOW_HU, 0, levels - 1).astype(jnp.int32)
     planes = jax.lax.broadcasted_iota(jnp.int32, hu.shape, 0)
@@ -40,7 +40,7 @@ def flatten(hu: jax.Array, depth_mm: jax.Array, mask: jax.Array) -> jax.Array:
     deep = jnp.where(counts[:, -1].sum() >= MIN_PIXELS, deep, _quantile(counts.sum(axis=(0, 1))))
     excess = jnp.where(counts.sum(axis=2) >= MIN_PIXELS, jnp.maximum(_quantile(counts) - deep, 0.0), -jnp.inf)
     pixels = counts.sum(axis=(1, 2))
-    near_bone = pixels < SMALL * pixels.max()  # with bone above or below, all of the slice is brighter
+    near_bone = pixels < SMALL_SLICE * pixels.max()  # with bone above or below, all of the slice is brighter
     excess = excess.at[:, -1].set(jnp.where(near_bone & jnp.isfinite(excess[:, -1]), excess[:, -1], 0.0))
     excess = _from_deeper(excess)  # [D, bins]
     between = jnp.clip(position - 0.5, 0, bins - 1)
