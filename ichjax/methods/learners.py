@@ -1,5 +1,6 @@
 """Fits forests and support vector machines with scikit-learn, as arrays for `ops.forest` and `ops.svm`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -65,26 +66,27 @@ def svm_arrays(model: SVC) -> Svm:
 
 
 def select_features(
-    features: np.ndarray, labels: np.ndarray, half: np.ndarray, *, most: int, cost: float
+    features: np.ndarray, labels: np.ndarray, half: np.ndarray, *, start: Sequence[int], most: int, cost: float
 ) -> tuple[list[int], float]:
-    """Selects features one after the other, each time the one with the best accuracy on the half not fitted to.
+    """Adds features one after the other, each time the one with the best accuracy on the half not fitted to.
 
     Args:
       features: float [V, F], standardized.
       labels: integers [V].
       half: 0 or 1 [V]: each is judged by a machine that is fitted to the other.
+      start: features that are selected in any case.
       most: number of features, at most; it stops earlier when none improves the accuracy.
       cost: of the machine, whose gamma is 1 / number of features.
 
     Returns:
       (the features' indices, in the order of selection; the mean over classes of the accuracy).
     """
-    selected: list[int] = []
-    best = -1.0
+    selected = list(start)
+    best = _accuracy(features[:, selected], labels, half, cost) if selected else -1.0
     while len(selected) < most:
         others = [k for k in range(features.shape[1]) if k not in selected]
         scores = [_accuracy(features[:, [*selected, k]], labels, half, cost) for k in others]
-        if max(scores, default=-1.0) <= best + 1e-9:
+        if not others or max(scores) <= best + 1e-9:
             break
         best = max(scores)
         selected.append(others[int(np.argmax(scores))])

@@ -3,11 +3,11 @@
 Published (NeuroImage: Clinical 14, 2017, 'PItcHPERFeCT') on CT of patients with intraparenchymal hemorrhage alone, with
 a median Dice of 0.899 for the forest and a correlation of volumes of 0.93. Ours is of this kind: the published features
 (`muschelli_features`), candidates between quantiles of the training lesions, forest or logistic regression on a sample
-of the training scans' candidates, the mean of the probability over 3 x 3 x 3 voxels, a cut for the best Dice, and no
-component below 0.1 mL.
+of the training scans' candidates, the mean of the probability over neighbors, a cut for the best Dice, and no component
+below 0.1 mL.
 
-It differs in the grid, which is the scan's slices with pixels of 1 mm in place of a registered grid of 1 mm; in the
-template of normal brains and the mirrored brain, which are aligned by center, axis and size of the brain in place of
+It differs in the grid, which is the scan's slices with pixels of 1 mm in place of a registered grid of 1 mm, so that
+the probability is averaged over 3 x 3 pixels of a slice and not over 3 x 3 x 3 mm; in the template of normal brains and the mirrored brain, which are aligned by center, axis and size of the brain in place of
 registration; in k-means in place of Atropos; in trees of a limited number of leaves; and in the cut, which is chosen on
 probabilities by models that were fitted without the scan.
 """
@@ -32,7 +32,7 @@ LIMITED = ("z_axial", "z_coronal", "share_in_blood_range")  # features that limi
 LIMIT_SHARES = (0.005, 0.995)  # ... to these quantiles of the training lesions
 TRUE_SAMPLE, FALSE_SAMPLE = 1500, 3000  # voxels of each training scan that models are fitted to, at most ...
 MAX_SAMPLE = 60_000  # ... and of all together
-MIN_LESION_ML = 0.1
+MIN_COMPONENT_ML = 0.1
 CUT_SCANS = 16  # that the cut is chosen on, at most
 FAINT = 0.05  # probabilities below it are no candidates for the cut
 
@@ -74,7 +74,7 @@ class MuschelliMethod(ClassicalMethod):
         lesions = np.concatenate([sample.features[sample.truth] for sample in samples])
         if not len(lesions):
             raise InputError(f"fold {fold}: no true voxel of 0 to 100 HU lies inside a skull; expected at least one")
-        limited = [mf.FEATURES.index(name) for name in LIMITED]
+        limited = [mf.VOXEL_FEATURES.index(name) for name in LIMITED]
         shared: Params = {
             "limits": np.quantile(lesions[:, limited], LIMIT_SHARES, axis=0).T.astype(np.float32),
             "template_mean": blank["template_mean"],
@@ -90,7 +90,7 @@ class MuschelliMethod(ClassicalMethod):
         """A model that has learned nothing, in arrays of the sizes that a fitted one has."""
         limits = {"limits": np.tile(np.array([np.inf, -np.inf], np.float32), (len(LIMITED), 1))}  # no candidates
         if self.options["learner"] == "logistic":
-            return limits | {"logistic_weights": np.zeros(len(mf.FEATURES)), "logistic_bias": np.zeros(())}
+            return limits | {"logistic_weights": np.zeros(len(mf.VOXEL_FEATURES)), "logistic_bias": np.zeros(())}
         shape = self.options["trees"], 2 * self.options["max_leaves"] - 1
         return limits | {
             "forest_feature": np.zeros(shape, np.int32),
@@ -111,7 +111,7 @@ class MuschelliMethod(ClassicalMethod):
             pixels = np.flatnonzero(mask)
             chosen.append(rng.permutation(pixels)[:count])
         pixels = np.sort(np.concatenate(chosen))
-        maps = np.asarray(features.maps).reshape(len(mf.FEATURES), -1)
+        maps = np.asarray(features.maps).reshape(len(mf.VOXEL_FEATURES), -1)
         return Sample(maps[:, pixels].T, truth.ravel()[pixels])
 
     def _fit(self, samples: Sequence[Sample], fold: int) -> Params:
@@ -147,7 +147,7 @@ class MuschelliMethod(ClassicalMethod):
         maps, brain = features
         candidates = brain & (head.hu >= MIN_CANDIDATE_HU)
         for (low, high), name in zip(jnp.asarray(params["limits"]), LIMITED, strict=True):
-            value = maps[mf.FEATURES.index(name)]
+            value = maps[mf.VOXEL_FEATURES.index(name)]
             candidates &= (value >= low) & (value <= high)
         if self.options["learner"] == "logistic":
             weights = params["logistic_weights"], params["logistic_bias"]
@@ -163,7 +163,7 @@ class MuschelliMethod(ClassicalMethod):
         probability = logistic.centered(self._evaluate(params, head)[1], params["cut"])
         pixel_ml = jnp.full(len(head.hu), PIXEL_MM**2 / 1000) * head.slice_mm
         gated = components.gate(
-            probability, pixel_ml, jnp.float32(0.5), high=jnp.float32(0), min_ml=jnp.float32(MIN_LESION_ML),
+            probability, pixel_ml, jnp.float32(0.5), high=jnp.float32(0), min_ml=jnp.float32(MIN_COMPONENT_ML),
             min_slices=jnp.int32(1),
         )  # fmt: skip
         return Segmented(gated)
@@ -171,8 +171,8 @@ class MuschelliMethod(ClassicalMethod):
 
 def _candidates_of(sample: Sample, limits: np.ndarray) -> Sample:
     """Those voxels of a sample that are candidates."""
-    values = sample.features[:, [mf.FEATURES.index(name) for name in LIMITED]]
-    bright = sample.features[:, mf.FEATURES.index("value")] >= MIN_CANDIDATE_HU
+    values = sample.features[:, [mf.VOXEL_FEATURES.index(name) for name in LIMITED]]
+    bright = sample.features[:, mf.VOXEL_FEATURES.index("value")] >= MIN_CANDIDATE_HU
     kept = bright & ((values >= limits[:, 0]) & (values <= limits[:, 1])).all(axis=1)
     return Sample(sample.features[kept], sample.truth[kept])
 

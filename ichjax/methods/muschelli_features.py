@@ -15,7 +15,7 @@ from ichjax.ops import brain_pose, local_moments, morphology
 
 MAX_BRAIN_HU = 100  # brain and blood are 0 to this
 BLOOD_HU = (40.0, 80.0)
-FEATURES = (
+VOXEL_FEATURES = (
     "mean", "sd", "skew", "kurtosis", "value", "in_blood_range", "z_sagittal", "z_coronal", "z_axial", "z_winsorized",
     "share_in_blood_range", "bright_classes", "share_outside", "any_outside", "centroid_mm", "smooth_5_mm",
     "smooth_10_mm", "smooth_20_mm", "z_template", "mirror_difference",
@@ -23,7 +23,7 @@ FEATURES = (
 SMOOTHING_MM = (5.0, 10.0, 20.0)
 WINSOR_SHARE = 0.2  # of the voxels at each end
 CLASSES, CLASS_STEPS = 4, 50  # of k-means
-CELLS, CELL_SIZE = 40, 0.15  # of the template along each axis, in units of the brain's size: about 5 mm
+TEMPLATE_CELLS, CELL_SIZE = 40, 0.15  # of the template along each axis, in units of the brain's size: about 5 mm
 MIN_TEMPLATE_SD_HU = 3.0
 
 
@@ -31,7 +31,7 @@ class Features(NamedTuple):
     """Features of a head.
 
     Attributes:
-      maps: float32 [F, D, h, w], in the order of `FEATURES`; 0 outside the brain.
+      maps: float32 [F, D, h, w], in the order of `VOXEL_FEATURES`; 0 outside the brain.
       brain: bool [D, h, w], voxels of 0 to 100 HU inside the skull, one pixel from its edge.
     """
 
@@ -43,7 +43,7 @@ class Template(NamedTuple):
     """The HU of brains without hemorrhage at each place along the brain's own axes.
 
     Attributes:
-      mean, sd: float32 [CELLS, CELLS, CELLS].
+      mean, sd: float32 [TEMPLATE_CELLS, TEMPLATE_CELLS, TEMPLATE_CELLS].
     """
 
     mean: jax.Array
@@ -62,23 +62,27 @@ def brain_of(head: Head) -> jax.Array:
 
 
 def template_sums(head: Head, truth: jax.Array) -> jax.Array:
-    """What a training scan adds to the template: int32 [3, CELLS^3], voxels, their HU and squared HU by cell.
+    """What a training scan adds to the template: int32 [3, TEMPLATE_CELLS^3], voxels, their HU and squared HU by cell.
 
     In whole numbers, so that the order of additions changes nothing. The true hemorrhage is left out.
     """
     mask = brain_of(head) & ~truth
     pose = brain_pose.find(head.inside, spacing_mm(head))
     cell = jnp.round(_cells(brain_pose.normalized(pose, spacing_mm(head), shape=mask.shape))).astype(jnp.int32)
-    number = (cell[0] * CELLS + cell[1]) * CELLS + cell[2]
+    number = (cell[0] * TEMPLATE_CELLS + cell[1]) * TEMPLATE_CELLS + cell[2]
     hu = jnp.round(head.hu).astype(jnp.int32)
     terms = jnp.stack([jnp.ones_like(hu), hu, hu**2], axis=-1) * mask[..., None]
-    sums = jnp.zeros((CELLS**3, 3), jnp.int32).at[number.ravel()].add(terms.reshape(-1, 3), mode="promise_in_bounds")
+    sums = (
+        jnp.zeros((TEMPLATE_CELLS**3, 3), jnp.int32)
+        .at[number.ravel()]
+        .add(terms.reshape(-1, 3), mode="promise_in_bounds")
+    )
     return sums.T
 
 
 def make_template(sums: np.ndarray) -> Template:
-    """The template from the sum of `template_sums` over scans, smoothed by one cell: int64 [3, CELLS^3]."""
-    grids = sums.reshape(3, CELLS, CELLS, CELLS).astype(np.float64)
+    """The template from the sum of `template_sums` over scans, smoothed by one cell: int64 [3, TEMPLATE_CELLS^3]."""
+    grids = sums.reshape(3, TEMPLATE_CELLS, TEMPLATE_CELLS, TEMPLATE_CELLS).astype(np.float64)
     prior = grids.mean(axis=(1, 2, 3)) / max(grids[0].mean(), 1.0)  # of one voxel, so that no cell is empty
     smooth = np.stack([ndimage.gaussian_filter(grid, 1.0, mode="constant") for grid in grids])
     count, total, squares = smooth + prior[:, None, None, None]
@@ -128,7 +132,7 @@ def compute(head: Head, template: Template) -> Features:
 
 def _cells(place: jax.Array) -> jax.Array:
     """Positions [3, ...] from `brain_pose.normalized` in cells of the template, those beyond it on its edge."""
-    return jnp.clip(place / CELL_SIZE + (CELLS - 1) / 2, 0.0, CELLS - 1.0)
+    return jnp.clip(place / CELL_SIZE + (TEMPLATE_CELLS - 1) / 2, 0.0, TEMPLATE_CELLS - 1.0)
 
 
 def _sample(grid: jax.Array, place: jax.Array) -> jax.Array:

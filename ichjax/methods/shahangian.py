@@ -6,9 +6,10 @@ kind (`shahangian_regions`): seeds above mean + k SD of the brain, k chosen on t
 first machine tells intraventricular hemorrhage from normal tissue, the second EDH, ICH and SDH apart.
 
 It differs in the first machine, which has other hemorrhage as a third class, since not all our regions bleed; in
-forward selection of features in place of a genetic algorithm; in regions of several slices; and in the constants of the
-level set and the weights of the histogram, which could not be found. Ventricles are not removed beforehand. SAH was not
-among the published classes and has no score; its regions count as other hemorrhage.
+forward selection of features, from a few that are used in any case, in place of a genetic algorithm; in regions of
+several slices; and in the constants of the level set and the weights of the histogram, which could not be found.
+Ventricles are not removed beforehand. SAH was not among the published classes and has no score; its regions count as
+other hemorrhage.
 """
 
 from collections.abc import Sequence
@@ -32,6 +33,10 @@ SECOND = ("EDH", "IPH", "SDH")  # classes of the second
 TRUE_SHARE = 0.3  # of a region's pixels in the mask, for the region to be a hemorrhage
 SEED_SD_GRID = (1.0, 1.75, 2.5)
 SEED_SCANS = 4  # with a hemorrhage, on which the seeds are chosen
+START = {  # features of each machine in any case, since few lesions cannot tell which of many features matter
+    "first": ("log_volume", "mean_hu", "mean_depth", "contact", "near_fluid", "solidity", "from_middle"),
+    "second": ("log_volume", "mean_depth", "largest_depth", "contact", "solidity", "flatness"),
+}
 MAX_FEATURES = 10
 VOTE_WEIGHT = 2.0  # of a vote of the second machine, in the odds of a sub-type
 ABSENT = -1.0  # score of a class that no training region has
@@ -92,10 +97,11 @@ class ShahangianMethod(ClassicalMethod):
         cost = float(self.options["cost"])
         for name, labels in (("first", first), ("second", second)):
             rows = labels >= 0
-            selected, accuracy = _select(known.features[rows], labels[rows], known.half[rows], cost)
+            selected, accuracy = _select(name, known.features[rows], labels[rows], known.half[rows], cost)
             params |= _machine(name, known.features[rows], labels[rows], selected, cost)
             params[f"{name}_accuracy"] = accuracy
-            say(f"fold {fold}, {name} machine: {', '.join(regions_of.FEATURES[k] for k in selected) or 'no features'}")
+            names = [regions_of.REGION_FEATURES[k] for k in selected]
+            say(f"fold {fold}, {name} machine: {', '.join(names) or 'one class'}")
         scores = _cross_scores(known, first, params["first_features"].tolist(), cost)
         likely = logistic.fit(scores, bleeds)
         of_ventricle = logistic.fit(scores[bleeds], ventricular[bleeds]) if bleeds.any() else likely
@@ -155,12 +161,16 @@ def _examine(head: Head, classes: jax.Array, seed_sd: jax.Array) -> tuple[jax.Ar
     return features, there, pixels.reshape(-1, CLASS_COUNT)
 
 
-def _select(features: np.ndarray, labels: np.ndarray, half: np.ndarray, cost: float) -> tuple[list[int], float]:
+def _select(
+    name: str, features: np.ndarray, labels: np.ndarray, half: np.ndarray, cost: float
+) -> tuple[list[int], float]:
     """The features of a machine and its accuracy; ([], 0) where there are not two classes."""
     if len(np.unique(labels)) < 2:
         return [], 0.0
     mean, scale = _standard(features)
-    return learners.select_features((features - mean) / scale, labels, half, most=MAX_FEATURES, cost=cost)
+    start = [regions_of.REGION_FEATURES.index(feature) for feature in START[name]]
+    standard = (features - mean) / scale
+    return learners.select_features(standard, labels, half, start=start, most=MAX_FEATURES, cost=cost)
 
 
 def _standard(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,7 @@ LEVELS_HU = (20.0, 90.0)  # of the grey levels of textures and histograms
 CONTACT_MM, DEPTH_SCALE_MM, MAX_DEPTH_MM = 4.0, 25.0, 100.0
 FLUID_HU, FLUID_NEAR_PX = (-5.0, 18.0), 9
 THIN_SIDE_PX = 5
-FEATURES = (
+REGION_FEATURES = (
     "log_volume", "slices", "mean_hu", "sd_hu", "largest_hu", "least_depth", "mean_depth", "largest_depth", "contact",
     "near_fluid", "solidity", "surface", "extent", "flatness", "elongation", "upright_axis", "height", "front_to_back",
     "from_middle", "contrast", "correlation", "energy", "homogeneity",
@@ -40,7 +40,7 @@ class Regions(NamedTuple):
 
     Attributes:
       number: int32 [D, h, w], 0 to `REGIONS` - 1 on the pixels of a region, `REGIONS` elsewhere.
-      features: float32 [`REGIONS`, F], in the order of `FEATURES`; finite, also where there is no region.
+      features: float32 [`REGIONS`, F], in the order of `REGION_FEATURES`; finite, also where there is no region.
       there: bool [`REGIONS`].
     """
 

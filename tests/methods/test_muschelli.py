@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 
+from ichjax.data import ct_ich_nifti, scan_cache
 from ichjax.errors import InputError
 from ichjax.methods import logistic, registry
 from ichjax.methods import muschelli_features as mf
@@ -38,7 +39,9 @@ def params(method, heads):
 
 @pytest.fixture(scope="module")
 def segment(method):
-    return jax.jit(method.segment)
+    """Fails where other parameters or another head need a new program."""
+    chex.clear_trace_counter()
+    return jax.jit(chex.assert_max_traces(method.segment, n=1))
 
 
 @pytest.mark.parametrize("subtype", ["IPH", "EDH"])
@@ -77,19 +80,12 @@ def test_bad_input_is_an_input_error(tiny_config, method, heads):
         method.learn([blind], [], fold=3)
 
 
-def test_other_parameters_need_no_new_program(method, params, heads):
-    chex.clear_trace_counter()
-    traced = jax.jit(chex.assert_max_traces(method.segment, n=1))
-    for cut in (0.3, 0.6):
-        traced(params | {"cut": cut}, heads[0].head)
-
-
-def test_features_are_numpys(heads):
+def test_features_are_numpys(method, params, heads):
     head, truth = heads[0].head, np.asarray(heads[0].truth)
-    template = mf.make_template(np.asarray(mf.template_sums(head, truth)).astype(np.int64))
-    features = jax.jit(mf.compute)(head, template)
+    template = mf.make_template(np.asarray(method._sums(head, truth)).astype(np.int64))
+    features, _ = method._evaluated(params | {"template_mean": template.mean, "template_sd": template.sd}, head)
     brain, hu = np.asarray(features.brain), np.asarray(head.hu)
-    maps = dict(zip(mf.FEATURES, np.asarray(features.maps), strict=True))
+    maps = dict(zip(mf.VOXEL_FEATURES, np.asarray(features.maps), strict=True))
     assert all(not values[~brain].any() for values in maps.values())
     value = hu[brain]
     low, high = np.quantile(value, [0.2, 0.8], method="inverted_cdf")
@@ -106,3 +102,13 @@ def test_features_are_numpys(heads):
     grid = np.argwhere(head.inside) * [planted_phantoms.SLICE_MM, 1, 1]
     farthest = np.linalg.norm(np.argwhere(brain) * [planted_phantoms.SLICE_MM, 1, 1] - grid.mean(axis=0), axis=1)
     np.testing.assert_allclose(maps["centroid_mm"][brain], farthest, rtol=1e-3, atol=1e-3)
+
+
+def test_what_was_learned_is_stored_and_read(method, params, tiny_root, tmp_path, monkeypatch):
+    scans, _ = scan_cache.open_scans(ct_ich_nifti.read_dataset(tiny_root).subjects[:2])
+    monkeypatch.setattr(method, "learn", lambda *arguments, **options: params)
+    method.fit(scans, [], workdir=tmp_path / "fold_0", fold=0)
+    monkeypatch.setattr(method, "learn", None)  # a finished fold is only read
+    again = method.fit(scans, [], workdir=tmp_path / "fold_0", fold=0)
+    chex.assert_trees_all_equal(again, params)
+    assert method.fingerprint(again) == method.fingerprint(params)
