@@ -29,7 +29,7 @@ TOP_HAT_MM = 9.0
 MIRROR_MM = 2.0  # SD of the Gaussian on the mirrored brain
 OUTSIDE_HU = 25.0  # where the mirror image of brain is none
 MAX_CANDIDATE_HU = 110.0
-SEARCH_SCANS = 16  # of the training scans, for the cuts
+SEARCH_SCANS = 10  # of the training scans, for the cuts
 LEAST_ML = 0.1
 
 
@@ -124,7 +124,7 @@ def margins(found: Lesions) -> jax.Array:
     sinus = jnp.maximum(
         jnp.minimum((0.15 - found.back) * 2.0, 1.0), jnp.maximum((found.mean_depth_mm - 9.0) / 10.0, -plate)
     )
-    calcified = (85.0 - found.largest_hu) / 30.0
+    calcified = (80.0 - (found.mean_hu + 2.0 * found.sd_hu)) / 30.0
     bone = (found.mean_depth_mm - 4.0) / 10.0
     streak = jnp.maximum((found.height + 0.55) * 2.0, (7.0 - found.sd_hu) / 7.0)
     return jnp.clip(jnp.stack([falx, sinus, calcified, bone, streak], axis=-1), -1.0, 1.0)

@@ -65,13 +65,13 @@ def test_what_is_no_head_gives_probabilities(segment, name):
     [
         (0, {"solid": 0.1, "midline_mm": 1.0}),
         (1, {"solid": 0.1, "back": 0.8, "mean_depth_mm": 5.0}),
-        (2, {"largest_hu": 105.0}),
+        (2, {"mean_hu": 75.0, "sd_hu": 8.0}),
         (3, {"mean_depth_mm": 3.0}),
         (4, {"height": -0.8, "sd_hu": 9.0}),
     ],
 )
 def test_each_rule_rejects_its_mimic_alone(rule, mimic):
-    lesion = {"solid": 0.95, "midline_mm": 20.0, "mean_depth_mm": 30.0, "largest_hu": 60.0, "sd_hu": 3.0}
+    lesion = {"solid": 0.95, "midline_mm": 20.0, "mean_depth_mm": 30.0, "mean_hu": 50.0, "sd_hu": 3.0}
     blank = lesion_features.Lesions(*np.zeros((len(lesion_features.Lesions._fields), 1), np.float32))
     found = blank._replace(**{name: np.float32([value]) for name, value in lesion.items()})
     assert (chan.margins(found) > 0).all()
