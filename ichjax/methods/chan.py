@@ -68,11 +68,10 @@ class ChanMethod(ClassicalMethod):
         cuts = {name: values[len(values) // 2] for name, values in self.options.items()}
         step = -(-len(train) // SEARCH_SCANS)
         searched = [(scan.truth, *self._maps(scan.head)) for scan in train[::step]]
-        best = -1.0
         for name, values in self.options.items():
-            tried = {value: self._score(searched, cuts | {name: value}) for value in values}
-            cuts[name] = max(tried, key=lambda value: tried[value])
-            best = tried[cuts[name]]
+            if len(values) > 1:
+                scores = [self._score(searched, cuts | {name: value}) for value in values]
+                cuts[name] = values[int(np.argmax(scores))]
         examples = []
         for scan in train:
             number, found, contrast, _ = self._measure(*self._maps(scan.head), cuts)
@@ -82,7 +81,7 @@ class ChanMethod(ClassicalMethod):
                 candidates.Examples(np.asarray(_features(found, contrast))[kept], shared[kept], sizes[kept])
             )
         learned = candidates.learn(examples, np.array([int(scan.truth.sum()) for scan in train]))
-        return {**cuts, "training_score": best, **learned}
+        return {**cuts, **learned}
 
     def _score(self, searched: Sequence[tuple], cuts: dict[str, float]) -> float:
         """Dice of what the rules leave, plus the share of the scans with a hemorrhage of which it hits some."""
