@@ -23,7 +23,7 @@ from ichjax.ops import fuzzy_clusters, level_sets, local_moments, thresholds
 WHITE_HU = 100.0  # the clusters' grey levels 0 to 255 are 0 to this HU
 UNIT_HU = 10.0  # of the image that is fitted
 EPS_PX = 1.0
-STEP, SMOOTH, LENGTH = 0.2, 0.2, 0.1  # dt / z, mu z and nu / z; z is the area of the start over its length
+Z_STEP, Z_SMOOTH, Z_LENGTH = 0.2, 0.2, 0.1  # dt / z, mu z and nu / z; z is the area of the start over its length
 MAX_Z = 6.0  # above, dt x nu would be too large for the explicit scheme
 NEAR_PX = 10  # the contour stays within this distance of the start
 TINY_AREA = 20  # pixels in 9 x 9, below which a start is noise
@@ -59,9 +59,9 @@ class BhadauriaMethod(RegionMethod):
                 image,
                 region,
                 iterations=self.options["iterations"],
-                nu=LENGTH * z,
-                mu=SMOOTH / z,
-                dt=STEP * z,
+                nu=Z_LENGTH * z,
+                mu=Z_SMOOTH / z,
+                dt=Z_STEP * z,
                 balloon=balloon,
                 eps=EPS_PX,
                 tolerance=STOP_SHARE,

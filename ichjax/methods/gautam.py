@@ -21,7 +21,7 @@ from ichjax.ops import fuzzy_clusters, haar, morphology, thresholds
 
 LOW_HU, HIGH_HU = 0.0, 100.0  # of the stretched contrast
 GREY = 255.0
-CLOSING_PX, OPENING_PX = 3, 1.0  # side of a square; radius of a disk
+ROI_CLOSING_PX, ROI_OPENING_PX = 3, 1.0  # side of a square; radius of a disk
 
 
 class GautamMethod(RegionMethod):
@@ -49,7 +49,9 @@ class GautamMethod(RegionMethod):
         region = tissue.inside & (membership >= 0.5)
         level = thresholds.otsu(_histogram(denoised, region))[0]
         region &= _grey(denoised) > level * choice["otsu_share"]
-        region = morphology.open_disk(morphology.close(region, side=CLOSING_PX), radius=OPENING_PX) & tissue.inside
+        region = (
+            morphology.open_disk(morphology.close(region, side=ROI_CLOSING_PX), radius=ROI_OPENING_PX) & tissue.inside
+        )
         return jnp.where(region, jnp.maximum(membership, 0.5), 0.0)
 
 

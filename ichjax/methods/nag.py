@@ -3,8 +3,8 @@
 Published on 48 scans without subdural hemorrhages, the autoencoder trained on half of them and all tested: sensitivity
 0.71, positive predictive value 0.73, Jaccard 0.55. A trained autoencoder selects slices; in each, the intensities are
 fuzzified and intensified twice, the brightest spot is the seed, and a Chan-Vese level set starts from a circle there.
-Ours differs: no scan that is tested is trained on; how the published autoencoder selects could not be found, so a
-logistic regression of its code and its errors does; intensities are fuzzified from the brain's median to the brightest
+Ours differs: no scan that is tested is trained on; how the published autoencoder is built and selects could not be
+found, so a logistic regression of the code and the errors of a small one does; intensities are fuzzified from the brain's median to the brightest
 spot of the slice; and a regression on training scans (`region_method`) rejects what is no hemorrhage.
 """
 
@@ -21,14 +21,13 @@ from ichjax.config import Config
 from ichjax.methods import logistic
 from ichjax.methods.classical import Params, Segmented
 from ichjax.methods.heads import Head, Training
-from ichjax.methods.region_method import RegionMethod, Tissue, tissue_of
+from ichjax.methods.region_method import SPOT_BOX_PX, RegionMethod, Tissue, tissue_of
 from ichjax.models import autoencoder
 from ichjax.ops import level_sets, local_moments, morphology
 
 SIDE_PX = 64  # of the slices that the autoencoder sees
 TOP_HU = 80.0  # which is 1 in these slices
-WEIGHTS = "autoencoder/"  # begins the name of its weights among the parameters
-SEED_BOX_PX = (1, 5, 5)
+WEIGHTS_PREFIX = "autoencoder/"  # begins the name of its weights among the parameters
 MIN_CONTRAST_HU = 12.0  # of the brightest spot over the brain, as fuzzified
 PHI_HEIGHT = 0.5
 MISSED_SHARE = 0.02  # of the training slices with a hemorrhage, which the selection may lose
@@ -59,7 +58,7 @@ class NagMethod(RegionMethod):
         scores = 1 / (1 + np.exp(-np.clip(features @ model.weights + model.bias, -50, 50)))
         flat = flax.traverse_util.flatten_dict(variables, sep="/")
         return {
-            **{WEIGHTS + name: np.asarray(value) for name, value in flat.items()},
+            **{WEIGHTS_PREFIX + name: np.asarray(value) for name, value in flat.items()},
             "slice_weights": model.weights,
             "slice_bias": model.bias,
             "slice_cut": float(np.quantile(scores[bleeding], MISSED_SHARE)) if bleeding.any() else 0.5,
@@ -81,7 +80,11 @@ class NagMethod(RegionMethod):
         return super().segment(params, head)._replace(slice_scores=self._slice_scores(params, head))
 
     def _slice_scores(self, choice: Mapping[str, Any], head: Head) -> jax.Array:
-        flat = {name.removeprefix(WEIGHTS): value for name, value in choice.items() if name.startswith(WEIGHTS)}
+        flat = {
+            name.removeprefix(WEIGHTS_PREFIX): value
+            for name, value in choice.items()
+            if name.startswith(WEIGHTS_PREFIX)
+        }
         variables = flax.traverse_util.unflatten_dict(flat, sep="/")
         features = _slice_features(variables, self._small(head))
         scores = logistic.probability(features, choice["slice_weights"], choice["slice_bias"])
@@ -108,7 +111,7 @@ def _slice_features(variables: autoencoder.Variables, images: jax.Array) -> jax.
 
 def _fuzzy_and_start(tissue: Tissue, region: jax.Array) -> tuple[jax.Array, jax.Array]:
     """(intensified fuzzy intensities float32 [D, h, w], bool [D, h, w], a disk at the brightest spot of each slice)."""
-    spots = jnp.where(region, local_moments.box_mean(tissue.smooth, region, box=SEED_BOX_PX), 0.0)
+    spots = jnp.where(region, local_moments.box_mean(tissue.smooth, region, box=SPOT_BOX_PX), 0.0)
     brightest = spots.max(axis=(1, 2), keepdims=True)
     contrast = jnp.maximum(brightest - tissue.brain_hu, MIN_CONTRAST_HU)
     fuzzy = jnp.clip((tissue.smooth - tissue.brain_hu) / contrast, 0.0, 1.0)

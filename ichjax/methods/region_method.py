@@ -29,7 +29,7 @@ MAX_CHOICE_SCANS = 10  # on which options are compared
 BLOCK_SLICES = 16  # of a training scan, around its largest area of hemorrhage
 TRUE_SHARE = 0.3  # of a region's pixels in the mask, for the region to be a hemorrhage
 SMOOTH_BOX_PX = (1, 3, 3)
-SCORE_BOX_PX = (1, 5, 5)
+SPOT_BOX_PX = (1, 5, 5)
 DENSE_HU = 90.0  # of 3 x 3 pixels: more than blood
 FEATURES = 7
 LEAST_ML = 1e-3
@@ -117,7 +117,7 @@ class RegionMethod(ClassicalMethod):
         likely = logistic.probability(regions.features, params["weights"], params["bias"])
         probability = component_statistics.to_pixels(regions.number, likely, outside=0.0) * regions.share
         probability = logistic.centered(probability, params["cut"])
-        scores = local_moments.box_mean(probability, head.inside, box=SCORE_BOX_PX).max(axis=(1, 2))
+        scores = local_moments.box_mean(probability, head.inside, box=SPOT_BOX_PX).max(axis=(1, 2))
         return Segmented(probability, scores)
 
     def _run(self, choice: Mapping[str, Any], block: Training) -> Examined:

@@ -8,7 +8,7 @@ import pytest
 from ichjax.models import autoencoder
 
 NETWORK = autoencoder.Autoencoder(widths=(4, 4, 8))
-OPTIONS = {"model": NETWORK, "steps": 120, "batch_size": 8, "learning_rate": 3e-3}
+OPTIONS = {"model": NETWORK, "steps": 120, "batch_size": 8, "learning_rate": 1e-2}
 
 
 @pytest.fixture(scope="module")
