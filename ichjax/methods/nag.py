@@ -4,8 +4,9 @@ Published on 48 scans without subdural hemorrhages, the autoencoder trained on h
 0.71, positive predictive value 0.73, Jaccard 0.55. A trained autoencoder selects slices; in each, the intensities are
 fuzzified and intensified twice, the brightest spot is the seed, and a Chan-Vese level set starts from a circle there.
 Ours differs: no scan that is tested is trained on; how the published autoencoder is built and selects could not be
-found, so a logistic regression of the code and the errors of a small one does; intensities are fuzzified from the brain's median to the brightest
-spot of the slice; and a regression on training scans (`region_method`) rejects what is no hemorrhage.
+found, so a logistic regression of the code and the errors of a small one does; intensities are fuzzified from the
+brain's median to the brightest spot of the slice; and a regression on training scans (`region_method`) rejects what is
+no hemorrhage.
 """
 
 import functools

@@ -1,12 +1,12 @@
 """Distance-regularized level sets in two stages, of the kind of Prakash et al. (2012).
 
-Published on 200 scans: median Dice 0.897, 0.858 and 0.917 for small, medium and large hemorrhages. A level set first
-shrinks from a loose region to the edges, and then grows from the eroded result; filters come before, and removal of
-false regions and filling of gaps between slices after. Ours differs: the modified parameters could not be found, so
-those of Li et al. (2010) are used with a balloon force chosen on training scans, as is the brightness of the loose
-region; the filter is a mean of 3 x 3 pixels inside the skull; calcifications are excluded by their HU before, and thin
-plates by an opening; regions of a single slice stay, since slices here may be 10 mm apart; and a regression on training
-scans (`region_method`) rejects regions that are no hemorrhage.
+Published: median Dice 0.897, 0.858 and 0.917 for small, medium and large hemorrhages. A level set first shrinks from a
+loose region to the edges, and then grows from the eroded result; filters come before, and removal of false regions and
+filling of gaps between slices after. Ours differs: the modified parameters could not be found, so those of Li et al.
+(2010) are used with a balloon force chosen on training scans, as is the brightness of the loose region; the filter is a
+mean of 3 x 3 pixels inside the skull; calcifications are excluded by their HU before, and thin plates by an opening;
+regions of a single slice stay, since slices here may be 10 mm apart; and a regression on training scans
+(`region_method`) rejects regions that are no hemorrhage.
 """
 
 from collections.abc import Mapping
