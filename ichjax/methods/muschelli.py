@@ -7,9 +7,10 @@ of the training scans' candidates, the mean of the probability over neighbors, a
 below 0.1 mL.
 
 It differs in the grid, which is the scan's slices with pixels of 1 mm in place of a registered grid of 1 mm, so that
-the probability is averaged over 3 x 3 pixels of a slice and not over 3 x 3 x 3 mm; in the template of normal brains and the mirrored brain, which are aligned by center, axis and size of the brain in place of
-registration; in k-means in place of Atropos; in trees of a limited number of leaves; and in the cut, which is chosen on
-probabilities by models that were fitted without the scan.
+the probability is averaged over 3 x 3 pixels of a slice and not over 3 x 3 x 3 mm; in the template of normal brains and
+the mirrored brain, which are aligned by center, axis and size of the brain in place of registration; in k-means in
+place of Atropos; in trees of a limited number of leaves; and in the cut, which is chosen on probabilities by models
+that were fitted without the scan.
 """
 
 from collections.abc import Iterable, Sequence
