@@ -30,7 +30,7 @@ from ichjax.ops import component_statistics, svm
 
 NORMAL, VENTRICULAR, OTHER = range(3)  # classes of the first machine
 SECOND = ("EDH", "IPH", "SDH")  # classes of the second
-TRUE_SHARE = 0.3  # of a region's pixels in the mask, for the region to be a hemorrhage
+MIN_BLEEDING_SHARE = 0.3  # of a region's pixels in the mask, for the region to be a hemorrhage
 SEED_SD_GRID = (1.0, 1.75, 2.5)
 SEED_SCANS = 4  # with a hemorrhage, on which the seeds are chosen
 START = {  # features of each machine in any case, since few lesions cannot tell which of many features matter
@@ -62,7 +62,7 @@ class Known(NamedTuple):
     def bleeds(self) -> np.ndarray:
         """bool [N]: whether a region is a hemorrhage."""
         true = self.counts[:, 1:].sum(axis=1)
-        return true > TRUE_SHARE * self.counts.sum(axis=1)
+        return true > MIN_BLEEDING_SHARE * self.counts.sum(axis=1)
 
     @property
     def subtype(self) -> np.ndarray:

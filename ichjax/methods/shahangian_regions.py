@@ -24,8 +24,8 @@ GREY_HU = (0.0, 100.0)  # to grey levels 0 to 255
 STEPS, BALLOON = 20, -1.0  # of the level set; it grows to the edges
 TEXTURE_LEVELS, HISTOGRAM_LEVELS = 8, 10
 LEVELS_HU = (20.0, 90.0)  # of the grey levels of textures and histograms
-CONTACT_MM, DEPTH_SCALE_MM, MAX_DEPTH_MM = 4.0, 25.0, 100.0
-FLUID_HU, FLUID_NEAR_PX = (-5.0, 18.0), 9
+REGION_CONTACT_MM, DEPTH_SCALE_MM, MAX_REGION_DEPTH_MM = 4.0, 25.0, 100.0
+NEAR_FLUID_HU, FLUID_NEAR_PX = (-5.0, 18.0), 9
 THIN_SIDE_PX = 5
 REGION_FEATURES = (
     "log_volume", "slices", "mean_hu", "sd_hu", "largest_hu", "least_depth", "mean_depth", "largest_depth", "contact",
@@ -57,7 +57,7 @@ def outline(head: Head, seed_sd: jax.Array | float) -> Regions:
       seed_sd: seeds are this many SDs of the brain's HU above their mean.
     """
     mm = jnp.stack([jnp.asarray(head.slice_mm, jnp.float32), jnp.float32(PIXEL_MM), jnp.float32(PIXEL_MM)])
-    depth_mm = jnp.minimum(distance.distance_mm(~head.inside, mm[1:]), MAX_DEPTH_MM)
+    depth_mm = jnp.minimum(distance.distance_mm(~head.inside, mm[1:]), MAX_REGION_DEPTH_MM)
     tissue = head.inside & (depth_mm > MARGIN_MM)
     smooth = cupping.flatten(median.median_3x3(jnp.clip(head.hu, -50.0, 150.0)), depth_mm, head.inside)
     seeds = tissue & (smooth > _seed_hu(smooth, tissue, seed_sd))
@@ -95,13 +95,13 @@ def _features(
 ) -> jax.Array:
     """float32 [`REGIONS`, F]."""
     shapes = component_statistics.shapes(number, mm, count=REGIONS)
-    fluid = (smooth > FLUID_HU[0]) & (smooth < FLUID_HU[1]) & (depth_mm > MARGIN_MM)
+    fluid = (smooth > NEAR_FLUID_HU[0]) & (smooth < NEAR_FLUID_HU[1]) & (depth_mm > MARGIN_MM)
     near_fluid = morphology.dilate(morphology.open(fluid, side=3), side=FLUID_NEAR_PX)
     place = jnp.abs(brain_pose.normalized(pose, mm, shape=number.shape)[2])
     maps = (
         smooth,
         depth_mm,
-        (depth_mm <= CONTACT_MM).astype(jnp.float32),
+        (depth_mm <= REGION_CONTACT_MM).astype(jnp.float32),
         near_fluid.astype(jnp.float32),
         morphology.open(mask, side=THIN_SIDE_PX).astype(jnp.float32),
         morphology.erode(mask, side=3).astype(jnp.float32),
