@@ -50,7 +50,9 @@ def main() -> None:
                 axis.contour(mask[d][top, left], [0.5], colors=color, linewidths=1.0)
         title = f"{name}\nsubject {row['subject']} ({', '.join(row['subtypes'])}), Dice {row['dice']:.2f}"
         axis.set_title(title, color="white", fontsize=9)
-    figure.subplots_adjust(0, 0, 1, 0.95, wspace=0.02, hspace=0.14)
+    for place, (text, color) in enumerate((("truth", TRUTH_COLOR), ("prediction", PREDICTION_COLOR))):
+        figure.text(0.45 + 0.06 * place, 0.004, text, color=color, fontsize=10)
+    figure.subplots_adjust(0, 0.02, 1, 0.95, wspace=0.02, hspace=0.14)
     figure.savefig(pathlib.Path(__file__).with_name("literature_failures.png"), dpi=80, facecolor="black")
 
 

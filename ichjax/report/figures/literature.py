@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.metrics.ranking import Ranking
@@ -48,6 +49,7 @@ def dice_by_seconds(records: Sequence[CsvRecord], main: str) -> Figure:
             axes.plot([record["predict_s"]] * 2, bounds, color=color, linewidth=1, alpha=0.5)
         axes.plot(record["predict_s"], record["dice"], "o", color=color, markersize=6)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     plain_log_ticks(axes.xaxis)
     heights = _apart([record["dice"] for record in shown], least=0.035)
     for record, height in zip(shown, heights, strict=True):
