@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
-FLAT = 1e-4  # added to squared slopes, as in `ops.level_sets`
+PEER_FLAT = 1e-4  # added to squared slopes, as in `ops.level_sets`
 CLUSTERS, FUZZY_STEPS = 4, 15
-BOX = (3, 3, 3)
+BOX_SIDE_PX = 3
 
 Stack = np.ndarray
 
@@ -34,7 +34,7 @@ def drlse(phi: Stack, edge: Stack, *, steps: int, alf: float) -> Stack:
     for _ in range(steps):
         squared = _squared_slope(phi)
         slope = np.sqrt(squared)
-        inverse = 1 / np.sqrt(squared + np.float32(FLAT))
+        inverse = 1 / np.sqrt(squared + np.float32(PEER_FLAT))
         well = np.where(slope <= 1, np.sinc(2 * slope), 1 - inverse)
         delta = np.where(np.abs(phi) <= eps, (1 + np.cos(np.float32(np.pi / eps) * phi)) / (2 * eps), 0)
         length = _divergence(edge * inverse, phi)
@@ -51,7 +51,7 @@ def chan_vese(phi: Stack, image: Stack, region: Stack, *, steps: int, nu: float)
             (image * part).sum((1, 2), keepdims=True) / part.sum((1, 2), keepdims=True) for part in (inside, outside)
         ]
         force = np.where(region, (image - means[0]) ** 2 - (image - means[1]) ** 2, 0)
-        curvature = _divergence(1 / np.sqrt(_squared_slope(phi) + np.float32(FLAT)), phi)
+        curvature = _divergence(1 / np.sqrt(_squared_slope(phi) + np.float32(PEER_FLAT)), phi)
         phi = (phi + 0.5 / np.pi / (1 + phi * phi) * (nu * curvature + force)).astype(np.float32)
     return phi
 
@@ -70,10 +70,10 @@ def local_moments(values: Stack, mask: Stack) -> tuple[Stack, ...]:
     """Mean, SD, skew and kurtosis of the neighbors in the mask, from sums of powers of centered values."""
     level = values[mask].mean()
     centered = np.where(mask, values - level, 0)
-    share = ndimage.uniform_filter(mask.astype(np.float32), BOX, mode="constant")
+    share = ndimage.uniform_filter(mask.astype(np.float32), BOX_SIDE_PX, mode="constant")
     share = np.maximum(share, 1e-6)
     one, two, three, four = (
-        ndimage.uniform_filter(centered**power, BOX, mode="constant") / share for power in (1, 2, 3, 4)
+        ndimage.uniform_filter(centered**power, BOX_SIDE_PX, mode="constant") / share for power in (1, 2, 3, 4)
     )
     variance = np.maximum(two - one**2, 0)
     third = three - 3 * one * two + 2 * one**3

@@ -19,7 +19,7 @@ from ichjax.methods.heads import Head
 from ichjax.methods.region_method import RegionMethod, Tissue
 from ichjax.ops import fuzzy_clusters, haar, morphology, thresholds
 
-LOW_HU, HIGH_HU = 0.0, 100.0  # of the stretched contrast
+HISTOGRAM_LOW_HU, HISTOGRAM_HIGH_HU = 0.0, 100.0  # of the stretched contrast
 GREY = 255.0
 ROI_CLOSING_PX, ROI_OPENING_PX = 3, 1.0  # side of a square; radius of a disk
 
@@ -39,10 +39,14 @@ class GautamMethod(RegionMethod):
 
         Bright are the clusters whose center is `brighter_hu` above the brain's median.
         """
-        stretched = jnp.clip((tissue.smooth - LOW_HU) / (HIGH_HU - LOW_HU), 0.0, 1.0) * GREY
+        stretched = (
+            jnp.clip((tissue.smooth - HISTOGRAM_LOW_HU) / (HISTOGRAM_HIGH_HU - HISTOGRAM_LOW_HU), 0.0, 1.0) * GREY
+        )
         counts = _histogram(stretched, tissue.inside)
         clusters = fuzzy_clusters.of_histogram(counts, clusters=self.options["clusters"])
-        least = (tissue.brain_hu + choice["brighter_hu"] - LOW_HU) / (HIGH_HU - LOW_HU) * GREY
+        least = (
+            (tissue.brain_hu + choice["brighter_hu"] - HISTOGRAM_LOW_HU) / (HISTOGRAM_HIGH_HU - HISTOGRAM_LOW_HU) * GREY
+        )
         bright = (clusters.membership * (clusters.centers >= least)[:, :, None]).sum(axis=1)[0]  # [256]
         denoised = haar.denoise(jnp.where(tissue.inside, stretched, 0.0), tissue.inside)
         membership = bright.at[_grey(denoised)].get(mode="promise_in_bounds")

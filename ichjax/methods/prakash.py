@@ -22,7 +22,7 @@ from ichjax.ops import level_sets, local_moments, morphology
 
 HU_TO_GREY = 2.55  # 0 to 100 HU are grey levels 0 to 255
 SIGMA_PX = 1.0  # of the edge indicator, on smoothed HU
-LOOSE_PX, ERODED_PX, THIN_PX = 3.0, 2.0, 1.5  # radii of disks
+LOOSE_PX, ERODED_PX, THIN_PART_PX = 3.0, 2.0, 1.5  # radii of disks
 CORE_HU = 6.0  # what is brighter than the loose region by this seeds the growth even if it is thin
 STILL_SHARE = 0.01
 
@@ -44,12 +44,12 @@ class PrakashMethod(RegionMethod):
         edge = level_sets.edge_indicator(image * HU_TO_GREY, sigma_px=SIGMA_PX)
         least_hu = tissue.brain_hu + choice["brighter_hu"]
         bright = inside & (local_moments.box_mean(image, inside, box=SPOT_BOX_PX) >= least_hu)
-        loose = morphology.dilate_disk(morphology.open_disk(bright, radius=THIN_PX), radius=LOOSE_PX) & inside
+        loose = morphology.dilate_disk(morphology.open_disk(bright, radius=THIN_PART_PX), radius=LOOSE_PX) & inside
         shrunk = self._evolve(loose, edge, choice["balloon"], self.options["shrinking"]) & loose
         core = shrunk & (morphology.erode_disk(shrunk, radius=ERODED_PX) | (image >= least_hu + CORE_HU))
         reach = morphology.dilate_disk(loose, radius=LOOSE_PX) & inside
         grown = self._evolve(core, edge, -choice["balloon"], self.options["growing"]) & reach
-        grown = morphology.open_disk(grown, radius=THIN_PX)
+        grown = morphology.open_disk(grown, radius=THIN_PART_PX)
         if self.options["fill_gaps"]:
             stack = jnp.pad(grown, ((1, 1), (0, 0), (0, 0)))
             grown |= stack[:-2] & stack[2:] & inside

@@ -32,7 +32,7 @@ SMOOTH_BOX_PX = (1, 3, 3)
 SPOT_BOX_PX = (1, 5, 5)
 DENSE_HU = 90.0  # of 3 x 3 pixels: more than blood
 FEATURES = 7
-LEAST_ML = 1e-3
+SMALLEST_ML = 1e-3
 CUTS = np.arange(0.04, 0.97, 0.02)  # of the probability, among which the best is chosen
 TYPICAL_BRAIN_HU = 33.0  # where there are no pixels inside
 
@@ -159,7 +159,7 @@ def _features(number: jax.Array, volume_ml: jax.Array, head: Head, tissue: Tissu
     hu = component_statistics.values(number, tissue.smooth, count=MAX_REGIONS)
     depth = component_statistics.values(number, tissue.depth_mm, count=MAX_REGIONS)
     columns = (
-        jnp.log(jnp.maximum(volume_ml, LEAST_ML)),
+        jnp.log(jnp.maximum(volume_ml, SMALLEST_ML)),
         hu.mean - tissue.brain_hu,
         hu.largest - tissue.brain_hu,
         hu.sd,
