@@ -36,7 +36,7 @@ class BhadauriaMethod(RegionMethod):
 
     title = "Bhadauria 2014"
     card = "Spatial fuzzy c-means and local binary fitting, of the kind of Bhadauria and Dewal 2014; training rejects"
-    name = reference = "bhadauria"
+    name, reference = "bhadauria", "bhadauria_2014"
     defaults: ClassVar = {"clusters": 5, "iterations": 60, "cluster_iterations": 15}
     grid: ClassVar = {"brighter_hu": (8.0, 10.0, 12.0)}
     seconds_a_slice = 0.4

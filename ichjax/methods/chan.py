@@ -48,7 +48,7 @@ class ChanMethod(ClassicalMethod):
         "White top-hat, asymmetry and rules against mimics of blood, of the kind of Chan (Comput. Med. Imaging Graph. "
         "2007, 31); automatic here, cuts of the rules are not published"
     )
-    name = reference = "chan"
+    name, reference = "chan", "chan_2007"
     # The cuts that `learn` tries, one list after the other; first with the middle ones of the others.
     defaults: ClassVar = {
         "top_hat_hu": [10.0, 14.0, 18.0],

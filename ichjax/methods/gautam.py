@@ -29,7 +29,7 @@ class GautamMethod(RegionMethod):
 
     title = "Gautam 2018"
     card = "Fuzzy c-means, Haar wavelets and Otsu's threshold, of the kind of Gautam and Raman 2018; training rejects"
-    name = reference = "gautam"
+    name, reference = "gautam", "gautam_2018"
     defaults: ClassVar = {"clusters": 6}
     grid: ClassVar = {"brighter_hu": (6.0, 8.0, 10.0), "otsu_share": (0.0, 1.0)}
     seconds_a_slice = 0.05

@@ -70,7 +70,7 @@ class LiMethod(ClassicalMethod):
         "Subarachnoid space by distances and Bayes, hemorrhage by an SVM, of the kind of Li et al. (Int. J. CARS 2012, "
         "7); subarachnoid hemorrhage alone"
     )
-    name = reference = "li"
+    name, reference = "li", "li_2012"
     seconds_a_slice = 0.1
 
     def __init__(self, config: Config):

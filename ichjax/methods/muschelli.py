@@ -51,7 +51,7 @@ class MuschelliMethod(ClassicalMethod):
 
     title = "Muschelli 2017"
     card = "Features of each voxel and a random forest, after Muschelli et al., NeuroImage: Clinical 2017"
-    name = reference = "muschelli"
+    name, reference = "muschelli", "muschelli_2017"
     defaults: ClassVar = {"learner": "forest", "trees": 100, "max_leaves": 64, "smooth_slices": 1, "smooth_px": 3}
     seconds_a_slice = 0.1
 

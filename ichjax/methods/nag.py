@@ -41,7 +41,7 @@ class NagMethod(RegionMethod):
 
     title = "Nag 2019"
     card = "An autoencoder selects slices and Chan-Vese outlines, of the kind of Nag et al. 2019; training rejects"
-    name = reference = "nag"
+    name, reference = "nag", "nag_2019"
     defaults: ClassVar = {"iterations": 300, "steps": 400, "batch_size": 16, "learning_rate": 1e-3, "seed": 0}
     grid: ClassVar = {"nu": (0.01, 0.1)}
     seconds_a_slice = 0.4

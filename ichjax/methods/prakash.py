@@ -32,7 +32,7 @@ class PrakashMethod(RegionMethod):
 
     title = "Prakash 2012"
     card = "Level sets that shrink and grow, of the kind of Prakash et al. 2012; training rejects"
-    name = reference = "prakash"
+    name, reference = "prakash", "prakash_2012"
     defaults: ClassVar = {"shrinking": 60, "growing": 60, "fill_gaps": True}
     grid: ClassVar = {"brighter_hu": (8.0, 11.0), "balloon": (1.5, 3.0)}
     seconds_a_slice = 0.3

@@ -75,7 +75,7 @@ class ShahangianMethod(ClassicalMethod):
 
     title = "Shahangian 2016"
     card = "DRLSE regions and a hierarchy of SVMs, after Shahangian and Pourghassem, Biocybern. Biomed. Eng. 2016"
-    name = reference = "shahangian"
+    name, reference = "shahangian", "shahangian_2016"
     defaults: ClassVar = {"cost": 1.0}
     seconds_a_slice = 0.1
 

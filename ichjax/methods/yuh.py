@@ -39,7 +39,7 @@ class YuhMethod(ClassicalMethod):
         "A threshold and rules on components, of the kind of Yuh et al. (J. Neurotrauma 2008, 25); HU without cupping, "
         "cuts of the rules are not published"
     )
-    name = reference = "yuh"
+    name, reference = "yuh", "yuh_2008"
     # The grid that `learn` searches.
     defaults: ClassVar = {"thresholds_hu": [38.0, 41.0, 45.0, 50.0, 56.0], "volumes_ml": [0.1, 0.3, 0.6, 1.0]}
     seconds_a_slice = 0.1

@@ -11,8 +11,11 @@ import pytest
 
 from ichjax.data import ct_ich_nifti, scan_cache
 from ichjax.errors import InputError
-from ichjax.methods import heads
+from ichjax.methods import heads, registry
 from ichjax.methods.classical import ClassicalMethod, Segmented
+from ichjax.metrics.literature import REVIEWED
+
+NOT_REVIEWED = {"unet", "full_slices", "threshold", "subtypes"}
 
 
 class Bright(ClassicalMethod):
@@ -132,3 +135,10 @@ def test_options_change_the_defaults(tiny_config):
     config = tiny_config()
     config.options.bright = {"width_hu": 20}
     assert Bright(config).options == {"width_hu": 20, "steps": 3}
+
+
+def test_methods_of_the_literature_refer_to_a_reviewed_system(tiny_config):
+    methods = [registry.make(name, tiny_config()) for name in registry.METHODS if name not in NOT_REVIEWED]
+    assert len(methods) == 9
+    assert {method.reference for method in methods} <= set(REVIEWED)
+    assert len({method.reference for method in methods}) == len({method.title for method in methods}) == 9

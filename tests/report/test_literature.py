@@ -22,7 +22,7 @@ def run(made, tmp_path_factory):
     """The made run, whose baseline is like a reviewed system, with the seconds of two folds."""
     path = tmp_path_factory.mktemp("literature") / "run"
     shutil.copytree(made.workdir, path)
-    for folder, changes in ((path, {}), (path / "baselines" / "threshold", {"title": "Yuh", "reference": "yuh"})):
+    for folder, changes in ((path, {}), (path / "baselines" / "threshold", {"title": "Yuh", "reference": "yuh_2008"})):
         results = json.loads((folder / "results.json").read_text())
         (folder / "results.json").write_text(json.dumps(results | changes))
     for fold, seconds in enumerate(({"fit_s": [9.0], "predict_s": [5.0, 0.5, 0.7]}, {"predict_s": [4.0, 0.6]})):
@@ -40,7 +40,12 @@ def test_each_method_has_a_record_with_its_scores_and_times(run):
         None,
         None,
     )
-    assert (of_yuh["method"], of_yuh["reference"], of_yuh["fit_s"], of_yuh["predict_s"]) == ("Yuh", "yuh", 9.0, 0.6)
+    assert (of_yuh["method"], of_yuh["reference"], of_yuh["fit_s"], of_yuh["predict_s"]) == (
+        "Yuh",
+        "yuh_2008",
+        9.0,
+        0.6,
+    )
     scores = [s["dice"] for s in run.methods["Yuh"]["subjects"] if s["dice"] is not None]
     assert of_yuh["dice"] == pytest.approx(np.mean(scores))
     assert of_yuh["n"] == len(scores)
@@ -72,7 +77,7 @@ def test_p_values_are_corrected_for_the_number_of_methods(run):
     for name, gain in (("main", 0.0), ("a", 0.2), ("b", -0.1), ("c", 0.01)):
         dice = base + gain * rng.random(20) + 0.05 * rng.random(20)
         rows = [{"subject": n, "dice": float(d), "volume_dice": float(d)} for n, d in enumerate(dice)]
-        methods[name] = {"subjects": rows, "left_out_of_paper": [3], "reference": "yuh"}
+        methods[name] = {"subjects": rows, "left_out_of_paper": [3], "reference": "yuh_2008"}
     many = dataclasses.replace(run, methods=methods)
     records = [record for record in tables.difference_records(many) if record["score"] == "dice"]
     values = {name: np.array([r["dice"] for r in m["subjects"] if r["subject"] != 3]) for name, m in methods.items()}
