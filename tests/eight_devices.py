@@ -5,9 +5,13 @@ import subprocess
 import sys
 
 
-def run(file, expression, *, devices=8):
-    """Runs the tests of a file whose names match, which must pass; returns pytest's output."""
+def run(file, expression, *, devices=8, marker=None):
+    """Runs the tests of a file whose names match, and which have the marker, if one is given; returns pytest's output.
+
+    They must pass.
+    """
     command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", file, "-k", expression]
+    command += ["-m", marker] if marker else []
     environ = {**os.environ, "ICHJAX_TEST_DEVICES": str(devices)}
     for name in [n for n in environ if n == "XLA_FLAGS" or n.startswith("PYTEST_")]:
         del environ[name]

@@ -10,8 +10,8 @@ from ichjax.methods.base import Method
 # libraries, unless it is used.
 METHODS = {
     "unet": "ichjax.methods.unet",
-    "full_slices": "ichjax.methods.full_slices",
     "threshold": "ichjax.methods.threshold",
+    "full_slices": "ichjax.methods.full_slices",
     "subtypes": "ichjax.methods.subtypes",
     "yuh": "ichjax.methods.yuh",
     "li": "ichjax.methods.li",

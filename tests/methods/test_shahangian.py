@@ -11,6 +11,8 @@ from ichjax.methods import registry, shahangian
 from ichjax.methods.heads import Head
 from tests.methods import planted_phantoms
 
+pytestmark = pytest.mark.xdist_group("shahangian")  # one fitted method for all
+
 PLANTED = ("IVH", "IPH", "EDH", "SDH")
 
 

@@ -24,6 +24,8 @@ from ichjax.train import state as states
 from tests import eight_devices
 from tests.xla import AS_USERS
 
+pytestmark = pytest.mark.faults  # minutes of training
+
 DEVICES = jax.device_count()
 TIMING = ("examples_per_second", "wait_share", "seconds")
 SMALL = {
@@ -118,10 +120,9 @@ def test_each_fold_has_the_parameters_of_its_own_training(config, alone, togethe
         assert min(abs(a - b).max() for a, b in zip(jax.tree.leaves(theirs.params), start, strict=True)) > 1e-3
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("devices", [1, 5, 8])
 def test_on_any_number_of_devices(devices):
-    output = eight_devices.run(__file__, "own_training", devices=devices)
+    output = eight_devices.run(__file__, "own_training", devices=devices, marker="faults")
     assert "1 passed" in output
 
 
