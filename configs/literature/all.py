@@ -11,7 +11,7 @@ import runpy
 
 
 def get_config():
-    """The demo's U-Net, with every other method beside it."""
+    """The demo's U-Net, compared with all other methods."""
     demo = pathlib.Path(__file__).parents[1] / "demo.py"
     config = runpy.run_path(str(demo))["get_config"]()
     config.phantom.layout = "own"
@@ -28,4 +28,14 @@ def get_config():
         "gautam",
         "prakash",
     )
+    return config
+
+
+def alone(method, **options):
+    """The same scans and folds, one method alone, with its own options."""
+    config = get_config()
+    config.method = method
+    config.compare_with = ()
+    if options:
+        config.options[method] = options
     return config

@@ -11,8 +11,5 @@ import runpy
 
 def get_config():
     """The scans and folds of configs/literature/all.py, this method alone."""
-    together = pathlib.Path(__file__).with_name("all.py")
-    config = runpy.run_path(str(together))["get_config"]()
-    config.method = "li"
-    config.compare_with = ()
-    return config
+    together = runpy.run_path(str(pathlib.Path(__file__).with_name("all.py")))
+    return together["alone"]("li")

@@ -13,9 +13,5 @@ import runpy
 
 def get_config():
     """The scans and folds of configs/literature/all.py, this method alone."""
-    together = pathlib.Path(__file__).with_name("all.py")
-    config = runpy.run_path(str(together))["get_config"]()
-    config.method = "nag"
-    config.compare_with = ()
-    config.options.nag = {"steps": 400}
-    return config
+    together = runpy.run_path(str(pathlib.Path(__file__).with_name("all.py")))
+    return together["alone"]("nag", steps=400)

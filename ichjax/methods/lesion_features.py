@@ -19,7 +19,7 @@ THIN_PX = 2.5  # radius of the disk that does not fit into what is thin
 
 
 class Maps(NamedTuple):
-    """Maps of a head, float32 [D, h, w] where nothing else is said.
+    """Maps of a head, float32 [D, h, w] unless noted.
 
     Attributes:
       smooth: HU, the median of 3 x 3 pixels, without cupping (`ops.cupping`).

@@ -1,7 +1,7 @@
 """Support vector machines with a radial basis function, fitted elsewhere, evaluated on the device.
 
-Several classes are told apart pair by pair, as in libsvm: (0, 1), (0, 2), ..., (1, 2), ...; of two classes there is one
-pair.
+As in libsvm, there is a decision for each pair of classes, in the order (0, 1), (0, 2), ..., (1, 2), ...; two classes
+are one pair.
 """
 
 from typing import NamedTuple

@@ -7,6 +7,7 @@ four fifths of an adult's.
 from typing import NamedTuple
 
 import chex
+import jax
 import numpy as np
 
 from ichjax.data.label_tables import SUBTYPES
@@ -113,3 +114,14 @@ def dice(mask, truth):
     """The Dice coefficient of two masks, 1 if both are empty."""
     total = mask.sum() + truth.sum()
     return 2 * (mask & truth).sum() / total if total else 1.0
+
+
+def check_odd_head(segment, name):
+    """What a method finds in one of `odd_heads` is finite, and nothing where nothing can be."""
+    head = odd_heads()[name]
+    found = segment(head)
+    for values in jax.tree.leaves(found):
+        assert np.isfinite(values).all()
+        assert ((values >= 0) & (values <= 1)).all()
+    if name in ("air", "constant", "one slice"):
+        assert not (found.probability[head.inside] > 0.5).any()

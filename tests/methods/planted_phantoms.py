@@ -1,8 +1,10 @@
 """Small heads on the working grid with a planted lesion of a sub-type, for classical methods."""
 
+import chex
 import jax.numpy as jnp
 import numpy as np
 
+from ichjax.data import ct_ich_nifti, scan_cache
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.methods.heads import Head, Training
 
@@ -49,3 +51,14 @@ def dice(segmented, scan):
     """Of a planted lesion, in pixels."""
     mask, truth = np.asarray(segmented.probability) > 0.5, np.asarray(scan.truth)
     return 2 * (mask & truth).sum() / max(mask.sum() + truth.sum(), 1)
+
+
+def check_is_stored(method, params, root, folder, monkeypatch):
+    """What a method has learned is stored, and then only read, to the same bits."""
+    scans, _ = scan_cache.open_scans(ct_ich_nifti.read_dataset(root).subjects[:2])
+    monkeypatch.setattr(method, "learn", lambda *arguments, **options: params)
+    method.fit(scans, [], workdir=folder / "fold_0", fold=0)
+    monkeypatch.setattr(method, "learn", None)  # a finished fold is only read
+    again = method.fit(scans, [], workdir=folder / "fold_0", fold=0)
+    chex.assert_trees_all_equal(again, params)
+    assert method.fingerprint(again) == method.fingerprint(params)

@@ -5,7 +5,6 @@ import jax
 import numpy as np
 import pytest
 
-from ichjax.data import ct_ich_nifti, scan_cache
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.methods import registry, shahangian
 from ichjax.methods.heads import Head
@@ -85,10 +84,4 @@ def test_scans_without_any_region_are_learned_from(method, monkeypatch):
 
 
 def test_what_was_learned_is_stored_and_read(method, params, tiny_root, tmp_path, monkeypatch):
-    scans, _ = scan_cache.open_scans(ct_ich_nifti.read_dataset(tiny_root).subjects[:2])
-    monkeypatch.setattr(method, "learn", lambda *arguments, **options: params)
-    method.fit(scans, [], workdir=tmp_path / "fold_0", fold=0)
-    monkeypatch.setattr(method, "learn", None)  # a finished fold is only read
-    again = method.fit(scans, [], workdir=tmp_path / "fold_0", fold=0)
-    chex.assert_trees_all_equal(again, params)
-    assert method.fingerprint(again) == method.fingerprint(params)
+    planted_phantoms.check_is_stored(method, params, tiny_root, tmp_path, monkeypatch)
