@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import hashlib
 import json
@@ -146,7 +147,8 @@ def _store(folder: pathlib.Path, write: Callable[[pathlib.Path], None], *, repla
                 folder.rename(temporary / "damaged")
         whole.rename(folder)
     except OSError as error:
-        if not folder.is_dir():  # otherwise another process was first
+        first_was_another = error.errno in (errno.ENOTEMPTY, errno.EEXIST) or folder.is_dir()
+        if not first_was_another:
             reason = error.strerror or str(error)
             raise InputError(f"{folder.parent}: the cache of scans cannot be written ({reason})") from error
     finally:

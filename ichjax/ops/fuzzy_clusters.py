@@ -10,6 +10,8 @@ multiplies each membership by its sum over the pixel's neighborhood before it is
 pixels follow their neighbors.
 """
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,9 +19,12 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from ichjax.ops.local_moments import box_sum
+
 MAX_ITERATIONS = 100
 MEMBERSHIP_TOLERANCE = 1e-5  # largest change of a membership at which the iteration ends
-NEIGHBORS_PX = 2  # on each side: 5 x 5 pixels
+STILL = 1e-2  # in units of the values: while a center moves further, memberships change, so they are not compared
+NEIGHBORHOOD_PX = (1, 5, 5)  # within a slice
 TINY_DISTANCE = 1e-9  # squared, in units of the values: a value at a center belongs to it alone
 
 
@@ -47,17 +52,12 @@ def of_histogram(counts: jax.Array, *, clusters: int) -> Clusters:
     weights = counts.astype(jnp.float32)
     weights /= jnp.maximum(weights.sum(axis=1, keepdims=True), 1e-30)
     levels = jnp.arange(counts.shape[1], dtype=jnp.float32)
-    used = (weights > 0)[:, None]
-
-    def update(state: Clusters) -> Clusters:
-        centers = _weighted_means(state.membership, levels[None, None], weights[:, None], state.centers, (2,))
-        return Clusters(centers, _memberships(levels[None, None], centers[:, :, None]))
-
-    def change(old: Clusters, new: Clusters) -> jax.Array:
-        return jnp.where(used, jnp.abs(new.membership - old.membership), 0.0).max(axis=(1, 2))
-
-    centers = _start(weights, levels, clusters)
-    result = _iterate(update, change, Clusters(centers, _memberships(levels[None, None], centers[:, :, None])))
+    result = _iterate(
+        levels[None],
+        weights,
+        lambda centers: _memberships(levels[None, None], centers[:, :, None]),
+        _start(weights, levels, clusters),
+    )
     order = jnp.argsort(result.centers, axis=1)
     return Clusters(*(jnp.take_along_axis(x, order.reshape(*order.shape, *[1] * (x.ndim - 2)), 1) for x in result))
 
@@ -79,19 +79,15 @@ def spatial(
     """
     chex.assert_rank([values, centers], [3, 2])
     chex.assert_equal_shape([values, inside])
-    values, inside = values.astype(jnp.float32)[:, None], inside[:, None]
-    weights = inside.astype(jnp.float32)
+    values, weights = values.astype(jnp.float32), inside.astype(jnp.float32)
 
-    def update(state: Clusters) -> Clusters:
-        centers = _weighted_means(state.membership, values, weights, state.centers, (2, 3))
-        return Clusters(centers, _spatial_memberships(values, inside, centers))
-
-    def change(old: Clusters, new: Clusters) -> jax.Array:
-        return jnp.abs(new.membership - old.membership).max(axis=(1, 2, 3))
-
-    centers = centers.astype(jnp.float32)
-    start = Clusters(centers, _spatial_memberships(values, inside, centers))
-    return _iterate(update, change, start, max_iterations)
+    return _iterate(
+        values,
+        weights,
+        lambda centers: _spatial_memberships(values, weights, centers),
+        centers.astype(jnp.float32),
+        max_iterations,
+    )
 
 
 def _start(weights: jax.Array, levels: jax.Array, clusters: int) -> jax.Array:
@@ -109,53 +105,58 @@ def _start(weights: jax.Array, levels: jax.Array, clusters: int) -> jax.Array:
 def _memberships(values: jax.Array, centers: jax.Array) -> jax.Array:
     """Inverse squared distances, normalized over axis 1; equal centers share equally."""
     closeness = 1.0 / jnp.maximum((values - centers) ** 2, TINY_DISTANCE)
-    return closeness / closeness.sum(axis=1, keepdims=True)
+    return closeness * (1.0 / closeness.sum(axis=1, keepdims=True))
 
 
-def _spatial_memberships(values: jax.Array, inside: jax.Array, centers: jax.Array) -> jax.Array:
-    """[N, K, H, W] of values [N, 1, H, W]: memberships times their sums over the neighborhood, normalized."""
-    plain = jnp.where(inside, _memberships(values, centers[:, :, None, None]), 0.0)
-    joint = plain * _neighborhood_sums(plain)
-    return jnp.where(inside, joint / jnp.maximum(joint.sum(axis=1, keepdims=True), 1e-30), 0.0)
-
-
-def _neighborhood_sums(maps: jax.Array) -> jax.Array:
-    """Sums [N, K, H, W] over 5 x 5 pixels, with zeros outside the slice."""
-    for axis in (2, 3):
-        pad = [(NEIGHBORS_PX, NEIGHBORS_PX) if k == axis else (0, 0) for k in range(4)]
-        padded, size = jnp.pad(maps, pad), maps.shape[axis]
-        maps = sum(
-            (jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(1, 2 * NEIGHBORS_PX + 1)),
-            start=jax.lax.slice_in_dim(padded, 0, size, axis=axis),
-        )
-    return maps
-
-
-def _weighted_means(
-    membership: jax.Array, values: jax.Array, weights: jax.Array, previous: jax.Array, axes: tuple[int, ...]
-) -> jax.Array:
-    """Centers [N, K]: means of the values by squared membership; the previous ones where a cluster has no weight."""
-    squares = membership * membership * weights
-    total = squares.sum(axis=axes)
-    return jnp.where(total > 0, (squares * values).sum(axis=axes) / jnp.maximum(total, 1e-30), previous)
+def _spatial_memberships(values: jax.Array, weights: jax.Array, centers: jax.Array) -> jax.Array:
+    """[N, K, H, W] of values and weights (1 inside, else 0) [N, H, W]: memberships times their sums over the
+    neighborhood, normalized. A map for each cluster, as XLA on a CPU takes a fifth longer for all in one array."""
+    closeness = [
+        1.0 / jnp.maximum((values - center[:, None, None]) ** 2, TINY_DISTANCE)
+        for center in jnp.unstack(centers, axis=1)
+    ]
+    scale = weights / functools.reduce(operator.add, closeness)
+    joint = [near * box_sum(near * scale, NEIGHBORHOOD_PX) for near in closeness]
+    scale = weights / jnp.maximum(functools.reduce(operator.add, joint), 1e-30)
+    return jnp.stack([part * scale for part in joint], axis=1)
 
 
 def _iterate(
-    update: Callable[[Clusters], Clusters],
-    change: Callable[[Clusters, Clusters], jax.Array],
-    start: Clusters,
+    values: jax.Array,
+    weights: jax.Array,
+    memberships: Callable[[jax.Array], jax.Array],
+    centers: jax.Array,
     max_iterations: int = MAX_ITERATIONS,
 ) -> Clusters:
-    """Repeats `update` on each item until its `change` [N] is below the tolerance; finished items stay as they are."""
+    """Finds centers and memberships in turn, until no membership of an item with a weight changes by the tolerance.
+
+    Args:
+      values, weights: [N or 1, ...].
+      memberships: from centers [N, K] to [N, K, ...].
+      centers: [N, K], to start from.
+      max_iterations: limit of the iterations.
+    """
+    axes = tuple(range(1, values.ndim))
+
+    def changes(old: Clusters, new: Clusters) -> jax.Array:
+        """The largest change of a membership of each item [N]."""
+        change = jnp.abs(new.membership - old.membership).max(axis=1)
+        return jnp.where(weights > 0, change, 0.0).max(axis=axes)
 
     def body(state: tuple[jax.Array, jax.Array, Clusters]) -> tuple[jax.Array, jax.Array, Clusters]:
         iteration, active, old = state
-        new = update(old)
-        new = jax.tree.map(lambda x, y: jnp.where(active.reshape(-1, *[1] * (x.ndim - 1)), y, x), old, new)
-        return iteration + 1, active & (change(old, new) >= MEMBERSHIP_TOLERANCE), new
+        squares = [membership * membership * weights for membership in jnp.unstack(old.membership, axis=1)]
+        total = jnp.stack([square.sum(axis=axes) for square in squares], axis=1)
+        means = jnp.stack([(square * values).sum(axis=axes) for square in squares], axis=1) / jnp.maximum(total, 1e-30)
+        # A finished item keeps its centers, and with them its memberships; so does a cluster without weight.
+        centers = jnp.where(active[:, None] & (total > 0), means, old.centers)
+        new = Clusters(centers, memberships(centers))
+        moving = jnp.abs(new.centers - old.centers).max(axis=1) > STILL
+        change = jax.lax.cond((moving | ~active).all(), jnp.ones_like, lambda _: changes(old, new), moving * 1.0)
+        return iteration + 1, active & (moving | (change >= MEMBERSHIP_TOLERANCE)), new
 
     def running(state: tuple[jax.Array, jax.Array, Clusters]) -> jax.Array:
         return (state[0] < max_iterations) & state[1].any()
 
-    active = jnp.ones(start.centers.shape[0], bool)
-    return jax.lax.while_loop(running, body, (jnp.int32(0), active, start))[2]
+    active = jnp.ones(len(centers), bool)
+    return jax.lax.while_loop(running, body, (jnp.int32(0), active, Clusters(centers, memberships(centers))))[2]
