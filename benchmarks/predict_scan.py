@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     peers = options.peers.split(",")
     with tempfile.TemporaryDirectory() as folder:
         scan = os.path.join(folder, "scan.nii")
-        slices = write_middle(options.scan or _phantom(), options.slices, scan)
+        slices = write_middle(options.scan or phantom_path(), options.slices, scan)
         weights = os.path.join(folder, "weights.npz")
         save_weights(weights, options.width)
         sizes = {"scan": scan, "width": options.width, "side": PATCH_SIDE, "stride": PATCH_STRIDE}
@@ -123,7 +123,7 @@ def require_same_masks(pixels: dict[str, int]) -> None:
         raise RuntimeError(f"masks of {pixels} pixels; expected the same number above 0 from all")
 
 
-def _phantom() -> pathlib.Path:
+def phantom_path() -> pathlib.Path:
     """The calibrated phantom whose number of slices is closest to a typical scan's."""
     root = store.dataset_root("", preset="calibrated", subjects=6, seed=0)
     paths = [subject.scan_path for subject in datasets.read_dataset(root).subjects]

@@ -9,7 +9,8 @@ this kind and differs in these points:
   readers outlined subarachnoid blood.
 - The published method tells which scans bleed. Here the probability of a pixel is that of the space, times that of
   blood by its HU, times that of the scan by the SVM. Other sub-types are not looked for.
-- Without a subarachnoid hemorrhage in training, any hemorrhage stands for it.
+- The HU of blood are learned from hemorrhages of any sub-type. Without a subarachnoid one in training, any stands for
+  it everywhere. If the machines cannot tell which of the training scans bleed, no scan is ruled out.
 """
 
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from ichjax.methods import learners, lesion_features, logistic
 from ichjax.methods.classical import ClassicalMethod, Params, Segmented
 from ichjax.methods.heads import PIXEL_MM, Head, Training
 from ichjax.ops import svm
+from ichjax.scan.hu_check import SOFT_HU
 
 DISTANCE_BINS = (
     14,
@@ -42,6 +44,7 @@ FLUID_HU = (0.0, 18.0)
 SPACE_DEPTH_MM, SPACE_HEIGHT = 12.0, 0.45  # fluid is in the space up to this depth, or below this share of the height
 HU_BINS, HU_REACH = 16, 100.0  # of the histogram of the space's HU
 SVM_COST, SVM_GAMMA = 1.0, 0.5
+CERTAIN = 20.0  # log odds
 EVERY = 2  # rows and columns of which one is read in training
 MIN_LENGTH_MM = 50.0  # of a head
 
@@ -52,7 +55,7 @@ class Space(NamedTuple):
     Attributes:
       cells: int32, the bin of the five distances.
       hu: float32, smoothed, without cupping.
-      inside: bool, tissue inside the skull.
+      inside: bool, inside the skull, neither bone nor air.
       fluid: bool, fluid that belongs to the subarachnoid space.
     """
 
@@ -84,14 +87,17 @@ class LiMethod(ClassicalMethod):
             spaces.append(jax.tree.map(_read, self._space_of(scan.head)))
             bloods.append((_read(scan.classes) == 1 + SUBTYPES.index("SAH"), _read(scan.truth)))
         with_sah = any(sah.any() for sah, _ in bloods)
-        blood = [sah if with_sah else any_blood for sah, any_blood in bloods]
+        blood = [sah if with_sah else of_any for sah, of_any in bloods]
         table = _posterior(spaces, blood)
         shares = [np.where(space.inside, table[space.cells], 0.0) for space in spaces]
         bleeding = np.array([mask.any() for mask in blood])
         textures = np.stack([texture(space.hu, share) for space, share in zip(spaces, shares, strict=True)])
         gate, scan_score = _learn_gate(textures, bleeding)
-        near = [share > 0.5 if bleeds else share < 0 for share, bleeds in zip(shares, bleeding, strict=True)]
-        of_hu = logistic.fit(_pick([space.hu for space in spaces], near)[:, None], _pick(blood, near))
+        any_blood = [mask for _, mask in bloods]  # of any sub-type: as bright, and there is more of it
+        near = [
+            (share > 0.5) | mask if mask.any() else share < 0 for share, mask in zip(shares, any_blood, strict=True)
+        ]
+        of_hu = logistic.fit(_pick([space.hu for space in spaces], near)[:, None], _pick(any_blood, near))
         weight = max(float(of_hu.weights[0]), 0.0)
         probability = [
             np.asarray(_pixel_probability(share, space.hu, score, weight, of_hu.bias))
@@ -148,7 +154,9 @@ def space_of(head: Head) -> Space:
         cells = cells * bins + place.astype(jnp.int32)
     low = (index - bottom < SPACE_HEIGHT * (top - bottom))[:, None, None]
     fluid = (maps.smooth > FLUID_HU[0]) & (maps.smooth < FLUID_HU[1]) & maps.tissue
-    return Space(cells, maps.smooth, maps.tissue, fluid & ((maps.depth_mm < SPACE_DEPTH_MM) | low))
+    # Otherwise the regression of blood on HU follows bone and air.
+    soft = maps.tissue & (maps.smooth > SOFT_HU[0]) & (maps.smooth < SOFT_HU[1])
+    return Space(cells, maps.smooth, soft, fluid & ((maps.depth_mm < SPACE_DEPTH_MM) | low))
 
 
 def texture(hu: ArrayLike, share: ArrayLike) -> jax.Array:
@@ -212,7 +220,9 @@ def _learn_gate(textures: np.ndarray, bleeding: np.ndarray) -> tuple[Params, np.
     index = np.arange(len(bleeding))
     decisions = np.array([_decision(scaled[index != k], bleeding[index != k], scaled[k]) for k in index])
     platt = logistic.fit(decisions[:, None], bleeding)
-    weight, bias = max(float(platt.weights[0]), 0.0), platt.bias
+    weight, bias = float(platt.weights[0]), platt.bias
+    if weight <= 0:  # the machines do not tell unseen scans apart: none is ruled out
+        weight, bias = 0.0, CERTAIN
     arrays = {"gate_" + name: np.asarray(of) for name, of in _machine(scaled, bleeding)._asdict().items()}
     gate = {"gate_weight": weight, "gate_bias": bias, "gate_mean": mean, "gate_sd": sd.astype(np.float32), **arrays}
     return gate, 1 / (1 + np.exp(-(weight * decisions + bias)))

@@ -24,7 +24,7 @@ from ichjax.ops.local_moments import box_sum
 MAX_ITERATIONS = 100
 MEMBERSHIP_TOLERANCE = 1e-5  # largest change of a membership at which the iteration ends
 STILL = 1e-2  # in units of the values: while a center moves further, memberships change, so they are not compared
-NEIGHBORHOOD_PX = (1, 5, 5)  # within a slice
+NEIGHBORS_PX = 5  # side of the neighborhood in the slice
 TINY_DISTANCE = 1e-9  # squared, in units of the values: a value at a center belongs to it alone
 
 
@@ -116,7 +116,7 @@ def _spatial_memberships(values: jax.Array, weights: jax.Array, centers: jax.Arr
         for center in jnp.unstack(centers, axis=1)
     ]
     scale = weights / functools.reduce(operator.add, closeness)
-    joint = [near * box_sum(near * scale, NEIGHBORHOOD_PX) for near in closeness]
+    joint = [near * box_sum(near * scale, (1, NEIGHBORS_PX, NEIGHBORS_PX)) for near in closeness]
     scale = weights / jnp.maximum(functools.reduce(operator.add, joint), 1e-30)
     return jnp.stack([part * scale for part in joint], axis=1)
 
