@@ -21,7 +21,7 @@ from ichjax.models import residual_unet, unet
 from ichjax.models.convolution import xla_convolutions_only
 from ichjax.models.network import Network
 from ichjax.ops import metrics
-from ichjax.train import parallel, programs
+from ichjax.train import parallel, parallel_folds, programs
 from ichjax.train import state as states
 from ichjax.train import step as steps
 
@@ -34,7 +34,7 @@ class Program(NamedTuple):
     """A program, its size and its hardware.
 
     Attributes:
-      kind: 'train', 'validate', 'network', 'scan' or 'scores'.
+      kind: 'train', 'folds', 'validate', 'network', 'scan' or 'scores'.
       chip: in `chips.CHIPS`.
       devices: number of them.
       batch: patches of all devices together; of a scan, that one device predicts at a time.
@@ -45,6 +45,7 @@ class Program(NamedTuple):
       inside_skull: whether a scan is restricted to the inside of the skull.
       remat: of training, as `config.train.remat`.
       config: of training, a file of configs/ in place of the paper's; its batch is that of `batch`.
+      folds: number of those that are trained together (`config.parallel_folds`), each with a batch of `batch`.
     """
 
     kind: str
@@ -58,6 +59,7 @@ class Program(NamedTuple):
     inside_skull: bool = False
     remat: bool = False
     config: str = ""
+    folds: int = 0
 
     @property
     def name(self) -> str:
@@ -65,6 +67,7 @@ class Program(NamedTuple):
         extra = [self.config] if self.config else []
         extra += [f"width_{self.width}"] if self.width != 64 else []
         extra += [self.mode] if self.kind == "train" else []
+        extra += [f"of_{self.folds}"] if self.folds else []
         extra += ["skull"] if self.inside_skull else []
         extra += ["remat"] if self.remat else []
         extra += [self.dtype] if self.dtype != "bfloat16" else []
@@ -73,7 +76,7 @@ class Program(NamedTuple):
 
 def config_of(program: Program) -> Config:
     """The paper's third experiment in the program's size, or the file that it names."""
-    side = program.side if program.kind in ("train", "validate") else PREDICTED_SIDE
+    side = program.side if program.kind in ("train", "folds", "validate") else PREDICTED_SIDE
     if program.config:
         path = pathlib.Path(__file__).parents[1] / "configs" / f"{program.config}.py"
         return runpy.run_path(str(path))["get_config"]()
@@ -136,6 +139,17 @@ def _lower_training(program: Program, config: Config, mesh: Mesh) -> jax.stages.
     return step.lower(state, _place(batch, NamedSharding(mesh, PartitionSpec(parallel.AXIS))))
 
 
+def _lower_folds(program: Program, config: Config, mesh: Mesh) -> jax.stages.Lowered:
+    network = network_of(config)
+    folds, rows = parallel_folds.fold_mesh(program.folds, list(mesh.devices.flat))
+    fold_step = parallel_folds.make_fold_step(network, config, dict.fromkeys(range(program.folds), TOTAL_STEPS))
+    step: Any = parallel_folds.compile_folds(fold_step, mesh=folds, rows=rows)
+    sharding = NamedSharding(folds, PartitionSpec(parallel_folds.FOLD_AXIS))
+    arguments = (states.shapes(network, config), _batch(config))
+    stack = lambda x: jax.ShapeDtypeStruct((folds.size * rows, *x.shape), x.dtype, sharding=sharding)  # noqa: E731
+    return step.lower(*jax.tree.map(stack, arguments))
+
+
 def _lower_validation(program: Program, config: Config, mesh: Mesh) -> jax.stages.Lowered:
     network = network_of(config)
     everywhere = parallel.replicated(mesh)
@@ -170,6 +184,7 @@ def _lower_scores(program: Program, config: Config, mesh: Mesh) -> jax.stages.Lo
 
 _LOWER_KIND = {
     "train": _lower_training,
+    "folds": _lower_folds,
     "validate": _lower_validation,
     "network": _lower_network,
     "scan": _lower_scan,

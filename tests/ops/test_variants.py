@@ -1,4 +1,4 @@
-"""Every op with and without jit, on NumPy and device arrays, and under pmap, against values computed in NumPy."""
+"""Every op under jit and pmap, and with `make faults` without, on NumPy and device arrays, against values by NumPy."""
 
 import functools
 import inspect
@@ -282,6 +282,9 @@ CASES = {
             ))
         ),
     ),
+    local_moments.box_sum: (
+        WHOLE, (ROUGH,), np.broadcast_to(HU.sum((1, 2), keepdims=True), HU.shape)
+    ),
     local_moments.box_mean: (
         WHOLE, (ROUGH, TRUTH),
         np.where(TRUTH, ((HU * TRUTH).sum((1, 2)) / TRUTH.sum((1, 2)))[:, None, None], 0),
@@ -376,7 +379,6 @@ DTYPE_OF = (
     }
     | {op: dtype for dtype, of in DTYPES.items() for op in of}
 )
-COMPILED = (chex.ChexVariantType.WITH_JIT, chex.ChexVariantType.WITH_PMAP)
 NAMED = [(f"{op.__module__.rsplit('.')[-1]}_{op.__name__}", op) for op in CASES]
 
 
@@ -400,13 +402,22 @@ def test_the_table_holds_every_public_function_of_every_module():
 
 
 class Variants(chex.TestCase):
-    @chex.all_variants
+    @chex.variants(with_jit=True, with_pmap=True)
     @parameterized.named_parameters(NAMED)
     def test_values_shapes_and_dtypes(self, op):
+        self.check(op, calls=2)  # the second must not trace it again
+
+    @pytest.mark.faults  # operation by operation: minutes, and no program here runs an op so
+    @chex.variants(without_jit=True, with_device=True, without_device=True)
+    @parameterized.named_parameters(NAMED)
+    def test_without_jit(self, op):
+        self.check(op, calls=1)
+
+    def check(self, op, *, calls):
         options, arguments, expected = CASES[op]
         chex.clear_trace_counter()
         function = self.variant(functools.partial(chex.assert_max_traces(op, n=1), **options))
-        for _ in range(2 if self.variant.type in COMPILED else 1):  # the second call must not trace it again
+        for _ in range(calls):
             result = function(*arguments)
         expected = jax.tree.map(np.asarray, expected, is_leaf=lambda x: isinstance(x, list))
         chex.assert_trees_all_equal_shapes(result, expected)
