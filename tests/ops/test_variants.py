@@ -401,18 +401,7 @@ def test_the_table_holds_every_public_function_of_every_module():
     assert functions == set(CASES) | NOT_OPS
 
 
-class Variants(chex.TestCase):
-    @chex.variants(with_jit=True, with_pmap=True)
-    @parameterized.named_parameters(NAMED)
-    def test_values_shapes_and_dtypes(self, op):
-        self.check(op, calls=2)  # the second must not trace it again
-
-    @pytest.mark.faults  # operation by operation: minutes, and no program here runs an op so
-    @chex.variants(without_jit=True, with_device=True, without_device=True)
-    @parameterized.named_parameters(NAMED)
-    def test_without_jit(self, op):
-        self.check(op, calls=1)
-
+class Checked(chex.TestCase):
     def check(self, op, *, calls):
         options, arguments, expected = CASES[op]
         chex.clear_trace_counter()
@@ -423,6 +412,21 @@ class Variants(chex.TestCase):
         chex.assert_trees_all_equal_shapes(result, expected)
         chex.assert_type(jax.tree.leaves(result), DTYPE_OF.get(op, np.float32))
         chex.assert_trees_all_close(result, jax.tree.map(lambda x: x.astype(float), expected), rtol=1e-5, atol=1e-6)
+
+
+class Variants(Checked):
+    @chex.variants(with_jit=True, with_pmap=True)
+    @parameterized.named_parameters(NAMED)
+    def test_values_shapes_and_dtypes(self, op):
+        self.check(op, calls=2)  # the second must not trace it again
+
+
+@pytest.mark.faults  # operation by operation: minutes, and no program here runs an op so
+class WithoutJit(Checked):
+    @chex.variants(without_jit=True, with_device=True, without_device=True)
+    @parameterized.named_parameters(NAMED)
+    def test_values_shapes_and_dtypes(self, op):
+        self.check(op, calls=1)
 
 
 WRONG = {
