@@ -217,6 +217,7 @@ def test_memory_that_really_runs_out_in_training(tiny_config, config_file, tmp_p
     )
 
 
+@pytest.mark.faults  # 20 s; memory that runs out in training is tested above
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the address space as Linux does")
 def test_memory_that_really_runs_out_in_prediction():
     said = in_a_process_with_little_memory(PREDICT)

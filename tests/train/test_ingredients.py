@@ -67,6 +67,7 @@ def test_stacks_of_slices_give_the_same_weights_on_any_number_of_devices(train, 
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=2e-5), train(mode, devices), one)
 
 
+@pytest.mark.faults  # 20 s; test_recipe.py resumes the whole recipe
 def test_a_fold_is_resumed_to_the_same_bits_loaded_and_predicted_and_not_exported(
     scans, tiny_config, tmp_path, monkeypatch
 ):
