@@ -49,7 +49,7 @@ def local_moments(values: jax.Array, mask: jax.Array, *, box: tuple[int, int, in
     sums = _Sums(jnp.pad(inside, pad), jnp.pad(values, pad), *[jnp.zeros((), values.dtype)] * 3)
     for axis, side in enumerate(box):
         sums = _merge([_shifted(sums, k, values.shape[axis], axis) for k in range(side)])
-    second, third, fourth = (total / jnp.maximum(sums.count, 1.0) for total in sums[2:])
+    second, third, fourth = (total / jnp.maximum(sums.number, 1.0) for total in sums[2:])
     sd = jnp.sqrt(second)
     scale = jnp.where(sd < MIN_SD, 0.0, 1.0 / jnp.maximum(sd, MIN_SD))
     moments = level + sums.mean, sd, third * scale**3, fourth * scale**4
@@ -100,7 +100,7 @@ def masked_gaussian(
 class _Sums(NamedTuple):
     """Number of pixels, mean, sums of the powers 2 to 4 of differences from it: [D, H, W], or [] for 0."""
 
-    count: jax.Array
+    number: jax.Array
     mean: jax.Array
     second: jax.Array
     third: jax.Array
@@ -112,15 +112,15 @@ def _merge(parts: list[_Sums]) -> _Sums:
 
     Unlike sums of powers of the values themselves, no difference of large numbers. A box is merged axis by axis.
     """
-    count = functools.reduce(operator.add, (part.count for part in parts))
-    mean = functools.reduce(operator.add, (part.count * part.mean for part in parts)) / jnp.maximum(count, 1.0)
+    count = functools.reduce(operator.add, (part.number for part in parts))
+    mean = functools.reduce(operator.add, (part.number * part.mean for part in parts)) / jnp.maximum(count, 1.0)
     second = third = fourth = jnp.zeros_like(mean)
     for part in parts:
         offset = part.mean - mean
         square = offset * offset
-        second += part.second + part.count * square
-        third += part.third + offset * (3 * part.second + part.count * square)
-        fourth += part.fourth + offset * 4 * part.third + square * (6 * part.second + part.count * square)
+        second += part.second + part.number * square
+        third += part.third + offset * (3 * part.second + part.number * square)
+        fourth += part.fourth + offset * 4 * part.third + square * (6 * part.second + part.number * square)
     return _Sums(count, mean, second, third, fourth)
 
 
