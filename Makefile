@@ -40,7 +40,8 @@ gates: $(VENV)/.dev
 experiments: $(VENV)/.dev
 	$(BIN)/python -m pytest -m experiments -n $(JOBS) --dist worksteal
 
-# Training under faults: kills at any moment, damaged checkpoints, full disks, several processes. Minutes.
+# Training under faults (kills at any moment, damaged checkpoints, full disks, several processes), on eight devices, and
+# ops without jit. Minutes.
 faults: $(VENV)/.dev
 	$(BIN)/python -m pytest -m faults -n $(JOBS) --dist worksteal
 

@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     contest.share_gpu()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", type=pathlib.Path, required=True, help="a run of configs/literature/all.py")
-    parser.add_argument("--slices", type=int, default=34)
+    parser.add_argument("--slices", type=int, default=predict_scan.SLICES)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:

@@ -7,10 +7,11 @@ this kind and differs in these points:
   head's length, as published; their densities come from one smoothed histogram, not from a kernel density.
 - The training scans have no outlines of the space: it is where fluid is near the skull or low in the head, and where
   readers outlined subarachnoid blood.
-- The published method tells which scans bleed. Here the probability of a pixel is that of the space, times that of
-  blood by its HU, times that of the scan by the SVM. Other sub-types are not looked for.
+- The published method tells which scans bleed. Here the SVM tells which slices do, since the texture of a whole scan
+  hardly changes by a small bleed; the probability of a pixel is that of the space, times that of blood by its HU, times
+  that of its slice. Other sub-types are not looked for.
 - The HU of blood are learned from hemorrhages of any sub-type. Without a subarachnoid one in training, any stands for
-  it everywhere. If the machines cannot tell which of the training scans bleed, no scan is ruled out.
+  it everywhere. If the machines cannot tell which slices of training scans bleed, no slice is ruled out.
 """
 
 from collections.abc import Sequence
@@ -45,6 +46,7 @@ SPACE_DEPTH_MM, SPACE_HEIGHT = 12.0, 0.45  # fluid is in the space up to this de
 HU_BINS, HU_REACH = 16, 100.0  # of the histogram of the space's HU
 SVM_COST, SVM_GAMMA = 1.0, 0.5
 CERTAIN = 20.0  # log odds
+PARTS = 10  # of the training scans: slices of one are decided by a machine fitted to those of the others
 EVERY = 2  # rows and columns of which one is read in training
 MIN_LENGTH_MM = 50.0  # of a head
 
@@ -90,18 +92,17 @@ class LiMethod(ClassicalMethod):
         blood = [sah if with_sah else of_any for sah, of_any in bloods]
         table = _posterior(spaces, blood)
         shares = [np.where(space.inside, table[space.cells], 0.0) for space in spaces]
-        bleeding = np.array([mask.any() for mask in blood])
-        textures = np.stack([texture(space.hu, share) for space, share in zip(spaces, shares, strict=True)])
-        gate, scan_score = _learn_gate(textures, bleeding)
+        gate, slice_gates = _learn_gate(spaces, shares, blood)
         any_blood = [mask for _, mask in bloods]  # of any sub-type: as bright, and there is more of it
         near = [
-            (share > 0.5) | mask if mask.any() else share < 0 for share, mask in zip(shares, any_blood, strict=True)
+            ((share > 0.5) | mask) & space.inside & mask.any()
+            for share, space, mask in zip(shares, spaces, any_blood, strict=True)
         ]
         of_hu = logistic.fit(_pick([space.hu for space in spaces], near)[:, None], _pick(any_blood, near))
         weight = max(float(of_hu.weights[0]), 0.0)
         probability = [
-            np.asarray(_pixel_probability(share, space.hu, score, weight, of_hu.bias))
-            for share, space, score in zip(shares, spaces, scan_score, strict=True)
+            np.asarray(_pixel_probability(share, space.hu, of_slice, weight, of_hu.bias))
+            for share, space, of_slice in zip(shares, spaces, slice_gates, strict=True)
         ]
         candidate = [of > 1e-3 for of in probability]
         missed = sum(int((mask & ~where).sum()) for mask, where in zip(blood, candidate, strict=True))
@@ -111,15 +112,15 @@ class LiMethod(ClassicalMethod):
         return {"table": table, "hu_weight": weight, "hu_bias": of_hu.bias, "cut": cut, **gate}
 
     def segment(self, params: Params, head: Head) -> Segmented:
-        """Blood in the subarachnoid space, in scans that the SVM takes for bleeding."""
+        """Blood in the subarachnoid space, in slices that the SVM takes for bleeding."""
         space = space_of(head)
         table = jnp.asarray(params["table"])
         share = jnp.where(space.inside, table.at[space.cells].get(mode="promise_in_bounds"), 0.0)
-        scaled = (texture(space.hu, share) - params["gate_mean"]) / params["gate_sd"]
+        scaled = (jax.vmap(texture)(space.hu, share) - params["gate_mean"][None]) / params["gate_sd"][None]
         machine = svm.Svm(*(jnp.asarray(params["gate_" + name]) for name in svm.Svm._fields))
-        decision = svm.decide(machine, scaled[None])[0, 0]
-        scan_score = jax.nn.sigmoid(decision * params["gate_weight"] + params["gate_bias"])
-        probability = _pixel_probability(share, space.hu, scan_score, params["hu_weight"], params["hu_bias"])
+        decisions = svm.decide(machine, scaled)[:, 0]
+        of_slice = jax.nn.sigmoid(decisions * params["gate_weight"] + params["gate_bias"])
+        probability = _pixel_probability(share, space.hu, of_slice, params["hu_weight"], params["hu_bias"])
         probability = logistic.centered(probability, params["cut"])
         slice_scores = probability.max(axis=(1, 2))
         subtype_scores = jnp.zeros((len(slice_scores), len(SUBTYPES))).at[:, SUBTYPES.index("SAH")].set(slice_scores)
@@ -179,10 +180,14 @@ def texture(hu: ArrayLike, share: ArrayLike) -> jax.Array:
 
 
 def _pixel_probability(
-    share: ArrayLike, hu: ArrayLike, scan_score: ArrayLike, weight: ArrayLike, bias: ArrayLike
+    share: ArrayLike, hu: ArrayLike, of_slice: ArrayLike, weight: ArrayLike, bias: ArrayLike
 ) -> jax.Array:
-    """The probability of blood in the space, by that of the space, the pixel's HU and the scan's probability."""
-    return jnp.asarray(share) * jax.nn.sigmoid(jnp.asarray(hu) * weight + bias) * scan_score
+    """The probability of blood in the space [D, h, w]: that of the space, by the pixel's HU, and of its slice [D]."""
+    of_hu = jax.nn.sigmoid(jnp.asarray(hu) * weight + bias)
+    return jnp.asarray(share) * of_hu * jnp.asarray(of_slice)[:, None, None]
+
+
+_textures = jax.jit(jax.vmap(texture))
 
 
 def _pick(images: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> np.ndarray:
@@ -210,37 +215,43 @@ def _posterior(spaces: Sequence[Space], blood: Sequence[np.ndarray]) -> np.ndarr
     return (member / (member + other)).astype(np.float32)
 
 
-def _learn_gate(textures: np.ndarray, bleeding: np.ndarray) -> tuple[Params, np.ndarray]:
-    """(the SVM and what maps its decision to a probability, the probability of each training scan).
+def _learn_gate(
+    spaces: Sequence[Space], shares: Sequence[np.ndarray], blood: Sequence[np.ndarray]
+) -> tuple[Params, list[np.ndarray]]:
+    """(the SVM and what maps its decision to a probability, the probability of each slice [D] of each scan).
 
-    Decisions are those of machines that have not seen the scan.
+    Decisions are those of machines that have not seen the scan. Slices without brain do not count.
     """
+    filled = [np.asarray(space.inside).max(axis=(1, 2)) for space in spaces]
+    of_scans = [np.asarray(_textures(space.hu, share)) for space, share in zip(spaces, shares, strict=True)]
+    textures = _pick(of_scans, filled)
+    bleeding = _pick([mask.max(axis=(1, 2)) for mask in blood], filled)
+    part = np.repeat(np.arange(len(spaces)) % PARTS, [slices.sum() for slices in filled])
     mean, sd = textures.mean(axis=0), np.maximum(textures.std(axis=0), 1e-3)
     scaled = ((textures - mean) / sd).astype(np.float32)
-    index = np.arange(len(bleeding))
-    decisions = np.array([_decision(scaled[index != k], bleeding[index != k], scaled[k]) for k in index])
+    decisions = np.zeros(len(scaled))
+    for k in np.unique(part):
+        machine = _machine(scaled[part != k], bleeding[part != k])
+        decisions[part == k] = np.asarray(svm.decide(machine, jnp.asarray(scaled[part == k])))[:, 0]
     platt = logistic.fit(decisions[:, None], bleeding)
     weight, bias = float(platt.weights[0]), platt.bias
-    if weight <= 0:  # the machines do not tell unseen scans apart: none is ruled out
+    if weight <= 0:  # the machines do not tell unseen slices apart: none is ruled out
         weight, bias = 0.0, CERTAIN
     arrays = {"gate_" + name: np.asarray(of) for name, of in _machine(scaled, bleeding)._asdict().items()}
     gate = {"gate_weight": weight, "gate_bias": bias, "gate_mean": mean, "gate_sd": sd.astype(np.float32), **arrays}
-    return gate, 1 / (1 + np.exp(-(weight * decisions + bias)))
+    scores = [np.zeros(len(slices)) for slices in filled]
+    of_slices = np.split(1 / (1 + np.exp(-(weight * decisions + bias))), np.cumsum([f.sum() for f in filled])[:-1])
+    for score, slices, own in zip(scores, filled, of_slices, strict=True):
+        score[slices] = own
+    return gate, scores
 
 
 def _machine(scaled: np.ndarray, bleeding: np.ndarray) -> svm.Svm:
-    """An SVM whose decision is above 0 for a scan that bleeds; one that always decides 0 if all scans do, or none."""
+    """An SVM whose decision is above 0 for a slice that bleeds; one that always decides 0 if all slices do, or none."""
     if len(np.unique(bleeding)) == 2:
         return learners.fit_svm(scaled, (~bleeding).astype(int), cost=SVM_COST, gamma=SVM_GAMMA)
     nothing = np.zeros((1, scaled.shape[1]), np.float32), np.zeros((1, 1), np.float32), np.zeros(1, np.float32)
     return svm.Svm(*map(jnp.asarray, (*nothing, np.float32(SVM_GAMMA))))
-
-
-def _decision(scaled: np.ndarray, bleeding: np.ndarray, scan: np.ndarray) -> float:
-    """The decision for a scan [4] of a machine fitted to others."""
-    machine = jax.device_get(_machine(scaled, bleeding))
-    kernel = np.exp(-machine.gamma * np.square(machine.support - scan).sum(axis=1))  # each machine has another size
-    return float(machine.weights[0] @ kernel + machine.intercept[0])
 
 
 def make(config: Config) -> LiMethod:

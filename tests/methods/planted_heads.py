@@ -24,7 +24,7 @@ def make(subtype=None, *, seed=0, side=1, size=1.0, blood_hu=None):
 
     Args:
       side: 1 or -1, where it is: left or right.
-      size: scales its extent.
+      size: scales its extent; an SAH of at most 0.5 is in the lowest cistern alone.
       blood_hu: its HU; by default the upper quartile of real ones.
     """
     rng = np.random.default_rng([seed, 1 + SUBTYPES.index(subtype) if subtype else 0])
@@ -47,11 +47,12 @@ def make(subtype=None, *, seed=0, side=1, size=1.0, blood_hu=None):
     hu[(np.hypot(np.abs(x) - 12, y - 14) < 2.5) & (np.abs(z - 5) < 6)] = PLEXUS_HU
     classes = np.zeros(z.shape, np.uint8)
     if subtype is not None:
+        large = size > 0.5
         round_spot = ((y + 15) ** 2 + (1.3 * z - 8) ** 2) / (28 * size) ** 2
         shape = {
             "IVH": ventricle & (y > 2) & (x * side > 0),
             "IPH": np.sqrt((x - 24 * side) ** 2 + (y + 22) ** 2 + (0.9 * z - 5) ** 2) < 14 * size,
-            "SAH": (cistern | (sulci & (z < -5))) & (x * side > -6) & (y < 25),
+            "SAH": ((cistern & ((z < -25) | large)) | (sulci & (z < -5) & large)) & (x * side > -6) & (y < 25),
             "EDH": (depth > 0.5) & (x * side > 0) & (depth < 15 * size * np.sqrt(np.maximum(1 - round_spot, 0))),
             "SDH": (depth > 0.5) & (depth < 6 * size) & (x * side > 14) & (np.abs(y) < 45) & (np.abs(z - 10) < 16),
         }[subtype]

@@ -16,9 +16,11 @@ SAH = SUBTYPES.index("SAH")
 
 
 def training_set():
-    """More heads with a subarachnoid hemorrhage than the other methods need."""
-    more = [planted.PlantedScan(*planted.make("SAH", seed=k, side=(-1) ** k)) for k in range(30, 33)]
-    return planted.training_set() + more
+    """More heads with a subarachnoid hemorrhage, large and small, and with another, than the other methods need."""
+    sizes = (1.0, 1.0, 1.0, 0.5, 0.5, 0.5)
+    more = [planted.make("SAH", seed=30 + k, side=(-1) ** k, size=size) for k, size in enumerate(sizes)]
+    more += [planted.make("IPH", seed=k, side=(-1) ** k) for k in range(40, 43)]
+    return planted.training_set() + [planted.PlantedScan(*scan) for scan in more]
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +34,13 @@ def segment(tmp_path_factory):
     return lambda head: jax.device_get(program(params, head))
 
 
+@pytest.mark.parametrize(("size", "ml"), [(1.0, 10.0), (0.5, 2.5)])  # the upper quartile of real ones is 1.7 mL
 @pytest.mark.parametrize("side", [1, -1])
-def test_finds_a_planted_subarachnoid_hemorrhage(segment, side):
-    scan = planted.make("SAH", seed=20, side=side)
+def test_finds_a_planted_subarachnoid_hemorrhage(segment, side, size, ml):
+    scan = planted.make("SAH", seed=20, side=side, size=size)
+    assert scan.truth.sum() * planted.SLICE_MM / 1000 == pytest.approx(ml, rel=0.1)
     found = segment(scan.head)
-    assert planted.dice(found.probability > 0.5, scan.truth) > 0.5
+    assert planted.dice(found.probability > 0.5, scan.truth) > 0.6
     assert found.subtype_scores[:, SAH].max() > 0.5
     assert not np.delete(found.subtype_scores, SAH, axis=1).any()
     chex.assert_trees_all_equal(segment(scan.head), found)
