@@ -46,7 +46,7 @@ SPACE_DEPTH_MM, SPACE_HEIGHT = 12.0, 0.45  # fluid is in the space up to this de
 HU_BINS, HU_REACH = 16, 100.0  # of the histogram of the space's HU
 SVM_COST, SVM_GAMMA = 1.0, 0.5
 CERTAIN = 20.0  # log odds
-PARTS = 10  # of the training scans: slices of one are decided by a machine fitted to those of the others
+SCAN_PARTS = 10  # of the training scans: slices of one are decided by a machine fitted to those of the others
 EVERY = 2  # rows and columns of which one is read in training
 MIN_LENGTH_MM = 50.0  # of a head
 
@@ -226,7 +226,7 @@ def _learn_gate(
     of_scans = [np.asarray(_textures(space.hu, share)) for space, share in zip(spaces, shares, strict=True)]
     textures = _pick(of_scans, filled)
     bleeding = _pick([mask.max(axis=(1, 2)) for mask in blood], filled)
-    part = np.repeat(np.arange(len(spaces)) % PARTS, [slices.sum() for slices in filled])
+    part = np.repeat(np.arange(len(spaces)) % SCAN_PARTS, [slices.sum() for slices in filled])
     mean, sd = textures.mean(axis=0), np.maximum(textures.std(axis=0), 1e-3)
     scaled = ((textures - mean) / sd).astype(np.float32)
     decisions = np.zeros(len(scaled))
