@@ -50,11 +50,11 @@ def make(subtype=None, *, seed=0, side=1, size=1.0, blood_hu=None):
         large = size > 0.5
         round_spot = ((y + 15) ** 2 + (1.3 * z - 8) ** 2) / (28 * size) ** 2
         shape = {
-            "IVH": ventricle & (y > 2) & (x * side > 0),
+            "IVH": ventricle & (y > 9) & (x * side > 0),
             "IPH": np.sqrt((x - 24 * side) ** 2 + (y + 22) ** 2 + (0.9 * z - 5) ** 2) < 14 * size,
             "SAH": ((cistern & ((z < -25) | large)) | (sulci & (z < -5) & large)) & (x * side > -6) & (y < 25),
             "EDH": (depth > 0.5) & (x * side > 0) & (depth < 15 * size * np.sqrt(np.maximum(1 - round_spot, 0))),
-            "SDH": (depth > 0.5) & (depth < 6 * size) & (x * side > 14) & (np.abs(y) < 45) & (np.abs(z - 10) < 16),
+            "SDH": (depth > 0.5) & (depth < 6 * size) & (x * side > 14) & (np.abs(y) < 38) & (np.abs(z - 10) < 16),
         }[subtype]
         shape &= inside
         classes[shape] = 1 + SUBTYPES.index(subtype)

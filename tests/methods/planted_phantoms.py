@@ -35,10 +35,10 @@ def training(subtype, seed):
     ball = np.sqrt(np.maximum(1 - (z / 1.2) ** 2, 0)) * 8
     mask = {
         None: np.zeros(hu.shape, bool),
-        "IVH": fluid & (y > rng.uniform(-9, -5)),
+        "IVH": fluid & (y > rng.uniform(-3, 1)),
         "IPH": np.hypot(y - rng.uniform(-16, 16), x - sign * 19) < ball,
         "EDH": brain & (radius > 0.68 + 0.32 * np.minimum(np.abs(around) / 0.45, 1) ** 2),
-        "SDH": brain & (radius > 0.82) & (np.abs(around) < 1.2),
+        "SDH": brain & (radius > 0.82) & (np.abs(around) < 0.9),
     }[subtype]
     hu[mask] = rng.uniform(*BLOOD_HU)
     hu = np.rint(hu + rng.normal(0, 2.0, hu.shape))
