@@ -140,9 +140,11 @@ def config_file():
     def write(folder, made):
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "tiny.py"
+        fields = {name: value for name, value in config.flatten(made).items() if not name.startswith("options.")}
         path.write_text(
             "from ichjax.config import default\n\n\ndef get_config():\n    config = default()\n"
-            f"    config.update_from_flattened_dict({config.flatten(made)!r})\n    return config\n"
+            f"    config.update_from_flattened_dict({fields!r})\n"
+            f"    config.options.update({config.fields_of(made.options)!r})\n    return config\n"
         )
         return path
 

@@ -52,6 +52,18 @@ class Reader(Protocol[ReadAs]):
         """Reads the batch of these rows of the patch table, int [n]."""
 
 
+class BatchReader(Protocol):
+    """What reads whole batches: patches (`PatchReader`) or stacks of slices (`stacks.StackReader`)."""
+
+    table: PatchTable
+
+    def empty_batch(self, *batch: int) -> Batch:
+        """A batch of padding with leading sizes [B] or [K, B], of weight 0."""
+
+    def read(self, rows: np.ndarray, *, size: int | None = None) -> Batch:
+        """Reads these rows of the table, int [n], padded to `size` examples."""
+
+
 class PatchReader:
     """Reads patches by their row in the table; random access, stateless and thread-safe."""
 
@@ -176,7 +188,7 @@ def group_steps(start_step: int, stop_step: int, *, steps: int, group: int) -> l
 
 
 def fixed_batches(
-    reader: PatchReader, rows: np.ndarray, *, batch_size: int, threads: int = 2, share: np.ndarray | None = None
+    reader: BatchReader, rows: np.ndarray, *, batch_size: int, threads: int = 2, share: np.ndarray | None = None
 ) -> Iterator[Batch]:
     """Yields `rows` in order, each once; the last batch is padded to `batch_size` with weight 0.
 

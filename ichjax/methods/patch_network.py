@@ -5,6 +5,7 @@ import json
 import pathlib
 import time
 from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -60,7 +61,12 @@ class PatchNetworkMethod(Method):
     """Trains a `Network` with `train.loop` and predicts with `SlicePredictor`.
 
     A subclass defines its network and its title; everything else follows from the configuration.
+
+    Attributes:
+      predictor: what it predicts scans with.
     """
+
+    predictor: ClassVar[type[SlicePredictor]] = SlicePredictor
 
     def __init__(self, config: Config, network: Network):
         predict, patch = config.predict, config.patch
@@ -81,7 +87,7 @@ class PatchNetworkMethod(Method):
         self.seams = None if config.grid.side or predict.whole_slices else (patch.side, patch.stride)
         mode = "whole slices" if predict.whole_slices else f"patches, {predict.stitch} mean"
         self.mode = f"{mode}, and mirrored" if predict.mirror else mode
-        self._predictor = SlicePredictor(
+        self._predictor = self.predictor(
             network,
             side=patch.side,
             stride=patch.stride,
@@ -110,13 +116,24 @@ class PatchNetworkMethod(Method):
         spacing_mm, row_mm, column_mm = np.median([scan.volume.spacing_mm for scan in train], axis=0).tolist()
         trained_on = TrainedOn((row_mm, column_mm), spacing_mm)
         chosen = {"epoch": fitted.epoch, "validation_jaccard": fitted.validation_jaccard}
+        params = PatchNetworkParams(self._predictor.replicate(fitted.params), grid, trained_on, chosen)
+        chosen |= self.choose(params, train, valid)
         weights = (workdir / WEIGHTS_FOLDER).resolve()
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(weights, fitted.params, force=True)
         if hosts.is_first():
             record = {"grid": grid._asdict(), "pixel_mm": trained_on.pixel_mm, "gap_mm": spacing_mm, "chosen": chosen}
             write_json(workdir / MODEL_FILE, record)
-        return PatchNetworkParams(self._predictor.replicate(fitted.params), grid, trained_on, chosen)
+        return params
+
+    def choose(
+        self, params: PatchNetworkParams, train: Sequence[CachedScan], valid: Sequence[CachedScan]
+    ) -> dict[str, Any]:
+        """What else is chosen on scans of the fold once the network is trained: numbers and lists, by name.
+
+        They are kept in `params.chosen`. By default nothing.
+        """
+        return {}
 
     def fit_together(self, folds: Sequence[FoldScans]) -> None:
         """As `Method.fit_together`; raises as `parallel_folds.train_folds`."""

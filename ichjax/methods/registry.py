@@ -13,6 +13,7 @@ METHODS = {
     "threshold": "ichjax.methods.threshold",
     "full_slices": "ichjax.methods.full_slices",
     "subtypes": "ichjax.methods.subtypes",
+    "recurrent_unet": "ichjax.methods.recurrent_unet",
     "yuh": "ichjax.methods.yuh",
     "li": "ichjax.methods.li",
     "chan": "ichjax.methods.chan",

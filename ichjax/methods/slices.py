@@ -3,7 +3,7 @@
 import copy
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ SLICE_MM = 5.0  # slice spacing where it is not known
 
 Predicted = tuple[jax.Array, jax.Array | None]  # probability [N, H, W]; scores of a second head [N, 6], or None
 Array = TypeVar("Array", np.ndarray, jax.Array)
+Part = TypeVar("Part")
 Weights = dict[str, Any]
 
 
@@ -222,7 +223,9 @@ class SlicePredictor:
             slices = jax.lax.dynamic_slice_in_dim(hu, first, DEPTH_STEP)
             new, counts = self._predict_on_own_grid(weights, slices, view), first + jnp.arange(DEPTH_STEP) < count
             # Here and not after the loop, where it would copy the whole prediction.
-            return _update(predicted, jax.tree.map(lambda x: jnp.where(broadcastable(counts, x), x, 0.0), new), first)
+            return update_part(
+                predicted, jax.tree.map(lambda x: jnp.where(broadcastable(counts, x), x, 0.0), new), first
+            )
 
         return jax.lax.fori_loop(0, -(-count // DEPTH_STEP), step, self._zeros(*hu.shape[:3]))
 
@@ -238,15 +241,15 @@ class SlicePredictor:
 
     def _predict_on_own_grid(self, weights: Weights, slices: jax.Array, view: View) -> Predicted:
         """HU [N, H, W] or [N, H, W, S] to their prediction; resampled to the trained grid and back by `view.maps`."""
+        seen = views.add_mirrored(views.to_trained(slices, view), view, self._network.priors)
+        return self._to_own(self._predict_slices(weights, seen), view)
+
+    def _to_own(self, predicted: Predicted, view: View) -> Predicted:
+        """A prediction on the trained grid on the scan's own."""
         if view.maps is None:
-            return self._predict_slices(weights, views.add_mirrored(slices, view, self._network.priors))
-        to_trained, to_own = view.maps
-        planes = slices if slices.ndim == 3 else jnp.moveaxis(slices, -1, 1).reshape(-1, *slices.shape[1:3])
-        resampled = resample.resample(planes.astype(jnp.float32), *to_trained)
-        if slices.ndim == 4:
-            resampled = jnp.moveaxis(resampled.reshape(len(slices), -1, *resampled.shape[1:]), 1, -1)
-        probability, scores = self._predict_slices(weights, views.add_mirrored(resampled, view, self._network.priors))
-        resampled = self._each(lambda x: resample.resample(x, *to_own))(probability)
+            return predicted
+        probability, scores = predicted
+        resampled = self._each(lambda x: resample.resample(x, *cast(views.Maps, view.maps)[1]))(probability)
         return jnp.clip(resampled, 0.0, 1.0), scores
 
     def _predict_slices(self, weights: Weights, slices: jax.Array) -> Predicted:
@@ -301,7 +304,7 @@ class SlicePredictor:
         def step(index: jax.Array, predicted: Predicted) -> Predicted:
             rows = jax.lax.dynamic_slice_in_dim(order, index * size, size)
             batch = images.at[rows].get(mode="promise_in_bounds")
-            return _update(predicted, self._network.predict(weights, batch), index * size)
+            return update_part(predicted, self._network.predict(weights, batch), index * size)
 
         steps = -(-jnp.minimum(nonempty.sum() + 1, count) // size)
         probability, scores = jax.lax.fori_loop(0, steps, step, self._zeros(len(order), *shape))
@@ -310,6 +313,6 @@ class SlicePredictor:
         return probability.at[position].get(mode="promise_in_bounds"), scores
 
 
-def _update(whole: Predicted, part: Predicted, start: jax.Array) -> Predicted:
-    """A prediction with a part of it, from the slice or patch `start`, replaced."""
+def update_part(whole: Part, part: Part, start: jax.Array) -> Part:
+    """A tree of arrays with a part of each, from the slice or patch `start`, replaced."""
     return jax.tree.map(lambda x, new: jax.lax.dynamic_update_slice_in_dim(x, new, start, axis=0), whole, part)

@@ -59,6 +59,17 @@ def covering(hu: np.ndarray, own: Geometry, trained: Geometry, *, step: int, bor
     return trained._replace(height=sizes[0], width=sizes[1])
 
 
+def to_trained(slices: jax.Array, view: View) -> jax.Array:
+    """HU [N, H, W] or [N, H, W, S] on the trained grid: float32, or as they are where that is the scan's own."""
+    if view.maps is None:
+        return slices
+    planes = slices if slices.ndim == 3 else jnp.moveaxis(slices, -1, 1).reshape(-1, *slices.shape[1:3])
+    resampled = resample.resample(planes.astype(jnp.float32), *view.maps[0])
+    if slices.ndim == 3:
+        return resampled
+    return jnp.moveaxis(resampled.reshape(len(slices), -1, *resampled.shape[1:]), 1, -1)
+
+
 def add_mirrored(slices: jax.Array, view: View, priors: int = 0) -> jax.Array:
     """Adds the mirrored slice, if the network sees it, after the slices and before the priors.
 

@@ -34,6 +34,8 @@ class Network:
       priors: channels after the slices that hold no HU but an earlier network's probability x 1000; 0 or 1.
       subtypes: number of sub-types that `predict` gives the probability of, in place of that of any hemorrhage; 0 for
         none.
+      stack: L, the slices of an example where it is a stack of them (`data.stacks`), which then are what `images` gets
+        as the last axis, and masks have that axis, too; 0 where an example is a patch.
     """
 
     module: nn.Module
@@ -48,6 +50,7 @@ class Network:
     slice_head_weight: float = 0.0
     priors: int = 0
     subtypes: int = 0
+    stack: int = 0
 
     @property
     def learns_classes(self) -> bool:
@@ -67,7 +70,7 @@ class Network:
 
     def input_shape(self, side: int) -> jax.ShapeDtypeStruct:
         """Shape [1, P, P, C] and dtype of the module's input for one patch of side P."""
-        planes = 2 * self.neighbors + 1 + self.mirrored_channel + self.priors
+        planes = self.stack or 2 * self.neighbors + 1 + self.mirrored_channel + self.priors
         shape = (1, side, side, planes) if planes > 1 else (1, side, side)
         return jax.eval_shape(self.images, jax.ShapeDtypeStruct(shape, jnp.int16))
 
@@ -142,6 +145,10 @@ class Network:
         """(validation loss [B], probability [B, H, W]), float32; the loss is the unweighted cross-entropy."""
         logits = self.logits(params, images)
         return losses.binary_cross_entropy(logits, masks), nn.sigmoid(logits)
+
+    def validation_truth(self, masks: jax.Array) -> jax.Array:
+        """What the probability of `validate` is compared with, of its shape: the masks."""
+        return masks
 
     def probability(self, params: dict, images: jax.Array) -> jax.Array:
         """Probability of hemorrhage: float32 [B, H, W] in [0, 1]."""

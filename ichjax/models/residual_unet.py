@@ -17,7 +17,7 @@ from ichjax.models.convolution import Conv
 from ichjax.models.network import Network
 from ichjax.models.slice_convolution import SliceConvolution, SliceMerge, fold_slices, middle_slice
 from ichjax.models.slice_head import slice_logits
-from ichjax.models.unet import PRIOR_LOGIT, check_norm, dropout, make_norm, max_pool_2x2, network_fields
+from ichjax.models.unet import PRIOR_LOGIT, Between, check_norm, dropout, make_norm, max_pool_2x2, network_fields
 from ichjax.models.up_convolution import UpConv
 
 SLOPE = 0.01  # of the leaky ReLU
@@ -71,6 +71,7 @@ class ResidualUNet(nn.Module):
         dropout_keys: jax.Array | None = None,
         every_level: bool = False,
         with_slices: bool = False,
+        between: Between | None = None,
     ) -> Output | tuple[Output, jax.Array]:
         """Maps windowed images to logits.
 
@@ -79,6 +80,7 @@ class ResidualUNet(nn.Module):
           dropout_keys: PRNG keys [B], one per example; None disables dropout (prediction).
           every_level: whether to return the logits of all supervised levels.
           with_slices: whether to return the logits of the second head, too.
+          between: as in `unet.UNet`.
 
         Returns:
           float32 [B, H, W], or [B, H, W, outputs] if there are several; with `every_level` a tuple, with half the sides
@@ -100,6 +102,7 @@ class ResidualUNet(nn.Module):
             if level == self.slice_levels - 1:
                 x = SliceMerge(self.slices, name="merge")(x)
         x = dropout(x, dropout_keys, self.dropout, salt=0)
+        x = between(x) if between else x
         slices = slice_logits(x) if self.slice_head else None
         logits: list[jax.Array] = []
         for level in reversed(range(self.depth)):

@@ -26,6 +26,8 @@ from ichjax.models.up_convolution import UpConv
 PRIOR_LOGIT = -4.0  # initial bias of the plain head: 2 % of the pixels of training patches are hemorrhage
 MAX_GROUPS = 4  # of channels, in group normalization
 
+Between = Callable[[jax.Array], jax.Array]
+
 
 class UNet(nn.Module):
     """A U-Net for one class.
@@ -55,7 +57,12 @@ class UNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: jax.Array, *, dropout_keys: jax.Array | None = None, with_slices: bool = False
+        self,
+        images: jax.Array,
+        *,
+        dropout_keys: jax.Array | None = None,
+        with_slices: bool = False,
+        between: Between | None = None,
     ) -> jax.Array | tuple[jax.Array, jax.Array]:
         """Maps windowed images to logits.
 
@@ -64,6 +71,7 @@ class UNet(nn.Module):
           dropout_keys: PRNG keys [B], one per example, so that an example's dropout does not depend on the rest of
             the batch or on the number of devices; None disables dropout (prediction).
           with_slices: whether to return the logits of the second head, too.
+          between: maps the bottleneck [B, h, w, K] to what the decoder starts from; None for the bottleneck itself.
 
         Returns:
           float32 [B, H, W]; their sigmoid is the probability of hemorrhage. `with_slices`: (that, float32 [B, 6]).
@@ -79,6 +87,7 @@ class UNet(nn.Module):
             x = max_pool_2x2(x)
         x = self._level(x, self.base_width * 2**self.depth, "bottleneck")
         x = dropout(x, dropout_keys, self.dropout, salt=1)
+        x = between(x) if between else x
         slices = slice_logits(x) if self.slice_head else None
         for level in reversed(range(self.depth)):
             width = self.base_width * 2**level

@@ -17,6 +17,7 @@ from ichjax.data import loader
 from ichjax.data.lesion_sampling import lesion_weights
 from ichjax.data.patch_index import Epochs, patch_table
 from ichjax.data.scan_cache import CachedScan
+from ichjax.data.stacks import StackReader, stack_table
 from ichjax.errors import InputError
 from ichjax.models.network import Network
 from ichjax.train import average, checkpoint, epoch, log, memory, mining, nonfinite, parallel
@@ -48,9 +49,9 @@ class FoldData:
       forward_steps: batches per epoch that only pass forward (validation and mining), on average.
     """
 
-    reader: loader.PatchReader
+    reader: loader.BatchReader
     epochs: Epochs
-    valid_reader: loader.PatchReader
+    valid_reader: loader.BatchReader
     valid_epochs: Epochs
     scans: tuple[int, int]
     steps: int
@@ -87,10 +88,15 @@ def examples(
     slices: str = "all",
     sampling: str = "patches",
     classes: bool = False,
-) -> tuple[loader.PatchReader, Epochs]:
-    """The patches of scans and their order; InputError without scans, or without a patch with a hemorrhage."""
+) -> tuple[loader.BatchReader, Epochs]:
+    """The examples of scans and their order; InputError without scans, or without an example with a hemorrhage."""
     if not scans:
         raise InputError(f"fold {fold}: no scan could be read for training or validation")
+    if network.stack:
+        table = stack_table(scans, length=network.stack)
+        return StackReader(scans, table, length=network.stack, classes=classes), Epochs(
+            table, negatives, config.seed, fold, limit
+        )
     table = patch_table(scans, side=config.patch.side, stride=config.patch.stride)
     reader = loader.PatchReader(
         scans,

@@ -65,7 +65,7 @@ def mine(
     network: Network,
     config: Config,
     weights: dict[str, Any],
-    reader: loader.PatchReader,
+    reader: loader.BatchReader,
     *,
     mesh: Mesh,
     folder: pathlib.Path,

@@ -51,7 +51,7 @@ def step_maker(network: Network, config: Config, schedule: optax.Schedule) -> Ca
 
 
 def empty_batch(
-    reader: loader.PatchReader, config: Config, mesh: Mesh, held: ResidentScans | None = None
+    reader: loader.BatchReader, config: Config, mesh: Mesh, held: ResidentScans | None = None
 ) -> DeviceBatch:
     """A batch of padding, or several stacked, on the devices; from `held`, patches of the first example."""
     group = config.train.steps_per_dispatch
@@ -67,7 +67,7 @@ def compiled_in_parts(
     config: Config,
     total_steps: int,
     state: TrainState,
-    reader: loader.PatchReader,
+    reader: loader.BatchReader,
     parts: int,
 ) -> jax.stages.Compiled:
     """The training step with another `config.train.accumulate`; the buffers of `state` may be gone."""

@@ -114,14 +114,16 @@ class ResidentScans:
         return batch
 
 
-def hold_scans(config: Config, reader: loader.PatchReader, mesh: Mesh, *, fold: int) -> ResidentScans | None:
+def hold_scans(config: Config, reader: loader.BatchReader, mesh: Mesh, *, fold: int) -> ResidentScans | None:
     """The scans of a reader on the devices, if `config.train.resident` is set; prints where they are.
 
     Raises:
-      InputError: the devices together have too little memory.
+      InputError: the devices together have too little memory, or examples are no patches.
     """
     if not config.train.resident:
         return None
+    if not isinstance(reader, loader.PatchReader):
+        raise InputError(f"config.train.resident is True; expected False where an example is no patch: set {TURN_OFF}")
     held = ResidentScans(reader, mesh, mode=config.parallel, grouped=config.train.steps_per_dispatch > 1)
     console.say(f"fold {fold}: {held}")
     return held

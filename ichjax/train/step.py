@@ -69,8 +69,10 @@ def make_train_step(
         # Classes of pixels are learned from where the reader gives them as the mask.
         classes = {"classes": batch["mask"]} if network.learns_classes else {}
         masks = (batch["mask"] > 0 if classes else batch["mask"]).astype(jnp.float32)
-        # Those of sub-types move with the image, as its last channels.
+        # Those of sub-types, and the masks of a stack's slices, move with the image, as its last channels.
         planes = subtypes.class_planes(batch["mask"])[..., 1:] if network.subtypes else None
+        if network.stack:
+            planes, masks = masks, masks[..., 0]
         kept = network.priors + _channels(planes)
         image = _join(batch["image"], planes)
         hu, masks = augmentation.apply(settings.recipe.hu, recipe_keys, image, masks, shape_only=kept)
@@ -81,9 +83,12 @@ def make_train_step(
             images, planes = _part(images, planes)
         recipe = settings.recipe.windowed
         images, masks = augmentation.apply(recipe, recipe_keys, images, masks, shape_only=network.priors)
-        if planes is not None:
-            classes = {"classes": subtypes.classes_of_planes(planes, masks)}
-        losses = network.loss(params, images, masks, dropout_keys=dropout_keys, **classes)
+        labels: dict[str, jax.Array] = classes
+        if network.stack and planes is not None:
+            masks, labels = (planes >= 0.5).astype(jnp.float32), classes | {"slices": batch["slices"]}
+        elif planes is not None:
+            labels = {"classes": subtypes.classes_of_planes(planes, masks)}
+        losses = network.loss(params, images, masks, dropout_keys=dropout_keys, **labels)
         # Where a loss is not finite, neither is the gradient: every device knows of it without a sum of losses.
         return (losses * jnp.where(jnp.isfinite(losses), 1.0, jnp.nan)).mean(), losses
 
@@ -161,7 +166,11 @@ def make_validation_step(network: Network) -> Callable:
         weight = batch["weight"]
         truth = batch["mask"].astype(jnp.float32)
         images = network.mark_corner(network.images(batch["image"]))
-        loss, probability = network.validate(params, images, truth)
+        stack = {"slices": batch["slices"]} if network.stack else {}
+        loss, probability = network.validate(params, images, truth, **stack)
+        truth = network.validation_truth(truth)
+        # The slices of a stack are one image here, as long as all of them.
+        probability, truth = (x.reshape(*x.shape[:2], -1) for x in (probability, truth))
         intersection, union = losses.soft_overlap(probability, truth)
         mask = (probability > 0.5).astype(jnp.float32)
         real = weight[:, None, None] > 0
