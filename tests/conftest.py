@@ -1,5 +1,6 @@
 """Shared fixtures; every test runs on several CPU devices, with strict rank promotion and warnings as errors."""
 
+import functools
 import os
 import tempfile
 
@@ -30,6 +31,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 import launch
 from ichjax import config
+from ichjax.train import parallel
+from ichjax.train import step as steps
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -149,6 +152,21 @@ def config_file():
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def after_steps():
+    """after_steps(start, batches, network, optimizer, settings, mode=, devices=): the state after all batches."""
+
+    def run(start, batches, *made_of, mode, devices):
+        mesh = parallel.make_mesh(jax.devices()[:devices])
+        step = parallel.compile_step(functools.partial(steps.make_train_step, *made_of), mode=mode, mesh=mesh)
+        state = parallel.replicate(start, mesh)
+        for batch in parallel.prefetch(iter(batches), mode=mode, mesh=mesh):
+            state, _ = step(state, batch)
+        return state
+
+    return run
 
 
 @pytest.fixture(scope="session")

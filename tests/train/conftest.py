@@ -1,14 +1,10 @@
-"""A fold of a very small network on a few tiny scans, and steps of a network in any mode on any number of devices."""
+"""A fold of a very small network on a few tiny scans."""
 
-import functools
-
-import jax
 import pytest
 
 from ichjax.data import ct_ich_nifti, scan_cache
 from ichjax.models import unet
-from ichjax.train import loop, parallel
-from ichjax.train import step as steps
+from ichjax.train import loop
 
 
 @pytest.fixture(scope="module")
@@ -35,18 +31,3 @@ def whole(train, tmp_path_factory):
     """(the folder of an undisturbed run, its result)."""
     folder = tmp_path_factory.mktemp("whole")
     return folder, train(folder)
-
-
-@pytest.fixture(scope="session")
-def after_steps():
-    """after_steps(start, batches, network, optimizer, settings, mode=, devices=): the state after all batches."""
-
-    def run(start, batches, *made_of, mode, devices):
-        mesh = parallel.make_mesh(jax.devices()[:devices])
-        step = parallel.compile_step(functools.partial(steps.make_train_step, *made_of), mode=mode, mesh=mesh)
-        state = parallel.replicate(start, mesh)
-        for batch in parallel.prefetch(iter(batches), mode=mode, mesh=mesh):
-            state, _ = step(state, batch)
-        return state
-
-    return run
