@@ -6,7 +6,7 @@
 residual U-Net sees patches of 64 x 64 pixels of slices resampled to 160 x 160 in three windows, and the prediction is
 restricted to the inside of the skull. Measured so far on one fold, with 12 epochs, which take about 2 of the 15
 minutes: Dice 0.36 and volume Dice 0.40 on 25 scans with a hemorrhage, 1.2 mL of false positives on those without
-(docs/recipe.md). Augmentation and instance normalization matter most; 16 of 24 changes have been tried so far.
+(docs/recipe.md). Augmentation and instance normalization matter most; 17 of 24 changes have been tried so far.
 """
 
 from ichjax.config import default

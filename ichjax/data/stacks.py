@@ -1,6 +1,7 @@
 """Stacks of consecutive slices as training examples: whole scans in order, or parts of long ones."""
 
 from collections.abc import Sequence
+from typing import NotRequired
 
 import numpy as np
 
@@ -16,9 +17,14 @@ class StackBatch(Batch):
 
     Attributes:
       slices: int32 [B], the slices of each stack that are not padding; these come first.
+      labels: uint8 [B, L, 6], the sub-types of each slice and any hemorrhage: 0, 1, or 2 where not known. Only from
+        readers of scans with labels of slices and no masks.
+      has_mask: uint8 [B], 0 for such a scan, whose mask is blank; only with `labels`.
     """
 
     slices: np.ndarray
+    labels: NotRequired[np.ndarray]
+    has_mask: NotRequired[np.ndarray]
 
 
 def stack_table(scans: Sequence[CachedScan], *, length: int) -> PatchTable:

@@ -146,7 +146,7 @@ class Network:
         logits = self.logits(params, images)
         return losses.binary_cross_entropy(logits, masks), nn.sigmoid(logits)
 
-    def validation_truth(self, masks: jax.Array) -> jax.Array:
+    def validation_truth(self, masks: jax.Array, **stack: jax.Array) -> jax.Array:
         """What the probability of `validate` is compared with, of its shape: the masks."""
         return masks
 

@@ -11,6 +11,8 @@ from ichjax.models import slice_head
 from ichjax.models.network import Network
 from ichjax.ops import losses
 
+UNKNOWN = 2  # a label that is not known, where 0 and 1 are
+
 
 class Decoded(NamedTuple):
     """What a module tells of slices.
@@ -19,11 +21,13 @@ class Decoded(NamedTuple):
       logits: float32 [N, H, W] of pixels, or None for a module that does not segment.
       slices: float32 [N, 6], logits of the sub-types and of any hemorrhage, or None for one that does not classify.
       attention: float32 [N, H, W] in [0, 1], where the last of these comes from, or None.
+      further_slices: logits that are trained as `slices` are.
     """
 
     logits: jax.Array | None
     slices: jax.Array | None = None
     attention: jax.Array | None = None
+    further_slices: tuple[jax.Array, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +40,14 @@ class SequenceNetwork(Network):
 
     Attributes:
       pixel_weight: of the loss of pixels, where the module segments.
+      weak_weight: of the loss of a slice's highest logit, where a stack has labels of slices and no mask.
       scan_weight: of the loss of a scan's highest logit of any hemorrhage, as that of the scan.
       gated: whether the probability of pixels is multiplied by that of their slice.
       segments: whether validation compares pixels, or only slices.
     """
 
     pixel_weight: float = 1.0
+    weak_weight: float = 0.0
     scan_weight: float = 0.0
     gated: bool = False
     segments: bool = True
@@ -56,9 +62,12 @@ class SequenceNetwork(Network):
         images = jnp.zeros((1, side, side, len(self.windows)))
         return self.module.init(key, images, jnp.ones((1, 1), bool))["params"]
 
-    def validation_truth(self, masks: jax.Array) -> jax.Array:
+    def validation_truth(self, masks: jax.Array, **stack: jax.Array) -> jax.Array:
         """The masks [B, H, W, L], or which slices have a hemorrhage, [B, 1, 1, L]."""
-        return masks if self.segments else any_pixel(masks)
+        if self.segments:
+            return masks
+        labels = stack.get("labels")
+        return any_pixel(masks) if labels is None else (labels[:, None, None, :, -1] == 1).astype(jnp.float32)
 
     def slice_images(self, hu: jax.Array) -> jax.Array:
         """The images of single slices: float32 [N, H, W, C] from HU [N, H, W]."""
@@ -113,6 +122,8 @@ class SequenceNetwork(Network):
         dropout_keys: jax.Array,
         slices: jax.Array,
         classes: jax.Array | None = None,
+        labels: jax.Array | None = None,
+        has_mask: jax.Array | None = None,
     ) -> jax.Array:
         """Training loss of each stack: float32 [B], a mean over its real slices.
 
@@ -123,31 +134,53 @@ class SequenceNetwork(Network):
           dropout_keys: one PRNG key per stack [B].
           slices: int32 [B], how many slices of each stack are real.
           classes: uint8 [B, H, W, L], of the pixels before random transforms.
+          labels, has_mask: see `stacks.StackBatch`; without them labels come from the classes, and all have masks.
         """
         decoded, real = self._decoded(params, images, slices, dropout_keys)
+        masked = jnp.ones(len(images)) if has_mask is None else has_mask.astype(jnp.float32)
         total = jnp.zeros(len(images))
         if decoded.logits is not None and self.pixel_weight:
-            pixels = self.loss_of_logits(decoded.logits, _by_slice(masks)).reshape(real.shape)
-            total += self.pixel_weight * _mean_over(real, pixels)
-        if decoded.slices is not None and classes is not None:
-            truth, known = slice_head.slice_labels(_by_slice(classes), _by_slice(masks))
-            each = slice_head.slice_loss(decoded.slices, truth, known).reshape(real.shape)
-            total += self.slice_head_weight * _mean_over(real, each)
+            pixels = self.loss_of_logits(decoded.logits, by_slice(masks)).reshape(real.shape)
+            total += self.pixel_weight * masked * _mean_over(real, pixels)
+        if decoded.logits is not None and self.weak_weight and labels is not None:
+            highest = decoded.logits.max(axis=(1, 2)).reshape(real.shape)
+            weak = jnp.where(labels[..., -1] < UNKNOWN, _cross_entropy(highest, labels[..., -1] == 1), 0.0)
+            total += self.weak_weight * (1.0 - masked) * _mean_over(real, weak)
+        if decoded.slices is not None and (classes is not None or labels is not None):
+            truth, known = _slice_truth(masks, classes, labels)
+            for logits in (decoded.slices, *decoded.further_slices):
+                each = slice_head.slice_loss(logits, truth, known).reshape(real.shape)
+                total += self.slice_head_weight * _mean_over(real, each)
         if decoded.slices is not None and self.scan_weight:
             highest = jnp.where(real, decoded.slices[:, -1].reshape(real.shape), -jnp.inf).max(axis=1)
-            bleeding = masks.any(axis=(1, 2, 3))
-            total += self.scan_weight * (jax.nn.softplus(highest) - highest * bleeding)
+            bleeding = masks.any(axis=(1, 2, 3)) if labels is None else (labels[..., -1] == 1).any(axis=1)
+            total += self.scan_weight * _cross_entropy(highest, bleeding)
         return total
 
-    def validate(self, params: dict, images: jax.Array, masks: jax.Array, *, slices: jax.Array) -> Any:  # type: ignore[override]
-        """(validation loss [B], probability [B, H, W, L], or [B, 1, 1, L] of slices if the module does not segment)."""
-        decoded, real = self._decoded(params, images, slices)
+    def validate(self, params: dict, images: jax.Array, masks: jax.Array, **stack: jax.Array) -> Any:
+        """(validation loss [B], probability [B, H, W, L], or [B, 1, 1, L] of slices if the module does not segment).
+
+        `stack`: 'slices' and 'labels' of `loss`.
+        """
+        decoded, real = self._decoded(params, images, stack["slices"])
         logits = cast(jax.Array, decoded.logits if self.segments else decoded.slices)
         logits = logits if self.segments else logits[:, -1, None, None]
-        truth = _by_slice(self.validation_truth(masks))
+        truth = by_slice(self.validation_truth(masks, **stack))
         loss = _mean_over(real, losses.binary_cross_entropy(logits, truth).reshape(real.shape))
         probability = nn.sigmoid(logits).reshape(*real.shape, *logits.shape[1:])
         return loss, jnp.moveaxis(jnp.where(real[:, :, None, None], probability, 0.0), 1, -1)
+
+
+def _slice_truth(masks: jax.Array, classes: jax.Array | None, labels: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """(truth, known): bool [B L, 6], from labels where there are some, else from the classes of pixels."""
+    if labels is None:
+        return slice_head.slice_labels(by_slice(cast(jax.Array, classes)), by_slice(masks))
+    flat = labels.reshape(-1, labels.shape[-1])
+    return flat == 1, flat < UNKNOWN
+
+
+def _cross_entropy(logits: jax.Array, truth: jax.Array) -> jax.Array:
+    return jax.nn.softplus(logits) - logits * truth
 
 
 def any_pixel(masks: jax.Array) -> jax.Array:
@@ -155,7 +188,7 @@ def any_pixel(masks: jax.Array) -> jax.Array:
     return masks.any(axis=(1, 2), keepdims=True).astype(jnp.float32)
 
 
-def _by_slice(stack: jax.Array) -> jax.Array:
+def by_slice(stack: jax.Array) -> jax.Array:
     """[B, H, W, L] as [B L, H, W]."""
     return jnp.moveaxis(stack, -1, 1).reshape(-1, *stack.shape[1:3])
 

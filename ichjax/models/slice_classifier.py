@@ -92,7 +92,7 @@ class SliceClassifier(Network):
         logits = jnp.log(clipped) - jnp.log1p(-clipped)
         return losses.binary_cross_entropy(logits, any_pixel(masks)), score
 
-    def validation_truth(self, masks: jax.Array) -> jax.Array:
+    def validation_truth(self, masks: jax.Array, **stack: jax.Array) -> jax.Array:
         """Whether each slice has a hemorrhage: float32 [B, 1, 1]."""
         return any_pixel(masks)
 

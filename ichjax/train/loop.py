@@ -46,8 +46,11 @@ def train_fold(
         no readable checkpoint, a checkpoint that cannot be written, a loss that is not finite.
       Interrupted: after SIGINT or SIGTERM; everything up to the update in progress is saved.
     """
-    # --- data
-    data = read_data(config, network, train, valid, fold=fold)
+    return train_on(config, network, read_data(config, network, train, valid, fold=fold), folder=folder, fold=fold)
+
+
+def train_on(config: Config, network: Network, data: FoldData, *, folder: pathlib.Path, fold: int) -> Fitted:
+    """As `train_fold`, on examples that are read in any way; raises as it does."""
     size, group = config.train.batch_size, config.train.steps_per_dispatch
 
     # --- devices, network, step
@@ -78,8 +81,8 @@ def train_fold(
                 seconds = measure_step(train_step, state, empty, config)
             again = f"resuming after step {done.step:,} of {end:,}, " if done.step else ""
             console.say(
-                f"fold {fold}: {again}{count_parameters(state.params):,} parameters, {len(train)} training and "
-                f"{len(valid)} validation scans, {config.train.epochs - done.epoch} epochs of {data.steps} x {size} "
+                f"fold {fold}: {again}{count_parameters(state.params):,} parameters, {data.scans[0]} training and "
+                f"{data.scans[1]} validation scans, {config.train.epochs - done.epoch} epochs of {data.steps} x {size} "
                 f"patches on {mesh.size} {jax.devices()[0].platform} device{'s' * (mesh.size > 1)}; {seconds:.3f} s "
                 f"per step measured: about {console.duration((end - done.step) * seconds * 1.1)}"
             )

@@ -85,7 +85,7 @@ def make_train_step(
         images, masks = augmentation.apply(recipe, recipe_keys, images, masks, shape_only=network.priors)
         labels: dict[str, jax.Array] = classes
         if network.stack and planes is not None:
-            masks, labels = (planes >= 0.5).astype(jnp.float32), classes | {"slices": batch["slices"]}
+            masks, labels = (planes >= 0.5).astype(jnp.float32), classes | _stack_fields(batch)
         elif planes is not None:
             labels = {"classes": subtypes.classes_of_planes(planes, masks)}
         losses = network.loss(params, images, masks, dropout_keys=dropout_keys, **labels)
@@ -108,6 +108,11 @@ def make_train_step(
         return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
     return train_step
+
+
+def _stack_fields(batch: DeviceBatch) -> dict[str, jax.Array]:
+    """What the loss of stacks gets besides images and masks (`data.stacks.StackBatch`)."""
+    return {name: batch[name] for name in ("slices", "labels", "has_mask") if name in batch}
 
 
 def _channels(planes: jax.Array | None) -> int:
@@ -166,9 +171,9 @@ def make_validation_step(network: Network) -> Callable:
         weight = batch["weight"]
         truth = batch["mask"].astype(jnp.float32)
         images = network.mark_corner(network.images(batch["image"]))
-        stack = {"slices": batch["slices"]} if network.stack else {}
+        stack = _stack_fields(batch) if network.stack else {}
         loss, probability = network.validate(params, images, truth, **stack)
-        truth = network.validation_truth(truth)
+        truth = network.validation_truth(truth, **stack)
         # The slices of a stack are one image here, as long as all of them.
         probability, truth = (x.reshape(*x.shape[:2], -1) for x in (probability, truth))
         intersection, union = losses.soft_overlap(probability, truth)

@@ -1,6 +1,7 @@
 """Stacks of slices: every slice is in one, none begins outside its scan, and they hold the scan's slices in order."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def test_stacks_cover_a_scan_and_overlap(depth, length):
     assert covered.all()
     assert firsts[0] == 0
     assert firsts[-1] == max(depth - length, 0)
-    assert all(b - a <= max(length // 2, 1) for a, b in zip(firsts, firsts[1:], strict=False))
+    assert all(b - a <= max(length // 2, 1) for a, b in itertools.pairwise(firsts))
 
 
 @pytest.fixture(scope="module")

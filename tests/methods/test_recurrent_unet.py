@@ -1,4 +1,4 @@
-"""The U-Net with a recurrent layer: it starts as the U-Net, a scan of any length is one sequence, padding is nothing."""
+"""The U-Net with a recurrent layer: it starts as the U-Net, and padding changes nothing."""
 
 import functools
 
@@ -191,9 +191,16 @@ def test_one_and_four_devices_train_alike(tiny_config, after_steps):
 def fitted(tiny_config, tiny_root, tmp_path_factory):
     """(the method, its parameters, the folder, its scans) of a short training."""
     config = tiny_config(
-        **{"grid.side": 32, "model.encoder": "residual", "model.blocks": (1, 1), "model.depth": 1, "model.base_width": 2}
+        **{
+            "grid.side": 32,
+            "model.encoder": "residual",
+            "model.blocks": (1, 1),
+            "model.depth": 1,
+            "model.base_width": 2,
+        }
     )
-    config.options.recurrent_unet = {"hidden": 2, "stack": 3, "train": {"epochs": 4, "batch_size": 4}}
+    small = {"grid": {"side": 32}, "train": {"epochs": 4, "batch_size": 4}}
+    config.options.recurrent_unet = {"hidden": 2, "stack": 3, **small}
     scans, _ = scan_cache.open_scans(ct_ich_nifti.read_dataset(tiny_root).subjects)
     method, folder = RecurrentUNetMethod(config), tmp_path_factory.mktemp("fold")
     return method, method.fit(scans[:6], scans[6:], workdir=folder, fold=0), folder, scans
