@@ -14,6 +14,7 @@ from ichjax.dicom.frame import Frame
 from ichjax.dicom.patients import Patient
 from ichjax.dicom.pixels import check_size, decode, size, to_hu
 from ichjax.dicom.ranking import Reference, Traits
+from ichjax.dicom.stack_volume import make_volume, normal_to_head
 from ichjax.dicom.stacks import SeriesFrames
 from ichjax.errors import InputError
 from ichjax.scan import volume as volumes
@@ -21,7 +22,6 @@ from ichjax.scan.hu_check import check_hu, read_padding_as_air
 from ichjax.scan.volume import Volume
 from ichjax.walk import files_below
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 DIRECTION_TOLERANCE = 1e-3  # of direction cosines: 0.25 mm across a head
 
 
@@ -59,6 +59,11 @@ class Series:
     def uid(self) -> str:
         """The SeriesInstanceUID of its first slice; '' if it is missing. It could identify the patient."""
         return self._frames[0].uid("SeriesInstanceUID")
+
+    @property
+    def study_uid(self) -> str:
+        """The StudyInstanceUID of its first slice; '' if it is missing. It could identify the patient."""
+        return self._frames[0].uid("StudyInstanceUID")
 
     def has_same_files(self, other: "Series") -> bool:
         """Whether another series is a copy of this one: the same files, byte by byte, somewhere else."""
@@ -126,11 +131,10 @@ def read_series(folder: pathlib.Path, series: Series, *, with_names: bool = Fals
     """Reads a series of a study in HU, named after the study's folder.
 
     Slices are sorted along their normal, towards the head. The volume's `slice_origins_mm` are the files' own
-    positions, so tilt and uneven gaps are preserved. Its affine has three axes at right angles, as ITK requires, and
-    the center of the slices; its slice spacing is the even gap along the normal (the median if gaps are uneven). For
-    tilted or unevenly spaced slices no such affine is exact. Its file grid is [columns, rows, slices]. Its `notes` give
-    the files that are left out: captures (`left_out.split_captures`), other files that are not CT images, and copies of
-    slices. They give the names of these files if `with_names`, else their numbers among the files of the input.
+    positions, and its affine the best even grid (`make_volume`). Its file grid is [columns, rows, slices]. Its `notes`
+    give the files that are left out: captures (`left_out.split_captures`), other files that are not CT images, and
+    copies of slices. They give the names of these files if `with_names`, else their numbers among the files of the
+    input.
 
     Raises:
       InputError: see `check_hu` and `check_geometry`, or the slices do not form one scan: a missing tag, mixed sizes,
@@ -156,13 +160,8 @@ def read_series(folder: pathlib.Path, series: Series, *, with_names: bool = Fals
                 f"{names} lie at the same position along the slice normal, but differ; expected each slice once"
             )
     hu = _read_hu(frames, rows=int(rows), columns=int(columns))
-    step = _slice_step(frames, positions, axes)
-    affine = np.eye(4)
-    affine[:3, 0] = LPS_TO_RAS @ axes[0] * spacing[1]  # PixelSpacing is (between rows, between columns)
-    affine[:3, 1] = LPS_TO_RAS @ axes[1] * spacing[0]
-    affine[:3, 2] = LPS_TO_RAS @ step
-    affine[:3, 3] = LPS_TO_RAS @ (positions.mean(axis=0) - (len(frames) - 1) / 2 * step)
-    volume = volumes.from_file_grid(hu, affine, name=folder.resolve().name, slice_origins_mm=positions @ LPS_TO_RAS)
+    thickness_mm = _thickness_mm(frames[0]) if len(frames) == 1 else np.nan
+    volume = make_volume(hu, positions, axes, spacing, thickness_mm=thickness_mm, name=folder.resolve().name)
     notes = list(series._notes)
     notes += left_out.sentence(series._left_out, left_out.NOT_A_SLICE, with_names=with_names)
     notes += left_out.sentence([copy for copy, _ in copies], left_out.COPY, with_names=with_names)
@@ -204,12 +203,6 @@ def _common_value(
     return first
 
 
-def _normal(axes: np.ndarray) -> np.ndarray:
-    """float64 [3] (LPS), normal of the slices towards the head, of about unit length."""
-    normal = np.cross(*axes)
-    return normal if normal[2] > 0 else -normal
-
-
 def _sort_by_position(
     frames: Sequence[Frame], axes: np.ndarray
 ) -> tuple[list[Frame], np.ndarray, list[tuple[Frame, Frame]]]:
@@ -218,27 +211,16 @@ def _sort_by_position(
     The pixels of frames at one position are not compared.
     """
     positions = np.stack([frame.numbers("ImagePositionPatient", 3) for frame in frames])
-    kept, others = left_out.split_copies(frames, positions @ _normal(axes))
+    kept, others = left_out.split_copies(frames, positions @ normal_to_head(axes))
     return [frames[i] for i in kept], positions[kept], [(frames[i], frames[first]) for i, first in others]
 
 
-def _slice_step(frames: Sequence[Frame], positions: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """float64 [3] (LPS), the step from slice to slice along the normal, towards the head.
-
-    If the slices are evenly spaced up to rounding, it is the slope of a line fit, so that errors do not add up over the
-    slices; otherwise the median gap. For a single slice it is the slice thickness.
-    """
-    normal = _normal(axes)
-    normal = normal / np.linalg.norm(normal)
-    if len(frames) > 1:
-        along, index = positions @ normal, np.arange(len(frames))
-        slope, start = np.polyfit(index, along, 1)
-        even = np.abs(along - (slope * index + start)).max() <= left_out.ROUNDING_MM
-        return (slope if even else np.median(np.diff(along))) * normal
-    thickness = frames[0].numbers("SliceThickness", 1)[0]
+def _thickness_mm(frame: Frame) -> float:
+    """The thickness of a single slice; InputError unless it is a length."""
+    thickness = frame.numbers("SliceThickness", 1)[0]
     if thickness <= 0:
-        raise InputError(f"{frames[0].path.name}: SliceThickness is {thickness}; expected a length in mm")
-    return thickness * normal
+        raise InputError(f"{frame.path.name}: SliceThickness is {thickness}; expected a length in mm")
+    return float(thickness)
 
 
 def _read_hu(frames: Sequence[Frame], *, rows: int, columns: int) -> np.ndarray:
