@@ -143,21 +143,26 @@ def _distribute_subtypes(positive: list[Subject], quotas: list[int], rng: np.ran
     """Iterative stratification of the subjects with a hemorrhage: the subject numbers of each fold."""
     remaining = [positive[i] for i in rng.permutation(len(positive))]
     tie = rng.permutation(len(quotas))
-    tests: list[list[Subject]] = [[] for _ in quotas]
+    subtypes = {subject.number: subject.subtypes for subject in remaining}
+    room, held = list(quotas), [dict.fromkeys(SUBTYPES, 0) for _ in quotas]  # of each fold
+    tests: list[list[int]] = [[] for _ in quotas]
     while remaining:
-        counts = {name: sum(name in subject.subtypes for subject in remaining) for name in SUBTYPES}
+        counts = {name: sum(name in subtypes[subject.number] for subject in remaining) for name in SUBTYPES}
         rarest = min((name for name in SUBTYPES if counts[name]), key=counts.__getitem__, default=None)
-        for subject in [s for s in remaining if rarest is None or rarest in s.subtypes]:  # None: no labels
-            tests[_next_fold(tests, quotas, rarest, tie)].append(subject)
-            remaining.remove(subject)
-    return [[subject.number for subject in test] for test in tests]
+        for subject in remaining:
+            if rarest is None or rarest in subtypes[subject.number]:  # None: no labels
+                fold = _next_fold(room, [one[rarest] if rarest else 0 for one in held], tie)
+                tests[fold].append(subject.number)
+                room[fold] -= 1
+                for name in subtypes[subject.number]:
+                    held[fold][name] += 1
+        remaining = [] if rarest is None else [s for s in remaining if rarest not in subtypes[s.number]]
+    return tests
 
 
-def _next_fold(tests: list[list[Subject]], quotas: list[int], subtype: str | None, tie: np.ndarray) -> int:
-    """The fold below its quota with the fewest subjects of a sub-type; then with the most room; then by `tie`."""
-    room = [quota - len(test) for test, quota in zip(tests, quotas, strict=True)]
-    counts = [sum(subtype in subject.subtypes for subject in test) for test in tests]
-    open_folds = [fold for fold in range(len(tests)) if room[fold]]
+def _next_fold(room: list[int], counts: list[int], tie: np.ndarray) -> int:
+    """The fold with room and the fewest subjects of a sub-type; then with the most room; then by `tie`."""
+    open_folds = [fold for fold in range(len(room)) if room[fold]]
     return min(open_folds, key=lambda fold: (counts[fold], -room[fold], tie[fold]))
 
 
