@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypedDict, TypeVar, cast
 import grain
 import numpy as np
 
-from ichjax.data.patch_index import Epochs, PatchTable
+from ichjax.data.patch_index import PatchTable
 from ichjax.data.scan_cache import PRIOR_LEVELS, CachedScan
 from ichjax.scan import midplane
 from ichjax.scan.volume import AIR_HU
@@ -50,6 +50,23 @@ class Reader(Protocol[ReadAs]):
 
     def read(self, rows: np.ndarray) -> ReadAs:
         """Reads the batch of these rows of the patch table, int [n]."""
+
+
+class PaddingReader(Protocol[ReadAs]):
+    """What `fixed_batches` reads from."""
+
+    def read(self, rows: np.ndarray, *, size: int | None = None) -> ReadAs:
+        """Reads the batch of these rows, int [n], padded to `size` with weight 0."""
+
+
+class Order(Protocol):
+    """The order of examples: `patch_index.Epochs`, or that of whole slices or scans."""
+
+    def steps(self, batch_size: int) -> int:
+        """Number of full batches in an epoch."""
+
+    def order(self, epoch: int) -> np.ndarray:
+        """int64 [n], the rows that an epoch reads."""
 
 
 class BatchReader(Protocol):
@@ -136,7 +153,7 @@ class PatchReader:
 
 def training_batches(
     reader: Reader[Read],
-    epochs: Epochs,
+    epochs: Order,
     *,
     batch_size: int,
     start_step: int,
@@ -188,15 +205,15 @@ def group_steps(start_step: int, stop_step: int, *, steps: int, group: int) -> l
 
 
 def fixed_batches(
-    reader: BatchReader, rows: np.ndarray, *, batch_size: int, threads: int = 2, share: np.ndarray | None = None
-) -> Iterator[Batch]:
+    reader: PaddingReader[Read], rows: np.ndarray, *, batch_size: int, threads: int = 2, share: np.ndarray | None = None
+) -> Iterator[Read]:
     """Yields `rows` in order, each once; the last batch is padded to `batch_size` with weight 0.
 
     This process reads only the positions `share` of each batch, ascending; None for all.
     """
     share = np.arange(batch_size) if share is None else share
 
-    def batch(number: int) -> Batch:
+    def batch(number: int) -> Read:
         batch_rows = rows[number * batch_size : (number + 1) * batch_size]
         return reader.read(batch_rows[share[share < len(batch_rows)]], size=len(share))
 
