@@ -209,7 +209,8 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     add("--to", choices=("nnunet",), required=True, help="the layout")
     add("--output", metavar="DIR", help="a new folder", **path)
     add = parts["phantom"].add_argument
-    add("--layout", default="nifti", choices=("nifti", "jpeg", "own"), help="of the files (default nifti)")
+    layouts = ("nifti", "jpeg", "own", "rsna", "cq500")
+    add("--layout", default="nifti", choices=layouts, help="of the files (default nifti)")
     add("--output", metavar="DIR", help="a new folder for the data set", **path)
     add("--preset", default="demo", help="demo (256 x 256, seconds) or calibrated (512 x 512, like the real set)")
     add("--subjects", type=int, default=15, metavar="N", help="number of subjects (default 15)")

@@ -1,4 +1,4 @@
-"""Writes synthetic data sets of head CTs in the layouts of the public data set and of one's own scans.
+"""Writes synthetic data sets of head CTs in the layouts of public data sets and of one's own scans.
 
 Everything about a subject follows from (seed, number, preset). `calibrated` has the statistics of the real set; `demo`
 is small and made in seconds. docs/phantom.md describes how realistic they are.
@@ -16,13 +16,15 @@ import tqdm
 from ichjax.data.ct_ich_nifti import NIFTI_MASKS
 from ichjax.data.label_tables import FIRST_NUMBER
 from ichjax.errors import InputError
-from ichjax.phantom import write, write_jpeg, write_own
+from ichjax.phantom import write, write_cq500, write_jpeg, write_own, write_rsna
 from ichjax.phantom.subject import PRESETS, PhantomSubject, make_subject
 
 WRITERS = {  # layout: (write_scan, write_tables)
     "nifti": (write.write_scan, write.write_tables),
     "jpeg": (write_jpeg.write_scan, write_jpeg.write_tables),
     "own": (write_own.write_scan, write_own.write_tables),
+    "rsna": (write_rsna.write_scan, write_rsna.write_tables),
+    "cq500": (write_cq500.write_scan, write_cq500.write_tables),
 }
 
 
@@ -33,7 +35,8 @@ def write_dataset(
 
     Args:
       root: the folder to write; created if it does not exist.
-      layout: 'nifti' (release 1.3.1 of ct-ich), 'jpeg' (its releases 1.0.0 to 1.2.0) or 'own' (one's own scans).
+      layout: 'nifti' (release 1.3.1 of ct-ich), 'jpeg' (its releases 1.0.0 to 1.2.0), 'own' (one's own scans),
+        'rsna' (RSNA 2019) or 'cq500'; the last two are DICOM with labels and without masks.
       workers: number of processes, 0 for one per core; does not affect the result.
 
     Raises:
