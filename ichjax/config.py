@@ -28,7 +28,8 @@ class Phantom:
     preset: str = "calibrated"  # 512 x 512, 31 to 58 slices; or 'demo': 256 x 256, fewer slices, made in seconds
     subjects: int = 25
     seed: int = 0
-    layout: Literal["nifti", "jpeg", "own"] = "nifti"  # of the files: nifti, jpeg (as releases 1.0.0 to 1.2.0) or own
+    # Of the files: nifti, jpeg (as releases 1.0.0 to 1.2.0), own, or without masks: rsna, cq500.
+    layout: Literal["nifti", "jpeg", "own", "rsna", "cq500"] = "nifti"
 
 
 @dataclasses.dataclass

@@ -16,7 +16,7 @@ COMMANDS = {
     "evaluate": "score a folder of masks or probabilities from any source",
     "compare": "compare two runs, subject by subject",
     "info": "print what a trained run is, its scores, and which scans it takes",
-    "stats": "print the paper's Tables 4 and 5 for a data set",
+    "stats": "print the paper's Tables 4 and 5 for a data set, or its labels if it has no masks",
     "phantom": "write a synthetic data set",
     "prepare": "write a data set in nnU-Net's layout, with the same folds",
 }

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from ichjax.data.cq500_reads import CQ500_LAYOUT, CQ500_NAME, READS_TABLE, Reads, read_reads
+from ichjax.data.cq500_reads import CQ500_LAYOUT, CQ500_NAME, READS_TABLE, Reads, mark, read_reads
 from ichjax.data.detection_splits import split_subjects
 from ichjax.data.splits import Splits
 from ichjax.dicom import ranking
@@ -67,11 +67,6 @@ class PlainSeries:
 def scan_name(number: int) -> str:
     """CQ500-CT-N, as the table names scans."""
     return f"CQ500-CT-{number}"
-
-
-def mark(root: pathlib.Path) -> str:
-    """The file that shows this layout, or ''."""
-    return READS_TABLE if (root / READS_TABLE).is_file() else ""
 
 
 def read_dataset(root: pathlib.Path) -> Cq500Set:

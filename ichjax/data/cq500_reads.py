@@ -44,6 +44,11 @@ class Reads:
     votes: dict[str, int]
 
 
+def mark(root: pathlib.Path) -> str:
+    """The file that shows this layout, or ''."""
+    return READS_TABLE if (root / READS_TABLE).is_file() else ""
+
+
 def read_reads(path: pathlib.Path) -> tuple[dict[int, Reads], dict[int, str], tuple[str, ...]]:
     """Reads the table: ({number: reads}, {number: why a scan has no usable labels}, notes).
 

@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Callable
 
-from ichjax.data import bids, ct_ich_jpeg, ct_ich_nifti, generic, paired_folders
+from ichjax.data import bids, cq500_reads, ct_ich_jpeg, ct_ich_nifti, generic, paired_folders, rsna_labels
 from ichjax.data.subject import Dataset, Scan, Subject, list_entries
 from ichjax.errors import InputError
 
@@ -32,6 +32,8 @@ LAYOUT_TITLES = {
     "own": "one's own scans",
     "bids": "BIDS",
 }
+# Layouts with labels of slices or scans and no masks: {layout: (title, what identifies it)}.
+WITHOUT_MASKS = {"rsna": ("RSNA 2019", rsna_labels.mark), "cq500": ("CQ500", cq500_reads.mark)}
 
 
 def read_dataset(root: pathlib.Path) -> Dataset:
@@ -43,6 +45,12 @@ def read_dataset(root: pathlib.Path) -> Dataset:
     """
     root = pathlib.Path(root)
     marks = _marks(root)
+    if not marks and (layout := layout_without_masks(root)):
+        title, mark = WITHOUT_MASKS[layout]
+        raise InputError(
+            f"{root}: is a data set in the layout of {title} ({mark(root)}), which has labels and no masks; expected a "
+            "data set with masks (the command stats takes this one)"
+        )
     if not marks:
         raise InputError(_unknown_layout(root))
     read = {
@@ -62,6 +70,13 @@ def is_dataset(root: pathlib.Path) -> bool:
     if MARKS["jpeg"](root) or (MARKS["nifti"](root) and (root / ct_ich_nifti.NIFTI_MASKS).is_dir()):
         return True
     return paired_folders.has_masks(root) or bids.has_masks(root)
+
+
+def layout_without_masks(root: pathlib.Path) -> str:
+    """'rsna' or 'cq500' for a folder in one of these layouts, and in none with masks; else ''."""
+    if _marks(root):
+        return ""
+    return next((layout for layout, (_, mark) in WITHOUT_MASKS.items() if mark(root)), "")
 
 
 def find_own_scans(root: pathlib.Path) -> dict[str, pathlib.Path]:

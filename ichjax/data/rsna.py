@@ -4,10 +4,12 @@
 """
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from ichjax.data.detection_splits import split_subjects
+from ichjax.data.leak_guard import ScanIdentity, slice_digests
 from ichjax.data.rsna_index import RsnaIndex
 from ichjax.data.splits import Splits
 from ichjax.dicom.left_out import MIN_SLICE_DISTANCE_MM
@@ -124,3 +126,27 @@ def slices_of(index: RsnaIndex, subjects: tuple[int, ...], *, labeled: bool = Tr
 def split(index: RsnaIndex, *, folds: int, seed: int) -> Splits:
     """Stratified folds by subject; see `split_subjects`."""
     return split_subjects(subject_labels(index), folds=folds, seed=seed)
+
+
+def slice_spacing_mm(index: RsnaIndex) -> np.ndarray:
+    """float64 [scans], the median distance between neighboring slices of each scan; nan for a single slice."""
+    spacing = np.full(len(index.scans), np.nan)
+    positions = np.asarray(index.slices["position_mm"])
+    for scan, (first, count) in enumerate(zip(index.scans["first"], index.scans["slices"], strict=True)):
+        if count > 1:
+            gaps = np.diff(positions[first : first + count], axis=0)
+            spacing[scan] = np.median(np.linalg.norm(gaps, axis=1))
+    return spacing
+
+
+def identify_scans(index: RsnaIndex, scans: Iterable[int]) -> Iterator[ScanIdentity]:
+    """Yields what the leak guard needs of scans that a network is pre-trained on; reads all of their pixels.
+
+    A scan that cannot be stacked is known by its study alone.
+    """
+    for scan in scans:
+        studies = frozenset([index.scans["study"][scan].decode()])
+        try:
+            yield ScanIdentity(studies, slice_digests(read_scan(index, scan).volume))
+        except InputError:
+            yield ScanIdentity(studies, frozenset())

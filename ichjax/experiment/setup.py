@@ -64,9 +64,14 @@ class Experiment:
         return FoldScans(fold.index, folder, self.part(fold.train), self.part(fold.validation))
 
 
+def dataset_root(config: Config) -> pathlib.Path:
+    """The folder of a configuration's data set; makes the synthetic one if need be."""
+    return store.dataset_root(config.data.root, **configs.fields_of(config.phantom), say=say)
+
+
 def open_dataset(config: Config) -> Dataset:
     """The data set of a configuration; makes the synthetic one if need be."""
-    return datasets.read_dataset(store.dataset_root(config.data.root, **configs.fields_of(config.phantom), say=say))
+    return datasets.read_dataset(dataset_root(config))
 
 
 def open_experiment(config: Config, workdir: pathlib.Path) -> Experiment:
