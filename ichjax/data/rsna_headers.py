@@ -152,5 +152,5 @@ def _is_readable(path: pathlib.Path) -> bool:
 
 
 def _load(path: pathlib.Path) -> Headers:
-    with np.load(path) as part:
+    with path.open("rb") as file, np.load(file) as part:
         return Headers(part["names"], part["rows"], dict(part["skipped"].tolist()))

@@ -6,40 +6,43 @@ For studies of unknown content, `dicom.series` is the careful reader; this one i
 
 import dataclasses
 import hashlib
+import math
+import operator
 import pathlib
+import struct
 
 import numpy as np
-import pydicom
-from pydicom.filereader import read_partial
-from pydicom.tag import BaseTag, Tag
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.tag import Tag
 
-from ichjax.dicom.frame import PIXEL_DATA, quiet
+from ichjax.dicom.header_bytes import HeaderBytes, is_uncompressed, read_header_bytes
 from ichjax.dicom.pixels import MAX_SIDE_PX, decode
 from ichjax.errors import InputError
 from ichjax.scan.volume import HU_RANGE, PLAUSIBLE_MM
 
-DIRECT_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)  # uncompressed: pixels are read at their offset
-SLICE_FILE_TAGS = (
-    "Modality",
-    "PatientID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "SliceThickness",
-    "Rows",
-    "Columns",
-    "NumberOfFrames",
-    "SamplesPerPixel",
-    "BitsAllocated",
-    "BitsStored",
-    "PixelRepresentation",
-    "RescaleSlope",
-    "RescaleIntercept",
-)
-UNDEFINED_LENGTH = 0xFFFFFFFF  # of encapsulated, that is compressed, pixels
+SLICE_FILE_TAGS = {
+    int(Tag(name)): name
+    for name in (
+        "Modality",
+        "PatientID",
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "PixelSpacing",
+        "SliceThickness",
+        "NumberOfFrames",
+        "SamplesPerPixel",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "BitsStored",
+        "PixelRepresentation",
+        "RescaleSlope",
+        "RescaleIntercept",
+    )
+}
+BINARY_TAGS = ("SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")  # not texts
+ALLOCATED_BITS = 16  # per pixel of such files; others are decoded
 MAX_AXIS_ERROR = 0.01  # of the length of direction cosines, and of the cosine between them
 # Values of 12 bits that are negative in two's complement but declared as unsigned, without an offset: the quirk of the
 # RSNA set. From which intercept on a file has it, and the offset that such values wrap around at.
@@ -120,97 +123,96 @@ def read_slice_header(path: pathlib.Path) -> SliceHeader:
       InputError: the file is not DICOM or damaged, lacks a tag or has an implausible one, has several frames or
         colors, or fewer pixels than its header says.
     """
-    reached: list[tuple[int, int]] = []  # offset and length of the pixels
-
     try:
-        with quiet(), path.open("rb") as file:
-
-            def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
-                if tag >= PIXEL_DATA:
-                    reached.append((file.tell(), length) if tag == PIXEL_DATA else (0, 0))
-                return bool(reached)
-
-            header = read_partial(file, at_pixels, specific_tags=[Tag(name) for name in SLICE_FILE_TAGS])
-            file_bytes = file.seek(0, 2)
-            return _slice_header(header, reached[-1] if reached else (0, 0), file_bytes)
+        return _slice_header(read_header_bytes(path, SLICE_FILE_TAGS))
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from error
-    except Exception as error:  # pydicom raises many types on damaged files and malformed values
+    except OSError as error:
+        raise InputError(f"{path.name}: cannot be read ({error.strerror}); expected a CT slice") from error
+    except Exception as error:  # pydicom raises many types on damaged files
         raise InputError(f"{path.name}: is not DICOM, or damaged; expected a readable CT slice") from error
 
 
-def _slice_header(header: pydicom.Dataset, pixels: tuple[int, int], file_bytes: int) -> SliceHeader:
+def _slice_header(header: HeaderBytes) -> SliceHeader:
     """The header's values, checked; InputError without the file's name."""
-    if (modality := header.get("Modality") or "CT") != "CT":
+    if (modality := _text(header, "Modality") or "CT") != "CT":
         raise InputError(f"is an image of modality {modality}; expected CT")
-    if (samples := int(header.get("SamplesPerPixel") or 1)) != 1 or int(header.get("NumberOfFrames") or 1) != 1:
-        raise InputError(f"has {samples} samples per pixel or several frames; expected a gray image of one slice")
+    samples, frames = (_numbers(header, name, 1, default=1)[0] for name in ("SamplesPerPixel", "NumberOfFrames"))
+    if samples != 1 or frames != 1:
+        raise InputError(f"has {samples:g} samples per pixel, {frames:g} frames; expected a gray image of one slice")
     position_mm, axes = _numbers(header, "ImagePositionPatient", 3), _numbers(header, "ImageOrientationPatient", 6)
     pixel_mm = _numbers(header, "PixelSpacing", 2)
     _check_geometry(axes, pixel_mm)
-    thickness = header.get("SliceThickness")
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+        if not _text(header, keyword):
+            raise InputError(f"lacks {keyword}; expected it in every CT slice")
     return SliceHeader(
-        patient_id=str(header.get("PatientID") or ""),
-        study_uid=_uid(header, "StudyInstanceUID"),
-        series_uid=_uid(header, "SeriesInstanceUID"),
+        patient_id=_text(header, "PatientID"),
+        study_uid=_text(header, "StudyInstanceUID"),
+        series_uid=_text(header, "SeriesInstanceUID"),
         position_mm=position_mm,
         axes=axes,
         pixel_mm=pixel_mm,
-        thickness_mm=float(thickness) if thickness else np.nan,
-        encoding=_encoding(header, pixels, file_bytes),
+        thickness_mm=_numbers(header, "SliceThickness", 1, default=np.nan)[0],
+        encoding=_encoding(header),
     )
 
 
-def _encoding(header: pydicom.Dataset, pixels: tuple[int, int], file_bytes: int) -> Encoding:
-    rows, columns = int(_numbers(header, "Rows", 1)[0]), int(_numbers(header, "Columns", 1)[0])
+def _encoding(header: HeaderBytes) -> Encoding:
+    names = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")  # a missing one is never guessed
+    rows, columns, allocated, bits_stored, sign = (int(_numbers(header, name, 1)[0]) for name in names)
     if not (1 <= rows <= MAX_SIDE_PX and 1 <= columns <= MAX_SIDE_PX):
         raise InputError(f"has {rows} x {columns} pixels; expected at most {MAX_SIDE_PX} along a side")
-    allocated = int(_numbers(header, "BitsAllocated", 1)[0])
-    signed = _numbers(header, "PixelRepresentation", 1)[0] == 1  # a missing one is never guessed
-    offset, length = pixels
-    if not offset:
+    if not 1 <= bits_stored <= allocated:
+        raise InputError(f"stores {bits_stored} of {allocated} bits a pixel; expected 1 to {allocated}")
+    if not header.offset:
         raise InputError("has no pixel data (truncated?); expected an image")
-    is_raw = header.file_meta.get("TransferSyntaxUID") in DIRECT_SYNTAXES and length != UNDEFINED_LENGTH
-    expected = rows * columns * allocated // 8
-    if is_raw and min(length, file_bytes - offset) < expected:
-        raise InputError(f"has {min(length, file_bytes - offset)} bytes of pixels; expected {expected} (short)")
-    slope = _numbers(header, "RescaleSlope", 1)[0]
+    is_raw, expected = is_uncompressed(header), rows * columns * allocated // 8
+    available = min(header.length, header.file_bytes - header.offset)
+    if is_raw and available < expected:
+        raise InputError(f"has {available} bytes of pixels; expected {expected} (short)")
+    slope, intercept = (_numbers(header, name, 1)[0] for name in ("RescaleSlope", "RescaleIntercept"))
     if slope == 0:
         raise InputError("has RescaleSlope 0; expected the factor from stored values to HU")
     return Encoding(
         rows=rows,
         columns=columns,
-        bits_stored=int(_numbers(header, "BitsStored", 1)[0]),
-        signed=bool(signed),
+        bits_stored=bits_stored,
+        signed=sign == 1,
         slope=slope,
-        intercept=_numbers(header, "RescaleIntercept", 1)[0],
-        offset=offset if is_raw and allocated == 16 else 0,
-        file_bytes=file_bytes,
+        intercept=intercept,
+        offset=header.offset if is_raw and allocated == ALLOCATED_BITS else 0,
+        file_bytes=header.file_bytes,
     )
 
 
-def _numbers(header: pydicom.Dataset, keyword: str, count: int) -> tuple[float, ...]:
-    """So many finite numbers; InputError for others."""
-    value = header.get(keyword)
-    if value is None or value == "":
+def _numbers(header: HeaderBytes, keyword: str, count: int, *, default: float | None = None) -> tuple[float, ...]:
+    """So many finite numbers; InputError for others. A missing single one may have a default."""
+    value = header.values.get(keyword, b"")
+    if not (value if keyword in BINARY_TAGS else value.strip(b"\0 ")):
+        if default is not None:
+            return (default,)
         raise InputError(f"lacks {keyword}; expected it in every CT slice")
-    numbers = np.atleast_1d(np.asarray(value, np.float64))
-    if len(numbers) != count or not np.isfinite(numbers).all():
-        raise InputError(f"{keyword} holds {len(numbers)} numbers; expected {count} finite ones")
-    return tuple(numbers.tolist())
+    try:
+        if keyword in BINARY_TAGS:
+            numbers = struct.unpack("<H", value)
+        else:
+            numbers = tuple(float(text) for text in value.decode("ascii").strip("\0 ").split("\\"))
+    except (ValueError, struct.error):
+        numbers = ()
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        raise InputError(f"{keyword} is malformed; expected {count} finite {'number' if count == 1 else 'numbers'}")
+    return numbers
 
 
-def _uid(header: pydicom.Dataset, keyword: str) -> str:
-    uid = str(header.get(keyword) or "").strip()
-    if not uid:
-        raise InputError(f"lacks {keyword}; expected it in every CT slice")
-    return uid
+def _text(header: HeaderBytes, keyword: str) -> str:
+    """A text, whatever its character set: identifiers are compared, never shown."""
+    return header.values.get(keyword, b"").decode("latin-1").strip("\0 ")
 
 
 def _check_geometry(axes: tuple[float, ...], pixel_mm: tuple[float, ...]) -> None:
-    across, down = np.reshape(axes, (2, 3))
-    lengths = np.array([np.linalg.norm(across), np.linalg.norm(down)])
-    if np.abs(lengths - 1).max() > MAX_AXIS_ERROR or abs(across @ down) > MAX_AXIS_ERROR:
+    lengths, cosine = (math.hypot(*axes[:3]), math.hypot(*axes[3:])), sum(map(operator.mul, axes[:3], axes[3:]))
+    if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(cosine)) > MAX_AXIS_ERROR:
         raise InputError("ImageOrientationPatient is not two unit vectors at right angles; expected those of an image")
     low, high = PLAUSIBLE_MM["pixels"]
     if not low <= min(pixel_mm) <= max(pixel_mm) <= high:
@@ -229,10 +231,14 @@ def read_slice_hu(path: pathlib.Path, encoding: Encoding) -> np.ndarray:
     try:
         if encoding.offset:
             stored = np.empty(shape, np.dtype("<i2") if encoding.signed else np.dtype("<u2"))
+            unused_bits = ALLOCATED_BITS - encoding.bits_stored
             with path.open("rb", buffering=0) as file:
                 file.seek(encoding.offset)
                 count = file.readinto(stored.data.cast("B"))
                 changed = count != stored.nbytes or file.seek(0, 2) != encoding.file_bytes
+            if unused_bits:  # they may hold anything, and extend the sign of the others
+                stored <<= unused_bits
+                stored >>= unused_bits
         else:
             stored = decode(path)
             changed = stored.shape != shape
