@@ -25,6 +25,14 @@ def train(arguments: argparse.Namespace, config: Config) -> int:
     return 2 if crossval.train_one(config, arguments.workdir) else 0
 
 
+def pretrain(arguments: argparse.Namespace, config: Config) -> int:
+    """Trains the encoder of a U-Net on slice labels."""
+    from ichjax.experiment.pretraining import pretrain
+
+    pretrain(config, arguments.workdir)
+    return 0
+
+
 def predict(arguments: argparse.Namespace, config: None) -> int:
     """Segments scans; 2 if one could not be read."""
     from ichjax.inference.output import OutputOptions

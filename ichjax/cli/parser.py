@@ -9,6 +9,7 @@ from typing import Any
 COMMANDS = {
     "crossval": "train and test every fold, then write the report",
     "train": "train one fold (--config.fold=0)",
+    "pretrain": "train a U-Net's encoder on slice labels (RSNA 2019), to start from",
     "predict": "segment head CTs with a trained run",
     "convert": "convert DICOM series to NIfTI, without names, dates and UIDs",
     "export": "export a trained run as one file that needs only JAX",
@@ -20,7 +21,7 @@ COMMANDS = {
     "phantom": "write a synthetic data set",
     "prepare": "write a data set in nnU-Net's layout, with the same folds",
 }
-WITH_CONFIG = ("crossval", "train", "evaluate", "stats", "prepare")
+WITH_CONFIG = ("crossval", "train", "pretrain", "evaluate", "stats", "prepare")
 WITHOUT_FILE = ("evaluate", "stats")  # the defaults are used if no configuration is named
 USAGE = {
     "predict": "--workdir=RUN --input PATH [PATH ...] --output=DIR [options]",
@@ -162,7 +163,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
             **layout,
         )
     path: dict[str, Any] = {"type": pathlib.Path, "required": True}
-    for name in ("crossval", "train", "predict", "report"):
+    for name in ("crossval", "train", "pretrain", "predict", "report"):
         parts[name].add_argument("--workdir", metavar="RUN", help="the run's work directory", **path)
     for name in ("crossval", "train"):
         add = parts[name].add_argument

@@ -30,6 +30,7 @@ from ichjax.files import read_json, write_json
 from ichjax.scan.hu_check import MAX_CT_HU
 from ichjax.scan.volume import Volume
 
+SEEN_FILE = "seen_in_pretraining.json"  # of a work directory of `pretrain`
 SEEN_SCHEMA = 1
 DIGEST_RANGE_HU = (0, 100)  # to which HU are clipped before the digest
 SLICE_DIGEST_BYTES = 8
@@ -117,6 +118,17 @@ def read(path: pathlib.Path) -> SeenScans:
     if not isinstance(record.get("scans"), int):
         raise InputError(f"{path}: is damaged; expected the number of scans as 'scans'")
     return SeenScans(record["scans"], frozenset(record["studies"]), frozenset(record["slices"]))
+
+
+def find(path: pathlib.Path) -> SeenScans | None:
+    """The record of the run that weights come from: in the run itself, or in the one of a fold or its weights.
+
+    None if there is none: the weights are not from a pre-training.
+    """
+    for folder in (path, *path.parents[:2]):
+        if (folder / SEEN_FILE).is_file():
+            return read(folder / SEEN_FILE)
+    return None
 
 
 def is_seen(seen: SeenScans, scan: ScanIdentity) -> bool:

@@ -72,8 +72,6 @@ class Order(Protocol):
 class BatchReader(Protocol):
     """What reads whole batches: patches (`PatchReader`) or stacks of slices (`stacks.StackReader`)."""
 
-    table: PatchTable
-
     def empty_batch(self, *batch: int) -> Batch:
         """A batch of padding with leading sizes [B] or [K, B], of weight 0."""
 

@@ -17,7 +17,7 @@ class StackBatch(Batch):
 
     Attributes:
       slices: int32 [B], the slices of each stack that are not padding; these come first.
-      labels: uint8 [B, L, 6], the sub-types of each slice and any hemorrhage: 0, 1, or 2 where not known. Only from
+      labels: int8 [B, L, 6], the sub-types of each slice and any hemorrhage: 0, 1, or -1 where not known. Only from
         readers of scans with labels of slices and no masks.
       has_mask: uint8 [B], 0 for such a scan, whose mask is blank; only with `labels`.
     """

@@ -45,14 +45,7 @@ class EncoderClassifier(nn.Module):
 
     def encode(self, images: jax.Array, **options: Any) -> tuple[jax.Array, Rest]:
         """(the mean and the highest features of the bottleneck, float32 [N, 2 K]; its map)."""
-        kept: list[jax.Array] = []
-
-        def between(x: jax.Array) -> jax.Array:
-            kept.append(x)
-            return x
-
-        self._unet(images, between=between, **options)
-        pixels = kept[0].astype(jnp.float32)
+        pixels = self._unet(images, between=lambda _: None, **options).astype(jnp.float32)
         features = jnp.concatenate([pixels.mean(axis=(1, 2)), _highest(pixels)], axis=-1)
         _, kernel = self.own_head(features)
         of_mean, of_highest = jnp.split(kernel[:, -1], 2)

@@ -48,15 +48,8 @@ class RecurrentUNet(nn.Module):
         return Decoded(self._unet(images, dropout_keys=dropout_keys, between=between))
 
     def encode(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """(the bottleneck [N, h, w, K], the images); the compiler drops the decoder, of which nothing is used."""
-        kept: list[jax.Array] = []
-
-        def between(x: jax.Array) -> jax.Array:
-            kept.append(x)
-            return x
-
-        self._unet(images, between=between)
-        return kept[0], images
+        """(the bottleneck [N, h, w, K], the images)."""
+        return self._unet(images, between=lambda _: None), images
 
     def mix(self, features: jax.Array, real: jax.Array) -> jax.Array:
         """The bottleneck [B, L, h, w, K] with what the recurrent layer adds."""

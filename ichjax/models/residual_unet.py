@@ -102,7 +102,10 @@ class ResidualUNet(nn.Module):
             if level == self.slice_levels - 1:
                 x = SliceMerge(self.slices, name="merge")(x)
         x = dropout(x, dropout_keys, self.dropout, salt=0)
-        x = between(x) if between else x
+        mixed = between(x) if between else x
+        if mixed is None:
+            return x
+        x = mixed
         slices = slice_logits(x) if self.slice_head else None
         logits: list[jax.Array] = []
         for level in reversed(range(self.depth)):

@@ -11,8 +11,6 @@ from ichjax.models import slice_head
 from ichjax.models.network import Network
 from ichjax.ops import losses
 
-UNKNOWN = 2  # a label that is not known, where 0 and 1 are
-
 
 class Decoded(NamedTuple):
     """What a module tells of slices.
@@ -99,7 +97,7 @@ class SequenceNetwork(Network):
         pixels = decoded.attention if decoded.logits is None else nn.sigmoid(decoded.logits)
         return cast(jax.Array, pixels) * cast(jax.Array, scores)[:, -1, None, None], scores
 
-    def _decoded(
+    def decoded(
         self, params: dict, images: jax.Array, slices: jax.Array, dropout_keys: jax.Array | None = None
     ) -> tuple[Decoded, jax.Array]:
         """(the module's output of all slices [B L, ...], bool [B, L], which are real), from images [B, H, W, L C]."""
@@ -136,7 +134,7 @@ class SequenceNetwork(Network):
           classes: uint8 [B, H, W, L], of the pixels before random transforms.
           labels, has_mask: see `stacks.StackBatch`; without them labels come from the classes, and all have masks.
         """
-        decoded, real = self._decoded(params, images, slices, dropout_keys)
+        decoded, real = self.decoded(params, images, slices, dropout_keys)
         masked = jnp.ones(len(images)) if has_mask is None else has_mask.astype(jnp.float32)
         total = jnp.zeros(len(images))
         if decoded.logits is not None and self.pixel_weight:
@@ -144,7 +142,7 @@ class SequenceNetwork(Network):
             total += self.pixel_weight * masked * _mean_over(real, pixels)
         if decoded.logits is not None and self.weak_weight and labels is not None:
             highest = decoded.logits.max(axis=(1, 2)).reshape(real.shape)
-            weak = jnp.where(labels[..., -1] < UNKNOWN, _cross_entropy(highest, labels[..., -1] == 1), 0.0)
+            weak = jnp.where(labels[..., -1] >= 0, _cross_entropy(highest, labels[..., -1] == 1), 0.0)
             total += self.weak_weight * (1.0 - masked) * _mean_over(real, weak)
         if decoded.slices is not None and (classes is not None or labels is not None):
             truth, known = _slice_truth(masks, classes, labels)
@@ -162,7 +160,7 @@ class SequenceNetwork(Network):
 
         `stack`: 'slices' and 'labels' of `loss`.
         """
-        decoded, real = self._decoded(params, images, stack["slices"])
+        decoded, real = self.decoded(params, images, stack["slices"])
         logits = cast(jax.Array, decoded.logits if self.segments else decoded.slices)
         logits = logits if self.segments else logits[:, -1, None, None]
         truth = by_slice(self.validation_truth(masks, **stack))
@@ -176,7 +174,7 @@ def _slice_truth(masks: jax.Array, classes: jax.Array | None, labels: jax.Array 
     if labels is None:
         return slice_head.slice_labels(by_slice(cast(jax.Array, classes)), by_slice(masks))
     flat = labels.reshape(-1, labels.shape[-1])
-    return flat == 1, flat < UNKNOWN
+    return flat == 1, flat >= 0
 
 
 def _cross_entropy(logits: jax.Array, truth: jax.Array) -> jax.Array:

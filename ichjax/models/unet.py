@@ -26,7 +26,7 @@ from ichjax.models.up_convolution import UpConv
 PRIOR_LOGIT = -4.0  # initial bias of the plain head: 2 % of the pixels of training patches are hemorrhage
 MAX_GROUPS = 4  # of channels, in group normalization
 
-Between = Callable[[jax.Array], jax.Array]
+Between = Callable[[jax.Array], jax.Array | None]
 
 
 class UNet(nn.Module):
@@ -71,7 +71,8 @@ class UNet(nn.Module):
           dropout_keys: PRNG keys [B], one per example, so that an example's dropout does not depend on the rest of
             the batch or on the number of devices; None disables dropout (prediction).
           with_slices: whether to return the logits of the second head, too.
-          between: maps the bottleneck [B, h, w, K] to what the decoder starts from; None for the bottleneck itself.
+          between: maps the bottleneck [B, h, w, K] to what the decoder starts from; None for the bottleneck itself. If
+            it returns None, the bottleneck is returned, and there is no decoder.
 
         Returns:
           float32 [B, H, W]; their sigmoid is the probability of hemorrhage. `with_slices`: (that, float32 [B, 6]).
@@ -87,7 +88,10 @@ class UNet(nn.Module):
             x = max_pool_2x2(x)
         x = self._level(x, self.base_width * 2**self.depth, "bottleneck")
         x = dropout(x, dropout_keys, self.dropout, salt=1)
-        x = between(x) if between else x
+        mixed = between(x) if between else x
+        if mixed is None:
+            return x
+        x = mixed
         slices = slice_logits(x) if self.slice_head else None
         for level in reversed(range(self.depth)):
             width = self.base_width * 2**level

@@ -6,14 +6,16 @@ import functools
 import math
 import pathlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from ichjax import console, xla
 from ichjax.config import Config
 from ichjax.data import loader
+from ichjax.data.hard_negatives import HardNegatives
 from ichjax.data.lesion_sampling import lesion_weights
 from ichjax.data.patch_index import Epochs, patch_table
 from ichjax.data.scan_cache import CachedScan
@@ -37,12 +39,27 @@ class Fitted:
     validation_jaccard: float
 
 
+class Order(loader.Order, Protocol):
+    """The order of a fold's examples: `patch_index.Epochs`, or `labeled_stacks.LabeledOrder`."""
+
+    @property
+    def examples(self) -> int:
+        """Number of examples in an epoch."""
+
+    @property
+    def hard(self) -> HardNegatives | None:
+        """The hard negatives, if there are any."""
+
+    def fixed(self) -> np.ndarray:
+        """int64 [examples]: a fixed set, for validation."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class FoldData:
-    """The patches of a fold.
+    """The examples of a fold.
 
     Attributes:
-      reader, epochs: of the training patches, and their order.
+      reader, epochs: of the training examples, and their order.
       valid_reader, valid_epochs: of the validation patches.
       scans: numbers of training and of validation scans.
       steps: updates per epoch.
@@ -50,9 +67,9 @@ class FoldData:
     """
 
     reader: loader.BatchReader
-    epochs: Epochs
+    epochs: Order
     valid_reader: loader.BatchReader
-    valid_epochs: Epochs
+    valid_epochs: Order
     scans: tuple[int, int]
     steps: int
     forward_steps: float

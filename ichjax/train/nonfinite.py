@@ -5,14 +5,14 @@ from collections.abc import Callable
 import numpy as np
 
 from ichjax.config import Config
-from ichjax.data.patch_index import Epochs
+from ichjax.data.loader import Order
 from ichjax.errors import InputError
 from ichjax.train import checkpoint
 from ichjax.train.step import Update
 
 
 def make_on_update(
-    config: Config, epochs: Epochs, steps: int, fold: int, checkpoints: checkpoint.Checkpoints
+    config: Config, epochs: Order, steps: int, fold: int, checkpoints: checkpoint.Checkpoints
 ) -> Callable[[int, Update], None]:
     """The check of each update: `refuse_nonfinite`, or nothing if `config.on_nonfinite` is 'skip'."""
     if config.on_nonfinite == "skip":

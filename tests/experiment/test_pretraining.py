@@ -1,0 +1,109 @@
+"""Pre-training on slice labels in the RSNA layout, segmentation that starts from it, and the refusal of its scans."""
+
+import json
+
+import numpy as np
+import pytest
+
+import launch
+from ichjax.data import labeled_stacks, leak_guard, rsna_index, rsna_reader
+from ichjax.experiment import pretraining
+from ichjax.phantom import dataset as phantoms
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """12 phantoms in the RSNA layout."""
+    folder = tmp_path_factory.mktemp("rsna") / "set"
+    phantoms.write_dataset(folder, subjects=12, seed=5, preset="demo", layout="rsna")
+    return folder
+
+
+FIELDS = {
+    "data.folds": 3,
+    "grid.side": 32,
+    "model.encoder": "residual",
+    "model.norm": "instance",
+    "model.base_width": 2,
+    "model.depth": 1,
+    "model.blocks": (1, 1),
+    "train.batch_size": 4,
+    "train.epochs": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def run(root, tiny_config, config_file, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pretrained")
+    config = tiny_config(**FIELDS | {"data.root": str(root)})
+    config.options.pretraining = {"stack": 6, "hidden": 3}
+    path = config_file(folder, config)
+    assert launch.main(["pretrain", f"--config={path}", f"--workdir={folder / 'run'}"]) == 0
+    return path, folder / "run"
+
+
+def test_scores_log_and_record_of_scans(run, root, capsys):
+    path, workdir = run
+    scores = json.loads((workdir / pretraining.SCORES_FILE).read_text())
+    assert 0 < scores["log_loss"] < 1
+    assert scores["slices"] > scores["scans"] > 0
+    assert set(scores["slice_area"]) == set(scores["scan_area"]) == {"IVH", "IPH", "SAH", "EDH", "SDH", "any"}
+    assert len((workdir / "fold_0" / "metrics.jsonl").read_text().splitlines()) == 2
+    seen = leak_guard.read(workdir / leak_guard.SEEN_FILE)
+    assert seen.scans + scores["scans"] == 12
+    assert launch.main(["pretrain", f"--config={path}", f"--workdir={workdir}"]) == 0  # finished: only scored again
+    again = json.loads((workdir / pretraining.SCORES_FILE).read_text())
+    assert again["log_loss"] == scores["log_loss"]
+
+
+def test_a_batch_has_the_slices_and_labels_of_its_scans(root):
+    index = rsna_index.open_index(root)
+    reader = labeled_stacks.LabeledStackReader(rsna_reader.ScanReader(index, depth=6, side=32))
+    batch = reader.read(np.array([3, 0]), size=3)
+    for k, scan in enumerate((3, 0)):
+        numbers = rsna_reader.ScanReader(index, depth=6, side=32).thinned(scan)
+        assert batch["slices"][k] == len(numbers) <= 6
+        np.testing.assert_array_equal(batch["labels"][k, : len(numbers)], index.slices["labels"][numbers])
+        assert (batch["labels"][k, len(numbers) :] == -1).all()
+    assert batch["weight"].tolist() == [1, 1, 0]
+    assert (batch["labels"][2] == -1).all()
+    assert not batch["has_mask"].any()
+    order = labeled_stacks.LabeledOrder(np.arange(12), 0, limit=8)
+    assert (order.examples, order.steps(4)) == (8, 2)
+    assert sorted(order.order(1)) == list(range(12))
+
+
+def test_weighted_log_loss_by_hand():
+    logits = np.zeros((3, 6))
+    logits[0, 5] = np.log(3.0)
+    truth = np.zeros((3, 6), bool)
+    truth[0, 5] = True
+    half = np.log(2.0)
+    expected = (5 * half + 2 * (np.log(4 / 3) + 2 * half) / 3) / 7
+    assert pretraining.weighted_log_loss(logits, truth) == pytest.approx(expected)
+
+
+def test_a_unet_starts_from_it(run, tiny_config, config_file, tmp_path, capsys):
+    config = tiny_config(**FIELDS | {"init_from": str(run[1]), "train.epochs": 1, "compare_with": (), "patch.side": 16})
+    path = config_file(tmp_path, config)
+    assert launch.main(["train", f"--config={path}", f"--workdir={tmp_path / 'run'}"]) == 0
+    printed = capsys.readouterr().out
+    assert "arrays loaded" in printed
+    assert "init_from: not loaded, not there: decoder1_conv1" in printed
+
+
+def test_scans_that_were_seen_are_refused(run, root, tiny_config, config_file, tmp_path, capsys):
+    """The same phantoms with masks: they are known by their pixels."""
+    phantoms.write_dataset(tmp_path / "own", subjects=12, seed=5, preset="demo", layout="own")
+    fields = {"data.root": str(tmp_path / "own"), "init_from": str(run[1]), "compare_with": ()}
+    path = config_file(tmp_path, tiny_config(**FIELDS | fields))
+    assert launch.main(["train", f"--config={path}", f"--workdir={tmp_path / 'run'}"]) == 2
+    said = capsys.readouterr().err
+    assert "test scans were seen in pre-training (subjects " in said
+    assert not (tmp_path / "run" / "fold_0" / "checkpoints").exists()
+
+
+def test_a_set_with_masks_is_refused(tiny_config, config_file, tmp_path, capsys):
+    path = config_file(tmp_path, tiny_config(**FIELDS))
+    assert launch.main(["pretrain", f"--config={path}", f"--workdir={tmp_path / 'run'}"]) == 2
+    assert "stage_2_train.csv" in capsys.readouterr().err
