@@ -12,6 +12,7 @@ import numpy as np
 
 from ichjax.console import say
 from ichjax.data.fold_scans import FoldScans
+from ichjax.data.leak_guard import SeenScans
 from ichjax.data.regrid import Geometry
 from ichjax.data.scan_cache import CachedScan
 from ichjax.methods.patch_program import PatchProgram
@@ -128,6 +129,10 @@ class Method(abc.ABC):
 
         By default nothing: `fit` then trains each of them.
         """
+
+    def other_scans(self) -> SeenScans | None:
+        """Which scans `fit` learns from besides those that it gets, so that they can be refused as test scans."""
+        return None
 
     @abc.abstractmethod
     def predict(self, params: Any, volume: Volume) -> Prediction:

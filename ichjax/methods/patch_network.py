@@ -36,6 +36,7 @@ from ichjax.methods.slices import SlicePredictor
 from ichjax.models.network import Network
 from ichjax.ops.patches import grid_shape
 from ichjax.scan.volume import Volume
+from ichjax.train.fold import Fitted
 from ichjax.train.loop import train_fold
 from ichjax.train.parallel_folds import train_folds
 
@@ -112,7 +113,7 @@ class PatchNetworkMethod(Method):
         if (workdir / MODEL_FILE).is_file():
             return self.load(workdir)
         grid, *resampled = self._on_common_grid(train, valid, workdir)
-        fitted = train_fold(self.config, self.network, *resampled, folder=workdir, fold=fold)
+        fitted = self.train(*resampled, folder=workdir, fold=fold)
         spacing_mm, row_mm, column_mm = np.median([scan.volume.spacing_mm for scan in train], axis=0).tolist()
         trained_on = TrainedOn((row_mm, column_mm), spacing_mm)
         chosen = {"epoch": fitted.epoch, "validation_jaccard": fitted.validation_jaccard}
@@ -125,6 +126,12 @@ class PatchNetworkMethod(Method):
             record = {"grid": grid._asdict(), "pixel_mm": trained_on.pixel_mm, "gap_mm": spacing_mm, "chosen": chosen}
             write_json(workdir / MODEL_FILE, record)
         return params
+
+    def train(
+        self, train: Sequence[CachedScan], valid: Sequence[CachedScan], *, folder: pathlib.Path, fold: int
+    ) -> Fitted:
+        """Trains the network on scans that are on one grid; see `loop.train_fold`."""
+        return train_fold(self.config, self.network, train, valid, folder=folder, fold=fold)
 
     def choose(
         self, params: PatchNetworkParams, train: Sequence[CachedScan], valid: Sequence[CachedScan]

@@ -6,8 +6,19 @@ import numpy as np
 import pytest
 
 import launch
-from ichjax.data import labeled_stacks, leak_guard, rsna_index, rsna_reader
+from ichjax.data import (
+    ct_ich_nifti,
+    labeled_stacks,
+    leak_guard,
+    patch_index,
+    rsna_index,
+    rsna_reader,
+    scan_cache,
+    stacks,
+    weak_stacks,
+)
 from ichjax.experiment import pretraining
+from ichjax.methods.recurrent_unet import RecurrentUNetMethod
 from ichjax.phantom import dataset as phantoms
 
 
@@ -107,3 +118,32 @@ def test_a_set_with_masks_is_refused(tiny_config, config_file, tmp_path, capsys)
     path = config_file(tmp_path, tiny_config(**FIELDS))
     assert launch.main(["pretrain", f"--config={path}", f"--workdir={tmp_path / 'run'}"]) == 2
     assert "stage_2_train.csv" in capsys.readouterr().err
+
+
+def test_scans_with_labels_alone_join_those_with_masks(root, tiny_root, tiny_config, config_file, tmp_path, capsys):
+    scans = scan_cache.open_scans(ct_ich_nifti.read_dataset(tiny_root).subjects)[0][:3]
+    table = stacks.stack_table(scans, length=3)
+    masked = stacks.StackReader(scans, table, length=3, classes=False)
+    labeled = labeled_stacks.LabeledStackReader(rsna_reader.ScanReader(rsna_index.open_index(root), depth=3, side=32))
+    order = weak_stacks.WeakOrder(patch_index.Epochs(table, "matched", 0, 0), np.arange(12))
+    rows = order.order(0)
+    assert sorted(rows[rows < len(table)]) == sorted(order.epochs.order(0))
+    assert len(set(rows)) == len(rows) == order.examples == order.epochs.examples + order.drawn
+    batch = weak_stacks.WeakStackReader(masked, labeled).read(rows, size=len(rows) + 1)
+    assert batch["index"].tolist() == [*rows, 0]
+    for k, row in enumerate(rows):
+        alone = masked.read(rows[k : k + 1]) if row < len(table) else labeled.read(rows[k : k + 1] - len(table))
+        assert batch["has_mask"][k] == (row < len(table))
+        for name in ("image", "mask", "slices", "weight"):
+            np.testing.assert_array_equal(batch[name][k], alone[name][0])
+        expected = -np.ones((3, 6)) if row < len(table) else alone["labels"][0]
+        np.testing.assert_array_equal(batch["labels"][k], expected)
+
+    config = tiny_config(**FIELDS | {"method": "recurrent_unet", "compare_with": (), "train.epochs": 1})
+    small = {"grid": {"side": 32}, "train": {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3}}
+    config.options.recurrent_unet = {"kind": "none", "stack": 3, "weak_root": str(root), **small}
+    path = config_file(tmp_path, config)
+    assert launch.main(["train", f"--config={path}", f"--workdir={tmp_path / 'run'}"]) == 0
+    assert "of 12 scans with slice labels join in each epoch" in capsys.readouterr().out
+    seen = RecurrentUNetMethod(config).other_scans()
+    assert seen.scans == 12
