@@ -101,5 +101,6 @@ def _combined(method: Method, params: Sequence[Any], folds: Sequence[SliceFold],
             return None
         return np.concatenate([np.asarray(part)[slices] for slices, part in parts])[order]
 
-    by_slice = [name for name in Prediction._fields if name != "skull_found"]  # which is the same whatever the fold
+    # The skull is the same whatever the fold. A score of the whole scan is of no fold: its slices' scores decide.
+    by_slice = [name for name in Prediction._fields if name not in ("skull_found", "scan_scores")]
     return Prediction(**{name: joined(name) for name in by_slice}, skull_found=predictions[0][1].skull_found)

@@ -20,7 +20,7 @@ from ichjax.files import read_json, write_json
 from ichjax.methods import gates
 from ichjax.methods.base import PostProcess, Prediction
 from ichjax.methods.slices import pad_depth
-from ichjax.metrics import protocol, roc
+from ichjax.metrics import detection, protocol, statistics
 from ichjax.metrics.aggregate import secondary_metrics
 from ichjax.metrics.lesion_wise import lesion_wise
 from ichjax.metrics.per_scan import measure_scan
@@ -71,13 +71,21 @@ def score_scan(
     scored = _score(probability, truth, np.array(thresholds, np.float32), lesion_gates, **options)
     subtype_px = _count_subtypes(scan, prediction, scored[1], classes)
     counts, mask, eight_bits = jax.device_get(scored)
+    scan_scores = _scan_scores(prediction)
     truth, mask, eight_bits = truth[:depth], mask[:depth], eight_bits[:depth]
     with ThreadPoolExecutor(1) as writer:
         if folder:
             writing = writer.submit(_write, folder, scan, {"predictions": mask, "probabilities": eight_bits})
         own_scores = None if prediction.slice_scores is None else np.asarray(prediction.slice_scores)
         details = measure_scan(
-            truth, mask, eight_bits, volume, rule_mm2=rule_mm2(config, pixel_mm2), seams=seams, slice_scores=own_scores
+            truth,
+            mask,
+            eight_bits,
+            volume,
+            rule_mm2=rule_mm2(config, pixel_mm2),
+            seams=seams,
+            slice_scores=own_scores,
+            scan_score=None if scan_scores is None else scan_scores[-1],
         )
         if folder:
             writing.result()  # raises the errors of writing
@@ -99,11 +107,20 @@ def score_scan(
     }
     if prediction.subtype_scores is not None:
         row["subtype_scores"] = np.asarray(prediction.subtype_scores, np.float64).reshape(depth, 5).tolist()
+    if scan_scores is not None:
+        row["scan_scores"] = [statistics.or_none(score) for score in scan_scores]
     if subtype_px is not None:
         row["subtype_px"] = subtype_px
     if raters := load_raters(scan.subject, volume):
         row["raters"] = score_raters({rater: labels > 0 for rater, labels in raters.items()}, mask > 0)
     return row
+
+
+def _scan_scores(prediction: Prediction) -> list[float] | None:
+    """The method's own scores of the scan: sub-types, NaN for those it does not score, and any hemorrhage."""
+    if prediction.scan_scores is None:
+        return None
+    return np.asarray(prediction.scan_scores, np.float64).reshape(len(SUBTYPES) + 1).tolist()
 
 
 def _count_subtypes(
@@ -189,9 +206,9 @@ def results(
     chosen_on: str,
     chosen: list[list[int]] | None = None,
 ) -> Scores:
-    """Every score of a set of scans: `protocol.results`, `aggregate.secondary_metrics` as 'beyond', `lesion_wise`, the
-    scores against several raters as 'raters', if there are any, and the Dice by sub-type of multi-class masks as
-    'subtype_dice', if there are any and the truth has sub-types.
+    """Every score of a set of scans: `protocol.results`, `aggregate.secondary_metrics` as 'beyond', `lesion_wise`,
+    `detection_scores`, the scores against several raters as 'raters', if there are any, and the Dice by sub-type of
+    multi-class masks as 'subtype_dice', if there are any and the truth has sub-types.
 
     Args:
       config: of the run: its slice rule, the subjects to leave out and the seed.
@@ -223,10 +240,9 @@ def results(
     table["beyond"] = secondary_metrics(
         [row["details"] for row in rows], predicted_positive=predicted_positive, seed=config.seed
     )
-    scored = [row for row in rows if "subtype_scores" in row]
-    if scored:
-        scores, labels = [row["subtype_scores"] for row in scored], [row["slice_labels"] for row in scored]
-        table["beyond"]["subtype_roc"] = roc.subtype_detection(scores, labels)
+    table["detection_scores"] = detection.detection_scores(rows, seed=config.seed)
+    if by_subtype := detection.subtype_figures(table["detection_scores"]):
+        table["beyond"]["subtype_roc"] = by_subtype
     counted = [row["subtype_px"] for row in rows if "subtype_px" in row]
     if by_class := subtype_dice(counted, seed=config.seed):
         table["subtype_dice"] = by_class

@@ -55,6 +55,7 @@ def secondary_metrics(
     volumes_ml = np.array([[scan["volume"]["truth_ml"], scan["volume"]["predicted_ml"]] for scan in details])
     scored = [scan for scan in details if scan["scan_score"] is not None]
     own = any(scan.get("own_scores") for scan in scored)
+    own_scan = own or any(scan.get("own_scan_score") for scan in scored)
     bleeds = np.array([_has_hemorrhage(scan) for scan in scored], bool)
     rows = [row for scan in scored for row in scan["slices"]]
     return {
@@ -62,7 +63,7 @@ def secondary_metrics(
         "slice_roc": _curves(
             [row["score"] for row in rows], np.array([row["truth_px"] > 0 for row in rows], bool), own
         ),
-        "scan_roc": _curves([scan["scan_score"] for scan in scored], bleeds, own),
+        "scan_roc": _curves([scan["scan_score"] for scan in scored], bleeds, own_scan),
         "froc": roc.free_response([lesion["score"] for lesion in true_lesions], false_scores, scans=len(details)),
         "volume_agreement": volume_agreement.volume_agreement(volumes_ml[:, 0], volumes_ml[:, 1]),
         "calibration": calibration.reliability([scan["calibration"] for scan in details if scan["calibration"]]),

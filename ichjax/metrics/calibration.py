@@ -132,30 +132,41 @@ def histogram(probability: np.ndarray, truth: np.ndarray, inside: np.ndarray) ->
     }
 
 
+def histogram_of_scores(scores: np.ndarray, positive: np.ndarray, *, bins: int) -> CalibrationHistogram:
+    """Scores, float [N] in [0, 1], and whether they are positive, bool [N], in equal bins with their upper edge."""
+    bin_of_score = np.clip(np.ceil(scores * bins).astype(np.int64) - 1, 0, bins - 1)
+    return {
+        "n": np.bincount(bin_of_score, minlength=bins).tolist(),
+        "probability_sum": np.bincount(bin_of_score, weights=scores, minlength=bins).tolist(),
+        "positive": np.bincount(bin_of_score[positive], minlength=bins).tolist(),
+    }
+
+
 def reliability(histograms: Sequence[CalibrationHistogram]) -> Reliability | None:
     """The reliability diagram of a data set, and its expected calibration error (Guo et al., 2017).
 
     Args:
-      histograms: one per scan.
+      histograms: one per scan, all with the same number of equal bins.
 
     Returns:
       Bins, None in their figures where they are empty; the error is the mean distance of probability and frequency,
       weighted by pixels. None where there is no pixel.
     """
     counts = [(h["n"], h["probability_sum"], h["positive"]) for h in histograms]
-    n, total, positive = np.array(counts, dtype=np.float64).reshape(-1, 3, BINS).sum(axis=0)
+    bins_of_all = len(counts[0][0]) if counts else BINS
+    n, total, positive = np.array(counts, dtype=np.float64).reshape(-1, 3, bins_of_all).sum(axis=0)
     if not n.sum():
         return None
     probability, frequency = total / np.maximum(n, 1), positive / np.maximum(n, 1)
     bins: list[ReliabilityBin] = [
         {
-            "low": i / BINS,
-            "high": (i + 1) / BINS,
+            "low": i / bins_of_all,
+            "high": (i + 1) / bins_of_all,
             "n": int(n[i]),
             "probability": float(probability[i]) if n[i] else None,
             "frequency": float(frequency[i]) if n[i] else None,
         }
-        for i in range(BINS)
+        for i in range(bins_of_all)
     ]
     error = float((n * np.abs(probability - frequency)).sum() / n.sum())
     return {"bins": bins, "expected_calibration_error": error}

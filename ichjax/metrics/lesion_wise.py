@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ichjax.metrics.lesions import MIN_COVERED, MIN_LESION_ML
-from ichjax.metrics.score_records import LesionRate, LesionWise, PenalizedHd95
+from ichjax.metrics.score_records import LesionWise, PenalizedHd95
 from ichjax.metrics.secondary_records import ScanDetails
-from ichjax.metrics.statistics import bootstrap_intervals, or_none, summary
+from ichjax.metrics.statistics import or_none, share, summary
 
 SMALL_ML = 1.0
 LESION_WISE_IN_WORDS: Mapping[str, str] = {
@@ -46,11 +46,11 @@ def lesion_wise(details: Sequence[ScanDetails], subjects: Sequence[int], *, seed
     lesions = 2 * hits + misses + alarms
     f1 = np.where(lesions > 0, 2 * hits / np.maximum(lesions, 1), np.nan)
     return {
-        "f1": _rate(2 * hits, lesions, seed),
+        "f1": share(2 * hits, lesions, seed=seed),
         "f1_per_scan": summary(f1, seed=seed),
-        "recall": _rate(hits, hits + misses, seed),
-        "precision": _rate(hits, hits + alarms, seed),
-        "recall_under_1_ml": _rate(small_hits, small, seed),
+        "recall": share(hits, hits + misses, seed=seed),
+        "precision": share(hits, hits + alarms, seed=seed),
+        "recall_under_1_ml": share(small_hits, small, seed=seed),
         "true_positives": int(hits.sum()),
         "false_negatives": int(misses.sum()),
         "false_positives": int(alarms.sum()),
@@ -76,17 +76,6 @@ def _counts(scan: ScanDetails) -> tuple[int, int, int, int, int]:
     hits = sum(lesion["matched"] for lesion in truth)
     small = [lesion["matched"] for lesion in truth if lesion["ml"] < SMALL_ML]
     return hits, len(truth) - hits, sum(not lesion["matched"] for lesion in predicted), len(small), sum(small)
-
-
-def _rate(numerators: np.ndarray, denominators: np.ndarray, seed: int) -> LesionRate:
-    """Sum of the numerators [N] over the sum of the denominators [N] of all scans; the interval resamples scans."""
-    has = denominators > 0
-    total = int(denominators.sum())
-    return {
-        "value": float(numerators.sum() / total) if total else None,
-        "ci95": bootstrap_intervals(numerators[has], denominators[has], seed=seed)[0],
-        "n": total,
-    }
 
 
 def _penalized_hd95(scan: ScanDetails) -> float:

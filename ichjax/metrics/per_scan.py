@@ -18,6 +18,7 @@ def measure_scan(
     rule_mm2: float,
     seams: tuple[int, int] | None = None,
     slice_scores: np.ndarray | None = None,
+    scan_score: float | None = None,
 ) -> ScanDetails:
     """Computes all metrics of one scan that need its voxels.
 
@@ -29,9 +30,12 @@ def measure_scan(
       seams: (side, stride) of the patches in pixels of this grid, to measure the seams between them; None for none.
       slice_scores: float [D], how likely each slice has a hemorrhage, from a method with scores of its own. None scores
         a slice by its N-th largest probability, N the fewest pixels that exceed the rule.
+      scan_score: how likely the scan has a hemorrhage, from a method with a score of its own. None takes the highest
+        score of its slices.
 
     Returns:
-      Scores, calibration and seams are None without probabilities; `own_scores` is True with `slice_scores`.
+      Scores, calibration and seams are None without probabilities; `own_scores` is True with `slice_scores`, and
+      `own_scan_score` is there with `scan_score`.
 
     Raises:
       InputError: the arrays are not on the scan's grid, or a setting is out of range.
@@ -51,7 +55,7 @@ def measure_scan(
     scores = _slice_scores(slice_scores, probability, volume, roc.min_pixels_above(rule_mm2, pixel_mm2))
     slices = _slice_details(truth, prediction, scores, diameters_mm, pixel_mm2, rule_mm2)
     inside = calibration.intracranial(volume)
-    return {
+    details: ScanDetails = {
         "volume": {
             "truth_ml": float(volume.pixel_ml @ [row["truth_px"] for row in slices]),
             "predicted_ml": float(volume.pixel_ml @ [row["predicted_px"] for row in slices]),
@@ -61,7 +65,7 @@ def measure_scan(
             "tolerance_mm": TOLERANCE_MM,
         },
         "slices": slices,
-        "scan_score": max((score for score in scores if score is not None), default=None),
+        "scan_score": _scan_score(scan_score, scores, volume),
         "own_scores": slice_scores is not None,
         "lesions": matched,
         "calibration": None if probability is None else calibration.histogram(probability, truth, inside),
@@ -69,6 +73,9 @@ def measure_scan(
         "seams": None if probability is None or seams is None else measure_seams(probability, *seams),
         "diagonal_mm": float(np.linalg.norm(np.multiply(volume.shape, volume.spacing_mm))),
     }
+    if scan_score is not None:
+        details["own_scan_score"] = True
+    return details
 
 
 def _to_mask(array: np.ndarray, what: str, volume: Volume) -> np.ndarray:
@@ -90,6 +97,14 @@ def _slice_scores(
             raise InputError(f"{volume.name}: slice scores of shape {scores.shape}; expected {len(volume.hu)} numbers")
         return scores.tolist()
     return [None] * len(volume.hu) if probability is None else roc.slice_scores(probability, rule_px).tolist()
+
+
+def _scan_score(own_score: float | None, scores: list[float | None], volume: Volume) -> float | None:
+    if own_score is None:
+        return max((score for score in scores if score is not None), default=None)
+    if not np.isfinite(own_score):
+        raise InputError(f"{volume.name}: the scan's score is {own_score}; expected a number")
+    return float(own_score)
 
 
 def _slice_details(

@@ -8,9 +8,8 @@ from scipy import special
 
 from ichjax.errors import InputError
 from ichjax.metrics.score_records import DetectionAtPrevalence, RateEstimate
-from ichjax.metrics.statistics import wilson_interval
+from ichjax.metrics.statistics import NORMAL_95, wilson_interval
 
-NORMAL_95 = float(special.ndtri(0.975))
 SCANS = 100  # the false alarms and missed hemorrhages are those of this many scans
 PREVALENCE_IN_WORDS: Mapping[str, str] = {
     "sensitivity": (

@@ -7,6 +7,7 @@ lack: schema 1 had no 'schema', and readers accept it. Volumes are in mL, length
 from collections.abc import Mapping, Sequence
 from typing import Literal, NotRequired, TypedDict
 
+from ichjax.metrics.detection_records import DetectionScores
 from ichjax.metrics.score_records import DetectionAtPrevalence, LesionWise, RaterScan, RaterScores
 from ichjax.metrics.secondary_records import (
     ScanDetails,
@@ -196,6 +197,7 @@ class Scores(TypedDict):
     disagreements: Disagreements
     subjects: list[SubjectRecord]
     beyond: NotRequired[SecondaryMetrics]
+    detection_scores: NotRequired[DetectionScores]
     subtype_dice: NotRequired[SubtypeDice]
     lesion_wise: NotRequired[LesionWise]
     raters: NotRequired[RaterScores]  # if there are masks of several raters
@@ -231,6 +233,7 @@ class ScoreRow(TypedDict):
     nominal_spacing: bool
     details: ScanDetails
     subtype_scores: NotRequired[list[list[float]]]  # [D][5]
+    scan_scores: NotRequired[list[float | None]]  # [6], sub-types (None for those without a score) and any hemorrhage
     subtype_px: NotRequired[SubtypeCounts]  # of the classes of the reported mask
     raters: NotRequired[RaterScan]
     level_ml: NotRequired[list[float]]  # volume above each probability of `volume_interval.VOLUME_LEVELS`

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ichjax.data.label_tables import SUBTYPES
-from ichjax.metrics.secondary_records import Curve, DetectionCurves, DetectionFigures, Froc, SubtypeDetection
+from ichjax.metrics.secondary_records import Curve, DetectionCurves, Froc
 
 MAX_POINTS = 200  # of a stored curve
 SUBTYPES_IN_WORDS = (
     "Detection of each sub-type by the method's own scores against the labels: area under the ROC curve and average "
-    "precision, over slices, and over scans by their highest score; none where a class is missing."
+    "precision, over slices, and over scans by the method's score of the scan, or else by that of its highest slice; "
+    "none where a class is missing."
 )
 FALSE_POSITIVES_PER_SCAN = (0.5, 1, 2, 4)  # at which the free-response curve is read off
 
@@ -69,36 +69,6 @@ def detection_curves(scores: np.ndarray, positive: np.ndarray) -> DetectionCurve
         "average_precision": float((np.diff(recall) * precision[1:]).sum()),
         "positives": positives,
         "negatives": negatives,
-    }
-
-
-def subtype_detection(scores: Sequence[Sequence], labels: Sequence[Sequence]) -> dict[str, SubtypeDetection]:
-    """Detection of each sub-type in slices and in scans, by sub-type; None where a class is missing.
-
-    Args:
-      scores: per scan float [D][5], how likely each slice has each sub-type; a scan's score is its highest.
-      labels: per scan bool [D][5].
-    """
-    scans = [(np.asarray(s, np.float64), np.asarray(t, bool)) for s, t in zip(scores, labels, strict=True)]
-    slices = [np.concatenate(arrays) for arrays in zip(*scans, strict=True)]
-    highest = [np.stack([array.max(axis=0) for array in arrays]) for arrays in zip(*scans, strict=True)]
-    return {
-        name: {
-            "slices": _without_curves(detection_curves(*(array[:, column] for array in slices))),
-            "scans": _without_curves(detection_curves(*(array[:, column] for array in highest))),
-        }
-        for column, name in enumerate(SUBTYPES)
-    }
-
-
-def _without_curves(curves: DetectionCurves | None) -> DetectionFigures | None:
-    if curves is None:
-        return None
-    return {
-        "area": curves["area"],
-        "average_precision": curves["average_precision"],
-        "positives": curves["positives"],
-        "negatives": curves["negatives"],
     }
 
 

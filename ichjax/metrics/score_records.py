@@ -5,7 +5,7 @@ None stands for a figure that does not exist.
 
 from typing import TypedDict
 
-from ichjax.metrics.statistics import Interval, Summary
+from ichjax.metrics.statistics import Interval, Share, Summary
 
 
 class RateEstimate(TypedDict):
@@ -31,14 +31,6 @@ class DetectionAtPrevalence(TypedDict):
     false_alarms_per_100_scans: RateEstimate
     missed_per_100_scans: RateEstimate
     in_words: dict[str, str]
-
-
-class LesionRate(TypedDict):
-    """A rate over lesions of all scans, its 95 % bootstrap interval over scans, and its denominator."""
-
-    value: float | None
-    ci95: Interval | None
-    n: int
 
 
 class PenalizedHd95(TypedDict):
@@ -69,11 +61,11 @@ class LesionWiseScan(TypedDict):
 class LesionWise(TypedDict):
     """'lesion_wise' (`lesion_wise.lesion_wise`)."""
 
-    f1: LesionRate
+    f1: Share
     f1_per_scan: Summary
-    recall: LesionRate
-    precision: LesionRate
-    recall_under_1_ml: LesionRate
+    recall: Share
+    precision: Share
+    recall_under_1_ml: Share
     true_positives: int
     false_negatives: int
     false_positives: int

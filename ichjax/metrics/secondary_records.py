@@ -106,6 +106,7 @@ class ScanDetails(TypedDict):
     slices: list[SliceDetails]
     scan_score: float | None
     own_scores: NotRequired[bool]
+    own_scan_score: NotRequired[bool]
     lesions: LesionDetails
     calibration: CalibrationHistogram | None
     false_positives_to_bone: ToBoneCounts

@@ -11,6 +11,7 @@ from scipy import special, stats
 MIN_SUBJECTS = 8  # for an interval or a test: with fewer it would promise more than the data can support
 ADULT_YEARS = 18.0
 RESAMPLES = 10_000
+NORMAL_95 = float(special.ndtri(0.975))  # half the width of a 95 % interval, in standard deviations
 
 Interval = list[float]  # [low, high]
 
@@ -43,6 +44,14 @@ class PairedDifference(TypedDict):
     wilcoxon_p: float | None
 
 
+class Share(TypedDict):
+    """A share of what was counted in all scans, its 95 % bootstrap interval over scans, and its denominator."""
+
+    value: float | None
+    ci95: Interval | None
+    n: int
+
+
 AgeTest = TypedDict(
     "AgeTest",
     {
@@ -57,7 +66,7 @@ AgeTest = TypedDict(
 
 
 @functools.lru_cache(maxsize=16)
-def _multiplicities(subjects: int, resamples: int, seed: int) -> np.ndarray:
+def multiplicities(subjects: int, resamples: int, seed: int) -> np.ndarray:
     """float64 [R, N]: how often each of N subjects is drawn in each of R resamples with replacement.
 
     Cached, so that every statistic over the same number of subjects uses the same resamples.
@@ -70,7 +79,7 @@ def _multiplicities(subjects: int, resamples: int, seed: int) -> np.ndarray:
 
 def _resampled_means(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """float [R]: the mean of each resample of the subjects."""
-    drawn = _multiplicities(len(sums), resamples, seed)
+    drawn = multiplicities(len(sums), resamples, seed)
     return (drawn @ sums) / (drawn @ counts)
 
 
@@ -143,6 +152,21 @@ def summary(values: np.ndarray, owners: np.ndarray | None = None, *, seed: int =
         "n": len(values),
         "unit": unit,
         "n_subjects": len(counts),
+    }
+
+
+def share(numerators: np.ndarray, denominators: np.ndarray, *, seed: int = 0) -> Share:
+    """Sum of the numerators over the sum of the denominators; the interval is `bootstrap_intervals`'s first.
+
+    Args:
+      numerators, denominators: int [N], of each scan; a scan with a denominator of 0 has nothing that counts.
+      seed: of the bootstrap.
+    """
+    has, total = denominators > 0, int(denominators.sum())
+    return {
+        "value": float(numerators.sum() / total) if total else None,
+        "ci95": bootstrap_intervals(numerators[has], denominators[has], seed=seed)[0],
+        "n": total,
     }
 
 

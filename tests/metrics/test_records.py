@@ -13,6 +13,7 @@ import pytest
 from ichjax import config as configs
 from ichjax.data.scan_cache import CachedScan
 from ichjax.data.subject import Subject
+from ichjax.errors import InputError
 from ichjax.experiment import scoring
 from ichjax.methods.base import PostProcess, Prediction
 from ichjax.metrics import records
@@ -67,6 +68,7 @@ def rows():
     """Twenty rows; every third scan has no hemorrhage, and one has scores of its own."""
     rng = np.random.default_rng(0)
     own = {"slice_scores": np.linspace(0, 1, 3), "subtype_scores": rng.random((3, 5))}
+    own["scan_scores"] = np.array([np.nan, 0.1, 0.2, 0.3, 0.4, 0.9], np.float32)
     own["class_probability"] = rng.random((3, 40, 40, 6), np.float32)
     return [score_scan(n, hemorrhage=n % 3 > 0, **(own if n == 1 else {})) for n in range(20)]
 
@@ -84,6 +86,15 @@ def test_scores_and_results_match_their_types(rows, subjects, tmp_path):
     assert ("subtype_roc" in results["beyond"]) == ("subtype_dice" in results) == (subjects > 1)
     older = {key: value for key, value in results.items() if key != "schema"}
     assert not mismatches(older, records.Results)
+
+
+def test_own_scores_of_a_scan_are_those_of_its_row(rows):
+    assert rows[1]["scan_scores"] == [None, *(pytest.approx(x) for x in (0.1, 0.2, 0.3, 0.4, 0.9))]
+    assert rows[1]["details"]["scan_score"] == pytest.approx(0.9)  # its highest slice has 1
+    assert "scan_scores" not in rows[2]
+    assert rows[2]["details"]["scan_score"] == max(piece["score"] for piece in rows[2]["details"]["slices"])
+    with pytest.raises(InputError, match="the scan's score is nan; expected a number"):
+        score_scan(2, scan_scores=np.full(6, np.nan))
 
 
 def test_a_missing_an_unknown_and_a_wrong_value_are_noticed(rows):

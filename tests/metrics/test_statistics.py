@@ -164,7 +164,7 @@ def test_intervals_shift_and_scale_with_the_values(values, scale, shift):
 def test_ten_thousand_resamples_in_under_a_second():
     rng = np.random.default_rng(0)
     sums, counts = rng.random(82), rng.integers(1, 20, 82)
-    statistics._multiplicities.cache_clear()
+    statistics.multiplicities.cache_clear()
     start = time.perf_counter()
     assert all(statistics.bootstrap_intervals(sums, counts, resamples=10_000))
     assert time.perf_counter() - start < 1.0

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from ichjax.metrics.lesion_wise import LESION_WISE_IN_WORDS
 from ichjax.metrics.records import Results
-from ichjax.metrics.score_records import LesionRate, LesionWise
-from ichjax.metrics.statistics import Summary
+from ichjax.metrics.score_records import LesionWise
+from ichjax.metrics.statistics import Share, Summary
 from ichjax.report.tables.paper import CsvRecord
 from ichjax.report.tables.text import interval_cells
 from ichjax.report.units import units_of
@@ -52,7 +52,7 @@ def _cells(scores: LesionWise) -> dict[str, CsvRecord]:
     }
     none = dict.fromkeys(penalty)
 
-    def rate(values: LesionRate) -> CsvRecord:
+    def rate(values: Share) -> CsvRecord:
         return {"value": values["value"], **interval_cells(values["ci95"]), "n": values["n"], "unit": "lesions", **none}
 
     def mean(values: Summary, more: CsvRecord) -> CsvRecord:

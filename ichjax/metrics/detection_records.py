@@ -1,0 +1,71 @@
+"""Types of 'detection_scores' of results.json: slices and scans by scores, lesions touched, sub-types told apart.
+
+None stands for a figure that does not exist.
+"""
+
+from typing import Literal, NotRequired, TypedDict
+
+from ichjax.metrics.secondary_records import Reliability
+from ichjax.metrics.statistics import Interval, Share
+
+Unit = Literal["slices", "scans"]
+AucInterval = Literal["DeLong", "bootstrap over scans"]
+
+
+class FigureWithInterval(TypedDict):
+    """A figure and its 95 % interval, None where it does not exist (`detection_intervals`)."""
+
+    value: float
+    ci95: Interval | None
+
+
+class ScanCalibration(TypedDict):
+    """How well scores of scans serve as probabilities; `brier_of_share` is the Brier score of always saying their share
+    of scans with a hemorrhage."""
+
+    brier: FigureWithInterval
+    brier_of_share: float
+    reliability: Reliability
+
+
+class UnitDetection(TypedDict):
+    """Slices or scans ranked by their scores; `scans` of them are resampled. `calibration` only of scans, None where a
+    score is outside [0, 1]."""
+
+    auc: FigureWithInterval
+    auc_interval: AucInterval
+    average_precision: FigureWithInterval
+    sensitivity_at_90_specificity: FigureWithInterval
+    specificity_at_90_sensitivity: FigureWithInterval
+    positives: int
+    negatives: int
+    scans: int
+    calibration: NotRequired[ScanCalibration | None]
+
+
+class Confusion(TypedDict):
+    """Of those with exactly one true sub-type: {true: {the one with the highest score: number}}.
+
+    `undecided` counts, by true sub-type, those of which several sub-types share the highest score; they are right in
+    none. `right` is the share on the diagonal.
+    """
+
+    counts: dict[str, dict[str, int]]
+    undecided: dict[str, int]
+    right: Share
+
+
+class DetectionScores(TypedDict):
+    """'detection_scores' (`detection.detection_scores`).
+
+    `slices` and `scans` are by what is detected: 'any' (hemorrhage), and each sub-type of methods that score them; None
+    where there is no score, or where all or none have it.
+    """
+
+    slices: dict[str, UnitDetection | None]
+    scans: dict[str, UnitDetection | None]
+    ranked_by: dict[Unit, str]
+    lesions_touched: Share
+    components_on_lesions: Share
+    confusion: NotRequired[dict[Unit, Confusion]]
+    in_words: dict[str, str]
