@@ -93,7 +93,19 @@ def test_its_own_scores_give_the_curves(run):
             assert cell == ""
     scans = [(np.max(row["slice_labels"], axis=0)[3], np.max(row["subtype_scores"], axis=0)[3]) for row in rows]
     assert float(table["Made up", "EDH", "scans"]["area"]) == pytest.approx(roc_auc_score(*zip(*scans, strict=True)))
-    assert "own_scores" not in read(run / "baselines" / "threshold" / "results.json")["beyond"]["slice_roc"]
+    threshold = read(run / "baselines" / "threshold" / "results.json")
+    assert "own_scores" not in threshold["beyond"]["slice_roc"]
+
+    found = {(row["method"], row["unit"], row["detected"]): row for row in _csv(run / "tables" / "detection.csv")}
+    assert float(found["Made up", "slices", "any"]["auc"]) == pytest.approx(beyond["slice_roc"]["area"])
+    assert float(found["Made up", "scans", "any"]["auc"]) == pytest.approx(beyond["scan_roc"]["area"])
+    assert float(found["Threshold", "scans", "any"]["auc"]) == pytest.approx(threshold["beyond"]["scan_roc"]["area"])
+    assert {row["ranked_by"] for row in found.values()} == {"own slice scores", "probability"}
+    assert {row["method"] for row in _csv(run / "tables" / "subtype_confusion.csv")} == {"Made up"}
+    lesions = [lesion for row in rows for lesion in row["details"]["lesions"]["truth"]]
+    touched = sum(lesion["covered"] > 0 for lesion in lesions)
+    (of_made_up, _) = _csv(run / "tables" / "detection_lesions.csv")
+    assert float(of_made_up["lesions_touched"]) == pytest.approx(touched / len(lesions))
 
 
 def _csv(path):

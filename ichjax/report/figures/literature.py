@@ -9,17 +9,20 @@ from matplotlib.ticker import LogLocator
 
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.metrics.ranking import Ranking
+from ichjax.report.figures.detection_scores import auc_by_method, confusion_tables
 from ichjax.report.figures.secondary import plain_log_ticks
-from ichjax.report.figures.style import BLUE, GRAY, INK, RED, chart, name_axes, save, white_figure
+from ichjax.report.figures.style import BLUE, DARK_SHARE, GRAY, INK, RED, chart, name_axes, save, white_figure
+from ichjax.report.tables.detection_scores import confusions, detection_records
 from ichjax.report.tables.literature import literature_records, rank_methods
 from ichjax.report.tables.paper import CsvRecord
 from ichjax.report.workdir import Run
 
-DARK_SHARE = 0.55  # of a heat map's range, above which its numbers are white
-
 
 def write_literature_figures(run: Run) -> list[pathlib.Path]:
-    """Writes dice_by_seconds, dice_by_method_and_subtype and mean_ranks (.png) into figures/, those that have data."""
+    """Writes the figures that have data into figures/.
+
+    They are dice_by_seconds, dice_by_method_and_subtype, auc_by_method, subtype_confusion and mean_ranks (.png).
+    """
     records = literature_records(run)
     if not records:
         return []
@@ -28,6 +31,12 @@ def write_literature_figures(run: Run) -> list[pathlib.Path]:
         figures["dice_by_seconds"] = dice_by_seconds(records, run.name)
     if any(record[subtype] is not None for record in records for subtype in SUBTYPES):
         figures["dice_by_method_and_subtype"] = subtype_heat_map(records)
+    detected = [record for record in detection_records(run.methods) if record["detected"] == "any"]
+    if any(record["auc"] is not None for record in detected):
+        figures["auc_by_method"] = auc_by_method(detected, run.name)
+    confused = confusions(run.methods, "scans")
+    if any(confusion["right"]["n"] for confusion in confused.values()):
+        figures["subtype_confusion"] = confusion_tables(confused, "scans")
     if ranked := rank_methods(run.methods):
         figures["mean_ranks"] = mean_ranks(*ranked)
     return [save(figure, run.path / "figures" / f"{name}.png") for name, figure in figures.items()]

@@ -17,6 +17,7 @@ from ichjax.files import atomic
 from ichjax.report.figures import contact_sheet
 
 INK, GRID_GRAY = "#1d2733", "#d9dde2"
+DARK_SHARE = 0.55  # of a heat map's range, above which its numbers are white
 POINTS_PER_LETTER = 4.2  # of a caption, on average
 BLUE, RED, GREEN, GRAY = "#0072b2", "#d55e00", "#009e73", "#7b8794"  # of Okabe and Ito's palette, and a gray
 

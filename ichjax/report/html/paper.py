@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from ichjax.data.label_tables import SUBTYPES
 from ichjax.metrics import published
+from ichjax.metrics.detection import DETECTION_IN_WORDS
 from ichjax.metrics.lesion_wise import LESION_WISE_IN_WORDS
 from ichjax.metrics.lesions import MIN_COVERED
 from ichjax.metrics.prevalence import PREVALENCE_IN_WORDS
@@ -10,6 +12,7 @@ from ichjax.metrics.raters import MBH_SEG_SOURCE, RATERS_IN_WORDS
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
 from ichjax.metrics.subtype_dice import SUBTYPE_CONVENTIONS
 from ichjax.report.html.blocks import ENVIRONMENT
+from ichjax.report.tables import detection_scores as detection_tables
 from ichjax.report.tables import lesion_wise as lesion_tables
 from ichjax.report.tables import literature as literature_tables
 from ichjax.report.tables import prevalence as prevalence_tables
@@ -64,6 +67,7 @@ def sections(run: Run) -> list[dict[str, str]]:
         "published": published,
         "min_covered": MIN_COVERED,
         "subtypes_in_words": SUBTYPES_IN_WORDS,
+        "subtype_names": SUBTYPES,
         "by_subtype": by_subtype,
         "subtype_conventions": SUBTYPE_CONVENTIONS,
         "literature_scores": {
@@ -71,6 +75,13 @@ def sections(run: Run) -> list[dict[str, str]]:
             "differences": literature_tables.difference_records(run) if literature_records else [],
             "ranking": literature_tables.differ_text(*ranked) if ranked else "",
             "reviewed": literature_tables.reviewed_records(),
+            "detection": {
+                "records": detection_tables.detection_records(run.methods),
+                "subtypes": detection_tables.subtype_records(run.methods),
+                "lesions": detection_tables.lesion_records(run.methods),
+                "brier_of_share": detection_tables.brier_of_share(run.methods),
+                "in_words": DETECTION_IN_WORDS,
+            },
             "ours": {record["reference"]: record["method"] for record in literature_records},
         },
         "rater_scores": {

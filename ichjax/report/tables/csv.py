@@ -9,6 +9,7 @@ from ichjax.metrics.protocol import CONVENTIONS
 from ichjax.metrics.records import Results, SubjectRecord
 from ichjax.metrics.roc import SUBTYPES_IN_WORDS
 from ichjax.metrics.slice_detection import DETECTION_RATES
+from ichjax.report.tables import detection_scores as detection_tables
 from ichjax.report.tables import lesion_wise as lesion_tables
 from ichjax.report.tables import literature as literature_tables
 from ichjax.report.tables import paper as paper_tables
@@ -27,10 +28,10 @@ def write_tables(run: Run) -> list[pathlib.Path]:
 
     Returns:
       The files: summary, subjects, table6, table7, dice_by_subtype, dice_by_age; thresholds if a method chose gray
-      levels, subtype_auc if a method scores sub-types, subtype_dice if one segments them, lesion_wise and
-      lesion_wise_scans except of runs of older versions, raters and raters_scans if there are masks of several raters,
-      literature, literature_differences and literature_published if a method is like a system that the paper reviews,
-      and detection_at_prevalence if a prevalence was stated.
+      levels, subtype_auc and subtype_confusion if a method scores sub-types, subtype_dice if one segments them,
+      lesion_wise, lesion_wise_scans, detection and detection_lesions except of runs of older versions, raters and
+      raters_scans if there are masks of several raters, literature, literature_differences and literature_published if
+      a method is like a system that the paper reviews, and detection_at_prevalence if a prevalence was stated.
     """
     folder = run.path / "tables"
     folder.mkdir(exist_ok=True)
@@ -44,6 +45,9 @@ def write_tables(run: Run) -> list[pathlib.Path]:
         "dice_by_age": paper_tables.dice_by_age(run.methods),
         "thresholds": paper_tables.gray_levels(run.methods),
         "subtype_auc": subtype_auc(run.methods),
+        "subtype_confusion": detection_tables.confusion_records(run.methods),
+        "detection": detection_tables.detection_records(run.methods),
+        "detection_lesions": detection_tables.lesion_records(run.methods),
         "subtype_dice": subtype_tables.subtype_dice(run.methods),
         "lesion_wise": lesion_tables.lesion_wise_records(run.methods),
         "lesion_wise_scans": lesion_tables.lesion_wise_scans(run.methods),
