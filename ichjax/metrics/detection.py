@@ -35,13 +35,13 @@ DETECTION_IN_WORDS: Mapping[str, str] = {
     ),
     "sensitivity_at_90_specificity": (
         "The highest sensitivity of the thresholds with a specificity of at least 90 %. The threshold is read off the "
-        "tested scans themselves, so this describes the curve; a threshold fixed beforehand would do worse."
+        "tested scans themselves, so this describes the curve; a threshold fixed beforehand would usually do worse."
     ),
     "specificity_at_90_sensitivity": "The same with the two rates exchanged.",
     "calibration": (
         "Scan scores as probabilities: Brier score (mean squared error) and expected calibration error (mean distance "
         f"of score and frequency in {SCAN_BINS} equal bins, weighted by scans); none if a score is outside [0, 1]. A "
-        "scan's score is the method's own if it has one, else that of its highest slice, which tends to be too high."
+        "scan's score is the method's own if it has one, else that of its highest slice, which tends to overstate."
     ),
     "lesions_touched": (
         "The share of the true lesions with at least one voxel in the predicted mask, that is, above the fitted "
