@@ -38,7 +38,10 @@ class MadeUp(Method):
         z_score = (jnp.asarray(volume.hu, jnp.float32) - params.mean_hu) / params.std_hu
         probability = jnp.exp(-self.sharpness * z_score**2)
         slice_scores = np.asarray(probability).mean(axis=(1, 2))
-        return Prediction(probability, slice_scores, np.outer(slice_scores, [1.0, 2.0, 3.0, 4.0, -5.0]))
+        of_subtypes = np.outer(slice_scores, [1.0, 2.0, 3.0, 4.0, -5.0])
+        of_scan = np.append(-of_subtypes.max(axis=0), np.median(slice_scores))  # unlike the highest slice's
+        of_scan[0] = np.nan
+        return Prediction(probability, slice_scores, of_subtypes, scan_scores=of_scan)
 
     def load(self, workdir):
         return Brightness(*json.loads((workdir / "model.json").read_text()))
