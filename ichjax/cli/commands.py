@@ -108,6 +108,14 @@ def compare(arguments: argparse.Namespace, config: None) -> int:
     return 0
 
 
+def suggest(arguments: argparse.Namespace, config: None) -> int:
+    """Says which scans to annotate next; 2 if one could not be read."""
+    from ichjax.inference.suggest import suggest
+
+    options = {"hours": arguments.hours, "times": arguments.times}
+    return 2 if suggest(arguments.workdir, arguments.input, arguments.output, **options) else 0
+
+
 def info(arguments: argparse.Namespace, config: None) -> int:
     """Describes a run, or an output folder of `predict`."""
     from ichjax.inference.run_info import format_info

@@ -16,6 +16,7 @@ COMMANDS = {
     "report": "score a run again and rewrite its report; nothing is predicted",
     "evaluate": "score a folder of masks or probabilities from any source",
     "compare": "compare two runs, subject by subject",
+    "suggest": "say which scans to annotate next within a time",
     "info": "print what a trained run is, its scores, and which scans it takes",
     "stats": "print the paper's Tables 4 and 5 for a data set, or its labels if it has no masks",
     "phantom": "write a synthetic data set",
@@ -31,6 +32,7 @@ USAGE = {
     "evaluate": "--predictions=DIR --config.data.root=DIR [--workdir=NEW] [options]",
     "compare": "RUN_A RUN_B [--output=DIR]",
     "info": "RUN",
+    "suggest": "--workdir=RUN --input PATH [PATH ...] --output=DIR --hours=H [--times=FILE]",
     "stats": "--config.data.root=DIR",
     "phantom": "--output=DIR [--layout=nifti] [--preset=demo] [--subjects=15]",
     "prepare": "--to=nnunet --config=configs/NAME.py --output=DIR",
@@ -206,6 +208,12 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     add("run_a", metavar="RUN_A", type=pathlib.Path, help="a work directory, or its baselines/NAME")
     add("run_b", metavar="RUN_B", type=pathlib.Path, help="another one, scored on the same subjects")
     add("--output", metavar="DIR", type=pathlib.Path, help="receives compare.csv, compare.json and compare.png")
+    add = parts["suggest"].add_argument
+    add("--workdir", metavar="RUN", help="a run of crossval, whose folds can disagree", **path)
+    add("--input", metavar="PATH", nargs="+", help="the scans, as for predict", **path)
+    add("--output", metavar="DIR", help="receives suggestions.csv", **path)
+    add("--hours", type=float, required=True, metavar="H", help="the time for annotation")
+    add("--times", type=pathlib.Path, metavar="FILE", help="CSV of measured times: columns scan, minutes")
     add = parts["prepare"].add_argument
     add("--to", choices=("nnunet",), required=True, help="the layout")
     add("--output", metavar="DIR", help="a new folder", **path)
