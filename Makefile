@@ -9,7 +9,7 @@ PYTHON_312 ?= $(shell for python in python3 python3.13 python3.12 $(HOME)/.pyenv
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo "$$python" && break; done)
 JOBS ?= 2
 
-.PHONY: demo test literature literature-full wheel gates experiments faults fuzz peers onnx benchmarks ablation nnunet accelerators lint clean
+.PHONY: demo test literature literature-full wheel gates experiments faults fuzz peers onnx benchmarks ablation transfer nnunet accelerators lint clean
 
 demo: $(VENV)/.run
 	$(BIN)/python launch.py crossval --config=configs/demo.py --workdir=runs/demo
@@ -70,6 +70,12 @@ nnunet: $(VENV)/.run $(NNUNET)/.done
 # Trains the recipe of configs/ich_small.py without, and with, each of its ingredients. Hours; goes on where it stopped.
 ablation: $(VENV)/.run
 	$(BIN)/python -m benchmarks.ablation
+
+# Trains a U-Net from scratch, and from an encoder that is pre-trained on slice labels; then compares scans that are
+# suggested for annotation with a random choice. Hours; goes on where it stopped.
+transfer: $(VENV)/.run
+	$(BIN)/python -m benchmarks.transfer
+	$(BIN)/python -m benchmarks.active_learning
 
 # Compiles the programs for an H100 and for TPUs, without the hardware, and checks that no figure is worse than its limit.
 # A quarter of an hour.
