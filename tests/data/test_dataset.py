@@ -11,19 +11,22 @@ from ichjax.errors import InputError
 from ichjax.phantom import dataset as phantoms
 from ichjax.phantom import write
 
+WITH_MASKS = [layout for layout in phantoms.WRITERS if layout not in datasets.WITHOUT_MASKS]
+
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
-    """The same two phantoms, with and without a hemorrhage, in each layout."""
+    """The same two phantoms, with and without a hemorrhage, in each layout with masks."""
     base = tmp_path_factory.mktemp("sets")
     made = [phantoms.make_subject(number, seed=3) for number in (50, 51)]
     rows = [row for subject in made for row in write.slice_rows(subject)]
-    for layout, (write_scan, write_tables) in phantoms.WRITERS.items():
+    for layout in WITH_MASKS:
+        write_scan, write_tables = phantoms.WRITERS[layout]
         (base / layout).mkdir()
         for subject in made:
             write_scan(base / layout, subject)
         write_tables(base / layout, rows, [write.subject_row(s) for s in made], footer="Synthetic data")
-    return {layout: datasets.read_dataset(base / layout) for layout in phantoms.WRITERS}
+    return {layout: datasets.read_dataset(base / layout) for layout in WITH_MASKS}
 
 
 def test_each_layout_is_detected_and_has_the_same_subjects(sets):
@@ -106,6 +109,21 @@ def test_an_incomplete_data_set_is_rejected_by_its_layout(tmp_path, folder, mess
     (tmp_path / folder).mkdir()
     with pytest.raises(InputError, match=message):
         datasets.read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("layout", "table", "title"), [("rsna", "stage_2_train.csv", "RSNA 2019"), ("cq500", "reads.csv", "CQ500")]
+)
+def test_a_set_without_masks_is_rejected_by_name(tmp_path, layout, table, title):
+    (tmp_path / table).touch()
+    assert datasets.layout_without_masks(tmp_path) == layout
+    assert not datasets.is_dataset(tmp_path)
+    with pytest.raises(
+        InputError, match=rf"layout of {title} \({table}\), which has labels and no masks; expected a data"
+    ):
+        datasets.read_dataset(tmp_path)
+    (tmp_path / "Patients_CT").mkdir()
+    assert datasets.layout_without_masks(tmp_path) == ""
 
 
 def test_an_unknown_layout_of_phantoms_is_rejected(tmp_path):
