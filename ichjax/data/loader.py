@@ -2,29 +2,18 @@
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, TypedDict, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import grain
 import numpy as np
 
+from ichjax.data.examples import Examples
 from ichjax.data.patch_index import PatchTable
 from ichjax.data.scan_cache import PRIOR_LEVELS, CachedScan
 from ichjax.scan import midplane
 from ichjax.scan.volume import AIR_HU
 
 PRIOR_STEP = 1000 // PRIOR_LEVELS  # of a prior in a batch, where 1000 is a probability of 1
-
-
-class Examples(TypedDict):
-    """Which examples a batch has.
-
-    Attributes:
-      index: int32 [B], the example's row in its patch table.
-      weight: float32 [B], 0 for the padding of a last batch, else 1.
-    """
-
-    index: np.ndarray
-    weight: np.ndarray
 
 
 class Batch(Examples):

@@ -21,7 +21,7 @@ from ichjax.scan.hu_check import check_hu, read_padding_as_air
 from ichjax.scan.volume import Volume
 
 NOMINAL_SLICE_MM = 5.0  # of a scan of one slice, since the set's headers have no thickness
-MAX_DIFFERENCE = 1e-3  # of direction cosines and pixel spacings within a scan
+MAX_SLICE_DIFFERENCE = 1e-3  # of direction cosines and pixel spacings within a scan
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ def _check_uniform(index: RsnaIndex, name: str, numbers: list[int]) -> None:
     rows = index.slices[numbers]
     for column, what in (("rows", "rows"), ("columns", "columns"), ("axes", "orientation"), ("pixel_mm", "spacing")):
         values = rows[column].reshape(len(rows), -1).astype(np.float64)
-        differs = np.abs(values - values[0]).max(axis=1) > MAX_DIFFERENCE
+        differs = np.abs(values - values[0]).max(axis=1) > MAX_SLICE_DIFFERENCE
         if differs.any():
             first, other = (index.path(numbers[k]).name for k in (0, int(differs.argmax())))
             raise InputError(f"{name}: {first} and {other} differ in {what}; expected one for the whole scan")

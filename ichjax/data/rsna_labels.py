@@ -12,18 +12,17 @@ RSNA_TABLE = "stage_2_train.csv"
 RSNA_FOLDERS = ("stage_2_train", "stage_2_train_images", "train")  # of the images, beside the table
 RSNA_LAYOUT = f"{RSNA_TABLE} and {RSNA_FOLDERS[0]}/ with files such as ID_000012eaf.dcm"
 RSNA_HEADER = "ID,Label"
-ANY = "any"
-DETECTION_LABELS = (*SUBTYPES, ANY)  # the order of columns in every [.., 6] label array
+DETECTION_LABELS = (*SUBTYPES, "any")  # the order of columns in every [.., 6] label array
 RSNA_TYPE = {  # by label: as in the table
     "IVH": "intraventricular",
     "IPH": "intraparenchymal",
     "SAH": "subarachnoid",
     "EDH": "epidural",
     "SDH": "subdural",
-    ANY: "any",
+    "any": "any",
 }
 MAX_NAMED_SLICES = 5  # in a note
-_ALL = (1 << len(DETECTION_LABELS)) - 1  # one bit per label
+_ALL_BITS = (1 << len(DETECTION_LABELS)) - 1  # one bit per label
 _VALUES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 
 
@@ -111,11 +110,11 @@ def _problem(image: str, seen: dict[str, int], values: dict[str, int], contradic
     """Why the labels of an image cannot be used; '' if they can."""
     if image in contradicted:
         return "repeated rows contradict each other"
-    if seen[image] != _ALL:
+    if seen[image] != _ALL_BITS:
         return "rows are missing"
-    subtypes = values[image] & (_ALL >> 1)
+    subtypes = values[image] & (_ALL_BITS >> 1)
     if bool(subtypes) != bool(values[image] >> len(SUBTYPES)):
-        return f"'{ANY}' contradicts the sub-types"
+        return f"'{DETECTION_LABELS[-1]}' contradicts the sub-types"
     return ""
 
 

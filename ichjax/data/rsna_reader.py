@@ -12,7 +12,7 @@ from PIL import Image
 
 from ichjax.console import say
 from ichjax.data import rsna
-from ichjax.data.loader import Examples
+from ichjax.data.examples import Examples
 from ichjax.data.rsna_index import RsnaIndex
 from ichjax.errors import InputError
 from ichjax.scan.volume import AIR_HU

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping
 
 from ichjax.data.label_tables import SUBTYPES
-from ichjax.data.rsna_labels import ANY, RSNA_FOLDERS, RSNA_HEADER, RSNA_TABLE, RSNA_TYPE
+from ichjax.data.rsna_labels import DETECTION_LABELS, RSNA_FOLDERS, RSNA_HEADER, RSNA_TABLE, RSNA_TYPE
 from ichjax.phantom.subject import PhantomSubject
 from ichjax.phantom.write import Row, write_csv
 from ichjax.phantom.write_dicom import study_uid, uid, write_slice
@@ -41,7 +41,7 @@ def write_tables(root: pathlib.Path, slices: list[Row], people: list[Row], *, fo
     rows = []
     for number, slice_number, *flags in slices:
         labels = dict(zip(SUBTYPES, flags, strict=False))  # the flags of hemorrhage and fracture follow
-        labels[ANY] = str(max(map(int, labels.values())))
+        labels[DETECTION_LABELS[-1]] = str(max(map(int, labels.values())))
         name = image_name(int(number), int(slice_number) - 1)
         rows += [(f"{name}_{kind}", labels[label]) for label, kind in sorted(RSNA_TYPE.items(), key=lambda one: one[1])]
     write_csv(root / RSNA_TABLE, [RSNA_HEADER.split(","), *rows])

@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ichjax import hosts, xla
-from ichjax.data.loader import Examples
+from ichjax.data.examples import Examples
 from ichjax.errors import InputError
 from ichjax.prefetch import ahead_in_thread
 from ichjax.train.step import DeviceBatch
