@@ -19,6 +19,7 @@ from benchmarks import record
 RUNS = {
     "postprocess": ("postprocess",),
     "input_pipeline": ("input_pipeline",),
+    "rsna_reading": ("rsna_reading",),
     "roofline": ("roofline",),
     "scaling": ("scaling",),
     "train_epoch": ("train_epoch",),
@@ -36,6 +37,7 @@ TITLES = {  # in the page's order
     "predict_scan": "A scan from HU to mask and volume",
     "postprocess": "Stitching, thresholds, morphology and scores",
     "input_pipeline": "Reading patches",
+    "rsna_reading": "Reading the RSNA 2019 layout",
     "roofline": "Share of what the machine can do",
     "scaling": "Several devices",
     "volume_interval": "Coverage of volume intervals",  # needs a finished run
