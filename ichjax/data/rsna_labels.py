@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -94,16 +95,16 @@ def read_slice_labels(path: pathlib.Path) -> SliceTable:
     return SliceTable(known, unusable, (*notes, *_notes(path.name, unusable)))
 
 
-def _lines(path: pathlib.Path) -> list[str]:
-    """The lines below the header; InputError for another header."""
+def _lines(path: pathlib.Path) -> Iterator[str]:
+    """Yields the lines below the header, one by one, since the real table is large; InputError for another header."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            header = file.readline().strip()
+            if header.replace(" ", "") != RSNA_HEADER:
+                raise InputError(f"{path.name}: begins with '{header}'; expected the header {RSNA_HEADER}")
+            yield from (line.rstrip() for line in file)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path.name}: cannot be read; expected a table (CSV)") from error
-    header, *lines = text.splitlines() or [""]
-    if header.replace(" ", "").strip('"') != RSNA_HEADER:
-        raise InputError(f"{path.name}: begins with '{header}'; expected the header {RSNA_HEADER}")
-    return lines
 
 
 def _problem(image: str, seen: dict[str, int], values: dict[str, int], contradicted: set[str]) -> str:

@@ -2,6 +2,10 @@
 
 import collections
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -65,6 +69,15 @@ def test_labels_are_in_the_order_of_the_projects_subtypes(tmp_path):
     assert table.notes == ()
 
 
+def test_a_byte_order_mark_and_blank_lines_do_no_harm(tmp_path):
+    path, lines = tmp_path / "stage_2_train.csv", ["ID,Label", *table_rows("ID_1", ["subdural"]), "", ""]
+    path.write_text("\r\n".join(lines), encoding="utf-8-sig")
+    assert set(rsna_labels.read_slice_labels(path).known) == {"ID_1"}
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"stage_2_train\.csv: cannot be read"):
+        rsna_labels.read_slice_labels(path)
+
+
 def test_repeated_rows_count_once_and_contradictions_are_reported(tmp_path):
     rows = [*table_rows("ID_1"), *table_rows("ID_2", ["epidural"]), *table_rows("ID_3"), *table_rows("ID_4")]
     rows += ["ID_1_any,0", "ID_1_any,0", "ID_3_epidural,1"]  # repeated; a contradiction
@@ -85,6 +98,7 @@ def test_repeated_rows_count_once_and_contradictions_are_reported(tmp_path):
     [
         (["ID,Label"], "no rows below its header"),
         (["image,label", "ID_1_any,0"], "begins with 'image,label'; expected the header ID,Label"),
+        ([], "begins with ''; expected"),
         (["ID,Label", "ID_1_any,0", "ID_1_chronic,0"], "line 3: holds 'ID_1_chronic,0'"),
         (["ID,Label", "ID_1_any,2"], "line 2: holds 'ID_1_any,2'"),
         (["ID,Label", "any,1"], "line 2: holds 'any,1'"),
@@ -484,3 +498,31 @@ def test_folds_are_by_subject(tmp_path, cache):
 def test_remarks_are_json(root, cache):
     rsna_index.open_index(root, workers=1)
     assert json.loads(next(cache.rglob("remarks.json")).read_text()) == {"skipped": {}, "notes": []}
+
+
+INDEX_SLOWLY = """
+import sys, time
+from ichjax.data import rsna_headers, rsna_index
+rsna_headers.PART_FILES = 2
+read = rsna_headers.read_slice_header
+rsna_headers.read_slice_header = lambda path: time.sleep(0.2) or read(path)
+rsna_index.open_index(sys.argv[1], workers=1)
+"""
+
+
+@pytest.mark.faults
+def test_an_index_whose_process_is_killed_resumes(root, cache, monkeypatch):
+    expected = rsna_index.open_index(root, workers=1).slices.tobytes()
+    monkeypatch.setenv("ICHJAX_CACHE", str(cache.with_name("other")))
+    process = subprocess.Popen([sys.executable, "-c", INDEX_SLOWLY, str(root)])
+    while process.poll() is None and not list(cache.with_name("other").rglob("part_*.npz")):
+        time.sleep(0.05)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    before = {path: path.stat().st_mtime_ns for path in cache_folder().rglob("part_*.npz")}
+    assert 1 <= len(before) < 4
+    monkeypatch.setattr(rsna_headers, "PART_FILES", 2)
+    read, original = [], rsna_headers.read_slice_header
+    monkeypatch.setattr(rsna_headers, "read_slice_header", lambda path: read.append(path) or original(path))
+    assert rsna_index.open_index(root, workers=1).slices.tobytes() == expected
+    assert len(read) == 8 - 2 * len(before)

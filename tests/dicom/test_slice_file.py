@@ -34,7 +34,7 @@ def by_pydicom(path):
 @given(
     signed=st.booleans(),
     slope=st.sampled_from([1, 0.5, 2]),
-    intercept=st.sampled_from([-1024, -1000, -101, 0.25]),
+    intercept=st.sampled_from([-32768, -8192, -1024, -101, 0.25, 3]),
     bits=st.sampled_from([12, 13, 16]),
     syntax=st.sampled_from([ExplicitVRLittleEndian, ImplicitVRLittleEndian]),
     shape=st.tuples(st.integers(1, 9), st.integers(1, 9)),
