@@ -6,8 +6,17 @@ import numpy as np
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from ichjax.dicom.slice_file import hash_study
+
 SIDE = 32
 KINDS = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural", "any")
+# (patient, study, [(image, z in mm, sub-types)]): names do not follow positions, one patient has two studies.
+SCANS = [
+    ("PID-90210", "1.2.30", [("ID_c", 10, ["epidural"]), ("ID_a", 0, []), ("ID_b", 5, ["epidural", "subdural"])]),
+    ("PID-1", "1.2.10", [("ID_z", 0, []), ("ID_k", 7, []), ("ID_d", 20, ["subarachnoid"]), ("ID_e", 25, [])]),
+    ("pid-90210 ", "1.2.20", [("ID_f", 0, [])]),
+]
+NAMES = {name: (z, kinds) for _, _, slices in SCANS for name, z, kinds in slices}
 
 
 def head(seed):
@@ -82,3 +91,18 @@ def write_set(root, scans, *, extra=()):
             rows += table_rows(name, subtypes)
     write_table(root, rows)
     return pixels
+
+
+def names_of(index, scan):
+    """The images of a scan in an index, from feet to head."""
+    return [index.path(number).stem for number in index.slice_numbers(scan)]
+
+
+def find(index, study):
+    """The scan of a study in an index."""
+    return int(np.flatnonzero(index.scans["study"] == hash_study(study).encode())[0])
+
+
+def slice_of(index, image):
+    """The slice of an image in an index."""
+    return [index.path(number).stem for number in range(len(index.names))].index(image)
