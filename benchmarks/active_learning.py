@@ -27,7 +27,7 @@ from ichjax.metrics import statistics
 from ichjax.phantom import store
 
 ACTIVE_ROWS = record.RESULTS / "active_learning"  # a folder a device
-RUNS = process.ROOT / "runs" / "active_learning"
+ACTIVE_RUNS = process.ROOT / "runs" / "active_learning"
 FIRST, POOL, POOL_SEED = 12, 40, 31  # scans of the first networks, and to choose from
 FIELDS = {"data.folds": 3, "compare_with": ()}
 
@@ -61,9 +61,9 @@ def train_and_score(choice: str, hours: float, path: pathlib.Path) -> None:
     root = store.dataset_root("", preset="demo", subjects=FIRST + POOL, seed=POOL_SEED, layout="own")
     names = [subject.name for subject in datasets.read_dataset(root).subjects]
     chosen = [] if choice == "none" else choose(choice, hours, root, names[FIRST:])
-    subset = RUNS / f"{choice}_scans"
+    subset = ACTIVE_RUNS / f"{choice}_scans"
     copy_scans(root, subset, [*names[:FIRST], *(name for name, _ in chosen)])
-    workdir = RUNS / choice
+    workdir = ACTIVE_RUNS / choice
     words = [f"--workdir={workdir}", *flags({**FIELDS, "data.root": subset})]
     process.run(process.ours("crossval", "--config=demo", *words))
     write_json(
@@ -83,9 +83,9 @@ def train_and_score(choice: str, hours: float, path: pathlib.Path) -> None:
 
 def choose(choice: str, hours: float, root: pathlib.Path, pool: list[str]) -> list[tuple[str, float]]:
     """(name, minutes) of the chosen scans of the pool, as `suggest` estimates them by the first networks."""
-    output = RUNS / "suggestions"
+    output = ACTIVE_RUNS / "suggestions"
     paths = [str(root / "images" / f"{name}.nii.gz") for name in pool]
-    words = [f"--workdir={RUNS / 'none'}", f"--output={output}", f"--hours={hours}", "--input", *paths]
+    words = [f"--workdir={ACTIVE_RUNS / 'none'}", f"--output={output}", f"--hours={hours}", "--input", *paths]
     process.run(process.ours("suggest", *words))
     rows = list(csv.DictReader((output / "suggestions.csv").read_text().splitlines()))
     if choice == "suggested":

@@ -1,4 +1,4 @@
-"""Which examples a batch has: what all batches have in common."""
+"""Batches of examples: what all have in common, and those of images with masks."""
 
 from typing import TypedDict
 
@@ -15,3 +15,17 @@ class Examples(TypedDict):
 
     index: np.ndarray
     weight: np.ndarray
+
+
+class Batch(Examples):
+    """A batch for the device: 2 bytes per pixel, whatever the number of HU windows.
+
+    Attributes:
+      image: int16 HU [B, P, P], or [B, P, P, S] of S neighboring slices, the example's own slice in the middle, and of
+        the mirrored slice after them if there is one. With priors there is one more channel, the last: probability x
+        1000, of the example's own slice.
+      mask: uint8 [B, P, P] of 0 and 1, or the classes of its pixels (`classes.class_mask`).
+    """
+
+    image: np.ndarray
+    mask: np.ndarray

@@ -7,27 +7,13 @@ from typing import Any, Protocol, TypeVar, cast
 import grain
 import numpy as np
 
-from ichjax.data.examples import Examples
+from ichjax.data.examples import Batch, Examples
 from ichjax.data.patch_index import PatchTable
 from ichjax.data.scan_cache import PRIOR_LEVELS, CachedScan
 from ichjax.scan import midplane
 from ichjax.scan.volume import AIR_HU
 
 PRIOR_STEP = 1000 // PRIOR_LEVELS  # of a prior in a batch, where 1000 is a probability of 1
-
-
-class Batch(Examples):
-    """A batch for the device: 2 bytes per pixel, whatever the number of HU windows.
-
-    Attributes:
-      image: int16 HU [B, P, P], or [B, P, P, S] of S neighboring slices, the example's own slice in the middle, and of
-        the mirrored slice after them if there is one. With priors there is one more channel, the last: probability x
-        1000, of the example's own slice.
-      mask: uint8 [B, P, P] of 0 and 1, or the classes of its pixels (`classes.class_mask`).
-    """
-
-    image: np.ndarray
-    mask: np.ndarray
 
 
 Read = TypeVar("Read", bound=Examples)

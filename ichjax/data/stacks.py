@@ -5,7 +5,7 @@ from typing import NotRequired
 
 import numpy as np
 
-from ichjax.data.loader import Batch
+from ichjax.data.examples import Batch
 from ichjax.data.patch_index import AIR_THRESHOLD_HU, PatchTable
 from ichjax.data.scan_cache import CachedScan
 from ichjax.errors import InputError

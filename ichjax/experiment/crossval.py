@@ -10,7 +10,7 @@ import jax
 from ichjax import hosts, xla
 from ichjax.config import Config
 from ichjax.console import say
-from ichjax.data import leak_guard, leaky_split
+from ichjax.data import leaky_split
 from ichjax.data.scan_cache import CachedScan
 from ichjax.data.splits import Fold
 from ichjax.errors import InputError
@@ -106,22 +106,10 @@ def method_folder(workdir: pathlib.Path, config: Config, name: str) -> pathlib.P
 
 def _fit(method: Method, experiment: setup.Experiment, fold: Fold, method_dir: pathlib.Path) -> Any:
     scans = experiment.fold_scans(fold, method_dir)
-    _refuse_seen(method, experiment, fold)
+    experiment.refuse_seen(fold, method.other_scans())
     scans.folder.mkdir(parents=True, exist_ok=True)
     with seconds.of_training(scans.folder):
         return method.fit(scans.train, scans.valid, workdir=scans.folder, fold=fold.index)
-
-
-def _refuse_seen(method: Method, experiment: setup.Experiment, fold: Fold) -> None:
-    """Raises InputError if a test scan was seen in the pre-training, or among the other scans, of a method."""
-    init_from = experiment.config.init_from
-    records = leak_guard.find(pathlib.Path(init_from)) if init_from else None, method.other_scans()
-    for seen in filter(None, records):
-        tests = {
-            scan.number: leak_guard.identify(scan.volume, file_name=scan.volume.name)
-            for scan in experiment.part(fold.test)
-        }
-        leak_guard.refuse_seen(seen, tests, fold=fold.index)
 
 
 def _run_fold(

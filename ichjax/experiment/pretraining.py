@@ -36,8 +36,8 @@ from ichjax.models.slice_head import LABEL_WEIGHTS
 from ichjax.train.fold import FoldData
 from ichjax.train.loop import train_on
 
-SCORES_FILE = "pretraining.json"
-OPTIONS = {"stack": 32, "hidden": 64}  # of config.options.pretraining, by default
+PRETRAINING_FILE = "pretraining.json"
+PRETRAINING_OPTIONS = {"stack": 32, "hidden": 64}  # of config.options.pretraining, by default
 
 
 def pretrain(config: Config, workdir: pathlib.Path) -> None:
@@ -69,7 +69,7 @@ def pretrain(config: Config, workdir: pathlib.Path) -> None:
             )
             scores = _scores(config, network, fitted.params, reader, test)
             record = {**setup.provenance(config), "epoch": fitted.epoch, "scans": len(test), **scores}
-            write_json(workdir / SCORES_FILE, record)
+            write_json(workdir / PRETRAINING_FILE, record)
             single, area = scores["log_loss_own_head"], scores["slice_area"]["any"]
             shown = "" if area is None else f", AUC of slices {area:.3f}"
             say(f"log-loss {scores['log_loss']:.4f} ({single:.4f} by single slices){shown} -> {workdir}")
@@ -78,10 +78,10 @@ def pretrain(config: Config, workdir: pathlib.Path) -> None:
 def network_of(config: Config) -> tuple[SequenceNetwork, dict[str, Any]]:
     """The network of a configuration, which is changed to whole slices, and `config.options.pretraining`."""
     given = fields_of(config.options).get("pretraining", {})
-    if unknown := set(given) - set(OPTIONS):
-        expected = ", ".join(OPTIONS)
+    if unknown := set(given) - set(PRETRAINING_OPTIONS):
+        expected = ", ".join(PRETRAINING_OPTIONS)
         raise InputError(f"config.options.pretraining.{min(unknown)} is unknown; expected one of {expected}")
-    options = OPTIONS | given
+    options = PRETRAINING_OPTIONS | given
     whole_slices(config)
     plain = (residual_unet if config.model.encoder == "residual" else unet).network_from_config(config)
     fields = unet.network_fields(config) | {"slice_head_weight": 1.0}

@@ -16,7 +16,7 @@ from ichjax import config as configs
 from ichjax.config import Config
 from ichjax.console import say
 from ichjax.data import dataset as datasets
-from ichjax.data import label_tables, scan_cache, splits
+from ichjax.data import label_tables, leak_guard, scan_cache, splits
 from ichjax.data.fold_scans import FoldScans
 from ichjax.data.subject import Dataset
 from ichjax.errors import InputError
@@ -62,6 +62,14 @@ class Experiment:
         """What a method that has its folds in `method_dir` is trained on in a fold."""
         folder = method_dir / f"fold_{fold.index}"
         return FoldScans(fold.index, folder, self.part(fold.train), self.part(fold.validation))
+
+    def refuse_seen(self, fold: splits.Fold, others: leak_guard.SeenScans | None) -> None:
+        """InputError if a test scan was seen in the pre-training (`config.init_from`), or is among `others`."""
+        init_from = self.config.init_from
+        for seen in filter(None, (leak_guard.find(pathlib.Path(init_from)) if init_from else None, others)):
+            scans = self.part(fold.test)
+            tests = {scan.number: leak_guard.identify(scan.volume, file_name=scan.volume.name) for scan in scans}
+            leak_guard.refuse_seen(seen, tests, fold=fold.index)
 
 
 def dataset_root(config: Config) -> pathlib.Path:

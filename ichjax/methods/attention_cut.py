@@ -10,16 +10,18 @@ from ichjax.data.scan_cache import CachedScan
 from ichjax.methods.base import Prediction
 from ichjax.methods.slices import pad_depth
 
-LEVELS = 64  # cuts that are tried
+CUT_LEVELS = 64  # cuts that are tried
 MIN_CUT, MAX_CUT = 0.02, 0.98
 
 
 @jax.jit
 def _overlap(probability: jax.Array, mask: jax.Array) -> jax.Array:
-    """float32 [LEVELS, 2]: pixels above each cut, in all and inside the mask; from [D, H, W] each."""
-    level = jnp.clip(jnp.ceil(probability * LEVELS).astype(jnp.int32) - 1, -1, LEVELS - 1)
+    """float32 [CUT_LEVELS, 2]: pixels above each cut, in all and inside the mask; from [D, H, W] each."""
+    level = jnp.clip(jnp.ceil(probability * CUT_LEVELS).astype(jnp.int32) - 1, -1, CUT_LEVELS - 1)
     inside = (mask > 0).astype(jnp.float32)
-    counts = jnp.zeros((LEVELS + 1, 2)).at[level.ravel() + 1].add(jnp.stack([jnp.ones(inside.size), inside.ravel()], 1))
+    counts = (
+        jnp.zeros((CUT_LEVELS + 1, 2)).at[level.ravel() + 1].add(jnp.stack([jnp.ones(inside.size), inside.ravel()], 1))
+    )
     return counts[::-1].cumsum(axis=0)[::-1][1:]
 
 
@@ -30,7 +32,7 @@ def fit_cut(predict: Callable[[CachedScan], Prediction], scans: Sequence[CachedS
       predict: maps a scan to its `Prediction`.
       scans: to fit it on; without a hemorrhage in any, the cut is `MAX_CUT`.
     """
-    total, truth = np.zeros((LEVELS, 2)), 0
+    total, truth = np.zeros((CUT_LEVELS, 2)), 0
     for scan in scans:
         padded = pad_depth(predict(scan).probability, 0.0), pad_depth(np.asarray(scan.mask), 0)
         total += np.asarray(_overlap(*padded), np.float64)
@@ -38,7 +40,7 @@ def fit_cut(predict: Callable[[CachedScan], Prediction], scans: Sequence[CachedS
     if not truth:
         return MAX_CUT
     dice = 2 * total[:, 1] / (total[:, 0] + truth)
-    return float(np.clip(np.arange(LEVELS)[dice.argmax()] / LEVELS, MIN_CUT, MAX_CUT))
+    return float(np.clip(np.arange(CUT_LEVELS)[dice.argmax()] / CUT_LEVELS, MIN_CUT, MAX_CUT))
 
 
 def at_half(prediction: Prediction, cut: float) -> Prediction:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from ichjax.models.convolution import convolve_with_bias, relu_of
 from ichjax.models.unet import GroupNorm
 
-GROUPS = 8  # of channels, in group normalization, where their number is a multiple of it
+MAX_NORM_GROUPS = 8  # of channels, in group normalization, where their number is a multiple of it
 
 
 class ConvBlock(nn.Module):
@@ -54,7 +54,7 @@ class ConvBlock(nn.Module):
         else:
             x = convolve_with_bias([x], kernel, bias, relu=relu)
         if self.norm:
-            x = GroupNorm(max_groups=GROUPS, name="norm")(x)
+            x = GroupNorm(max_groups=MAX_NORM_GROUPS, name="norm")(x)
             x = relu_of(x) if self.relu else x
         return x
 

@@ -61,7 +61,7 @@ class SliceRecurrence(nn.Module):
 
         def step(carry: Carry, at: tuple[jax.Array, jax.Array]) -> tuple[Carry, jax.Array]:
             inputs, is_real = at
-            new = _CELLS[self.kind](carry, inputs, from_state, self.dtype)
+            new = _CELL_STEPS[self.kind](carry, inputs, from_state, self.dtype)
             kept = tuple(jnp.where(is_real[:, None, None, None], n, c) for n, c in zip(new, carry, strict=True))
             return kept, kept[0]
 
@@ -104,4 +104,4 @@ def _lstm(carry: Carry, inputs: jax.Array, kernel: jax.Array, dtype: jax.typing.
     return nn.sigmoid(output) * jnp.tanh(memory), memory
 
 
-_CELLS = {"gru": _gru, "lstm": _lstm}
+_CELL_STEPS = {"gru": _gru, "lstm": _lstm}

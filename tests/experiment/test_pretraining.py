@@ -55,7 +55,7 @@ def run(root, tiny_config, config_file, tmp_path_factory):
 
 def test_scores_log_and_record_of_scans(run, root, capsys):
     path, workdir = run
-    scores = json.loads((workdir / pretraining.SCORES_FILE).read_text())
+    scores = json.loads((workdir / pretraining.PRETRAINING_FILE).read_text())
     assert 0 < scores["log_loss"] < 1
     assert scores["slices"] > scores["scans"] > 0
     assert set(scores["slice_area"]) == set(scores["scan_area"]) == {"IVH", "IPH", "SAH", "EDH", "SDH", "any"}
@@ -63,7 +63,7 @@ def test_scores_log_and_record_of_scans(run, root, capsys):
     seen = leak_guard.read(workdir / leak_guard.SEEN_FILE)
     assert seen.scans + scores["scans"] == 12
     assert launch.main(["pretrain", f"--config={path}", f"--workdir={workdir}"]) == 0  # finished: only scored again
-    again = json.loads((workdir / pretraining.SCORES_FILE).read_text())
+    again = json.loads((workdir / pretraining.PRETRAINING_FILE).read_text())
     assert again["log_loss"] == scores["log_loss"]
 
 
