@@ -38,6 +38,7 @@ from ichjax.ops import (
     svm,
     texture,
     thresholds,
+    uncertainty,
 )
 from tests.ops import contour_cases
 
@@ -67,6 +68,12 @@ DRAWN = {"probability": 1.0}
 ONE = (KEYS[0], IMAGES[0], (IMAGES[0, ..., 0] > 0.5).astype(np.float32))  # an example and its key
 UNCHANGED = ONE[1:]
 HALF = np.array([[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0], [0, 0.5, 0.5], [0, 0, 1]], np.float32)  # from 3 samples to 5
+
+
+def divergence_from_its_mirror():
+    """The Jensen-Shannon divergence of p and 1 - p, whose mean is 1/2."""
+    p = PROBABILITY.astype(float)
+    return np.log(2) + p * np.log(p) + (1 - p) * np.log(1 - p)
 
 
 def jaccard_of_pairs():
@@ -232,6 +239,8 @@ CASES = {
     thresholds.cumulative_histograms: ({}, (HU, TRUTH), CUMULATIVE),
     thresholds.mean_jaccard_of_pairs: ({}, (CUMULATIVE.astype(np.int32),), jaccard_of_pairs()),
     thresholds.between: ({"lower": 50, "upper": 100}, (HU,), (GREY >= 50) & (GREY <= 100)),
+    uncertainty.jensen_shannon: ({}, ([PROBABILITY, 1 - PROBABILITY],), divergence_from_its_mirror()),
+    uncertainty.highest_patches: ({"side": 2, "count": 1}, (np.eye(4, dtype=np.float32)[None],), 0.5),
     augment.sample_affine: ({"side": 8, "ranges": STILL}, (KEYS[0],), IDENTITY[0]),
     augment.warp: ({}, (IMAGES, IDENTITY), IMAGES),
     augment.bilinear: (
