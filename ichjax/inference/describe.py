@@ -1,5 +1,7 @@
 """Describe a prediction in numbers, ready for prediction.json: lesions, provenance, geometry and warnings."""
 
+import math
+
 import numpy as np
 
 from ichjax.data import regrid
@@ -50,6 +52,9 @@ def describe(trained: TrainedRun, volume: Volume, prediction: PredictedScan) -> 
         scores["slice_scores"] = np.round(prediction.slice_scores, 4).tolist()
     if prediction.subtype_scores is not None:
         scores["subtype_scores"] = np.round(prediction.subtype_scores, 4).tolist()
+    if prediction.scan_scores is not None:
+        rounded = [round(float(score), 4) for score in prediction.scan_scores]
+        scores["scan_scores"] = [None if math.isnan(score) else score for score in rounded]
     restriction: SkullRestriction = {}
     if prediction.skull_found is not None:
         restriction["skull_found"] = prediction.skull_found

@@ -31,7 +31,8 @@ def mean_probability(of_folds: Sequence[jax.Array], weights: np.ndarray | None) 
 
 
 def mean_scores(scores: Sequence[jax.Array | np.ndarray | None], weights: np.ndarray | None) -> np.ndarray | None:
-    """The mean over folds of scores [S] or [S, 5], interpolated from slabs to slices by weights [D, S], not padded.
+    """The mean over folds of scores [S] or [S, 5], interpolated from slabs to slices by weights [D, S], not padded; of
+    scores of scans, [6], without weights.
 
     None for methods without such scores, whose folds have None.
     """

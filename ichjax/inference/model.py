@@ -104,6 +104,7 @@ class PredictedScan:
       slab_slices: the number of thin slices that the thickest slab averages; 1 where nothing was averaged.
       slice_scores: float32 [D] from methods that score slices themselves, else None.
       subtype_scores: float32 [D, 5], the same by sub-type, or None.
+      scan_scores: float32 [6] from methods that score whole scans (`Prediction.scan_scores`), else None.
       skull_found: whether a closed skull was found; None where the prediction is not restricted to its inside.
       outside_skull_ml: volume of the mask without this restriction, less that of `mask`.
       classes: uint8 [D, H, W], the sub-type of each pixel of the mask (`ops.subtypes.class_mask`), or None.
@@ -121,6 +122,7 @@ class PredictedScan:
     outside_skull_ml: float = 0.0
     classes: np.ndarray | None = None
     level_ml: Sequence[float] = ()
+    scan_scores: np.ndarray | None = None
 
 
 def load_run(
@@ -254,6 +256,7 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun, *, subtypes:
         0.0 if removed_px is None else float(np.asarray(removed_px)[:depth] @ volume.pixel_ml),
         None if classes is None else np.asarray(classes)[:depth],
         level_ml,
+        fold_means.mean_scores([prediction.scan_scores for prediction in predictions], None),
     )
 
 

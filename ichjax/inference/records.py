@@ -68,6 +68,7 @@ class SliceScores(TypedDict, total=False):
 
     slice_scores: list[float]
     subtype_scores: list[list[float]]
+    scan_scores: list[float | None]
 
 
 class SkullRestriction(TypedDict, total=False):

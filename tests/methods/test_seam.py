@@ -119,6 +119,7 @@ def test_predict_compare_report_and_a_refused_export(run, tiny_root, tmp_path, c
     row = read(tmp_path / "out" / "049" / "prediction.json")
     assert row["mode"] == "pixel by pixel"
     assert len(row["slice_scores"]) == len(row["subtype_scores"]) == row["slices"] == 4
+    assert len(row["scan_scores"]) == 6
     assert row["slice_scores"][1] == max(row["slice_scores"][:2])  # subject 49 bleeds in slices 1 and 2
     assert launch.main(["compare", str(run), str(run / "baselines" / "threshold")]) == 0
     assert "Made up" in capsys.readouterr().out
