@@ -5,7 +5,10 @@ import jax.numpy as jnp
 
 
 def max_pool_3x3(x: jax.Array) -> jax.Array:
-    """The maximum of each pixel's 3 x 3 neighbors inside the map: [B, H, W, C]; as selections, like `blocks.max_pool`."""
+    """The maximum of each pixel's 3 x 3 neighbors inside the map: [B, H, W, C].
+
+    As selections, like `blocks.max_pool`.
+    """
     for axis in (1, 2):
         parts = _neighbors(x, axis, jnp.finfo(x.dtype).min)
         larger = jnp.where(parts[0] >= parts[1], parts[0], parts[1])
