@@ -1,11 +1,10 @@
 """Chilamkurthy et al. (2018): ResNet-18 on slices and random forests, in its published size.
 
-    python launch.py crossval --config=configs/literature/chilamkurthy_full.py --config.data.root=DIR \\
-        --workdir=runs/chilamkurthy_full
+    python launch.py crossval --config=configs/literature/chilamkurthy_full.py --workdir=runs/chilamkurthy_full
 
 ResNet-18 with the source's 11.2 million parameters, on slices of 224 x 224.
-For a GPU. Without --config.data.root, 75 synthetic scans of 512 x 512 (preset 'calibrated', layout 'own') are used,
-made once.
+For a GPU, and a data set at --config.data.root=DIR. Without it, 75 synthetic scans of 512 x 512 (preset
+'calibrated', layout 'own') are made once and used.
 """
 
 import pathlib

@@ -1,11 +1,10 @@
 """Grewal et al. (2018): a DenseNet with masks and an LSTM over the scan, in its published size.
 
-    python launch.py crossval --config=configs/literature/grewal_full.py --config.data.root=DIR \\
-        --workdir=runs/grewal_full
+    python launch.py crossval --config=configs/literature/grewal_full.py --workdir=runs/grewal_full
 
 DenseNet-40 with the source's 12 layers of 12 channels in each block, on stacks of 32 slices of 256 x 256.
-For a GPU. Without --config.data.root, 75 synthetic scans of 512 x 512 (preset 'calibrated', layout 'own') are used,
-made once.
+For a GPU, and a data set at --config.data.root=DIR. Without it, 75 synthetic scans of 512 x 512 (preset
+'calibrated', layout 'own') are made once and used.
 """
 
 import pathlib

@@ -1,11 +1,10 @@
 """Lee et al. (2019): an ensemble on slices mixed with their neighbors, in its published size.
 
-    python launch.py crossval --config=configs/literature/lee_full.py --config.data.root=DIR \\
-        --workdir=runs/lee_full
+    python launch.py crossval --config=configs/literature/lee_full.py --workdir=runs/lee_full
 
 VGG-16, ResNet-50, Inception-v3 and Inception-ResNet-v2 with their sources' parameters, on slices of 512 x 512.
-For a GPU. Without --config.data.root, 75 synthetic scans of 512 x 512 (preset 'calibrated', layout 'own') are used,
-made once.
+For a GPU, and a data set at --config.data.root=DIR. Without it, 75 synthetic scans of 512 x 512 (preset
+'calibrated', layout 'own') are made once and used.
 """
 
 import pathlib

@@ -1,11 +1,10 @@
 """Prevedello et al. (2017): two GoogLeNets on two windows and their highest slices, in its published size.
 
-    python launch.py crossval --config=configs/literature/prevedello_full.py --config.data.root=DIR \\
-        --workdir=runs/prevedello_full
+    python launch.py crossval --config=configs/literature/prevedello_full.py --workdir=runs/prevedello_full
 
 Two GoogLeNets of the source's 5.6 million parameters each, on slices of 224 x 224.
-For a GPU. Without --config.data.root, 75 synthetic scans of 512 x 512 (preset 'calibrated', layout 'own') are used,
-made once.
+For a GPU, and a data set at --config.data.root=DIR. Without it, 75 synthetic scans of 512 x 512 (preset
+'calibrated', layout 'own') are made once and used.
 """
 
 import pathlib

@@ -1,11 +1,10 @@
 """Ye et al. (2019): VGG-16 on slices and a bidirectional GRU over the scan, in its published size.
 
-    python launch.py crossval --config=configs/literature/ye_full.py --config.data.root=DIR \\
-        --workdir=runs/ye_full
+    python launch.py crossval --config=configs/literature/ye_full.py --workdir=runs/ye_full
 
 VGG-16 with the source's parameters and a GRU of 256 states in each direction, on scans of up to 60 slices.
-For a GPU. Without --config.data.root, 75 synthetic scans of 512 x 512 (preset 'calibrated', layout 'own') are used,
-made once.
+For a GPU, and a data set at --config.data.root=DIR. Without it, 75 synthetic scans of 512 x 512 (preset
+'calibrated', layout 'own') are made once and used.
 """
 
 import pathlib

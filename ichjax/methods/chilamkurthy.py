@@ -19,8 +19,9 @@ import numpy as np
 from ichjax.config import Config
 from ichjax.data.scan_cache import CachedScan
 from ichjax.methods import scan_forest
+from ichjax.methods.attention_cut import fit_cut
 from ichjax.methods.base import Prediction
-from ichjax.methods.classifier_method import ClassifierMethod
+from ichjax.methods.classifier_method import CUT, ClassifierMethod
 from ichjax.methods.own_settings import configured
 from ichjax.methods.patch_network import PatchNetworkParams
 from ichjax.methods.scan_scores import slice_score_table
@@ -57,12 +58,21 @@ class ChilamkurthyMethod(ClassifierMethod):
         self, params: PatchNetworkParams, train: Sequence[CachedScan], valid: Sequence[CachedScan]
     ) -> dict[str, Any]:
         """The cut of the maps, fitted on the training scans, and the forests."""
-        chosen = super().choose(params, train, valid)
+        tables_of: dict[int, np.ndarray] = {}
+
+        def predict(scan: CachedScan) -> Prediction:
+            prediction = self.predict(params, scan.volume)
+            tables_of[scan.number] = scan_forest.summarize(slice_score_table(prediction))
+            return prediction
+
+        cut = fit_cut(predict, train)
+        for scan in valid:
+            predict(scan)
         scans = [*train, *valid]
-        tables = [scan_forest.summarize(slice_score_table(self.predict(params, scan.volume))) for scan in scans]
+        tables = [tables_of[scan.number] for scan in scans]
         truth = np.array([[*scan.slice_labels.any(axis=0), scan.truth_px.any()] for scan in scans], bool)
         weights = [1] * len(train) + [max(1, round(len(train) / max(len(valid), 1)))] * len(valid)
-        return chosen | {FOREST: scan_forest.fit(tables, truth, weights, seed=self.config.seed)}
+        return {CUT: cut, FOREST: scan_forest.fit(tables, truth, weights, seed=self.config.seed)}
 
     def predict(self, params: PatchNetworkParams, volume: Volume, *, prior: jax.Array | None = None) -> Prediction:
         """As `ClassifierMethod.predict`, with the scores of the scan."""

@@ -14,6 +14,7 @@ from ichjax.models.convolution import convolve_with_bias, relu_of
 from ichjax.models.unet import GroupNorm
 
 GROUPS = 8  # of channels, in group normalization, where their number is a multiple of it
+CLASSIFIER_GROUP = 8  # channels of a group, at least, in classifiers
 SOURCE_WIDTH = 64  # of networks whose channels scale with a width
 
 
@@ -27,6 +28,7 @@ class ConvBlock(nn.Module):
       dilation: distance of the kernel's pixels, with stride 1.
       norm: whether to normalize.
       bias: whether the convolution has a bias where it is not normalized.
+      group_channels: channels of each group in normalization, at least (see `groups_of`).
       relu: whether to apply a ReLU.
       dtype: of the computation.
     """
@@ -37,6 +39,7 @@ class ConvBlock(nn.Module):
     dilation: int = 1
     norm: bool = True
     bias: bool = True
+    group_channels: int = 1
     relu: bool = True
     dtype: jax.typing.DTypeLike = jnp.float32
 
@@ -57,9 +60,15 @@ class ConvBlock(nn.Module):
         else:
             x = convolve_with_bias([x], kernel, bias, relu=relu)
         if self.norm:
-            x = GroupNorm(max_groups=GROUPS, name="norm")(x)
+            x = GroupNorm(max_groups=groups_of(self.features, self.group_channels), name="norm")(x)
             x = relu_of(x) if self.relu else x
         return x
+
+
+class ClassifierBlock(ConvBlock):
+    """A `ConvBlock` of a network whose features are averaged over all pixels."""
+
+    group_channels: int = CLASSIFIER_GROUP
 
 
 def _strided(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, relu: bool) -> jax.Array:
@@ -88,6 +97,15 @@ def _dilated(x: jax.Array, kernel: jax.Array, bias: jax.Array, dilation: int, *,
     y = convolve_with_bias([apart.reshape(-1, rows, columns, x.shape[-1])], kernel, bias, relu=relu)
     y = y.reshape(dilation, dilation, count, rows, columns, -1).transpose(2, 3, 0, 4, 1, 5)
     return y.reshape(count, rows * dilation, columns * dilation, -1)[:, :height, :width]
+
+
+def groups_of(channels: int, group_channels: int) -> int:
+    """The groups of a layer in group normalization, of at least so many channels each.
+
+    What is averaged over all pixels afterwards needs groups of several channels: those of one channel have the same
+    mean in every image.
+    """
+    return max(1, min(GROUPS, channels // group_channels))
 
 
 def scaled(channels: int, width: int) -> int:

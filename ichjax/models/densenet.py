@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ichjax.models.blocks import GROUPS, ConvBlock
+from ichjax.models.blocks import CLASSIFIER_GROUP, ConvBlock, groups_of
 from ichjax.models.convolution import convolve_with_bias, relu_of
 from ichjax.models.pooling import mean_pool_2x2
 from ichjax.models.unet import PRIOR_LOGIT, GroupNorm
@@ -57,8 +57,14 @@ class DenseNet(nn.Module):
             if self.masks:
                 factor = self.stride * 2 ** (block - 1)
                 logits.append(MaskHead(self.growth, factor, dtype=self.dtype, name=f"mask{block}")(x))
-        x = relu_of(GroupNorm(max_groups=GROUPS, name="norm")(x))
+        x = norm_relu(x)
         return x, jnp.stack(logits, axis=-1) if logits else None
+
+
+def norm_relu(x: jax.Array) -> jax.Array:
+    """Group normalization and ReLU of [B, H, W, C]; called in a compact method."""
+    groups = groups_of(x.shape[-1], CLASSIFIER_GROUP)
+    return relu_of(GroupNorm(max_groups=groups, name="norm")(x))
 
 
 class NormConv(nn.Module):
@@ -77,7 +83,7 @@ class NormConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H, W, features]."""
-        x = relu_of(GroupNorm(max_groups=GROUPS, name="norm")(x.astype(self.dtype)))
+        x = norm_relu(x.astype(self.dtype))
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
         return convolve_with_bias([x], kernel, jnp.zeros(self.features, self.dtype))
@@ -100,7 +106,7 @@ class MaskHead(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, h, w, C] to logits, float32 [B, h factor, w factor]."""
         x = NormConv(self.features, dtype=self.dtype, name="conv")(x)
-        x = relu_of(GroupNorm(max_groups=GROUPS, name="norm")(x)).astype(jnp.float32)
+        x = norm_relu(x).astype(jnp.float32)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.features, self.factor**2))
         bias = self.param("bias", nn.initializers.constant(PRIOR_LOGIT), ())
         count, height, width, _ = x.shape

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ichjax.models.blocks import ConvBlock, max_pool, scaled
+from ichjax.models.blocks import ClassifierBlock, max_pool, scaled
 from ichjax.models.pooling import max_pool_3x3
 
 # Channels of each module: 1 x 1; reduction, 3 x 3; reduction, second 3 x 3; after pooling.
@@ -63,4 +63,4 @@ class GoogLeNet(nn.Module):
     def _conv(
         self, x: jax.Array, channels: int, name: str, size: tuple[int, int] = (3, 3), *, stride: int = 1
     ) -> jax.Array:
-        return ConvBlock(scaled(channels, self.width), size, stride=stride, dtype=self.dtype, name=name)(x)
+        return ClassifierBlock(scaled(channels, self.width), size, stride=stride, dtype=self.dtype, name=name)(x)

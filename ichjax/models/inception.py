@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ichjax.models.blocks import ConvBlock, max_pool, scaled
+from ichjax.models.blocks import ClassifierBlock, max_pool, scaled
 from ichjax.models.convolution import relu_of
 from ichjax.models.pooling import max_pool_3x3, mean_pool_3x3
 
@@ -41,7 +41,7 @@ class _Inception(nn.Module):
 
     def _chain(self, x: jax.Array, chain: Chain, name: str) -> jax.Array:
         for number, (channels, size, *stride) in enumerate(chain):
-            x = ConvBlock(
+            x = ClassifierBlock(
                 scaled(channels, self.width), size, *stride, dtype=self.dtype, name=f"{name}_conv{number + 1}"
             )(x)
         return x
@@ -126,7 +126,7 @@ class InceptionResNetV2(_Inception):
         for number in range(count):
             name = f"{kind}{number + 1}"
             mixed = jnp.concatenate(list(self._branches(x, chains, name)), axis=-1)
-            added = ConvBlock(
+            added = ClassifierBlock(
                 x.shape[-1], ONE, norm=False, relu=False, dtype=self.dtype, name=f"{name}_out"
             )(mixed)  # fmt: skip
             is_last = kind == "c" and number == count - 1

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ichjax.models.blocks import ConvBlock, max_pool
+from ichjax.models.blocks import ClassifierBlock, max_pool
 from ichjax.models.convolution import relu_of
 
 BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}  # of each stage, by the number of layers
@@ -37,7 +37,7 @@ class ResNet(nn.Module):
         if self.layers not in BLOCKS:
             raise ValueError(f"layers {self.layers}; expected one of {', '.join(map(str, BLOCKS))}")
         block = self._plain_block if self.layers == 18 else self._bottleneck_block
-        x = ConvBlock(self.width, (7, 7), stride=2, dtype=self.dtype, name="stem")(images)
+        x = ClassifierBlock(self.width, (7, 7), stride=2, dtype=self.dtype, name="stem")(images)
         x = max_pool(x) if self.pooled_stem else x
         for stage, count in enumerate(BLOCKS[self.layers]):
             first_stride = (1, 2, 2, self.last_stride)[stage]
@@ -47,18 +47,18 @@ class ResNet(nn.Module):
         return x
 
     def _plain_block(self, x: jax.Array, width: int, stride: int, name: str) -> jax.Array:
-        y = ConvBlock(width, stride=stride, dtype=self.dtype, name=f"{name}_conv1")(x)
-        y = ConvBlock(width, relu=False, dtype=self.dtype, name=f"{name}_conv2")(y)
+        y = ClassifierBlock(width, stride=stride, dtype=self.dtype, name=f"{name}_conv1")(x)
+        y = ClassifierBlock(width, relu=False, dtype=self.dtype, name=f"{name}_conv2")(y)
         return relu_of(y + self._shortcut(x, width, stride, name))
 
     def _bottleneck_block(self, x: jax.Array, width: int, stride: int, name: str) -> jax.Array:
-        y = ConvBlock(width, (1, 1), dtype=self.dtype, name=f"{name}_conv1")(x)
-        y = ConvBlock(width, stride=stride, dtype=self.dtype, name=f"{name}_conv2")(y)
-        y = ConvBlock(EXPANSION * width, (1, 1), relu=False, dtype=self.dtype, name=f"{name}_conv3")(y)
+        y = ClassifierBlock(width, (1, 1), dtype=self.dtype, name=f"{name}_conv1")(x)
+        y = ClassifierBlock(width, stride=stride, dtype=self.dtype, name=f"{name}_conv2")(y)
+        y = ClassifierBlock(EXPANSION * width, (1, 1), relu=False, dtype=self.dtype, name=f"{name}_conv3")(y)
         return relu_of(y + self._shortcut(x, EXPANSION * width, stride, name))
 
     def _shortcut(self, x: jax.Array, width: int, stride: int, name: str) -> jax.Array:
         """x, or a 1 x 1 convolution of it where its shape differs from the block's output."""
         if stride == 1 and x.shape[-1] == width:
             return x.astype(self.dtype)
-        return ConvBlock(width, (1, 1), stride=stride, relu=False, dtype=self.dtype, name=f"{name}_shortcut")(x)
+        return ClassifierBlock(width, (1, 1), stride=stride, relu=False, dtype=self.dtype, name=f"{name}_shortcut")(x)

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ichjax.models.blocks import ConvBlock
+from ichjax.models.blocks import ClassifierBlock
 from ichjax.models.unet import max_pool_2x2
 
 STAGES = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))  # channels over `width`, and convolutions, of each stage
@@ -38,7 +38,7 @@ class Vgg(nn.Module):
                 x = max_pool_2x2(_to_even_sides(x))
             for number in range(count):
                 name = f"stage{stage + 1}_conv{number + 1}"
-                x = ConvBlock(factor * self.width, norm=self.norm, dtype=self.dtype, name=name)(x)
+                x = ClassifierBlock(factor * self.width, norm=self.norm, dtype=self.dtype, name=name)(x)
         return x
 
 
