@@ -1,10 +1,10 @@
 """ResNet-18 on slices in three windows and a random forest over the scan, of the kind of Chilamkurthy et al. (2018).
 
-Published on 290,055 scans for training and, for testing, 21,095 of the same source and the 491 of CQ500 (Lancet 392),
+Published on 290,055 scans for training and, for testing, 21,095 of the same source and the 491 of CQ500 (Lancet, 2018),
 with five heads for the sub-types; reported: a mean AUC of 0.93 by sub-type, at a sensitivity of 0.92 and a specificity
 of 0.70. Ours differs: labels of slices come from masks, in place of reports and their reading by experts; the heads are
-the outputs of one layer, with any hemorrhage as the sixth; the whole head is seen, at the width that the configuration
-names; what the forests see of the slices is ours (`scan_forest`), as theirs is not published; they are fitted on the
+the outputs of one layer, with any hemorrhage as the sixth; group normalization stands in place of batch normalization;
+features are pooled by a log-mean-exp (`slice_classifier`); nothing is pre-trained; what the forests see of the slices is ours (`scan_forest`), as theirs is not published; they are fitted on the
 training scans, which the network has seen, and the validation scans, which count as much as all of these together; and
 class activation maps, in place of a segmentation network of its own, mark the hemorrhage.
 """
@@ -40,7 +40,7 @@ class ChilamkurthyMethod(ClassifierMethod):
     card = "ResNet-18 on slices and random forests over scans, of the kind of Chilamkurthy et al. 2018"
     name, reference = "chilamkurthy", "chilamkurthy_2018"
     defaults: ClassVar[dict[str, Any]] = {
-        "width": 16,
+        "width": 8,
         "fine": True,
         "dropout": 0.0,
         "windows": ((40.0, 80.0), (500.0, 3000.0), (175.0, 50.0)),

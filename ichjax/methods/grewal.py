@@ -5,7 +5,8 @@ Published on 252 scans for training and 77 for testing (RADnet, arXiv:1710.04934
 positive if at least three consecutive slices are. Ours differs: network and LSTM are trained together, on stacks of
 slices, not one after the other; sub-types are told, too; the score of a scan is the highest that three consecutive
 slices reach; the mean of the three masks, times the score of the slice, marks the hemorrhage, which the publication
-does not measure; and the small form's first convolution has stride 2.
+does not measure; group normalization stands in place of batch normalization; features are pooled by a log-mean-exp
+(`slice_classifier`); and the small form has fewer layers, and a first convolution of stride 2.
 """
 
 from typing import Any, ClassVar
@@ -36,8 +37,8 @@ class GrewalMethod(AttentionMethod, SequenceMethod):
     card = "A DenseNet with auxiliary masks, a bidirectional LSTM over the scan, of the kind of Grewal et al. 2018"
     name, reference = "grewal", "grewal_2017"
     defaults: ClassVar[dict[str, Any]] = {
-        "growth": 8,
-        "layers": 4,
+        "growth": 4,
+        "layers": 3,
         "stride": 2,
         "hidden": 32,
         "dropout": 0.0,
@@ -45,7 +46,7 @@ class GrewalMethod(AttentionMethod, SequenceMethod):
         "stack": 12,
         "windows": ((40.0, 80.0),),
         "grid": {"side": 96},
-        "train": TRAIN | {"batch_size": 2, "epochs": 16, "positive_weight": 4.0},
+        "train": TRAIN | {"batch_size": 2, "epochs": 12, "positive_weight": 4.0},
     }
 
     def __init__(self, config: Config):

@@ -1,11 +1,12 @@
 """Two networks on two windows, slices summarized to a score of the scan, of the kind of Prevedello et al. (2017).
 
-Published on 246 scans for training and 85 for testing (Radiology 285), one network on a brain window for hemorrhage,
+Published on 224 scans for training and 85 for testing (Radiology, 2017), one network on a brain window for hemorrhage,
 mass effect or hydrocephalus together and one on a stroke window for infarct; reported for the former: AUC 0.91,
 sensitivity 0.90, specificity 0.85. Ours differs: both networks, of the kind of GoogLeNet, learn hemorrhage and its
 sub-types, from labels of slices in place of the scan's label on each of them, on windowed HU in place of 8-bit images;
-their scores are averaged; the scan's score is the mean of its three highest slices (the published summary could not be
-found); and class activation maps, which the publication does not have, mark the hemorrhage.
+their scores are averaged; group normalization stands in place of batch normalization; features are pooled by a
+log-mean-exp (`slice_classifier`); the scan's score is the mean of its three highest slices (the published summary could
+not be found); and class activation maps, which are an addition, mark the hemorrhage.
 """
 
 from typing import Any, ClassVar
@@ -33,7 +34,7 @@ class PrevedelloMethod(ClassifierMethod):
     card = "Two GoogLeNets on two windows, the mean of the highest slices, of the kind of Prevedello et al. 2017"
     name, reference = "prevedello", "prevedello_2017"
     defaults: ClassVar[dict[str, Any]] = {
-        "width": 16,
+        "width": 8,
         "fine": True,
         "dropout": 0.2,
         "top_slices": 3,

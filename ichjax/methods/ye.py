@@ -1,10 +1,11 @@
 """VGG-16 on slices and a bidirectional GRU over the scan, with Grad-CAM, of the kind of Ye et al. (2019).
 
-Published on 2537 scans for training and 299 for testing (European Radiology 29); reported for detection: sensitivity
+Published on 2537 scans for training and 299 for testing (European Radiology, 2019); reported for detection: sensitivity
 0.98, specificity 0.99, AUC 1; by sub-type 0.80, 0.932 and 0.93. Labels of slices counted more than those of scans.
 Ours differs: one network tells any hemorrhage and the sub-types, where the publication has two tasks in sequence; all
-slices are labelled; the loss is that of the slices and half of that of the scan, as which its highest slice stands;
-convolutions are normalized, as nothing is pre-trained; and Grad-CAM is of the slice's logit of any hemorrhage.
+slices are labelled; the loss is that of the slices plus half of the scan's, whose logit is the highest of its slices;
+convolutions are normalized, as nothing is pre-trained; features are pooled by a log-mean-exp (`slice_classifier`); and
+Grad-CAM is of the slice's logit of any hemorrhage.
 """
 
 from typing import Any, ClassVar
@@ -30,7 +31,7 @@ class YeMethod(AttentionMethod, SequenceMethod):
     card = "VGG-16 on slices, a bidirectional GRU over the scan and Grad-CAM, of the kind of Ye et al. 2019"
     name, reference = "ye", "ye_2019"
     defaults: ClassVar[dict[str, Any]] = {
-        "width": 12,
+        "width": 8,
         "fine": True,
         "hidden": 32,
         "dropout": 0.2,
@@ -38,7 +39,7 @@ class YeMethod(AttentionMethod, SequenceMethod):
         "stack": 12,
         "windows": ((40.0, 80.0), (175.0, 50.0), (500.0, 3000.0)),
         "grid": {"side": 96},
-        "train": TRAIN | {"batch_size": 2, "epochs": 16},
+        "train": TRAIN | {"batch_size": 2, "epochs": 12},
     }
 
     def __init__(self, config: Config):

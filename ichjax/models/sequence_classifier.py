@@ -1,7 +1,7 @@
 """Classifiers of slices in order: features of each slice, a recurrent layer over the scan, and where they look.
 
 The attention of Ye's network is Grad-CAM (Selvaraju et al., 2017): the last features weighted by the gradient of the
-slice's logit of any hemorrhage with respect to their means. That gradient goes through the recurrent layer, but only
+slice's logit of any hemorrhage with respect to their pooled values. That gradient goes through the recurrent layer, but only
 through the slice's own step of it, so one backward pass gives it for all slices.
 """
 
@@ -14,19 +14,19 @@ import jax.numpy as jnp
 
 from ichjax.models.recurrence import SliceRecurrence
 from ichjax.models.sequence_network import Decoded, SequenceNetwork
-from ichjax.models.slice_classifier import attention
+from ichjax.models.slice_classifier import attention, log_mean_exp
 from ichjax.models.slice_head import LABEL_WEIGHTS
 from ichjax.models.unet import dropout
 
 
 class RecurrentClassifier(nn.Module):
-    """Mean features of slices, a recurrent layer in both directions, and logits; see `SequenceNetwork`.
+    """Pooled features of slices (`log_mean_exp`), a recurrent layer both ways, and logits; see `SequenceNetwork`.
 
     Attributes:
       backbone: maps images [N, H, W, C] to features [N, h, w, K].
       hidden: of the recurrent layer, in each direction.
       kind: of the recurrent layer, 'gru' or 'lstm'.
-      dropout: rate of the mean features in training.
+      dropout: rate of the pooled features in training.
     """
 
     backbone: nn.Module
@@ -41,20 +41,20 @@ class RecurrentClassifier(nn.Module):
 
     def __call__(self, images: jax.Array, real: jax.Array, *, dropout_keys: jax.Array | None = None) -> Decoded:
         """The logits of the slices of stacks: images [B L, H, W, C], `real` bool [B, L]; without attention."""
-        mean, _ = self.encode(images, dropout_keys=dropout_keys)
-        states = self.recurrence(mean.reshape(*real.shape, *mean.shape[1:]), real)
+        pooled, _ = self.encode(images, dropout_keys=dropout_keys)
+        states = self.recurrence(pooled.reshape(*real.shape, *pooled.shape[1:]), real)
         return Decoded(None, self.head(states.reshape(len(images), -1)))
 
     def encode(
         self, images: jax.Array, *, dropout_keys: jax.Array | None = None
     ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        """(mean features [N, 1, 1, K]; the features [N, h, w, K] and the images)."""
+        """(pooled features [N, 1, 1, K]; the features [N, h, w, K] and the images)."""
         features = cast(jax.Array, self.backbone(images)).astype(jnp.float32)
-        mean = features.mean(axis=(1, 2), keepdims=True)
-        return dropout(mean, dropout_keys, self.dropout, salt=0), (features, images)
+        pooled = log_mean_exp(features)[:, None, None]
+        return dropout(pooled, dropout_keys, self.dropout, salt=0), (features, images)
 
     def mix(self, features: jax.Array, real: jax.Array) -> jax.Array:
-        """[B, L, 1, 1, 2 hidden + K]: the states, and the gradient of each slice's logit with respect to its means."""
+        """[B, L, 1, 1, 2 hidden + K]: the states, and the gradient of each slice's logit with respect to its features."""
         states = self.recurrence(features, real)
         alone = self.recurrence.clone(parent=None, detached=True)
         variables, kernel = self.recurrence.variables, self.head.variables["params"]["kernel"][:, -1]
@@ -79,15 +79,15 @@ class MaskedRecurrentClassifier(RecurrentClassifier):
 
     def __call__(self, images: jax.Array, real: jax.Array, *, dropout_keys: jax.Array | None = None) -> Decoded:
         """The logits of each mask [B L, H, W, 3] and of the slices, from images [B L, H, W, C], `real` bool [B, L]."""
-        mean, masks = self.encode(images, dropout_keys=dropout_keys)
-        states = self.mix(mean.reshape(*real.shape, *mean.shape[1:]), real)
+        pooled, masks = self.encode(images, dropout_keys=dropout_keys)
+        states = self.mix(pooled.reshape(*real.shape, *pooled.shape[1:]), real)
         return Decoded(masks, self.head(states.reshape(len(images), -1)))
 
     def encode(self, images: jax.Array, *, dropout_keys: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
-        """(mean features [N, 1, 1, K], logits of each mask [N, H, W, 3])."""
+        """(pooled features [N, 1, 1, K], logits of each mask [N, H, W, 3])."""
         features, masks = self.backbone(images)
-        mean = features.astype(jnp.float32).mean(axis=(1, 2), keepdims=True)
-        return dropout(mean, dropout_keys, self.dropout, salt=0), masks
+        pooled = log_mean_exp(features.astype(jnp.float32))[:, None, None]
+        return dropout(pooled, dropout_keys, self.dropout, salt=0), masks
 
     def mix(self, features: jax.Array, real: jax.Array) -> jax.Array:
         """The states of both directions: [B, L, 1, 1, 2 hidden]."""

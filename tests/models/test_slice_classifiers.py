@@ -15,7 +15,7 @@ from ichjax.models.sequence_classifier import (
     merged,
 )
 from ichjax.models.sequence_network import SequenceNetwork
-from ichjax.models.slice_classifier import Classifier, Ensemble, SliceClassifier, attention
+from ichjax.models.slice_classifier import SHARPNESS, Classifier, Ensemble, SliceClassifier, attention, log_mean_exp
 from ichjax.models.slice_interpolation import DEGREE, InterpolatedClassifier, interpolate
 from ichjax.ops import losses
 
@@ -46,6 +46,14 @@ def assert_all_learn(gradient):
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         assert np.isfinite(leaf).all(), path
         assert np.asarray(leaf).any(), path
+
+
+def test_the_log_mean_exp_is_near_the_mean_and_near_the_maximum():
+    maps = np.random.default_rng(0).normal(size=(2, 5, 4, 3)).astype(np.float32)
+    expected = np.log(np.exp(SHARPNESS * maps).mean(axis=(1, 2))) / SHARPNESS
+    np.testing.assert_allclose(log_mean_exp(maps), expected, rtol=1e-5)
+    np.testing.assert_allclose(log_mean_exp(1e-3 * maps), 1e-3 * maps.mean(axis=(1, 2)), atol=1e-5)
+    np.testing.assert_allclose(log_mean_exp(1e3 * maps), 1e3 * maps.max(axis=(1, 2)), rtol=2e-3)
 
 
 def test_attention_is_relative_to_its_highest_value():
