@@ -4,9 +4,10 @@ Published on 290,055 scans for training and, for testing, 21,095 of the same sou
 with five heads for the sub-types; reported: a mean AUC of 0.93 by sub-type, at a sensitivity of 0.92 and a specificity
 of 0.70. Ours differs: labels of slices come from masks, in place of reports and their reading by experts; the heads are
 the outputs of one layer, with any hemorrhage as the sixth; group normalization stands in place of batch normalization;
-features are pooled by a log-mean-exp (`slice_classifier`); nothing is pre-trained; what the forests see of the slices is ours (`scan_forest`), as theirs is not published; they are fitted on the
-training scans, which the network has seen, and the validation scans, which count as much as all of these together; and
-class activation maps, in place of a segmentation network of its own, mark the hemorrhage.
+features are pooled by a log-mean-exp (`slice_classifier`); nothing is pre-trained; what the forests see of the slices
+is ours (`scan_forest`), as theirs is not published; they are fitted on the training scans, which the network has seen,
+and the validation scans, which count as much as all of these together; and class activation maps, in place of a
+segmentation network of its own, mark the hemorrhage.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """An ensemble on interpolated slices with attention maps, of the kind of Lee et al. (2019).
 
-Published on 904 scans for training and, for testing, 200 and 237 others (Nature Biomedical Engineering, 2019); reported for
-detection: sensitivity 0.952, specificity 0.949, AUC 0.975; by sub-type 0.783, 0.929 and 0.959; and 78.1 % of bleeding
-points under the attention maps. Four networks (VGG-16, ResNet-50, Inception-v3, Inception-ResNet-v2) see several
-windows of a slice that is mixed with its neighbors, by a random degree in training and a fixed one afterwards.
+Published on 904 scans for training and, for testing, 200 and 237 others (Nature Biomedical Engineering, 2019); reported
+for detection: sensitivity 0.952, specificity 0.949, AUC 0.975; by sub-type 0.783, 0.929 and 0.959; and 78.1 % of
+bleeding points under the attention maps. Four networks (VGG-16, ResNet-50, Inception-v3, Inception-ResNet-v2) see
+several windows of a slice that is mixed with its neighbors, by a random degree in training and a fixed one afterwards.
 
 Ours differs: nothing is pre-trained; group normalization stands in place of batch normalization; features are pooled by
 a log-mean-exp (`slice_classifier`); the small form has VGG-16 and ResNet-18 alone; the third window is ours, and so is

@@ -1,8 +1,8 @@
 """Classifiers of slices in order: features of each slice, a recurrent layer over the scan, and where they look.
 
 The attention of Ye's network is Grad-CAM (Selvaraju et al., 2017): the last features weighted by the gradient of the
-slice's logit of any hemorrhage with respect to their pooled values. That gradient goes through the recurrent layer, but only
-through the slice's own step of it, so one backward pass gives it for all slices.
+slice's logit of any hemorrhage with respect to their pooled values. That gradient goes through the recurrent layer, but
+only through the slice's own step of it, so one backward pass gives it for all slices.
 """
 
 import dataclasses
@@ -54,7 +54,7 @@ class RecurrentClassifier(nn.Module):
         return dropout(pooled, dropout_keys, self.dropout, salt=0), (features, images)
 
     def mix(self, features: jax.Array, real: jax.Array) -> jax.Array:
-        """[B, L, 1, 1, 2 hidden + K]: the states, and the gradient of each slice's logit with respect to its features."""
+        """[B, L, 1, 1, 2 hidden + K]: the states, and each slice's gradient of its logit by its features."""
         states = self.recurrence(features, real)
         alone = self.recurrence.clone(parent=None, detached=True)
         variables, kernel = self.recurrence.variables, self.head.variables["params"]["kernel"][:, -1]

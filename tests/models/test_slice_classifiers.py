@@ -115,7 +115,7 @@ def recurrent():
     return network, perturbed(lambda key: network.init(key, 8)), module
 
 
-@pytest.mark.parametrize("kind", ["gru", "lstm"])
+@pytest.mark.parametrize("kind", ["gru", pytest.param("lstm", marks=pytest.mark.faults)])
 def test_the_gradient_of_a_detached_recurrence_is_that_of_each_slices_own_output(kind):
     maps = jax.random.normal(jax.random.key(2), (1, 5, 1, 1, 2))
     real = jnp.ones((1, 5), bool)
