@@ -71,7 +71,7 @@ class ChilamkurthyMethod(ClassifierMethod):
             predict(scan)
         scans = [*train, *valid]
         tables = [tables_of[scan.number] for scan in scans]
-        truth = np.array([[*scan.slice_labels.any(axis=0), scan.truth_px.any()] for scan in scans], bool)
+        truth = np.stack([np.append(scan.slice_labels.any(axis=0), scan.truth_px.any()) for scan in scans])
         weights = [1] * len(train) + [max(1, round(len(train) / max(len(valid), 1)))] * len(valid)
         return {CUT: cut, FOREST: scan_forest.fit(tables, truth, weights, seed=self.config.seed)}
 

@@ -67,9 +67,9 @@ def fit(tables: Sequence[np.ndarray], truth: np.ndarray, weights: Sequence[int],
 
 def predict(fitted: Mapping[str, Any], scores: jax.Array) -> jax.Array:
     """float32 [K]: the score of a scan for each finding, from those of its slices [D, K] and the result of `fit`."""
-    kinds = Forest(np.int32, np.float32, np.int32, np.float32, np.int32)
-    trees = Forest(*(np.array(fitted[name], kind) for name, kind in zip(Forest._fields, kinds, strict=True)))
-    return _predict(trees, pad_depth(scores, 0.0), len(scores))
+    kinds = np.int32, np.float32, np.int32, np.float32, np.int32
+    arrays: Any = [np.array(fitted[name], kind) for name, kind in zip(Forest._fields, kinds, strict=True)]
+    return _predict(Forest(*arrays), pad_depth(scores, 0.0), len(scores))
 
 
 @jax.jit

@@ -44,8 +44,10 @@ class DenseNet(nn.Module):
 
         The latter are float32 [B, H, W, 3], or None without masks; h = H / (4 `stride`).
         """
-        plain = {"norm": False, "bias": False, "relu": False}
-        x = ConvBlock(FIRST_CHANNELS, stride=self.stride, **plain, dtype=self.dtype, name="stem")(images)
+        stem = ConvBlock(
+            FIRST_CHANNELS, stride=self.stride, norm=False, bias=False, relu=False, dtype=self.dtype, name="stem"
+        )
+        x = stem(images)
         logits = []
         for block in range(1, BLOCKS_IN_ALL + 1):
             if block > 1:

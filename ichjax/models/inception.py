@@ -41,9 +41,9 @@ class _Inception(nn.Module):
 
     def _chain(self, x: jax.Array, chain: Chain, name: str) -> jax.Array:
         for number, (channels, size, *stride) in enumerate(chain):
-            x = ClassifierBlock(
-                scaled(channels, self.width), size, *stride, dtype=self.dtype, name=f"{name}_conv{number + 1}"
-            )(x)
+            step = stride[0] if stride else 1
+            features, own_name = scaled(channels, self.width), f"{name}_conv{number + 1}"
+            x = ClassifierBlock(features, size, stride=step, dtype=self.dtype, name=own_name)(x)
         return x
 
     def _branches(self, x: jax.Array, chains: Sequence[Chain], name: str) -> Iterator[jax.Array]:

@@ -10,7 +10,7 @@ def max_pool_3x3(x: jax.Array) -> jax.Array:
     As selections, like `blocks.max_pool`.
     """
     for axis in (1, 2):
-        parts = _neighbors(x, axis, jnp.finfo(x.dtype).min)
+        parts = _neighbors(x, axis, float(jnp.finfo(x.dtype).min))
         larger = jnp.where(parts[0] >= parts[1], parts[0], parts[1])
         x = jnp.where(larger >= parts[2], larger, parts[2])
     return x

@@ -45,9 +45,7 @@ class RecurrentClassifier(nn.Module):
         states = self.recurrence(pooled.reshape(*real.shape, *pooled.shape[1:]), real)
         return Decoded(None, self.head(states.reshape(len(images), -1)))
 
-    def encode(
-        self, images: jax.Array, *, dropout_keys: jax.Array | None = None
-    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    def encode(self, images: jax.Array, *, dropout_keys: jax.Array | None = None) -> tuple[jax.Array, Any]:
         """(pooled features [N, 1, 1, K]; the features [N, h, w, K] and the images)."""
         features = cast(jax.Array, self.backbone(images)).astype(jnp.float32)
         pooled = log_mean_exp(features)[:, None, None]
@@ -64,7 +62,7 @@ class RecurrentClassifier(nn.Module):
 
         return jnp.concatenate([states, jax.grad(logits)(features)], axis=-1)
 
-    def decode(self, mixed: jax.Array, rest: tuple[jax.Array, jax.Array]) -> Decoded:
+    def decode(self, mixed: jax.Array, rest: Any) -> Decoded:
         """The logits and the attention of slices."""
         features, images = rest
         states, gradient = jnp.split(mixed[:, 0, 0], [2 * self.hidden], axis=-1)
@@ -93,9 +91,9 @@ class MaskedRecurrentClassifier(RecurrentClassifier):
         """The states of both directions: [B, L, 1, 1, 2 hidden]."""
         return self.recurrence(features, real)
 
-    def decode(self, mixed: jax.Array, masks: jax.Array) -> Decoded:
+    def decode(self, mixed: jax.Array, rest: Any) -> Decoded:
         """The logits of pixels, from the mean of the masks, and of slices."""
-        return Decoded(merged(masks), self.head(mixed[:, 0, 0]))
+        return Decoded(merged(rest), self.head(mixed[:, 0, 0]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +108,9 @@ class MaskedSequenceNetwork(SequenceNetwork):
     def _decoded(self, params: dict, images: jax.Array, slices: jax.Array, dropout_keys: Any = None) -> Any:
         """As `SequenceNetwork`, with one logit for each pixel except in training."""
         decoded, real = super()._decoded(params, images, slices, dropout_keys)
-        return decoded if dropout_keys is not None else decoded._replace(logits=merged(decoded.logits)), real
+        return decoded if dropout_keys is not None else decoded._replace(
+            logits=merged(cast(jax.Array, decoded.logits))
+        ), real
 
 
 def merged(masks: jax.Array) -> jax.Array:
