@@ -23,6 +23,11 @@ METHODS = {
     "nag": "ichjax.methods.nag",
     "muschelli": "ichjax.methods.muschelli",
     "shahangian": "ichjax.methods.shahangian",
+    "prevedello": "ichjax.methods.prevedello",
+    "chilamkurthy": "ichjax.methods.chilamkurthy",
+    "lee": "ichjax.methods.lee",
+    "ye": "ichjax.methods.ye",
+    "grewal": "ichjax.methods.grewal",
 }
 
 

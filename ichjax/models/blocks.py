@@ -14,6 +14,8 @@ from ichjax.models.convolution import convolve_with_bias, relu_of
 from ichjax.models.unet import GroupNorm
 
 MAX_NORM_GROUPS = 8  # of channels, in group normalization, where their number is a multiple of it
+CLASSIFIER_GROUP = 8  # channels of a group, at least, in classifiers
+SOURCE_WIDTH = 64  # of networks whose channels scale with a width
 
 
 class ConvBlock(nn.Module):
@@ -24,7 +26,9 @@ class ConvBlock(nn.Module):
       kernel_size: (rows, columns), odd.
       stride: 1, or 2, for an output pixel at every second row and column.
       dilation: distance of the kernel's pixels, with stride 1.
-      norm: whether to normalize; if not, the convolution has a bias.
+      norm: whether to normalize.
+      bias: whether the convolution has a bias where it is not normalized.
+      group_channels: channels of each group in normalization, at least (see `groups_of`).
       relu: whether to apply a ReLU.
       dtype: of the computation.
     """
@@ -34,6 +38,8 @@ class ConvBlock(nn.Module):
     stride: int = 1
     dilation: int = 1
     norm: bool = True
+    bias: bool = True
+    group_channels: int = 1
     relu: bool = True
     dtype: jax.typing.DTypeLike = jnp.float32
 
@@ -43,7 +49,7 @@ class ConvBlock(nn.Module):
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
         bias = jnp.zeros(self.features, self.dtype)
-        if not self.norm:
+        if self.bias and not self.norm:
             bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         relu = self.relu and not self.norm
         x = x.astype(self.dtype)
@@ -54,9 +60,15 @@ class ConvBlock(nn.Module):
         else:
             x = convolve_with_bias([x], kernel, bias, relu=relu)
         if self.norm:
-            x = GroupNorm(max_groups=MAX_NORM_GROUPS, name="norm")(x)
+            x = GroupNorm(max_groups=groups_of(self.features, self.group_channels), name="norm")(x)
             x = relu_of(x) if self.relu else x
         return x
+
+
+class ClassifierBlock(ConvBlock):
+    """A `ConvBlock` of a network whose features are averaged over all pixels."""
+
+    group_channels: int = CLASSIFIER_GROUP
 
 
 def _strided(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, relu: bool) -> jax.Array:
@@ -85,6 +97,20 @@ def _dilated(x: jax.Array, kernel: jax.Array, bias: jax.Array, dilation: int, *,
     y = convolve_with_bias([apart.reshape(-1, rows, columns, x.shape[-1])], kernel, bias, relu=relu)
     y = y.reshape(dilation, dilation, count, rows, columns, -1).transpose(2, 3, 0, 4, 1, 5)
     return y.reshape(count, rows * dilation, columns * dilation, -1)[:, :height, :width]
+
+
+def groups_of(channels: int, group_channels: int) -> int:
+    """The groups of a layer in group normalization, of at least so many channels each.
+
+    What is averaged over all pixels afterwards needs groups of several channels: those of one channel have the same
+    mean in every image.
+    """
+    return max(1, min(MAX_NORM_GROUPS, channels // group_channels))
+
+
+def scaled(channels: int, width: int) -> int:
+    """The channels of a layer where its network's first stage has `width`, and 64 in the source; a multiple of 4."""
+    return max(4, 4 * round(channels * width / (4 * SOURCE_WIDTH)))
 
 
 def max_pool(x: jax.Array) -> jax.Array:

@@ -24,12 +24,15 @@ class SliceRecurrence(nn.Module):
       kind: 'gru' or 'lstm'.
       kernel: side of the convolutions, in pixels of the maps; 1 for vectors.
       dtype: of the convolutions; states are float32.
+      detached: whether gradients do not pass from slice to slice, so that the gradient of the sum of all outputs is
+        that of each slice's output with respect to its own input.
     """
 
     hidden: int
     kind: str = "gru"
     kernel: int = 3
     dtype: jax.typing.DTypeLike = jnp.float32
+    detached: bool = False
 
     @nn.compact
     def __call__(self, maps: jax.Array, real: jax.Array) -> jax.Array:
@@ -63,7 +66,7 @@ class SliceRecurrence(nn.Module):
             inputs, is_real = at
             new = _CELL_STEPS[self.kind](carry, inputs, from_state, self.dtype)
             kept = tuple(jnp.where(is_real[:, None, None, None], n, c) for n, c in zip(new, carry, strict=True))
-            return kept, kept[0]
+            return jax.lax.stop_gradient(kept) if self.detached else kept, kept[0]
 
         zeros = jnp.zeros((batch, height, width, self.hidden), jnp.float32)
         start = (zeros,) * (2 if self.kind == "lstm" else 1)

@@ -1,7 +1,10 @@
 """Networks that tell which sub-types a slice shows, and where they look: classifiers with class activation maps.
 
-The map of a class (Zhou et al., 2016) is what each pixel of the last features adds to its logit. The probability of a
-pixel is the slice's score of any hemorrhage times its map, in which negative values are 0 and the highest is 1.
+The map of a class (Zhou et al., 2016) is a linear map of each pixel of the last features, and its logit a mean over the
+map. Here it is the log-mean-exp (Pinheiro and Collobert, 2015), which is near the plain mean for small values, as at
+the start, and near the maximum for large ones: a hemorrhage covers few pixels, and hardly moves a plain mean. The
+probability of a pixel is the slice's score of any hemorrhage times its map, in which negative values are 0 and the
+highest is 1.
 """
 
 import dataclasses
@@ -18,14 +21,16 @@ from ichjax.models.slice_head import LABEL_WEIGHTS
 from ichjax.models.unet import dropout
 from ichjax.ops import losses
 
+SHARPNESS = 4.0  # of the log-mean-exp
+
 
 class Classifier(nn.Module):
-    """Logits from the mean of the features of one backbone, and the map of any hemorrhage.
+    """Logits from the features of one backbone, and the map of any hemorrhage.
 
     Attributes:
       backbone: maps images [B, H, W, C] to features [B, h, w, K].
       channels: of the input that it sees; () for all.
-      dropout: rate of the mean features in training.
+      dropout: rate of the features' channels in training.
     """
 
     backbone: nn.Module
@@ -38,10 +43,20 @@ class Classifier(nn.Module):
         if self.channels:
             images = images[..., list(self.channels)]
         features = cast(jax.Array, self.backbone(images)).astype(jnp.float32)
-        mean = dropout(features.mean(axis=(1, 2)), dropout_keys, self.dropout, salt=0)
+        if dropout_keys is not None and self.dropout:
+            channels = dropout(jnp.ones((len(features), features.shape[-1])), dropout_keys, self.dropout, salt=0)
+            features = features * channels[:, None, None]
         kernel = self.param("kernel", nn.initializers.zeros, (features.shape[-1], len(LABEL_WEIGHTS)))
         bias = self.param("bias", nn.initializers.zeros, (len(LABEL_WEIGHTS),))
-        return mean @ kernel + bias[None], features @ kernel[:, -1] + bias[-1]
+        maps = features @ kernel + bias[None, None, None]
+        return log_mean_exp(maps), maps[..., -1]
+
+
+def log_mean_exp(maps: jax.Array) -> jax.Array:
+    """float32 [B, K]: the mean of exp(`SHARPNESS` x) over the pixels of [B, h, w, K], as an x."""
+    highest = jax.lax.stop_gradient(maps.max(axis=(1, 2), keepdims=True))
+    mean = jnp.exp(SHARPNESS * (maps - highest)).mean(axis=(1, 2))
+    return highest[:, 0, 0] + jnp.log(mean) / SHARPNESS
 
 
 class Ensemble(nn.Module):

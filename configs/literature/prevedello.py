@@ -1,0 +1,17 @@
+"""Prevedello et al. (2017): two GoogLeNets on two windows and their highest slices, small, on synthetic scans.
+
+    python launch.py crossval --config=configs/literature/prevedello.py --workdir=runs/prevedello
+
+60 synthetic head CTs (preset 'demo', layout 'own', whose masks have sub-types; made once), 4 folds. Small enough for
+two CPU cores; prevedello_full.py has the published size.
+The width of the networks: --config.options.prevedello.width=32
+"""
+
+import pathlib
+import runpy
+
+
+def get_config():
+    """The scans and folds of configs/literature/all.py, this method alone."""
+    together = runpy.run_path(str(pathlib.Path(__file__).with_name("all.py")))
+    return together["alone"]("prevedello", width=8)
