@@ -14,6 +14,7 @@ from ichjax.models.convolution import convolve_with_bias, relu_of
 from ichjax.models.unet import GroupNorm
 
 GROUPS = 8  # of channels, in group normalization, where their number is a multiple of it
+SOURCE_WIDTH = 64  # of networks whose channels scale with a width
 
 
 class ConvBlock(nn.Module):
@@ -24,7 +25,8 @@ class ConvBlock(nn.Module):
       kernel_size: (rows, columns), odd.
       stride: 1, or 2, for an output pixel at every second row and column.
       dilation: distance of the kernel's pixels, with stride 1.
-      norm: whether to normalize; if not, the convolution has a bias.
+      norm: whether to normalize.
+      bias: whether the convolution has a bias where it is not normalized.
       relu: whether to apply a ReLU.
       dtype: of the computation.
     """
@@ -34,6 +36,7 @@ class ConvBlock(nn.Module):
     stride: int = 1
     dilation: int = 1
     norm: bool = True
+    bias: bool = True
     relu: bool = True
     dtype: jax.typing.DTypeLike = jnp.float32
 
@@ -43,7 +46,7 @@ class ConvBlock(nn.Module):
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
         bias = jnp.zeros(self.features, self.dtype)
-        if not self.norm:
+        if self.bias and not self.norm:
             bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         relu = self.relu and not self.norm
         x = x.astype(self.dtype)
@@ -85,6 +88,11 @@ def _dilated(x: jax.Array, kernel: jax.Array, bias: jax.Array, dilation: int, *,
     y = convolve_with_bias([apart.reshape(-1, rows, columns, x.shape[-1])], kernel, bias, relu=relu)
     y = y.reshape(dilation, dilation, count, rows, columns, -1).transpose(2, 3, 0, 4, 1, 5)
     return y.reshape(count, rows * dilation, columns * dilation, -1)[:, :height, :width]
+
+
+def scaled(channels: int, width: int) -> int:
+    """The channels of a layer where its network's first stage has `width`, and 64 in the source; a multiple of 4."""
+    return max(4, 4 * round(channels * width / (4 * SOURCE_WIDTH)))
 
 
 def max_pool(x: jax.Array) -> jax.Array:
