@@ -23,6 +23,8 @@ METHODS = {
     "nag": "ichjax.methods.nag",
     "muschelli": "ichjax.methods.muschelli",
     "shahangian": "ichjax.methods.shahangian",
+    "kuo": "ichjax.methods.kuo",
+    "kuang": "ichjax.methods.kuang",
 }
 
 
