@@ -25,6 +25,7 @@ METHODS = {
     "shahangian": "ichjax.methods.shahangian",
     "kuo": "ichjax.methods.kuo",
     "kuang": "ichjax.methods.kuang",
+    "cho": "ichjax.methods.cho",
 }
 
 
