@@ -2,7 +2,8 @@
 
     python launch.py crossval --config=configs/literature/kuang.py --workdir=runs/kuang
 
-60 synthetic head CTs (preset 'demo', layout 'own', whose masks have sub-types; made once), 4 folds.
+60 synthetic head CTs (preset 'demo', layout 'own', whose masks have sub-types; made once), 4 folds. Small enough for
+two CPU cores; kuang_full.py has the published size.
 The U-Net alone:
 --config.options.kuang.evolution=False
 """

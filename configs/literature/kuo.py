@@ -2,7 +2,8 @@
 
     python launch.py crossval --config=configs/literature/kuo.py --workdir=runs/kuo
 
-60 synthetic head CTs (preset 'demo', layout 'own', whose masks have sub-types; made once), 4 folds.
+60 synthetic head CTs (preset 'demo', layout 'own', whose masks have sub-types; made once), 4 folds. Small enough for
+two CPU cores; kuo_full.py has the published size.
 Four networks in place of two:
 --config.options.kuo.members=4
 """

@@ -40,7 +40,7 @@ class KuoMethod(PatchNetworkMethod):
         "grid": {"side": 120},
         "patch": {"side": 48, "stride": 24},
         "model": {"base_width": 4, "neighbors": 1},
-        "train": {"epochs": 10, "batch_size": 4, "learning_rate": 2e-3, "negatives": "matched"},
+        "train": {"epochs": 8, "batch_size": 4, "learning_rate": 2e-3, "negatives": "matched"},
     }
 
     def __init__(self, config: Config):
