@@ -81,7 +81,7 @@ class ChoMethod(PatchNetworkMethod):
             return prediction
         positive = (jnp.asarray(prediction.slice_scores) >= params.chosen[GATE])[:, None, None]
         classes = prediction.class_probability
-        background = jnp.arange(fcn.CLASSES)[None, None, None] == 0
+        background = jnp.arange(fcn.PIXEL_CLASSES)[None, None, None] == 0
         return prediction._replace(
             probability=jnp.where(positive, prediction.probability, 0.0),
             unrestricted=None if prediction.unrestricted is None else jnp.where(positive, prediction.unrestricted, 0.0),

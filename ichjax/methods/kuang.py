@@ -16,7 +16,6 @@ Options (`config.options.kuang`): `boundary_weight` and `boundary_px` of the los
 alone; `b`, `c` and `smoothness`, the values that are compared; and any group of the configuration.
 """
 
-import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -128,20 +127,20 @@ class KuangMethod(PatchNetworkMethod):
     def _evolve_scan(self, hu: jax.Array, probability: jax.Array, weights: Weights) -> jax.Array:
         """Every device evolves its part of the slices, one after the other."""
         part, everywhere = PartitionSpec("data"), PartitionSpec()
-        share = functools.partial(
-            jax.shard_map, mesh=self._mesh, in_specs=(part, part, everywhere), out_specs=part, check_vma=False
-        )
-        return share(lambda hu, p, w: jax.lax.map(lambda one: self._evolve_slice(*one, w), (hu, p)))(
-            hu, probability, weights
-        )
+
+        def each(hu: jax.Array, probability: jax.Array, weights: Weights) -> jax.Array:
+            return jax.lax.map(lambda one: self._evolve_slice(one[0], one[1], weights), (hu, probability))
+
+        specs: dict[str, Any] = {"in_specs": (part, part, everywhere), "out_specs": part}
+        return jax.shard_map(each, mesh=self._mesh, check_vma=False, **specs)(hu, probability, weights)
 
     def _evolve_slice(self, hu: jax.Array, probability: jax.Array, weights: Weights) -> jax.Array:
         """The share of hemorrhage float32 [H, W] from HU and the U-Net's probability; 0 without a pixel to start."""
         start, block = self.options["start"], self.options["block"]
-        level, width = asymmetry.ASYMMETRY_WINDOW
 
         def evolved() -> jax.Array:
-            image = _coarse(hu_ops.window(hu, level=level, width=width), block)
+            windowed = hu_ops.window(hu, level=asymmetry.ASYMMETRY_LEVEL_HU, width=asymmetry.ASYMMETRY_WIDTH_HU)
+            image = _coarse(windowed, block)
             image = gaussian.smooth(image[None], sigma_px=SMOOTH_PX)[0]
             coarse = _coarse(probability, block)
             shares = multi_region.evolve(

@@ -13,7 +13,7 @@ from ichjax.models.unet import network_fields
 from ichjax.ops import gaussian, losses
 from ichjax.ops import hu as hu_ops
 
-ASYMMETRY_WINDOW = (40.0, 80.0)  # HU level and width: 0 to 80
+ASYMMETRY_LEVEL_HU, ASYMMETRY_WIDTH_HU = 40.0, 80.0  # the window of the halves that are compared: 0 to 80
 SMOOTHED_PX = 2.0  # sigma of the Gaussian
 RATIO_OFFSET = 0.1  # of both sides' windowed intensity, so that their ratio is finite
 
@@ -43,8 +43,8 @@ class AsymmetryNetwork(Network):
         return jnp.concatenate([super().images(hu[..., :-1]), jnp.stack([own - mirrored, ratio], axis=-1)], axis=-1)
 
     def _smoothed(self, plane: jax.Array) -> jax.Array:
-        level, width = ASYMMETRY_WINDOW
-        return gaussian.smooth(hu_ops.window(plane, level=level, width=width), sigma_px=SMOOTHED_PX, radii=2.0)
+        windowed = hu_ops.window(plane, level=ASYMMETRY_LEVEL_HU, width=ASYMMETRY_WIDTH_HU)
+        return gaussian.smooth(windowed, sigma_px=SMOOTHED_PX, radii=2.0)
 
     def loss_of_logits(self, logits: jax.Array, truth: jax.Array) -> jax.Array:
         """As `Network.loss_of_logits`, with the cross-entropy weighted by `losses.boundary_weights`."""

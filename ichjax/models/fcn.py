@@ -19,7 +19,7 @@ from ichjax.models.vgg import Vgg, to_even_sides
 from ichjax.ops import losses, subtypes
 
 SKIPPED = (3, 4)  # stages of VGG-16 whose inputs are skip connections: after the third and the fourth pooling
-CLASSES = subtypes.SUBTYPE_COUNT + 1
+PIXEL_CLASSES = subtypes.SUBTYPE_COUNT + 1
 
 
 class Fcn(nn.Module):
@@ -51,11 +51,11 @@ class Fcn(nn.Module):
             name = f"head{number + 1}"
             x = ConvBlock(self.head, size, norm=self.norm, dtype=self.dtype, name=name)(x)
             x = dropout(x, dropout_keys, self.dropout, salt=number)
-        logits = Conv(CLASSES, (1, 1), dtype=self.dtype, name="logit")(x)
+        logits = Conv(PIXEL_CLASSES, (1, 1), dtype=self.dtype, name="logit")(x)
         for stage in reversed(SKIPPED):
-            skip = Conv(CLASSES, (1, 1), dtype=self.dtype, name=f"logit_stage{stage}")(inputs[stage])
+            skip = Conv(PIXEL_CLASSES, (1, 1), dtype=self.dtype, name=f"logit_stage{stage}")(inputs[stage])
             logits = skip + jax.image.resize(logits, skip.shape, "linear").astype(skip.dtype)
-        return jax.image.resize(logits.astype(jnp.float32), (*images.shape[:3], CLASSES), "linear")
+        return jax.image.resize(logits.astype(jnp.float32), (*images.shape[:3], PIXEL_CLASSES), "linear")
 
 
 class Cascade(nn.Module):

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 
 from ichjax.ops import distance
 
-STEP = 1 / math.sqrt(8.0)  # of both variables; the squared norm of the differences is at most 8
-BINS = 64  # of the histograms of an image from 0 to 1
+PRIMAL_DUAL_STEP = 1 / math.sqrt(8.0)  # of both variables; the squared norm of the differences is at most 8
+HISTOGRAM_BINS = 64  # of the histograms of an image from 0 to 1
 EDGE_SLOPE = 20.0  # per unit of the image's slope, by which a contour costs less
 MIN_PROBABILITY = 1e-4
 FORBIDDEN = 1e3  # cost of a pixel outside the domain for any region but the first
@@ -59,10 +59,10 @@ def minimize(start: Relaxed, costs: jax.Array, length: jax.Array, *, steps: int)
 
     def step(_: int, state: tuple[Relaxed, jax.Array]) -> tuple[Relaxed, jax.Array]:
         (shares, flux), ahead = state
-        rows, columns = (flux[k] + STEP * part for k, part in enumerate(_differences(ahead)))
+        rows, columns = (flux[k] + PRIMAL_DUAL_STEP * part for k, part in enumerate(_differences(ahead)))
         factor = length[None] / jnp.maximum(jnp.sqrt(rows * rows + columns * columns), jnp.maximum(length, 1e-12)[None])
         flux = jnp.stack([rows * factor, columns * factor])
-        moved = _onto_simplex(shares - STEP * (costs - _divergence(flux)))
+        moved = _onto_simplex(shares - PRIMAL_DUAL_STEP * (costs - _divergence(flux)))
         return Relaxed(moved, flux), 2.0 * moved - shares
 
     return jax.lax.fori_loop(0, steps, step, (start, start.shares))[0]
@@ -110,7 +110,7 @@ def evolve(
     rows, columns = _differences(image[None])
     length = smoothness / (1.0 + EDGE_SLOPE * jnp.sqrt(rows**2 + columns**2))[0]
     given = -jnp.log(jnp.maximum(probability, MIN_PROBABILITY))
-    level = jnp.clip((image * BINS).astype(jnp.int32), 0, BINS - 1)
+    level = jnp.clip((image * HISTOGRAM_BINS).astype(jnp.int32), 0, HISTOGRAM_BINS - 1)
     first = (jnp.arange(len(probability)) == 0)[:, None, None]
 
     def again(_: int, state: tuple[jax.Array, Relaxed]) -> tuple[jax.Array, Relaxed]:
@@ -130,7 +130,9 @@ def _unlikely(level: jax.Array, inside: jax.Array) -> jax.Array:
 
     Histograms are smoothed by 1/4, 1/2, 1/4, and one more pixel is added to each level, so that none is empty.
     """
-    counts = jax.vmap(lambda one: jnp.zeros(BINS).at[level.ravel()].add(one.ravel().astype(jnp.float32)))(inside)
+    counts = jax.vmap(lambda one: jnp.zeros(HISTOGRAM_BINS).at[level.ravel()].add(one.ravel().astype(jnp.float32)))(
+        inside
+    )
     padded = jnp.pad(counts, ((0, 0), (1, 1)), mode="edge")
     smooth = (padded[:, :-2] + 2.0 * counts + padded[:, 2:]) / 4.0 + 1.0
     table = -jnp.log(smooth / smooth.sum(axis=1, keepdims=True))

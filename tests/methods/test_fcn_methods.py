@@ -55,7 +55,7 @@ class TinyFcn(nn.Module):
 
     @nn.compact
     def __call__(self, images, *, dropout_keys=None):
-        return nn.Dense(fcn.CLASSES)(images)
+        return nn.Dense(fcn.PIXEL_CLASSES)(images)
 
 
 @pytest.fixture(scope="module")
