@@ -88,7 +88,12 @@ class PatchNetworkMethod(Method):
         self.seams = None if config.grid.side or predict.whole_slices else (patch.side, patch.stride)
         mode = "whole slices" if predict.whole_slices else f"patches, {predict.stitch} mean"
         self.mode = f"{mode}, and mirrored" if predict.mirror else mode
-        self._predictor = self.predictor(
+        self._predictor = self._predictor_of(network)
+
+    def _predictor_of(self, network: Network) -> SlicePredictor:
+        """What predicts scans with a network, as the configuration says."""
+        config, predict, patch = self.config, self.config.predict, self.config.patch
+        return self.predictor(
             network,
             side=patch.side,
             stride=patch.stride,

@@ -28,6 +28,9 @@ METHODS = {
     "lee": "ichjax.methods.lee",
     "ye": "ichjax.methods.ye",
     "grewal": "ichjax.methods.grewal",
+    "kuo": "ichjax.methods.kuo",
+    "kuang": "ichjax.methods.kuang",
+    "cho": "ichjax.methods.cho",
 }
 
 

@@ -65,7 +65,7 @@ class ClassNetwork(SupervisedNetwork):
 
     def loss_of_logits(self, logits: jax.Array, truth: jax.Array) -> jax.Array:
         """As `Network.loss_of_logits`, from logits [B, H, W, 6] and shares of classes [B, H, W, 7]."""
-        log_probability = _log_softmax(logits)
+        log_probability = log_softmax(logits)
         loss = losses.class_cross_entropy(log_probability, truth, self.positive_weight)
         if self.dice_weight:
             loss += self.dice_weight * losses.class_dice_loss(jnp.exp(log_probability), truth)
@@ -73,27 +73,27 @@ class ClassNetwork(SupervisedNetwork):
 
     def validate(self, params: dict, images: jax.Array, masks: jax.Array) -> tuple[jax.Array, jax.Array]:
         """As `Network.validate`, of any hemorrhage, 1 - background."""
-        logits = _any_hemorrhage(self.logits(params, images))
+        logits = any_hemorrhage(self.logits(params, images))
         return losses.binary_cross_entropy(logits, masks), nn.sigmoid(logits)
 
     def probability(self, params: dict, images: jax.Array) -> jax.Array:
         """As `Network.probability`, 1 - background."""
-        return nn.sigmoid(_any_hemorrhage(self.logits(params, images)))
+        return nn.sigmoid(any_hemorrhage(self.logits(params, images)))
 
     def predict(self, params: dict, images: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         """(probability of each sub-type, float32 [B, H, W, 5], None)."""
-        return jnp.exp(_log_softmax(self.logits(params, images)))[..., 1:], None
+        return jnp.exp(log_softmax(self.logits(params, images)))[..., 1:], None
 
 
-def _log_softmax(logits: jax.Array) -> jax.Array:
-    """Log of the probability of each class, background first: float32 [B, H, W, 6] from the module's logits."""
+def log_softmax(logits: jax.Array) -> jax.Array:
+    """Log of the probability of each class, background first: float32 [..., 6] from the module's logits."""
     offset = jnp.zeros(logits.shape[-1]).at[0].set(BACKGROUND_LOGIT)
-    return nn.log_softmax(logits + offset[None, None, None])
+    return jax.nn.log_softmax(logits + jnp.expand_dims(offset, range(logits.ndim - 1)))
 
 
-def _any_hemorrhage(logits: jax.Array) -> jax.Array:
+def any_hemorrhage(logits: jax.Array) -> jax.Array:
     """The logit of 1 - background: float32 [B, H, W]."""
-    log_probability = _log_softmax(logits)
+    log_probability = log_softmax(logits)
     return jax.nn.logsumexp(log_probability[..., 1:], axis=-1) - log_probability[..., 0]
 
 

@@ -105,9 +105,9 @@ class MaskedSequenceNetwork(SequenceNetwork):
         each = [super(MaskedSequenceNetwork, self).loss_of_logits(one, truth) for one in jnp.unstack(logits, axis=-1)]
         return jnp.stack(each).sum(axis=0)
 
-    def _decoded(self, params: dict, images: jax.Array, slices: jax.Array, dropout_keys: Any = None) -> Any:
+    def decoded(self, params: dict, images: jax.Array, slices: jax.Array, dropout_keys: Any = None) -> Any:
         """As `SequenceNetwork`, with one logit for each pixel except in training."""
-        decoded, real = super()._decoded(params, images, slices, dropout_keys)
+        decoded, real = super().decoded(params, images, slices, dropout_keys)
         return decoded if dropout_keys is not None else decoded._replace(
             logits=merged(cast(jax.Array, decoded.logits))
         ), real

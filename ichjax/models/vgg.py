@@ -30,19 +30,24 @@ class Vgg(nn.Module):
     dtype: jax.typing.DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array) -> jax.Array:
-        """Maps [B, H, W, C] to [B, h, w, 8 width]; h = H / 16 in the source."""
+    def __call__(self, images: jax.Array, *, inputs: list[jax.Array] | None = None) -> jax.Array:
+        """Maps [B, H, W, C] to [B, h, w, 8 width]; h = H / 16 in the source.
+
+        What each stage sees, after its pooling if it has one, is appended to `inputs`.
+        """
         x = images
         for stage, (factor, count) in enumerate(STAGES):
             if 0 < stage <= self.pools:
-                x = max_pool_2x2(_to_even_sides(x))
+                x = max_pool_2x2(to_even_sides(x))
+            if inputs is not None:
+                inputs.append(x)
             for number in range(count):
                 name = f"stage{stage + 1}_conv{number + 1}"
                 x = ClassifierBlock(factor * self.width, norm=self.norm, dtype=self.dtype, name=name)(x)
         return x
 
 
-def _to_even_sides(x: jax.Array) -> jax.Array:
+def to_even_sides(x: jax.Array) -> jax.Array:
     """[B, H, W, C] with the last row and column repeated where H or W is odd."""
     padding = [(0, 0), *((0, side % 2) for side in x.shape[1:3]), (0, 0)]
     return jnp.pad(x, padding, mode="edge") if any(side % 2 for side in x.shape[1:3]) else x

@@ -4,6 +4,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from ichjax.ops import distance
+
 
 def binary_cross_entropy(logits: jax.Array, truth: jax.Array, positive_weight: float = 1.0) -> jax.Array:
     """Mean binary cross-entropy of each example (paper, section 4).
@@ -19,6 +21,35 @@ def binary_cross_entropy(logits: jax.Array, truth: jax.Array, positive_weight: f
     _check_same_images(logits, truth)
     losses = _cross_entropy(logits, truth)
     return (losses * (1.0 + (positive_weight - 1.0) * truth)).mean(axis=(1, 2))
+
+
+def weighted_cross_entropy(
+    logits: jax.Array, truth: jax.Array, weights: jax.Array, positive_weight: float = 1.0
+) -> jax.Array:
+    """As `binary_cross_entropy`, with a weight for each pixel, float32 [B, H, W]."""
+    _check_same_images(logits, truth)
+    chex.assert_equal_shape([logits, weights])
+    losses = _cross_entropy(logits, truth) * weights
+    return (losses * (1.0 + (positive_weight - 1.0) * truth)).mean(axis=(1, 2))
+
+
+def boundary_weights(mask: jax.Array, *, weight: float, decay_px: float) -> jax.Array:
+    """1 + `weight` exp(-d / `decay_px`), d the distance in pixels to the nearest one beyond the boundary.
+
+    Args:
+      mask: bool [B, H, W].
+      weight: 0 or more.
+      decay_px: more than 0.
+
+    Returns:
+      float32 [B, H, W]; 1 where an example has no boundary.
+    """
+    chex.assert_rank(mask, 3)
+    if not weight:
+        return jnp.ones(mask.shape, jnp.float32)
+    pixel = jnp.ones(2, jnp.float32)
+    away = jnp.where(mask, distance.distance_mm(~mask, pixel), distance.distance_mm(mask, pixel))
+    return 1.0 + weight * jnp.exp(-away / decay_px)
 
 
 def focal_loss(logits: jax.Array, truth: jax.Array, *, gamma: float, positive_weight: float = 1.0) -> jax.Array:

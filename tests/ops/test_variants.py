@@ -31,6 +31,7 @@ from ichjax.ops import (
     metrics,
     midplane,
     morphology,
+    multi_region,
     patches,
     resample,
     skull,
@@ -145,6 +146,9 @@ CLASS_TRUTH = np.eye(7, dtype=np.float32)[[[[1, 0]], [[6, 4]]]]
 CLASS_TRUTH[1, 0, 1, 0] = CLASS_TRUTH[1, 0, 1, 4] = 0.5
 CLASS_LOSS = -np.array([3 * np.log(0.1) + np.log(0.9), 3 * np.log(0.8) + 2 * (np.log(0.4) + np.log(0.2)) / 2]) / 2
 CLASS_DICE = 1 - np.array([2 / 2.6 + 1.2 / (0.12 + 1 + 1), (2 * (0.8 + 0.3) + 1) / (1.4 + 1.5 + 1) + 1.2 / 1.7]) / 2
+TWO_LABELS = np.int32([[0, 0, 1]])
+SECOND = np.float32([0, 1]).reshape(2, 1, 1)  # of two regions
+TWO_REGIONS = multi_region.Relaxed(np.float32([[[1, 1, 0]], [[0, 0, 1]]]), np.zeros((2, 2, 1, 3), np.float32))
 EXTRA_AXIAL = np.array([[[5, 5, 1], [4, 0, 2]], [[0, 0, 3], [0, 0, 0]]])
 EXTRA_AXIAL_VOTED = np.array([[[5, 5, 1], [5, 0, 2]], [[0, 0, 3], [0, 0, 0]]])
 CASES = {
@@ -167,6 +171,16 @@ CASES = {
         (np.log(PROBABILITY / (1 - PROBABILITY)), SOFT_TRUTH),
         -np.where(TRUTH, 3 * np.log(PROBABILITY) * (1 - PROBABILITY) ** 2, np.log(1 - PROBABILITY) * PROBABILITY**2)
         .mean((1, 2)),
+    ),
+    losses.weighted_cross_entropy: (
+        {"positive_weight": 3.0},
+        (np.log(PROBABILITY / (1 - PROBABILITY)), SOFT_TRUTH, PROBABILITY),
+        -(np.where(TRUTH, 3 * np.log(PROBABILITY), np.log(1 - PROBABILITY)) * PROBABILITY).mean((1, 2)),
+    ),
+    losses.boundary_weights: (
+        {"weight": 5.0, "decay_px": 2.0},
+        (np.arange(4)[None, None] + np.zeros((2, 2, 1)) > np.array([1, 9]).reshape(2, 1, 1),),
+        1 + 5 * np.exp([[[-1, -0.5, -0.5, -1]], [[-np.inf] * 4]]).repeat(2, axis=1),
     ),
     losses.soft_dice_loss: (
         {},
@@ -213,6 +227,22 @@ CASES = {
     morphology.erode_disk: ({"radius": 1.0}, (-POINT,), -CROSS),
     morphology.open_disk: ({"radius": 1.0}, (POINT + CROSS,), CROSS),
     morphology.white_top_hat: ({"radius": 1.0}, (POINT + CROSS,), POINT),
+    multi_region.from_labels: ({"regions": 2}, (TWO_LABELS,), TWO_REGIONS),
+    multi_region.minimize: (
+        {"steps": 2},  # the second region costs much
+        (TWO_REGIONS, 9 * SECOND * np.ones((1, 1, 3), np.float32), np.zeros((1, 3), np.float32)),
+        multi_region.Relaxed(np.eye(2)[:1].T.reshape(2, 1, 1) * np.ones((1, 1, 3)), np.zeros((2, 2, 1, 3))),
+    ),
+    multi_region.energy: (
+        {},
+        (TWO_REGIONS.shares, SECOND + TWO_REGIONS.shares, np.float32([[3, 0.25, 3]])),
+        np.array(3 + 1 + 2 * 0.25),
+    ),
+    multi_region.evolve: (
+        {"b": 0.0, "c": 0.0, "smoothness": 0.5, "outer": 2, "inner": 3},
+        (np.abs(0.999 - SECOND) * np.ones((1, 1, 3), np.float32), ROUGH[0, :1, :3], TWO_LABELS, TWO_LABELS < 2),
+        np.array([1, 0]).reshape(2, 1, 1) * np.ones((1, 1, 3)),
+    ),
     patches.extract: (
         {"side": 2, "stride": 1},
         (HU,),
