@@ -38,6 +38,8 @@ class Prediction(NamedTuple):
       skull_found: bool [], whether a closed skull was found; if not, nothing is restricted. None without restriction.
       class_probability: float32 [D, H, W, 6], the background, then each sub-type (`label_tables.SUBTYPES`); sums to 1.
         On the device, on the scan's own grid, and restricted like `probability`. None for methods without sub-types.
+      scan_scores: float32 [6], the method's own score of each sub-type and of any hemorrhage in the scan; None to take
+        them from those of its slices.
     """
 
     probability: jax.Array
@@ -46,6 +48,7 @@ class Prediction(NamedTuple):
     unrestricted: jax.Array | None = None
     skull_found: jax.Array | None = None
     class_probability: jax.Array | None = None
+    scan_scores: jax.Array | np.ndarray | None = None
 
 
 class PostProcess(NamedTuple):

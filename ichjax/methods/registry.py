@@ -23,6 +23,7 @@ METHODS = {
     "nag": "ichjax.methods.nag",
     "muschelli": "ichjax.methods.muschelli",
     "shahangian": "ichjax.methods.shahangian",
+    "arbabshirani": "ichjax.methods.arbabshirani",
 }
 
 
