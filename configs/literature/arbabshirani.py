@@ -13,4 +13,4 @@ import runpy
 def get_config():
     """The scans and folds of configs/literature/all.py, this method alone."""
     together = runpy.run_path(str(pathlib.Path(__file__).with_name("all.py")))
-    return together["alone"]("arbabshirani", train={"epochs": 24})
+    return together["alone"]("arbabshirani", train={"epochs": 20})

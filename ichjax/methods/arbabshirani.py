@@ -4,9 +4,9 @@ Published on 37,084 scans for training and 9499 for testing, and on 347 in clini
 specificity 0.835. The scan is resampled to 24 slices of 256 x 256 pixels; 3-D networks of five convolutions and two
 dense layers with max-pooling and dropout tell whether it shows a hemorrhage, and the mean of four decides. Ours differs
 in what could not be found (kernels, channels, the order of the layers, of this kind here); group normalization is
-added; the dense layers work on each position of the last features, whose mean is the logit, so that a class activation
-map exists, which is the mask here (published: no mask); sub-types are learned besides; the four networks differ by
-their initial parameters and dropout, and see the same random transforms; the default sees 64 x 64 pixels.
+added; the dense layers work on each position of the last features, whose soft maximum is the logit, so that a class
+activation map exists, which is the mask here (published: no mask); sub-types are learned besides; the four networks
+differ by their initial parameters and dropout, and see the same random transforms; the default sees 64 x 64 pixels.
 """
 
 from typing import Any, ClassVar
@@ -36,12 +36,12 @@ class ArbabshiraniMethod(VolumeMethod):
         "windows": ((40.0, 80.0),),
         "grid": {"side": 64},
         "train": {
-            "epochs": 24,
-            "batch_size": 2,
+            "epochs": 20,
+            "batch_size": 1,
             "examples_per_epoch": 0,
             "negatives": "matched",
             "sampling": "patches",
-            "learning_rate": 1e-3,
+            "learning_rate": 2e-3,
         },
         "predict": MAP_POST,
     }

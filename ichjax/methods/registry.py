@@ -24,6 +24,8 @@ METHODS = {
     "muschelli": "ichjax.methods.muschelli",
     "shahangian": "ichjax.methods.shahangian",
     "arbabshirani": "ichjax.methods.arbabshirani",
+    "jnawali": "ichjax.methods.jnawali",
+    "chang": "ichjax.methods.chang",
 }
 
 

@@ -20,7 +20,7 @@ MAP_POST: dict[str, Any] = {"closing_px": 0, "opening_px": 0, "find_threshold": 
 
 
 class VolumeMethod(AttentionMethod):
-    """Trains a `VolumeNetwork` on the labels of whole scans, in which a hemorrhage and its sub-types are present or not.
+    """Trains a `VolumeNetwork` on the labels of whole scans: any hemorrhage, and each sub-type.
 
     Attributes:
       name: of the method, and of its options.
@@ -54,4 +54,3 @@ class VolumeMethod(AttentionMethod):
 def dtype_of(config: Config) -> Any:
     """The dtype of a method's computation."""
     return jnp.dtype(config.model.dtype)
-

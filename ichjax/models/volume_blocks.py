@@ -59,7 +59,7 @@ def with_neighbors(x: jax.Array, taps: int) -> jax.Array:
 
 
 def pool_volume(x: jax.Array, *, slices: bool = True) -> jax.Array:
-    """2 x 2 x 2 max-pooling of [B, Z, H, W, C], or 1 x 2 x 2; of an odd number of slices, rows or columns the last stays.
+    """2 x 2 x 2 max-pooling of [B, Z, H, W, C], or 1 x 2 x 2; the last slice, row or column of an odd number stays.
 
     As selections, as in `unet.max_pool_2x2`.
     """
