@@ -38,7 +38,8 @@ def decode(deltas: jax.Array, anchors: jax.Array) -> jax.Array:
 
 def clip(boxes: jax.Array, *, height: int, width: int) -> jax.Array:
     """Boxes [..., 4] cut off at the edges of an image."""
-    return jnp.clip(jnp.asarray(boxes), 0.0, jnp.array([height, width, height, width], jnp.float32))
+    limits = jnp.array([height, width, height, width], jnp.float32).reshape((1,) * (boxes.ndim - 1) + (4,))
+    return jnp.clip(jnp.asarray(boxes), 0.0, limits)
 
 
 def anchor_grid(
