@@ -160,7 +160,9 @@ def full(name):
     ("name", "size", "maps"),
     [
         ("arbabshirani", (24, 256), [(3, 32, 32)] * 4),
-        ("jnawali", (32, 128), [(4, 8, 8), (4, 8, 8), (8, 32, 32)]),
+        pytest.param(
+            "jnawali", (32, 128), [(4, 8, 8), (4, 8, 8), (8, 32, 32)], marks=pytest.mark.faults
+        ),  # traced in seconds
     ],
 )
 def test_scans_have_the_published_size(name, size, maps):
