@@ -30,7 +30,7 @@ from ichjax.models.unet import network_fields
 from ichjax.ops.subtypes import SUBTYPE_COUNT
 from ichjax.scan.volume import Volume
 
-NEIGHBORS = 2  # slices above and below
+SLICES_BESIDE = 2  # above and below the slice, each
 SIDE_MULTIPLE = 16  # the coarsest level has a sixteenth of the sides
 
 
@@ -69,10 +69,10 @@ class ChangMethod(AttentionMethod):
     def __init__(self, config: Config):
         changed, options = configured(config, self.name, self.defaults)
         changed = whole_slices(changed)
-        changed.model.neighbors = NEIGHBORS
+        changed.model.neighbors = SLICES_BESIDE
         fields = network_fields(changed) | {"slice_head_weight": 1.0, "side_multiple": SIDE_MULTIPLE}
-        anchors = {name: tuple(options[name]) for name in ("anchor_sides_px", "anchor_ratios")}
-        counts = {name: options[name] for name in ("candidates", "proposals", "accepted", "true_boxes")}
+        anchors: dict[str, Any] = {name: tuple(options[name]) for name in ("anchor_sides_px", "anchor_ratios")}
+        counts: dict[str, Any] = {name: options[name] for name in ("candidates", "proposals", "accepted", "true_boxes")}
         super().__init__(changed, MaskRCNN(_module(changed, options), **fields, **anchors, **counts))
         self.mode = "whole slices with two neighbors on each side, boxes and their masks"
 

@@ -6,6 +6,7 @@ the device after the random transforms. Of both selections the number of boxes i
 """
 
 import dataclasses
+import functools
 from typing import Any, cast
 
 import flax.linen as nn
@@ -163,7 +164,8 @@ class MaskRCNN(Network):
         boxes = self._clipped(box_ops.decode(output.deltas, proposed), images.shape)
         boxes, kept = jax.vmap(self._accepted)(boxes, scores)
         masks = nn.sigmoid(self._apply(params, regions_of(pyramid.fourth, boxes), method="mask"))
-        highest = jax.vmap(_pasted, in_axes=(0, 0, 0, None))(masks, boxes, kept, images.shape[1:3])
+        size = images.shape[1], images.shape[2]
+        highest = jax.vmap(functools.partial(_pasted, size=size))(masks, boxes, kept)
         of_subtypes, any_hemorrhage = highest[..., :-1], highest[..., -1:]
         total = jnp.maximum(of_subtypes.sum(axis=-1, keepdims=True), 1e-9)
         return any_hemorrhage * of_subtypes / total, scores.max(axis=1)
@@ -206,7 +208,7 @@ class MaskRCNN(Network):
         return self.module.apply({"params": params}, x, method=method)
 
 
-def _pasted(masks: jax.Array, boxes: jax.Array, scores: jax.Array, size: tuple[int, int]) -> jax.Array:
+def _pasted(masks: jax.Array, boxes: jax.Array, scores: jax.Array, *, size: tuple[int, int]) -> jax.Array:
     """The highest, over boxes, of mask times score: float32 [H, W, K], from [A, S, S], [A, 4] and [A, K].
 
     One box after the other, as all of them would be A times as large as the image.

@@ -21,11 +21,11 @@ class Match(NamedTuple):
     """Which true box each of N boxes belongs to.
 
     Attributes:
-      index: int32 [N], of the true box with the largest overlap.
+      number: int32 [N], of the true box with the largest overlap.
       positive, negative: bool [N].
     """
 
-    index: jax.Array
+    number: jax.Array
     positive: jax.Array
     negative: jax.Array
 
@@ -62,7 +62,7 @@ def with_hard_negatives(losses: jax.Array, matched: Match) -> jax.Array:
 
 def box_loss(deltas: jax.Array, boxes: jax.Array, truth: ComponentBoxes, matched: Match) -> jax.Array:
     """Smooth L1 of the deltas [N, 4] of positive boxes [N, 4]; 0 without a positive one."""
-    target = box_ops.encode(truth.boxes[matched.index], boxes)
+    target = box_ops.encode(truth.boxes[matched.number], boxes)
     error = jnp.abs(deltas - target)
     smooth = jnp.where(error < SMOOTH, 0.5 * error**2 / SMOOTH, error - 0.5 * SMOOTH).sum(axis=1)
     return _mean_over(matched.positive, smooth)
@@ -79,10 +79,10 @@ def class_loss(logits: jax.Array, truth: ComponentBoxes, matched: Match) -> jax.
     """Cross-entropy of the classes of boxes, from logits [N, K + 1]; of an unknown class, K + 1, that of any."""
     log_probability = jax.nn.log_softmax(logits)
     known = logits.shape[-1] - 1
-    number = jnp.where(matched.positive, truth.classes[matched.index], 0)
-    own = jnp.take_along_axis(log_probability, jnp.minimum(number, known)[:, None], axis=1)[:, 0]
+    kind = jnp.where(matched.positive, truth.classes[matched.number], 0)
+    own = jnp.take_along_axis(log_probability, jnp.minimum(kind, known)[:, None], axis=1)[:, 0]
     any_class = jax.nn.logsumexp(log_probability[:, 1:], axis=1)
-    return with_hard_negatives(-jnp.where(number > known, any_class, own), matched)
+    return with_hard_negatives(-jnp.where(kind > known, any_class, own), matched)
 
 
 def mask_loss(
@@ -98,7 +98,7 @@ def mask_loss(
       matched: of the boxes.
     """
     target = roi_align.align(planes[None], boxes[None], size=logits.shape[-1])[0]
-    plane = jnp.maximum(truth.classes[matched.index] - 1, 0)
+    plane = jnp.maximum(truth.classes[matched.number] - 1, 0)
     target = jnp.take_along_axis(target, plane[:, None, None, None], axis=-1)[..., 0]
     entropy = (jax.nn.softplus(logits) - logits * target).mean(axis=(1, 2))
     return _mean_over(matched.positive, entropy)

@@ -6,7 +6,13 @@ import jax.numpy as jnp
 
 
 def line_weights(
-    size: jax.Array, spacing: jax.Array, to_size: int, to_spacing: float, padded_size: int, *, outside: str = "edge"
+    size: jax.Array,
+    spacing: jax.Array,
+    to_size: int,
+    to_spacing: jax.typing.ArrayLike,
+    padded_size: int,
+    *,
+    outside: str = "edge",
 ) -> jax.Array:
     """Linear interpolation weights along one axis; both grids share their center.
 

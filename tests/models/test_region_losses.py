@@ -23,7 +23,7 @@ def test_boxes_are_matched_by_overlap_and_the_best_anchor_of_each_true_box():
     assert matched.negative.tolist() == [False, False, False, False, True, True]  # overlaps: .9, 1/3, .4, 1/3, 0, 0
     with_best = MATCH(BOXES, TRUTH, best=True)
     assert with_best.positive.tolist() == [True, False, False, True, False, False]
-    assert with_best.index[:4].tolist() == [0, 0, 0, 1]
+    assert with_best.number[:4].tolist() == [0, 0, 0, 1]
 
 
 def test_a_slice_without_a_true_box_has_negatives_alone():
@@ -65,8 +65,8 @@ def test_the_true_mask_of_a_box_is_that_of_its_class():
 def test_pixels_have_the_highest_mask_times_score_of_their_boxes():
     boxes = np.float32([[0, 0, 4, 4], [2, 2, 6, 6], [0, 0, 8, 8]])
     scores = np.float32([[0.5, 0.1], [0.25, 0.2], [0.0, 0.0]])
-    pasted = jax.jit(mask_rcnn._pasted, static_argnums=3)
-    highest = np.asarray(pasted(np.ones((3, 4, 4), np.float32), boxes, scores, (8, 8)))
+    pasted = jax.jit(functools.partial(mask_rcnn._pasted, size=(8, 8)))
+    highest = np.asarray(pasted(np.ones((3, 4, 4), np.float32), boxes, scores))
     expected = np.zeros((8, 8, 2))
     expected[2:6, 2:6] = [0.25, 0.2]
     expected[:4, :4] = np.maximum(expected[:4, :4], [0.5, 0.1])
