@@ -31,6 +31,9 @@ METHODS = {
     "kuo": "ichjax.methods.kuo",
     "kuang": "ichjax.methods.kuang",
     "cho": "ichjax.methods.cho",
+    "arbabshirani": "ichjax.methods.arbabshirani",
+    "jnawali": "ichjax.methods.jnawali",
+    "chang": "ichjax.methods.chang",
 }
 
 

@@ -18,7 +18,9 @@ from ichjax.ops import (
     augment_hu,
     augment_shape,
     augment_windowed,
+    boxes,
     brain_pose,
+    component_boxes,
     component_statistics,
     components,
     cupping,
@@ -34,6 +36,7 @@ from ichjax.ops import (
     multi_region,
     patches,
     resample,
+    roi_align,
     skull,
     subtypes,
     svm,
@@ -151,7 +154,48 @@ SECOND = np.float32([0, 1]).reshape(2, 1, 1)  # of two regions
 TWO_REGIONS = multi_region.Relaxed(np.float32([[[1, 1, 0]], [[0, 0, 1]]]), np.zeros((2, 2, 1, 3), np.float32))
 EXTRA_AXIAL = np.array([[[5, 5, 1], [4, 0, 2]], [[0, 0, 3], [0, 0, 0]]])
 EXTRA_AXIAL_VOTED = np.array([[[5, 5, 1], [5, 0, 2]], [[0, 0, 3], [0, 0, 0]]])
+BOXES = np.float32([[0, 0, 2, 4], [0, 0, 2, 2], [1, 1, 3, 3], [4, 4, 6, 8]])
+OVERLAPS = np.array([[1, 0.5, 0.2, 0], [0.5, 1, 1 / 7, 0], [0.2, 1 / 7, 1, 0], [0, 0, 0, 1]])
+LOG_HALF = np.log(0.5)
 CASES = {
+    boxes.overlap: ({}, (BOXES, BOXES), OVERLAPS),
+    boxes.encode: (
+        {}, (BOXES[1:3], BOXES[[0, 0]]), np.array([[0, -0.25, 0, LOG_HALF], [0.5, 0, 0, LOG_HALF]]),
+    ),
+    boxes.decode: (
+        {}, (np.float32([[0, -0.25, 0, LOG_HALF], [0.5, 0, 0, LOG_HALF]]), BOXES[[0, 0]]), BOXES[1:3],
+    ),
+    boxes.clip: ({"height": 2, "width": 3}, (BOXES,), np.minimum(BOXES, [2, 3, 2, 3])),
+    boxes.non_maximum_suppression: (
+        {"count": 3, "max_overlap": 0.4},
+        (BOXES, np.float32([1, 2, 1.5, -np.inf])),
+        (np.array([1, 2, 0]), np.array([True, True, False])),
+    ),
+    component_boxes.component_boxes: (
+        {"class_count": 2, "count": 1},
+        (np.uint8([[2, 0, 1], [0, 2, 1], [0, 0, 1], [0, 0, 1]]),),
+        component_boxes.ComponentBoxes(np.array([[0, 2, 4, 3]]), np.array([1])),
+    ),
+    resample.to_depth: (
+        {"depth": 3},
+        (np.float32([[[0], [2], [9]], [[6], [9], [9]]]), np.int32([2, 1])),
+        np.array([[[0], [1], [2]], [[6], [6], [6]]]),
+    ),
+    resample.from_depth: (
+        {"length": 5},
+        (np.float32([[[0], [4]], [[2], [6]]]), np.int32([4, 1])),
+        np.array([[[0], [1], [3], [4], [4]], [[4], [6], [6], [6], [6]]]),
+    ),
+    roi_align.align: (
+        {"size": 1, "samples": 1},
+        (np.float32([[[[1], [2]], [[3], [4]]]]), np.float32([[[0, 0, 2, 2], [0, 1, 1, 2]]])),
+        np.array([2.5, 2]).reshape(1, 2, 1, 1, 1),
+    ),
+    roi_align.paste: (
+        {"height": 2, "width": 4},
+        (np.float32([[[0.5]]]), np.float32([[0, 1, 1, 3]])),
+        np.array([[[0, 0.5, 0.5, 0], [0, 0, 0, 0]]]),
+    ),
     skull.inside_skull: ({}, (HU, np.full(3, 5, np.float32)), (np.ones(HU.shape, bool), np.bool_(False))),
     hu.window: ({"level": 40.0, "width": 120.0}, (HU,), np.clip((HU.astype(float) + 20) / 120, 0, 1)),
     hu.windows: (
@@ -398,7 +442,7 @@ CASES = {
         (np.broadcast_to(IMAGES[0].mean(axis=(0, 1)), IMAGES[0].shape), ONE[2]),
     ),
 } | contour_cases.CASES  # fmt: skip
-NOT_OPS = {patches.grid_shape}  # integers to integers
+NOT_OPS = {patches.grid_shape, boxes.anchor_grid}  # of integers
 DTYPES = {
     np.bool_: [metrics.masks_at, morphology.dilate, morphology.erode, morphology.close, morphology.open,
                morphology.clean, thresholds.between],
@@ -412,6 +456,8 @@ DTYPE_OF = (
     | {
         skull.inside_skull: bool,
         components.label: np.int32,
+        boxes.non_maximum_suppression: (np.int32, bool),
+        component_boxes.component_boxes: (np.float32, np.int32),
         components.measure: (np.float32, np.int32, np.float32),
         component_statistics.largest: (np.int32, np.float32, np.int32),
         component_statistics.shapes: (np.int32, np.int32, *[np.float32] * 4),
@@ -501,6 +547,12 @@ WRONG = {
     "a_histogram_of_one_slice": lambda: texture.weighted_histogram(NUMBER, NUMBER, ROUGH[:1], count=2, levels=3),
     "a_machine_of_two_features": lambda: svm.decide(MACHINE, POINTS[:, :1]),
     "decisions_of_three_pairs": lambda: svm.class_scores(DECISIONS, classes=4),
+    "overlaps_of_one_box": lambda: boxes.overlap(BOXES[0], BOXES),
+    "scores_of_one_box": lambda: boxes.non_maximum_suppression(BOXES, np.ones(1), count=2, max_overlap=0.5),
+    "targets_for_one_anchor": lambda: boxes.encode(BOXES, BOXES[:1]),
+    "regions_of_one_example": lambda: roi_align.align(np.ones((2, 4, 4, 1)), BOXES[None], size=2),
+    "masks_for_one_box": lambda: roi_align.paste(np.ones((2, 4, 4)), BOXES[:1], height=4, width=4),
+    "the_depth_of_one_scan": lambda: resample.to_depth(np.ones((2, 4, 1)), np.ones(1, int), depth=3),
     "between_two_lower_levels": lambda: thresholds.between(HU, np.arange(4), 100),
 }
 
