@@ -26,7 +26,7 @@ from ichjax.methods.classifier_method import CUT, ClassifierMethod
 from ichjax.methods.own_settings import configured
 from ichjax.methods.patch_network import PatchNetworkParams
 from ichjax.methods.scan_scores import slice_score_table
-from ichjax.methods.small_classifier import TRAIN
+from ichjax.methods.small_classifier import AUGMENT, TRAIN
 from ichjax.models import backbones
 from ichjax.models.slice_classifier import Classifier, Ensemble
 from ichjax.scan.volume import Volume
@@ -46,6 +46,7 @@ class ChilamkurthyMethod(ClassifierMethod):
         "dropout": 0.0,
         "windows": ((40.0, 80.0), (500.0, 3000.0), (175.0, 50.0)),
         "grid": {"side": 96},
+        "augment": AUGMENT,
         "train": TRAIN,
     }
 

@@ -21,7 +21,7 @@ from ichjax.methods.own_settings import configured
 from ichjax.methods.patch_network import PatchNetworkParams
 from ichjax.methods.scan_scores import lowest_of_consecutive, slice_score_table
 from ichjax.methods.sequence_method import SequenceMethod
-from ichjax.methods.small_classifier import TRAIN
+from ichjax.methods.small_classifier import AUGMENT, TRAIN
 from ichjax.models.densenet import DenseNet
 from ichjax.models.sequence_classifier import MaskedRecurrentClassifier, MaskedSequenceNetwork
 from ichjax.models.unet import network_fields
@@ -46,6 +46,7 @@ class GrewalMethod(AttentionMethod, SequenceMethod):
         "stack": 12,
         "windows": ((40.0, 80.0),),
         "grid": {"side": 96},
+        "augment": AUGMENT,
         "train": TRAIN | {"batch_size": 2, "epochs": 12, "positive_weight": 4.0},
     }
 

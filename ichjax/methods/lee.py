@@ -27,7 +27,7 @@ from ichjax.methods.base import Prediction
 from ichjax.methods.classifier_method import ClassifierMethod
 from ichjax.methods.own_settings import configured
 from ichjax.methods.patch_network import PatchNetworkParams
-from ichjax.methods.small_classifier import TRAIN
+from ichjax.methods.small_classifier import AUGMENT, TRAIN
 from ichjax.models import backbones
 from ichjax.models.slice_classifier import Classifier, Ensemble
 from ichjax.models.slice_interpolation import DEGREE, InterpolatedClassifier
@@ -50,6 +50,7 @@ class LeeMethod(ClassifierMethod):
         "dropout": 0.0,
         "windows": ((50.0, 100.0), (40.0, 40.0), (80.0, 200.0)),
         "grid": {"side": 96},
+        "augment": AUGMENT,
         "train": TRAIN,
     }
 

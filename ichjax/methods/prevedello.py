@@ -20,7 +20,7 @@ from ichjax.methods.classifier_method import ClassifierMethod
 from ichjax.methods.own_settings import configured
 from ichjax.methods.patch_network import PatchNetworkParams
 from ichjax.methods.scan_scores import mean_of_highest, slice_score_table
-from ichjax.methods.small_classifier import TRAIN
+from ichjax.methods.small_classifier import AUGMENT, TRAIN
 from ichjax.models import backbones
 from ichjax.models.slice_classifier import Classifier, Ensemble
 from ichjax.scan.volume import Volume
@@ -40,6 +40,7 @@ class PrevedelloMethod(ClassifierMethod):
         "top_slices": 3,
         "windows": ((40.0, 80.0), (40.0, 40.0)),
         "grid": {"side": 96},
+        "augment": AUGMENT,
         "train": TRAIN,
     }
 

@@ -16,7 +16,7 @@ from ichjax.config import Config
 from ichjax.methods.classifier_method import AttentionMethod
 from ichjax.methods.own_settings import configured
 from ichjax.methods.sequence_method import SequenceMethod
-from ichjax.methods.small_classifier import TRAIN
+from ichjax.methods.small_classifier import AUGMENT, TRAIN
 from ichjax.models import backbones
 from ichjax.models.sequence_classifier import RecurrentClassifier
 from ichjax.models.sequence_network import SequenceNetwork
@@ -39,6 +39,7 @@ class YeMethod(AttentionMethod, SequenceMethod):
         "stack": 12,
         "windows": ((40.0, 80.0), (175.0, 50.0), (500.0, 3000.0)),
         "grid": {"side": 96},
+        "augment": AUGMENT,
         "train": TRAIN | {"batch_size": 2, "epochs": 12},
     }
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ichjax.models.blocks import GROUPS, ConvBlock
+from ichjax.models.blocks import MAX_NORM_GROUPS, ConvBlock
 from ichjax.models.convolution import relu_of
 from ichjax.models.unet import GroupNorm, max_pool_2x2
 
@@ -46,7 +46,7 @@ class VolumeConv(nn.Module):
 def _normalized(slices: jax.Array, batch: int) -> jax.Array:
     """Group normalization of [B Z, H, W, C] over all slices of each volume; called in a compact method."""
     volumes = slices.reshape(batch, -1, *slices.shape[2:])
-    return GroupNorm(max_groups=GROUPS, name="norm")(volumes).reshape(slices.shape)
+    return GroupNorm(max_groups=MAX_NORM_GROUPS, name="norm")(volumes).reshape(slices.shape)
 
 
 def with_neighbors(x: jax.Array, taps: int) -> jax.Array:

@@ -14,13 +14,13 @@ import jax.numpy as jnp
 
 from ichjax.models import slice_head
 from ichjax.models.sequence_network import SequenceNetwork
+from ichjax.models.slice_classifier import log_mean_exp
 from ichjax.models.slice_head import LABEL_WEIGHTS
 from ichjax.models.unet import dropout
 from ichjax.ops import losses, resample
 
 LABELS = len(LABEL_WEIGHTS)
 MIN_RANGE = 1e-6  # of a map; below it, a map is constant
-SHARPNESS = 4.0  # of the soft maximum: a mean at 0, the maximum at infinity
 
 
 class VolumeOutput(NamedTuple):
@@ -58,14 +58,7 @@ class VolumeClassifier(nn.Module):
         kept = dropout(jnp.ones((len(x), x.shape[-1])), dropout_keys, self.dropout, salt=0)
         x = x * kept[:, None, None, None]
         maps = nn.Dense(LABELS, kernel_init=nn.initializers.zeros, name="out")(x)
-        return VolumeOutput(soft_maximum(maps), maps)
-
-
-def soft_maximum(maps: jax.Array) -> jax.Array:
-    """log(mean(exp(r maps))) / r with r `SHARPNESS`, over the positions of each map: [B, 6] from [B, z, h, w, 6]."""
-    positions = maps.shape[1] * maps.shape[2] * maps.shape[3]
-    total = jax.nn.logsumexp(SHARPNESS * maps, axis=(1, 2, 3))
-    return (total - jnp.log(float(positions))) / SHARPNESS
+        return VolumeOutput(log_mean_exp(maps.reshape(len(maps), -1, 1, maps.shape[-1])), maps)
 
 
 class VolumeEnsemble(nn.Module):
@@ -113,7 +106,7 @@ class VolumeNetwork(SequenceNetwork):
         slices = jnp.zeros((1, 1, side, side, len(self.windows)))
         return self.module.init(key, slices, jnp.ones(1, jnp.int32))["params"]
 
-    def validation_truth(self, masks: jax.Array) -> jax.Array:
+    def validation_truth(self, masks: jax.Array, **stack: jax.Array) -> jax.Array:
         """Whether each scan has a hemorrhage: float32 [B, 1, 1], from masks [B, H, W, L]."""
         return masks.any(axis=(1, 2, 3))[:, None, None].astype(jnp.float32)
 

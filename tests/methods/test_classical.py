@@ -15,7 +15,7 @@ from ichjax.methods import heads, registry
 from ichjax.methods.classical import ClassicalMethod, Segmented
 from ichjax.metrics.literature import REVIEWED
 
-NOT_REVIEWED = {"unet", "full_slices", "threshold", "subtypes"}
+NOT_REVIEWED = {"unet", "recurrent_unet", "full_slices", "threshold", "subtypes"}
 
 
 class Bright(ClassicalMethod):

@@ -113,6 +113,7 @@ def test_a_prediction_is_a_probability_on_the_scans_grid(fitted, scans, depth):
         assert 0 <= uncertainty.min() < uncertainty.max() <= np.log(2)
 
 
+@pytest.mark.parametrize("fitted", ["kuo"], indirect=True)
 def test_one_and_four_devices_agree(fitted, scans):
     _, method, params, _ = fitted
     volume = scans[1].volume
@@ -163,7 +164,8 @@ def test_asymmetry_is_seen_where_one_side_is_brighter(tiny_config):
 
 def check_gradients(network, side, change=lambda params: params):
     """Every array of parameters, after a change, has a finite gradient that is not 0."""
-    init = jax.jit(network.init, static_argnums=1, compiler_options={"xla_backend_optimization_level": 0})
+    fast = {"xla_backend_optimization_level": 0}  # to compile
+    init = jax.jit(network.init, static_argnums=1, compiler_options=fast)
     params = change(init(jax.random.key(0), side))
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.random((2, *network.input_shape(side).shape[1:])), jnp.float32)
@@ -171,7 +173,8 @@ def check_gradients(network, side, change=lambda params: params):
     keys = jax.random.split(jax.random.key(0), 2)
     labels = {"classes": classes} if network.learns_classes else {}
     masks = (classes > 0).astype(jnp.float32)
-    gradient = jax.jit(jax.grad(lambda p: network.loss(p, images, masks, dropout_keys=keys, **labels).sum()))(params)
+    loss = jax.grad(lambda p: network.loss(p, images, masks, dropout_keys=keys, **labels).sum())
+    gradient = jax.jit(loss, compiler_options=fast)(params)
     for leaf in jax.tree.leaves(gradient):
         assert np.isfinite(leaf).all()
         assert np.abs(leaf).max() > 0
@@ -183,9 +186,8 @@ def test_gradients_of_the_network_that_sees_asymmetry(tiny_config):
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("pools", [2, 4])
-def test_gradients_of_the_cascade(tiny_config, pools):
-    made = make(tiny_config, "cho", pools=pools, head=4, classifier_width=8, model={"base_width": 1, "dropout": 0.0})
+def test_gradients_of_the_cascade(tiny_config):
+    made = make(tiny_config, "cho", pools=4, head=4, classifier_width=8, model={"base_width": 1, "dropout": 0.0})
 
     def with_kernels(params):
         """The kernels of the classifiers' last layers start at 0, which is changed: features have a gradient then."""

@@ -18,7 +18,7 @@ from ichjax.methods.sequence_predictor import SequencePredictor
 from ichjax.methods.volume_method import MAP_POST, VolumeMethod
 from ichjax.models.network import count_parameters
 from ichjax.models.volume_backbones import PlainVolume
-from ichjax.models.volume_classifier import VolumeClassifier, VolumeEnsemble, soft_maximum
+from ichjax.models.volume_classifier import VolumeClassifier, VolumeEnsemble
 from ichjax.ops.augment import AffineRange
 from ichjax.train import fold, parallel
 from ichjax.train import state as states
@@ -29,7 +29,7 @@ TRAIN = {"epochs": 1, "batch_size": 4, "negatives": "matched", "sampling": "patc
 TINY = {
     "arbabshirani": {"depth": 4, "widths": (4, 4, 4, 4, 4), "hidden": 4, "stack": 4, "grid": {"side": 16}},
     "jnawali": {
-        "depth": 4, "alex_widths": (4, 4, 4, 4, 4), "inception_stem": 4, "inception_levels": ((8,), (8,)),
+        "depth": 4, "alex_widths": (4, 4, 4, 4, 4), "inception_stem": 4, "inception_levels": ((32,), (32,)),
         "shallow_widths": (4, 4, 4), "hidden": 4, "stack": 4, "grid": {"side": 16},
     },
     "chang": {
@@ -141,14 +141,6 @@ def test_padding_of_a_stack_changes_nothing_and_every_parameter_learns(fitted):
     assert min(jax.tree.leaves(jax.tree.map(lambda x: float(abs(x).max()), gradient))) > 0
 
 
-def test_the_soft_maximum_lies_between_the_mean_and_the_maximum():
-    maps = np.random.default_rng(0).normal(size=(3, 2, 4, 5, 6)).astype(np.float32)
-    soft = np.asarray(soft_maximum(jnp.asarray(maps)))
-    assert (soft > maps.mean(axis=(1, 2, 3))).all()
-    assert (soft < maps.max(axis=(1, 2, 3))).all()
-    np.testing.assert_allclose(soft_maximum(jnp.full((1, 2, 2, 2, 6), 1.5)), 1.5, rtol=1e-6)
-
-
 def full(name):
     """The method of a full configuration, and shapes of its parameters."""
     config = runpy.run_path(str(CONFIGS / f"{name}_full.py"))["get_config"]()
@@ -239,4 +231,5 @@ def test_each_network_learns_in_all_parameters_and_on_any_number_of_devices(name
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-4)
     np.testing.assert_allclose(results[0][2], results[1][2], rtol=1e-3)
     moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), start.params, results[0][0])
-    assert min(jax.tree.leaves(moved)) > 0
+    still = [jax.tree_util.keystr(path) for path, by in jax.tree_util.tree_leaves_with_path(moved) if by == 0]
+    assert still == []
