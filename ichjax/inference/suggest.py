@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ichjax import xla
@@ -24,6 +25,7 @@ from ichjax.inference import model as trained_runs
 from ichjax.inference.annotation_plan import Effort, TimeModel
 from ichjax.inference.discover import find_sources
 from ichjax.inference.model import TrainedRun
+from ichjax.methods.base import Method
 from ichjax.methods.slices import pad_depth
 from ichjax.ops import uncertainty
 from ichjax.prefetch import one_ahead
@@ -74,7 +76,7 @@ def suggest(
         raise InputError(f"--hours is {hours:g}; expected a number above 0")
     xla.start()
     trained = trained_runs.load_run(workdir)
-    if len(trained.params) < 2 and not trained.method.has_members:
+    if len(trained.params) < 2 and type(trained.method).uncertainty is Method.uncertainty:
         raise InputError(
             f"{workdir}: one network alone cannot disagree; expected at least two finished folds, or a method with "
             "several networks"
@@ -159,18 +161,27 @@ def _effort_of(row: Suggestion) -> Effort:
 def assess(trained: TrainedRun, volume: Volume) -> tuple[float, Effort]:
     """(the value of annotating a scan, the effort), from all networks of a run."""
     slab_volume, _ = slabs.average_to_slabs(volume, trained.slice_spacing_mm)
-    members = [each for params in trained.params for each in trained.method.members(params, slab_volume)]
+    folds = [trained.method.predict(params, slab_volume).probability for params in trained.params]
+    within = [trained.method.uncertainty(params, slab_volume) for params in trained.params]
     grid = regrid.own_grid(slab_volume)
     side = max(1, round(DISAGREEMENT_PATCH_MM / grid.row_mm))
-    value = _value([pad_depth(one, 0.0) for one in members], side)
-    mean = np.mean([np.asarray(one) for one in members], axis=0)
+    padded = [[pad_depth(one, 0.0) for one in maps if one is not None] for maps in (folds, within)]
+    value = _value(*padded, side=side)
+    mean = np.mean([np.asarray(one) for one in folds], axis=0)
     mask = mean > trained.post.threshold
     return float(value), annotation_plan.effort(mask, (grid.row_mm, grid.column_mm))
 
 
 @functools.partial(jax.jit, static_argnames="side")
-def _value(members: Sequence[jax.Array], side: int) -> jax.Array:
-    return uncertainty.highest_patches(uncertainty.jensen_shannon(members), side=side, count=HIGHEST_PATCHES)
+def _value(folds: Sequence[jax.Array], within: Sequence[jax.Array], *, side: int) -> jax.Array:
+    """The disagreement of the patches with the highest ones, of all networks: that between folds, and within them.
+
+    The divergence of all networks is the sum of that of the folds' means and the mean of those within the folds.
+    """
+    disagreement = uncertainty.jensen_shannon(folds)
+    if within:
+        disagreement += jnp.stack(within).mean(axis=0)
+    return uncertainty.highest_patches(disagreement, side=side, count=HIGHEST_PATCHES)
 
 
 def _print(rows: Sequence[Suggestion], hours: float, output: pathlib.Path) -> None:

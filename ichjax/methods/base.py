@@ -108,7 +108,6 @@ class Method(abc.ABC):
       seams: (side, stride) of the patches whose seams may show in its probability, in the scan's pixels; or None.
       same_on_whole_slices: whether `config.predict.whole_slices` gives the same result as overlapping patches.
       segments_subtypes: whether its predictions have a `class_probability`.
-      has_members: whether it has several networks that can disagree (`members`).
     """
 
     title: str
@@ -120,7 +119,6 @@ class Method(abc.ABC):
     seams: tuple[int, int] | None = None
     same_on_whole_slices: bool = False
     segments_subtypes: bool = False
-    has_members: bool = False
 
     @abc.abstractmethod
     def fit(self, train: Sequence[CachedScan], valid: Sequence[CachedScan], *, workdir: pathlib.Path, fold: int) -> Any:
@@ -143,9 +141,10 @@ class Method(abc.ABC):
     def predict(self, params: Any, volume: Volume) -> Prediction:
         """Predicts a scan on its own grid."""
 
-    def members(self, params: Any, volume: Volume) -> Sequence[jax.Array]:
-        """The probability of each of its networks, float32 [D, H, W] each; that of the method if it has one alone."""
-        return [self.predict(params, volume).probability]
+    def uncertainty(self, params: Any, volume: Volume) -> jax.Array | None:
+        """By how much its networks disagree on each pixel, float32 [D, H, W] as of `ops.uncertainty.jensen_shannon`;
+        None for a method with one network."""
+        return None
 
     @abc.abstractmethod
     def load(self, workdir: pathlib.Path) -> Any:

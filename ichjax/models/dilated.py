@@ -18,6 +18,7 @@ from ichjax.models.convolution import Conv, relu_of
 from ichjax.models.network import Network
 from ichjax.models.unet import PRIOR_LOGIT, network_fields
 from ichjax.ops import losses
+from ichjax.ops.uncertainty import jensen_shannon
 
 WIDTHS = (1, 2, 4, 8, 16, 32, 32, 32)  # channels of each level, relative to those of the first
 DILATIONS = (1, 1, 1, 1, 2, 4, 2, 1)
@@ -142,13 +143,7 @@ class DisagreementNetwork(EnsembleNetwork):
 
     def probability(self, params: dict, images: jax.Array) -> jax.Array:
         """The Jensen-Shannon divergence of the members' predictions: float32 [B, H, W], from 0 to ln 2 nats."""
-        each = nn.sigmoid(self.logits(params, images))
-        return jnp.maximum(entropy(each.mean(axis=-1)) - entropy(each).mean(axis=-1), 0.0)
-
-
-def entropy(probability: jax.Array) -> jax.Array:
-    """Of a pixel that is hemorrhage with this probability, in nats; 0 at 0 and at 1."""
-    return jax.scipy.special.entr(probability) + jax.scipy.special.entr(1.0 - probability)
+        return jensen_shannon(jnp.unstack(nn.sigmoid(self.logits(params, images)), axis=-1))
 
 
 def network_from_config(config: Config, *, members: int, blocks: tuple[int, ...], stride: int) -> EnsembleNetwork:
