@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import shutil
 
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +34,16 @@ def test_the_highest_patches_of_a_scan():
     # Means of 2 x 2 patches: 1, 0.5, and 0.2 at the padded end.
     for count, mean in ((1, 1.0), (2, 0.75), (3, 1.7 / 3), (100, 1.7 / 12)):
         assert uncertainty.highest_patches(jnp.asarray(values), side=2, count=count) == pytest.approx(mean)
+
+
+def test_all_networks_count_whether_of_folds_or_within_them():
+    members = np.random.default_rng(1).random((2, 3, 2, 8, 8)).astype(np.float32)  # folds, networks of each, a scan
+    folds = [jnp.asarray(one.mean(axis=0)) for one in members]
+    within = [uncertainty.jensen_shannon(list(jnp.asarray(one))) for one in members]
+    every = uncertainty.jensen_shannon(list(jnp.asarray(members.reshape(6, 2, 8, 8))))
+    expected = uncertainty.highest_patches(every, side=4, count=suggest.HIGHEST_PATCHES)
+    assert suggest._value(folds, within, side=4) == pytest.approx(float(expected), rel=1e-5)
+    assert suggest._value(folds, [], side=4) < expected
 
 
 def test_effort_by_hand():
@@ -111,7 +122,12 @@ def test_times_that_cannot_be_used(tmp_path, text, words):
 
 
 def test_what_is_refused(tiny_threshold_run, tiny_root, tmp_path):
+    one_fold = shutil.copytree(tiny_threshold_run, tmp_path / "one")
+    for number in (1, 2):
+        shutil.rmtree(one_fold / f"fold_{number}")
     with pytest.raises(InputError, match="--hours is 0; expected a number above 0"):
         suggest.suggest(tiny_threshold_run, [tiny_root], tmp_path, hours=0.0)
+    with pytest.raises(InputError, match="one network alone cannot disagree; expected at least two finished folds"):
+        suggest.suggest(one_fold, [tiny_root], tmp_path, hours=1.0)
     with pytest.raises(InputError, match=r"times\.csv: cannot be read"):
         suggest.suggest(tiny_threshold_run, [tiny_root], tmp_path, hours=1.0, times=tmp_path / "times.csv")
