@@ -25,8 +25,9 @@ def find_config(value: str) -> pathlib.Path:
             return shipped[name]
     near = difflib.get_close_matches(path.stem, shipped, n=1)
     guess = f"did you mean {near[0]}? " if near else ""
-    names = ", ".join(shipped)
-    raise InputError(f"{value}: no such configuration; {guess}expected a file, or one of {names}")
+    top, nested = ([name for name in shipped if ("/" in name) == inside] for inside in (False, True))
+    more = f", or one of {len(nested)} in configs/literature, such as {nested[0]}" if nested else ""
+    raise InputError(f"{value}: no such configuration; {guess}expected a file, or one of {', '.join(top)}{more}")
 
 
 def shipped_configs() -> dict[str, pathlib.Path]:

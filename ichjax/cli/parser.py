@@ -32,7 +32,7 @@ USAGE = {
     "evaluate": "--predictions=DIR --config.data.root=DIR [--workdir=NEW] [options]",
     "compare": "RUN_A RUN_B [--output=DIR]",
     "info": "RUN",
-    "suggest": "--workdir=RUN --input PATH [PATH ...] --output=DIR --hours=H [--times=FILE]",
+    "suggest": "--workdir=RUN --input PATH [...] --output=DIR --hours=H [options]",
     "stats": "--config.data.root=DIR",
     "phantom": "--output=DIR [--layout=nifti] [--preset=demo] [--subjects=15]",
     "prepare": "--to=nnunet --config=configs/NAME.py --output=DIR",

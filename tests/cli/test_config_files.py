@@ -57,7 +57,8 @@ def test_a_wheel_has_the_folder_inside_the_package(tmp_path, monkeypatch):
 def test_an_unknown_name_lists_those_there_are(tmp_path, monkeypatch, value, near):
     monkeypatch.chdir(tmp_path)
     top, nested = sorted(CONFIGS.glob("*.py")), sorted(CONFIGS.glob("*/*.py"))
-    names = ", ".join([*(path.stem for path in top), *(f"literature/{path.stem}" for path in nested)])
+    names = ", ".join(path.stem for path in top)
+    names += f", or one of {len(nested)} in configs/literature, such as literature/{nested[0].stem}"
     said = f"{value}: no such configuration; did you mean {near}? expected a file, or one of {names}"
     with pytest.raises(InputError, match=f"^{re.escape(said)}$"):
         config_files.find_config(value)

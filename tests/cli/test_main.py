@@ -52,7 +52,7 @@ def test_an_unknown_command_is_answered_with_the_nearest(capsys, wrong, near):
 
 
 def test_commands_to_come_are_unknown(capsys):
-    assert "The commands: crossval, train, predict, convert, export, report" in refused(capsys, "tune")
+    assert "The commands: crossval, train, pretrain, predict, convert, export, report" in refused(capsys, "tune")
 
 
 def test_configurations_and_commands_that_do_not_fit(capsys):

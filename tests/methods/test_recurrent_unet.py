@@ -219,7 +219,7 @@ def test_a_finished_fold_is_only_read_and_predicts(fitted):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"grid.side": 0}, r"config\.grid\.side is 0; expected the side"),
+        ({"options.recurrent_unet.grid": {"side": 0}}, r"config\.grid\.side is 0; expected the side"),
         ({"train.hard_negatives": 0.5}, r"config\.train\.hard_negatives is 0\.5; expected 0 where an example is"),
         ({"train.resident": True}, r"config\.train\.resident is True; expected False"),
         ({"options.recurrent_unet.hiden": 3}, r"recurrent_unet\.hiden is unknown to this method; expected one of hid"),
