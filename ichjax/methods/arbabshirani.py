@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from ichjax.config import Config
 from ichjax.methods.own_settings import configured
-from ichjax.methods.volume_method import MAP_POST, VolumeMethod, dtype_of
+from ichjax.methods.volume_method import VolumeMethod, dtype_of
 from ichjax.models.volume_backbones import PlainVolume
 from ichjax.models.volume_classifier import VolumeClassifier, VolumeEnsemble
 
@@ -43,7 +43,6 @@ class ArbabshiraniMethod(VolumeMethod):
             "sampling": "patches",
             "learning_rate": 2e-3,
         },
-        "predict": MAP_POST,
     }
 
     def __init__(self, config: Config):

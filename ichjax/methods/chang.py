@@ -22,7 +22,7 @@ from ichjax.methods.classifier_method import AttentionMethod
 from ichjax.methods.own_settings import configured
 from ichjax.methods.patch_network import PatchNetworkParams
 from ichjax.methods.sequence_method import whole_slices
-from ichjax.methods.volume_method import MAP_POST, dtype_of
+from ichjax.methods.volume_method import dtype_of
 from ichjax.models.feature_pyramid import HybridPyramid
 from ichjax.models.mask_rcnn import MaskRCNN, RegionModule
 from ichjax.models.region_heads import AnchorHead, ClassHead, MaskHead
@@ -63,7 +63,6 @@ class ChangMethod(AttentionMethod):
             "sampling": "patches",
             "learning_rate": 3e-3,
         },
-        "predict": MAP_POST,
     }
 
     def __init__(self, config: Config):

@@ -8,7 +8,7 @@ import jax
 from ichjax.config import Config
 from ichjax.data.scan_cache import CachedScan
 from ichjax.methods.attention_cut import at_half, fit_cut
-from ichjax.methods.base import Prediction
+from ichjax.methods.base import PostProcess, Prediction
 from ichjax.methods.patch_network import PatchNetworkMethod, PatchNetworkParams
 from ichjax.methods.sequence_method import whole_slices
 from ichjax.models.slice_classifier import Ensemble, SliceClassifier
@@ -23,7 +23,9 @@ class AttentionMethod(PatchNetworkMethod):
 
     def __init__(self, config: Config, network: Any):
         super().__init__(config, network)
-        self.post = self.post._replace(threshold=0.5, chosen_on="training subjects of each fold (cut of the map)")
+        # The cut is that of the map as it is: what gates and kernels are made for, is a probability of pixels.
+        thresholds, chosen_on = self.post.thresholds, "training subjects of each fold (cut of the map)"
+        self.post = PostProcess(0.5, thresholds, closing_px=0, opening_px=0, chosen_on=chosen_on)
 
     def predict(self, params: PatchNetworkParams, volume: Volume, *, prior: jax.Array | None = None) -> Prediction:
         """As `PatchNetworkMethod.predict`, with a probability that is 1/2 at the fitted cut."""

@@ -15,9 +15,6 @@ from ichjax.models.unet import network_fields
 from ichjax.models.volume_classifier import VolumeEnsemble, VolumeNetwork
 from ichjax.scan.volume import Volume
 
-# The group fields that these methods share: the map is smooth, so that its mask needs no morphology and no hysteresis.
-MAP_POST: dict[str, Any] = {"closing_px": 0, "opening_px": 0, "find_threshold": 0.0, "min_lesion_ml": 0.0}
-
 
 class VolumeMethod(AttentionMethod):
     """Trains a `VolumeNetwork` on the labels of whole scans: any hemorrhage, and each sub-type.

@@ -15,7 +15,7 @@ from ichjax.data.regrid import own_grid
 from ichjax.methods import patch_network, registry
 from ichjax.methods.own_settings import configured
 from ichjax.methods.sequence_predictor import SequencePredictor
-from ichjax.methods.volume_method import MAP_POST, VolumeMethod
+from ichjax.methods.volume_method import VolumeMethod
 from ichjax.models.network import count_parameters
 from ichjax.models.volume_backbones import PlainVolume
 from ichjax.models.volume_classifier import VolumeClassifier, VolumeEnsemble
@@ -43,7 +43,7 @@ class OneConvolution(VolumeMethod):
     """Two networks of one convolution, whose maps differ in size."""
 
     title, card, name = "One convolution", "Networks of one convolution on scans", "one"
-    defaults = {"grid": {"side": 16}, "train": TRAIN, "predict": MAP_POST}  # noqa: RUF012
+    defaults = {"grid": {"side": 16}, "train": TRAIN}  # noqa: RUF012
 
     def __init__(self, config):
         changed, _ = configured(config, self.name, self.defaults)
