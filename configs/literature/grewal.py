@@ -1,4 +1,4 @@
-"""Grewal et al. (2018): a DenseNet with masks and an LSTM over the scan, small, on synthetic scans.
+"""Grewal et al. (2017): a DenseNet with masks and an LSTM over the scan, small, on synthetic scans.
 
     python launch.py crossval --config=configs/literature/grewal.py --workdir=runs/grewal
 

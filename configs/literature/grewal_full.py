@@ -1,4 +1,4 @@
-"""Grewal et al. (2018): a DenseNet with masks and an LSTM over the scan, in its published size.
+"""Grewal et al. (2017): a DenseNet with masks and an LSTM over the scan, in its published size.
 
     python launch.py crossval --config=configs/literature/grewal_full.py --workdir=runs/grewal_full
 

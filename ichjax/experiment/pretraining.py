@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ichjax import config as configs
-from ichjax import config_check, hosts, xla
+from ichjax import hosts, xla
 from ichjax.config import Config, fields_of
 from ichjax.console import say
 from ichjax.data import leak_guard, loader, rsna
@@ -44,11 +44,12 @@ def pretrain(config: Config, workdir: pathlib.Path) -> None:
     """Trains the encoder on the fold `config.fold` of an RSNA 2019 set; resumes what is unfinished.
 
     Raises:
-      InputError: the data set is of another layout, a field has an invalid value, or as `train.loop.train_on`.
+      InputError: the data set is of another layout, a field has an invalid value, the work directory belongs to
+        another configuration, or as `train.loop.train_on`.
     """
     xla.start(deterministic=config.deterministic)
-    config_check.check(config)
     network, options = network_of(config)
+    setup.check_workdir(config, workdir)
     index = open_index(setup.dataset_root(config))
     folds = rsna.split(index, folds=config.data.folds, seed=config.seed)
     fold = folds.folds[config.fold]
@@ -102,14 +103,14 @@ def _scores(
     """The challenge's weighted log-loss by both heads, and areas under the ROC curve of slices and scans."""
 
     @jax.jit
-    def logits_of(image: jax.Array, slices: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def logits_of(params: dict, image: jax.Array, slices: jax.Array) -> tuple[jax.Array, jax.Array]:
         decoded, real = network.decoded(params, network.images(image), slices)
         of_scan, own = jnp.asarray(decoded.slices), decoded.further_slices[0]
         return of_scan.reshape(*real.shape, -1), own.reshape(*real.shape, -1)
 
     labels, by_scan, own = [], [], []
     for batch in loader.fixed_batches(reader, np.asarray(test), batch_size=config.train.batch_size):
-        logits = [np.asarray(one, np.float64) for one in logits_of(batch["image"], batch["slices"])]
+        logits = [np.asarray(one, np.float64) for one in logits_of(params, batch["image"], batch["slices"])]
         for scan in np.flatnonzero(batch["weight"]):
             known = (batch["labels"][scan] >= 0).all(axis=1)
             labels.append(batch["labels"][scan][known] == 1)

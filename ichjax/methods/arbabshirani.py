@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from ichjax.config import Config
 from ichjax.methods.own_settings import configured
-from ichjax.methods.volume_method import VolumeMethod, dtype_of
+from ichjax.methods.volume_method import TRAIN_SCANS, VolumeMethod, dtype_of
 from ichjax.models.volume_backbones import PlainVolume
 from ichjax.models.volume_classifier import VolumeClassifier, VolumeEnsemble
 
@@ -35,14 +35,7 @@ class ArbabshiraniMethod(VolumeMethod):
         "stack": 16,
         "windows": ((40.0, 80.0),),
         "grid": {"side": 64},
-        "train": {
-            "epochs": 20,
-            "batch_size": 1,
-            "examples_per_epoch": 0,
-            "negatives": "matched",
-            "sampling": "patches",
-            "learning_rate": 2e-3,
-        },
+        "train": TRAIN_SCANS,
     }
 
     def __init__(self, config: Config):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ichjax.data.scan_cache import CachedScan
+from ichjax.methods import logistic
 from ichjax.methods.base import Prediction
 from ichjax.methods.slices import pad_depth
 
@@ -16,12 +17,11 @@ MIN_CUT, MAX_CUT = 0.02, 0.98
 
 @jax.jit
 def _overlap(probability: jax.Array, mask: jax.Array) -> jax.Array:
-    """float32 [CUT_LEVELS, 2]: pixels above each cut, in all and inside the mask; from [D, H, W] each."""
+    """int32 [CUT_LEVELS, 2]: pixels above each cut, in all and inside the mask; from [D, H, W] each."""
     level = jnp.clip(jnp.ceil(probability * CUT_LEVELS).astype(jnp.int32) - 1, -1, CUT_LEVELS - 1)
-    inside = (mask > 0).astype(jnp.float32)
-    counts = (
-        jnp.zeros((CUT_LEVELS + 1, 2)).at[level.ravel() + 1].add(jnp.stack([jnp.ones(inside.size), inside.ravel()], 1))
-    )
+    inside = (mask > 0).astype(jnp.int32).ravel()
+    both = jnp.stack([jnp.ones_like(inside), inside], axis=1)
+    counts = jnp.zeros((CUT_LEVELS + 1, 2), jnp.int32).at[level.ravel() + 1].add(both)
     return counts[::-1].cumsum(axis=0)[::-1][1:]
 
 
@@ -44,11 +44,6 @@ def fit_cut(predict: Callable[[CachedScan], Prediction], scans: Sequence[CachedS
 
 
 def at_half(prediction: Prediction, cut: float) -> Prediction:
-    """A prediction whose probability, and that before the restriction to the skull, is 1/2 at the cut.
-
-    The power that maps the cut to 1/2 keeps 0, 1 and all ranks.
-    """
-    power = float(np.log(0.5) / np.log(cut))
-
-    unrestricted = None if prediction.unrestricted is None else prediction.unrestricted**power
-    return prediction._replace(probability=prediction.probability**power, unrestricted=unrestricted)
+    """A prediction whose probability, and that before the restriction to the skull, is 1/2 at the cut."""
+    unrestricted = None if prediction.unrestricted is None else logistic.centered(prediction.unrestricted, cut)
+    return prediction._replace(probability=logistic.centered(prediction.probability, cut), unrestricted=unrestricted)

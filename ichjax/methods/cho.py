@@ -43,6 +43,7 @@ class ChoMethod(PatchNetworkMethod):
     title = "Cho 2019"
     card = "A cascade of classifiers, then two fully convolutional networks, of the kind of Cho et al. 2019"
     name, reference = "cho", "cho_2019"
+    exportable = False
     segments_subtypes = True
     defaults: ClassVar[dict[str, Any]] = {
         "classifier_width": 8,
@@ -102,12 +103,6 @@ class ChoMethod(PatchNetworkMethod):
             predicted += called @ mask.sum(axis=(1, 2))
             truth += int(scan.truth_px.sum())
         return {GATE: float(gates[(2 * overlap / np.maximum(predicted + truth, 1)).argmax()])}
-
-    def slice_program(self, params: PatchNetworkParams, own: Any) -> None:
-        """None: it cannot be exported, as the cut is no part of the network."""
-
-    def patch_program(self, params: PatchNetworkParams) -> None:
-        """None, likewise."""
 
 
 make = ChoMethod

@@ -22,6 +22,7 @@ from ichjax.files import atomic, read_json, write_json
 from ichjax.methods import heads, views
 from ichjax.methods.base import MODEL_FILE, Method, PostProcess, Prediction, digest
 from ichjax.methods.heads import Head, Training, Trainings
+from ichjax.methods.own_settings import checked
 from ichjax.ops import resample
 from ichjax.scan.volume import Volume
 
@@ -171,7 +172,5 @@ def _options(config: Config, name: str, defaults: Mapping[str, Any]) -> dict[str
         expected = f"one of {', '.join(defaults)}" if defaults else "none"
         raise InputError(f"config.options.{name}.{min(unknown)} is unknown to this method; expected {expected}")
     for field, value in given.items():
-        kind = type(defaults[field])
-        if not isinstance(value, int | float if kind is float else kind):
-            raise InputError(f"config.options.{name}.{field} is {value!r}; expected a {kind.__name__}")
+        checked(f"config.options.{name}.{field}", value, defaults[field])
     return json.loads(json.dumps(dict(defaults) | dict(given)))

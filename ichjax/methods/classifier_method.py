@@ -21,9 +21,11 @@ CUT = "cut"
 class AttentionMethod(PatchNetworkMethod):
     """A network whose probability is a slice's score times a map, cut at the level with the best Dice in training."""
 
+    exportable = False
+
     def __init__(self, config: Config, network: Any):
         super().__init__(config, network)
-        # The cut is that of the map as it is: what gates and kernels are made for, is a probability of pixels.
+        # The cut is fitted to the map as it is; gates and kernels are made for the probability of pixels.
         thresholds, chosen_on = self.post.thresholds, "training subjects of each fold (cut of the map)"
         self.post = PostProcess(0.5, thresholds, closing_px=0, opening_px=0, chosen_on=chosen_on)
 
@@ -37,12 +39,6 @@ class AttentionMethod(PatchNetworkMethod):
     ) -> dict[str, Any]:
         """The cut, fitted on the training scans."""
         return {CUT: fit_cut(lambda scan: self.predict(params, scan.volume), train)}
-
-    def slice_program(self, params: PatchNetworkParams, own: Any) -> None:
-        """None: it cannot be exported, as the cut is no part of the network."""
-
-    def patch_program(self, params: PatchNetworkParams) -> None:
-        """None, likewise."""
 
 
 class ClassifierMethod(AttentionMethod):

@@ -1,4 +1,4 @@
-"""A DenseNet with auxiliary masks and a bidirectional LSTM over the scan, of the kind of Grewal et al. (2018).
+"""A DenseNet with auxiliary masks and a bidirectional LSTM over the scan, of the kind of Grewal et al. (2017).
 
 Published on 252 scans for training and 77 for testing (RADnet, arXiv:1710.04934); reported: sensitivity 0.88, precision
 0.81, accuracy 0.81 by scan. A DenseNet-40 learns masks after each of its blocks besides the labels of slices; a scan is
@@ -33,8 +33,8 @@ class GrewalMethod(AttentionMethod, SequenceMethod):
     convolution, `hidden` states of each direction, `dropout`, `consecutive` slices that make a scan positive, and
     `stack`, the slices of an example."""
 
-    title = "Grewal 2018"
-    card = "A DenseNet with auxiliary masks, a bidirectional LSTM over the scan, of the kind of Grewal et al. 2018"
+    title = "Grewal 2017"
+    card = "A DenseNet with auxiliary masks, a bidirectional LSTM over the scan, of the kind of Grewal et al. 2017"
     name, reference = "grewal", "grewal_2017"
     defaults: ClassVar[dict[str, Any]] = {
         "growth": 4,

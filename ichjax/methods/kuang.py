@@ -57,6 +57,7 @@ class KuangMethod(PatchNetworkMethod):
     title = "Kuang 2019"
     card = "A U-Net with left-right differences, then contour evolution, of the kind of Kuang et al. 2019"
     name, reference = "kuang", "kuang_2019"
+    exportable = False
     defaults: ClassVar[dict[str, Any]] = {
         "boundary_weight": 5.0,
         "boundary_px": 5.0,
@@ -88,7 +89,12 @@ class KuangMethod(PatchNetworkMethod):
         if not set(ENERGY) <= set(params.chosen):
             return prediction._replace(slice_scores=scores)
         share = self.evolve(prediction.probability, volume, {name: params.chosen[name] for name in ENERGY})
-        return prediction._replace(probability=share, slice_scores=scores)
+        # Where nothing was restricted to the inside of the skull, both are the contours' result.
+        outside = None
+        if prediction.unrestricted is not None:
+            is_removed = (prediction.probability == 0) & (prediction.unrestricted > 0)
+            outside = jnp.where(is_removed, prediction.unrestricted, share)
+        return prediction._replace(probability=share, unrestricted=outside, slice_scores=scores)
 
     def evolve(self, probability: jax.Array, volume: Volume, energy: dict[str, float]) -> jax.Array:
         """The share of hemorrhage float32 [D, H, W] after the evolution; energy: values of `ENERGY` by name."""
@@ -117,12 +123,6 @@ class KuangMethod(PatchNetworkMethod):
             f"{alone[0] / max(alone[1], 1.0):.3f} of the U-Net alone"
         )
         return {**grid[best], "validation_dice": float(dice[best])}
-
-    def slice_program(self, params: PatchNetworkParams, own: Any) -> None:
-        """None: it cannot be exported, as the contours are no part of the network."""
-
-    def patch_program(self, params: PatchNetworkParams) -> None:
-        """None, likewise."""
 
     def _evolve_scan(self, hu: jax.Array, probability: jax.Array, weights: Weights) -> jax.Array:
         """Every device evolves its part of the slices, one after the other."""

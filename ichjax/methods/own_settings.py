@@ -40,12 +40,12 @@ def configured(config: Config, name: str, defaults: Fields) -> tuple[Config, dic
             for inner, new in {**defaults.get(field, {}), **_group(where, value)}.items():
                 _set(changed[field], inner, new, f"{where}.{inner}")
         elif field in changed:
-            changed[field] = value
+            _set(changed, field, value, where)
         elif field not in defaults:
             expected = ", ".join(sorted(set(defaults) - groups) + sorted(groups))
             raise InputError(f"{where} is unknown to this method; expected one of {expected}")
         else:
-            options[field] = _checked(where, value, defaults[field])
+            options[field] = checked(where, value, defaults[field])
     return changed, json.loads(json.dumps(options))
 
 
@@ -66,7 +66,8 @@ def _set(group: ml_collections.ConfigDict, field: str, value: Any, where: str) -
         raise InputError(f"{where} is {value!r}; expected a {type(group[field]).__name__}") from error
 
 
-def _checked(where: str, value: Any, default: Any) -> Any:
+def checked(where: str, value: Any, default: Any) -> Any:
+    """The value of an option; InputError, which begins with `where`, if it is of another type than the default."""
     kind = int | float if isinstance(default, float) else list | tuple if isinstance(default, tuple) else type(default)
     if not isinstance(value, kind) or isinstance(value, bool) != isinstance(default, bool):
         raise InputError(f"{where} is {value!r}; expected a {type(default).__name__}")

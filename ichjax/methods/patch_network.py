@@ -65,8 +65,10 @@ class PatchNetworkMethod(Method):
 
     Attributes:
       predictor: what it predicts scans with.
+      exportable: whether its network alone, slice by slice, is what it predicts with.
     """
 
+    exportable: ClassVar[bool] = True
     predictor: ClassVar[type[SlicePredictor]] = SlicePredictor
 
     def __init__(self, config: Config, network: Network):
@@ -191,13 +193,13 @@ class PatchNetworkMethod(Method):
 
     def slice_program(self, params: PatchNetworkParams, own: Geometry) -> Callable[[jax.Array], jax.Array] | None:
         """As `Method.slice_program`; None if the network sees other slices, or the head's mid-plane."""
-        if self.network.neighbors or self.network.mirrored_channel:
+        if not self.exportable or self.network.neighbors or self.network.mirrored_channel:
             return None
         return lambda hu: self._predictor.predict_traced(params.weights, hu, own, params.grid)
 
     def patch_program(self, params: PatchNetworkParams) -> patch_program.PatchProgram | None:
         """As `Method.patch_program`; None as `patch_program.make`."""
-        return patch_program.make(self.network, params, side=self.config.patch.side)
+        return patch_program.make(self.network, params, side=self.config.patch.side) if self.exportable else None
 
     def estimate_seconds(self, params: PatchNetworkParams, volume: Volume) -> float:
         """Seconds to predict a scan, from the measured time of its middle slices.

@@ -3,9 +3,8 @@
 from typing import Any, ClassVar
 
 from ichjax.config import Config
-from ichjax.data.regrid import Geometry
 from ichjax.errors import InputError
-from ichjax.methods.patch_network import PatchNetworkMethod, PatchNetworkParams
+from ichjax.methods.patch_network import PatchNetworkMethod
 from ichjax.methods.sequence_predictor import SequencePredictor
 from ichjax.models.sequence_network import SequenceNetwork
 
@@ -19,6 +18,7 @@ class SequenceMethod(PatchNetworkMethod):
     """
 
     predictor = SequencePredictor
+    exportable = False
     name: ClassVar[str]
     defaults: ClassVar[dict[str, Any]]
 
@@ -26,12 +26,6 @@ class SequenceMethod(PatchNetworkMethod):
         super().__init__(whole_slices(config), network)
         self.seams = None
         self.mode = "whole slices in order"
-
-    def slice_program(self, params: PatchNetworkParams, own: Geometry) -> None:
-        """None: a slice's result depends on the others."""
-
-    def patch_program(self, params: PatchNetworkParams) -> None:
-        """None, likewise."""
 
 
 def whole_slices(config: Config) -> Config:

@@ -50,6 +50,7 @@ class SubtypeMethod(PatchNetworkMethod):
     title = "U-Net for sub-types"
     card = "A U-Net on patches that finds hemorrhage, and a second one that tells its sub-types from the image and that"
     segments_subtypes = True
+    exportable = False
 
     def __init__(self, config: Config):
         options = _options(config)
@@ -132,9 +133,6 @@ class SubtypeMethod(PatchNetworkMethod):
         """As `PatchNetworkMethod.estimate_seconds`, of both networks."""
         assert isinstance(params, SubtypeParams)
         return self._stage_one.estimate_seconds(params.stage_one, volume) + super().estimate_seconds(params, volume)
-
-    def slice_program(self, params: PatchNetworkParams, own: Geometry) -> None:
-        """None: it cannot be exported."""
 
     def load(self, workdir: pathlib.Path) -> SubtypeParams:
         """Reads both networks; raises as `PatchNetworkMethod.load`."""

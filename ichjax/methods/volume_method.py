@@ -15,6 +15,15 @@ from ichjax.models.unet import network_fields
 from ichjax.models.volume_classifier import VolumeEnsemble, VolumeNetwork
 from ichjax.scan.volume import Volume
 
+TRAIN_SCANS: dict[str, Any] = {
+    "epochs": 20,
+    "batch_size": 1,
+    "examples_per_epoch": 0,
+    "negatives": "matched",
+    "sampling": "patches",
+    "learning_rate": 2e-3,
+}
+
 
 class VolumeMethod(AttentionMethod):
     """Trains a `VolumeNetwork` on the labels of whole scans: any hemorrhage, and each sub-type.

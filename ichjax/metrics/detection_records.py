@@ -1,4 +1,4 @@
-"""Types of 'detection_scores' of results.json: slices and scans by scores, lesions touched, sub-types told apart.
+"""Types of 'detection_scores' in results.json: scores of slices and scans, lesions touched, confusion of sub-types.
 
 None stands for a figure that does not exist.
 """

@@ -125,8 +125,7 @@ class EnsembleNetwork(Network):
     def validate(self, params: dict, images: jax.Array, masks: jax.Array) -> tuple[jax.Array, jax.Array]:
         """As `Network.validate`, of the mean probability."""
         probability = self.probability(params, images)
-        clipped = jnp.clip(probability, 1e-6, 1.0 - 1e-6)
-        return losses.binary_cross_entropy(jnp.log(clipped) - jnp.log1p(-clipped), masks), probability
+        return losses.probability_cross_entropy(probability, masks), probability
 
     def probability(self, params: dict, images: jax.Array) -> jax.Array:
         """As `Network.probability`: the mean of the members'."""

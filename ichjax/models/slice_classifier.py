@@ -74,7 +74,7 @@ class Ensemble(nn.Module):
         """(logits [B, 6] of each member, maps [B, h, w] of each member)."""
         outputs = []
         for number, member in enumerate(self.members):
-            keys = None if dropout_keys is None else _fold_in(dropout_keys, number)
+            keys = None if dropout_keys is None else keys_of(dropout_keys, number)
             outputs.append(member(images, dropout_keys=keys))
         return tuple(logits for logits, _ in outputs), tuple(maps for _, maps in outputs)
 
@@ -103,9 +103,7 @@ class SliceClassifier(Network):
     def validate(self, params: dict, images: jax.Array, masks: jax.Array) -> tuple[jax.Array, jax.Array]:
         """(cross-entropy of any hemorrhage [B], its probability [B, 1, 1]) of slices."""
         score = self.scores(self._outputs(params, images)[0])[:, -1, None, None]
-        clipped = jnp.clip(score, 1e-6, 1.0 - 1e-6)
-        logits = jnp.log(clipped) - jnp.log1p(-clipped)
-        return losses.binary_cross_entropy(logits, any_pixel(masks)), score
+        return losses.probability_cross_entropy(score, any_pixel(masks)), score
 
     def validation_truth(self, masks: jax.Array, **stack: jax.Array) -> jax.Array:
         """Whether each slice has a hemorrhage: float32 [B, 1, 1]."""
@@ -140,5 +138,6 @@ def attention(maps: jax.Array, size: tuple[int, ...]) -> jax.Array:
     return jnp.clip(jax.image.resize(scaled, (len(maps), *size), "linear"), 0.0, 1.0)
 
 
-def _fold_in(keys: jax.Array, number: int) -> jax.Array:
+def keys_of(keys: jax.Array, number: int) -> jax.Array:
+    """The PRNG keys [B] of a member of an ensemble, from those of the examples [B]."""
     return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from ichjax.models import slice_head
 from ichjax.models.sequence_network import SequenceNetwork
-from ichjax.models.slice_classifier import log_mean_exp
+from ichjax.models.slice_classifier import keys_of, log_mean_exp
 from ichjax.models.slice_head import LABEL_WEIGHTS
 from ichjax.models.unet import dropout
 from ichjax.ops import losses, resample
@@ -85,7 +85,7 @@ class VolumeEnsemble(nn.Module):
         volumes = resample.to_depth(slices, count, depth=self.depth)
         outputs = []
         for number, member in enumerate(self.members):
-            keys = None if dropout_keys is None else _fold_in(dropout_keys, number)
+            keys = None if dropout_keys is None else keys_of(dropout_keys, number)
             outputs.append(member(volumes, dropout_keys=keys))
         return tuple(outputs)
 
@@ -169,9 +169,7 @@ class VolumeNetwork(SequenceNetwork):
         """(cross-entropy of any hemorrhage [B], its probability [B, 1, 1]) of scans."""
         outputs = self._outputs(params, self._by_slice(images), slices)
         score = jnp.stack([nn.sigmoid(output.logits[:, -1]) for output in outputs]).mean(axis=0)[:, None, None]
-        clipped = jnp.clip(score, 1e-6, 1.0 - 1e-6)
-        logits = jnp.log(clipped) - jnp.log1p(-clipped)
-        return losses.binary_cross_entropy(logits, self.validation_truth(masks)), score
+        return losses.probability_cross_entropy(score, self.validation_truth(masks)), score
 
     def _by_slice(self, images: jax.Array) -> jax.Array:
         """[B, H, W, L C] as [B, L, H, W, C]."""
@@ -187,7 +185,3 @@ def _relative(peaks: jax.Array, real: jax.Array) -> jax.Array:
     low = jnp.where(keep, peaks, jnp.inf).min(axis=1, keepdims=True)
     height = jnp.where(keep, peaks, -jnp.inf).max(axis=1, keepdims=True) - low
     return jnp.where(height > MIN_RANGE, jnp.clip((peaks - low) / jnp.maximum(height, MIN_RANGE), 0.0, 1.0), 1.0)
-
-
-def _fold_in(keys: jax.Array, number: int) -> jax.Array:
-    return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)

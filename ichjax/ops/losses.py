@@ -52,6 +52,19 @@ def boundary_weights(mask: jax.Array, *, weight: float, decay_px: float) -> jax.
     return 1.0 + weight * jnp.exp(-away / decay_px)
 
 
+def probability_cross_entropy(probability: jax.Array, truth: jax.Array) -> jax.Array:
+    """`binary_cross_entropy` from probabilities, such as a mean over several networks, clipped to 1e-6 from 0 and 1.
+
+    Args:
+      probability: float32 [B, H, W] in [0, 1].
+      truth: float32 [B, H, W] of 0 and 1.
+
+    Returns:
+      float32 [B].
+    """
+    return binary_cross_entropy(jax.scipy.special.logit(jnp.clip(probability, 1e-6, 1.0 - 1e-6)), truth)
+
+
 def focal_loss(logits: jax.Array, truth: jax.Array, *, gamma: float, positive_weight: float = 1.0) -> jax.Array:
     """Mean focal loss of each example: the cross-entropy of each pixel times |truth - probability| ** gamma.
 

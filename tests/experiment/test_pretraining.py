@@ -114,6 +114,16 @@ def test_scans_that_were_seen_are_refused(run, root, tiny_config, config_file, t
     assert not (tmp_path / "run" / "fold_0" / "checkpoints").exists()
 
 
+def test_a_work_directory_belongs_to_its_configuration(run, config_file, tiny_config, root, tmp_path, capsys):
+    config = tiny_config(**FIELDS | {"data.root": str(root)})
+    config.options.pretraining = {"stack": 6, "hidden": 4}
+    path = config_file(tmp_path, config)
+    assert launch.main(["pretrain", f"--config={path}", f"--workdir={run[1]}"]) == 2
+    assert (
+        "holds a run of another configuration, which differs in options.pretraining.hidden" in capsys.readouterr().err
+    )
+
+
 def test_a_set_with_masks_is_refused(tiny_config, config_file, tmp_path, capsys):
     path = config_file(tmp_path, tiny_config(**FIELDS))
     assert launch.main(["pretrain", f"--config={path}", f"--workdir={tmp_path / 'run'}"]) == 2

@@ -205,6 +205,11 @@ CASES = {
     ),
     hu.mark_corner: ({}, (IMAGES,), np.where(np.arange(9).reshape(3, 3, 1) == 8, 1, IMAGES)),
     hu.grey_levels: ({}, (HU,), GREY),
+    losses.probability_cross_entropy: (
+        {},
+        (PROBABILITY, SOFT_TRUTH),
+        -np.log(np.where(TRUTH, PROBABILITY, 1 - PROBABILITY)).mean((1, 2)),
+    ),
     losses.binary_cross_entropy: (
         {"positive_weight": 3.0},
         (np.log(PROBABILITY / (1 - PROBABILITY)), SOFT_TRUTH),

@@ -88,7 +88,7 @@ def test_the_literature_section_has_the_scores_with_their_intervals_and_numbers(
     assert row[-1] == "15 + 5"
     assert "Filled dots: ranked by the method&#39;s own scores" in section["html"]
     assert "Always saying the share of scans with a hemorrhage would have a Brier score of 0.188." in page.text
-    assert {"Area under the ROC curve of each method", "Sub-types taken for one another"} <= {
+    assert {"Area under the ROC curve of each method", "Confusion between sub-types"} <= {
         image["alt"] for image in page.images
     }
     right = of_lee["confusion"]["scans"]["right"]

@@ -1,4 +1,4 @@
-"""Tables of detection by scores: slices, scans and sub-types, lesions touched, and sub-types taken for one another.
+"""Tables of detection by scores: slices, scans and sub-types, lesions touched, and confusion between sub-types.
 
 The argument `methods` of all functions is {display name: results.json}; methods without 'detection_scores', scored by
 an older version, are skipped.
