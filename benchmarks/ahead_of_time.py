@@ -46,6 +46,14 @@ MORE = (
     Program("validate", "v5e", 1, 32),
     Program("scores", "v5e", 1, 0),
 )
+# {configuration of published size: its batch}, of networks of the literature.
+PUBLISHED = {
+    "kuo": 16, "kuang": 16, "cho": 8, "chang": 8, "grewal": 1, "ye": 1, "lee": 16, "chilamkurthy": 64, "prevedello": 32,
+    "arbabshirani": 4, "jnawali": 4, "recurrent_unet": 1,
+}  # fmt: skip
+LITERATURE = tuple(
+    Program("train", "H100", 1, batch, config=f"literature/{name}_full") for name, batch in PUBLISHED.items()
+)
 # Small, for the tests: seconds on one core.
 SMALL = (Program("train", "H100", 1, 8, width=16, side=32), Program("train", "v5e", 8, 16, width=16, side=32))
 SLACK = 1.01  # compilers of one version differ a little between machines
@@ -61,11 +69,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=pathlib.Path, default=COMPILED, help="folder of the results")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    programs = {program.name: program for program in (*DEFAULT, *MORE, *SMALL)}
+    programs = {program.name: program for program in (*DEFAULT, *MORE, *LITERATURE, *SMALL)}
     if options.one:
         write(programs[options.one], options.output)
         return 0
-    chosen = options.only.split(",") if options.only else [one.name for one in DEFAULT + (MORE if options.all else ())]
+    chosen = (
+        options.only.split(",")
+        if options.only
+        else [one.name for one in DEFAULT + (MORE + LITERATURE if options.all else ())]
+    )
     if unknown := [name for name in chosen if name not in programs]:
         parser.error(f"--only names {unknown[0]!r}; expected some of {', '.join(programs)}")
     if options.list:

@@ -12,12 +12,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from benchmarks import chips
 from benchmarks.flops import count_flops
-from benchmarks.our_work import TOTAL_STEPS, noise_batch, paper_config
+from benchmarks.our_work import TOTAL_STEPS, paper_config
 from ichjax import xla
 from ichjax.config import Config
-from ichjax.methods import slices
+from ichjax.methods import registry, slices
 from ichjax.methods.views import View
-from ichjax.models import residual_unet, unet
 from ichjax.models.convolution import xla_convolutions_only
 from ichjax.models.network import Network
 from ichjax.ops import metrics
@@ -44,7 +43,7 @@ class Program(NamedTuple):
       dtype: of the computation.
       inside_skull: whether a scan is restricted to the inside of the skull.
       remat: of training, as `config.train.remat`.
-      config: of training, a file of configs/ in place of the paper's; its batch is that of `batch`.
+      config: of training, a file of configs/ in place of the paper's, such as 'ich'; its batch is that of `batch`.
       folds: number of those that are trained together (`config.parallel_folds`), each with a batch of `batch`.
     """
 
@@ -64,7 +63,7 @@ class Program(NamedTuple):
     @property
     def name(self) -> str:
         """Such as 'train-v5e-8-jit'."""
-        extra = [self.config] if self.config else []
+        extra = [self.config.rpartition("/")[2]] if self.config else []
         extra += [f"width_{self.width}"] if self.width != 64 else []
         extra += [self.mode] if self.kind == "train" else []
         extra += [f"of_{self.folds}"] if self.folds else []
@@ -74,39 +73,35 @@ class Program(NamedTuple):
         return "-".join([self.kind, self.chip, str(self.devices), *extra])
 
 
-def config_of(program: Program) -> Config:
-    """The paper's third experiment in the program's size, or the file that it names."""
-    side = program.side if program.kind in ("train", "folds", "validate") else PREDICTED_SIDE
+def network_of(program: Program) -> tuple[Network, Config]:
+    """The network, and the configuration of its training: the paper's third experiment, or the file that is named."""
     if program.config:
         path = pathlib.Path(__file__).parents[1] / "configs" / f"{program.config}.py"
-        return runpy.run_path(str(path))["get_config"]()
-    fields = {"parallel": program.mode, "train.remat": program.remat}
-    return paper_config(program.width, side, program.batch, program.dtype, **fields)
-
-
-def network_of(config: Config) -> Network:
-    """The network of a configuration."""
-    family = residual_unet if config.model.encoder == "residual" else unet
-    return family.network_from_config(config)
+        config = runpy.run_path(str(path))["get_config"]()
+    else:
+        side = program.side if program.kind in ("train", "folds", "validate") else PREDICTED_SIDE
+        fields = {"parallel": program.mode, "train.remat": program.remat}
+        config = paper_config(program.width, side, program.batch, program.dtype, **fields)
+    method: Any = registry.make(config.method, config)
+    return method.network, method.config
 
 
 def lower(program: Program) -> jax.stages.Lowered:
     """The program as the chip's compiler gets it."""
     devices = chips.devices(program.chip, program.devices)
     with xla.compile_for(chips.CHIPS[program.chip].platform), xla_convolutions_only():
-        return _LOWER_KIND[program.kind](program, config_of(program), parallel.make_mesh(devices))
+        return _LOWER_KIND[program.kind](program, *network_of(program), parallel.make_mesh(devices))
 
 
 def flops(program: Program) -> int | None:
     """Operations of one device, of the layers as the paper has them; None for a scan, whose empty patches are data."""
-    config = config_of(program)
-    network = network_of(config)
+    network, config = network_of(program)
     if program.kind not in ("train", "network"):
         return None
     with xla.compile_for("gpu"), xla_convolutions_only():
         if program.kind == "train":
             function: Callable = _step_maker(network, config)(axis=None)
-            inputs: tuple = (states.shapes(network, config), _batch(config))
+            inputs: tuple = (states.shapes(network, config), _batch(network, config))
         else:
             function, inputs = network.probability, (network.shapes(PREDICTED_SIDE), _images(network, program))
         return count_flops(jax.jit(function).trace(*inputs).jaxpr) // program.devices
@@ -120,8 +115,13 @@ def _step_maker(network: Network, config: Config) -> Callable:
     return programs.step_maker(network, config, states.make_schedule(config, TOTAL_STEPS))
 
 
-def _batch(config: Config) -> dict:
-    return {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in noise_batch(config).items()}
+def _batch(network: Network, config: Config) -> dict[str, jax.ShapeDtypeStruct]:
+    """A batch as the loader gives it: patches, or stacks of slices."""
+    count, hu = config.train.batch_size, network.hu_shape(config.patch.side)
+    kinds = {"image": (hu, jnp.int16), "mask": (hu if network.stack else hu[:2], jnp.uint8)}
+    kinds |= {"index": ((), jnp.int32), "weight": ((), jnp.float32)}
+    kinds |= {"slices": ((), jnp.int32)} if network.stack else {}
+    return {name: jax.ShapeDtypeStruct((count, *shape), dtype) for name, (shape, dtype) in kinds.items()}
 
 
 def _images(network: Network, program: Program) -> jax.ShapeDtypeStruct:
@@ -129,43 +129,40 @@ def _images(network: Network, program: Program) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((program.batch, *one.shape[1:]), one.dtype)
 
 
-def _lower_training(program: Program, config: Config, mesh: Mesh) -> jax.stages.Lowered:
-    network = network_of(config)
+def _lower_training(program: Program, network: Network, config: Config, mesh: Mesh) -> jax.stages.Lowered:
     step: Any = parallel.compile_step(_step_maker(network, config), mode=program.mode, mesh=mesh)
-    state, batch = _place(states.shapes(network, config), parallel.replicated(mesh)), _batch(config)
+    state, batch = _place(states.shapes(network, config), parallel.replicated(mesh)), _batch(network, config)
     if program.mode == "pmap":
         split = lambda x: jax.ShapeDtypeStruct((mesh.size, x.shape[0] // mesh.size, *x.shape[1:]), x.dtype)  # noqa: E731
         return step.lower(states.shapes(network, config), jax.tree.map(split, batch))
     return step.lower(state, _place(batch, NamedSharding(mesh, PartitionSpec(parallel.AXIS))))
 
 
-def _lower_folds(program: Program, config: Config, mesh: Mesh) -> jax.stages.Lowered:
-    network = network_of(config)
+def _lower_folds(program: Program, network: Network, config: Config, mesh: Mesh) -> jax.stages.Lowered:
     folds, rows = parallel_folds.fold_mesh(program.folds, list(mesh.devices.flat))
     fold_step = parallel_folds.make_fold_step(network, config, dict.fromkeys(range(program.folds), TOTAL_STEPS))
     step: Any = parallel_folds.compile_folds(fold_step, mesh=folds, rows=rows)
     sharding = NamedSharding(folds, PartitionSpec(parallel_folds.FOLD_AXIS))
-    arguments = (states.shapes(network, config), _batch(config))
+    arguments = (states.shapes(network, config), _batch(network, config))
     stack = lambda x: jax.ShapeDtypeStruct((folds.size * rows, *x.shape), x.dtype, sharding=sharding)  # noqa: E731
     return step.lower(*jax.tree.map(stack, arguments))
 
 
-def _lower_validation(program: Program, config: Config, mesh: Mesh) -> jax.stages.Lowered:
-    network = network_of(config)
+def _lower_validation(program: Program, network: Network, config: Config, mesh: Mesh) -> jax.stages.Lowered:
     everywhere = parallel.replicated(mesh)
     step: Any = xla.jit(steps.make_validation_step(network), out_shardings=everywhere)
-    batch = _place(_batch(config), NamedSharding(mesh, PartitionSpec(parallel.AXIS)))
+    batch = _place(_batch(network, config), NamedSharding(mesh, PartitionSpec(parallel.AXIS)))
     return step.lower(_place(network.shapes(config.patch.side), everywhere), batch)
 
 
-def _lower_network(program: Program, config: Config, mesh: Mesh) -> jax.stages.Lowered:
-    network, sharding = network_of(config), parallel.replicated(mesh)
+def _lower_network(program: Program, network: Network, config: Config, mesh: Mesh) -> jax.stages.Lowered:
+    sharding = parallel.replicated(mesh)
     predict: Any = xla.jit(network.probability)
     return predict.lower(*_place((network.shapes(PREDICTED_SIDE), _images(network, program)), sharding))
 
 
-def _lower_scan(program: Program, config: Config, mesh: Mesh) -> jax.stages.Lowered:
-    network, step = network_of(config), slices.DEPTH_STEP * mesh.size
+def _lower_scan(program: Program, network: Network, config: Config, mesh: Mesh) -> jax.stages.Lowered:
+    step = slices.DEPTH_STEP * mesh.size
     whole = (-(-SCAN_SLICES // step) * step, MATRIX, MATRIX)  # padded, as in a prediction
     options = {"side": PREDICTED_SIDE, "stride": PREDICTED_SIDE // 2, "batch_size": program.batch}
     devices = list(mesh.devices.flat)
@@ -175,7 +172,7 @@ def _lower_scan(program: Program, config: Config, mesh: Mesh) -> jax.stages.Lowe
     return predictor.lower(*_place((*arguments, like((3,), jnp.float32)), parallel.replicated(mesh)))
 
 
-def _lower_scores(program: Program, config: Config, mesh: Mesh) -> jax.stages.Lowered:
+def _lower_scores(program: Program, network: Network, config: Config, mesh: Mesh) -> jax.stages.Lowered:
     like, whole = jax.ShapeDtypeStruct, (SCAN_SLICES, MATRIX, MATRIX)
     score: Any = xla.jit(functools.partial(metrics.score, closing=5, opening=5))
     arguments = (like(whole, jnp.float32), like(whole, jnp.bool_), like((9,), jnp.float32))

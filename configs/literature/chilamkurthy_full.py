@@ -19,6 +19,7 @@ def get_config():
         width=64,
         fine=False,
         grid={"side": 224},
+        augment={"rotation_degrees": 15.0, "shift": 0.05, "zoom": 0.1},
         train={"epochs": 60, "batch_size": 64, "learning_rate": 0.0001},
     )
     config.phantom.preset = "calibrated"

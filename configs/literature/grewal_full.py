@@ -22,6 +22,7 @@ def get_config():
         hidden=128,
         stack=32,
         grid={"side": 256},
+        augment={"rotation_degrees": 15.0, "shift": 0.05, "zoom": 0.1},
         train={"epochs": 60, "batch_size": 1, "learning_rate": 0.001},
     )
     config.phantom.preset = "calibrated"

@@ -20,6 +20,7 @@ def get_config():
         fine=False,
         dropout=0.4,
         grid={"side": 224},
+        augment={"rotation_degrees": 15.0, "shift": 0.05, "zoom": 0.1},
         train={"epochs": 60, "batch_size": 32, "learning_rate": 0.0001},
     )
     config.phantom.preset = "calibrated"

@@ -22,6 +22,7 @@ def get_config():
         dropout=0.5,
         stack=60,
         grid={"side": 256},
+        augment={"rotation_degrees": 15.0, "shift": 0.05, "zoom": 0.1},
         train={"epochs": 60, "batch_size": 1, "learning_rate": 0.0001},
     )
     config.phantom.preset = "calibrated"

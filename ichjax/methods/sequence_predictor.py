@@ -22,6 +22,11 @@ class SequencePredictor(SlicePredictor):
 
     _network: SequenceNetwork
 
+    @property
+    def min_slices(self) -> int:
+        """The number of slices that keeps every device busy: each predicts `DEPTH_STEP` in the time of one."""
+        return DEPTH_STEP * self._mesh.size
+
     def _predict_share(self, weights: Weights, hu: jax.Array, depth: int, view: View) -> Predicted:
         """One device's slices; padding comes last and is not predicted."""
         devices, device = self._mesh.size, jax.lax.axis_index("data")

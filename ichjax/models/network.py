@@ -70,9 +70,12 @@ class Network:
 
     def input_shape(self, side: int) -> jax.ShapeDtypeStruct:
         """Shape [1, P, P, C] and dtype of the module's input for one patch of side P."""
+        return jax.eval_shape(self.images, jax.ShapeDtypeStruct((1, *self.hu_shape(side)), jnp.int16))
+
+    def hu_shape(self, side: int) -> tuple[int, ...]:
+        """Shape of the HU of one example of side P: (P, P), or (P, P, S) of several planes."""
         planes = self.stack or 2 * self.neighbors + 1 + self.mirrored_channel + self.priors
-        shape = (1, side, side, planes) if planes > 1 else (1, side, side)
-        return jax.eval_shape(self.images, jax.ShapeDtypeStruct(shape, jnp.int16))
+        return (side, side, planes) if planes > 1 else (side, side)
 
     def shapes(self, side: int) -> dict:
         """Shapes and dtypes of the parameters; nothing is computed or compiled."""
