@@ -9,7 +9,7 @@ PYTHON_312 ?= $(shell for python in python3 python3.13 python3.12 $(HOME)/.pyenv
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo "$$python" && break; done)
 JOBS ?= 2
 
-.PHONY: demo test literature literature-full wheel gates experiments faults fuzz peers onnx benchmarks ablation transfer nnunet accelerators lint clean
+.PHONY: demo test literature literature-full wheel gates experiments methods faults fuzz peers onnx benchmarks ablation transfer nnunet accelerators lint clean
 
 demo: $(VENV)/.run
 	$(BIN)/python launch.py crossval --config=configs/demo.py --workdir=runs/demo
@@ -31,7 +31,7 @@ literature: $(VENV)/.run
 literature-full: $(VENV)/.run
 	$(LITERATURE) $(LITERATURE_OPTIONS)
 
-# Checks that the phantom is neither trivial nor hopeless for a small U-Net. Minutes.
+# Checks that the phantom is neither trivial nor hopeless for a small U-Net, and true to measured heads. Minutes.
 gates: $(VENV)/.dev
 	$(BIN)/python -m pytest -m gate
 
@@ -39,6 +39,10 @@ gates: $(VENV)/.dev
 # Minutes.
 experiments: $(VENV)/.dev
 	$(BIN)/python -m pytest -m experiments -n $(JOBS) --dist worksteal
+
+# Trains every method of the literature, and pre-trains encoders; finds planted lesions with them. Minutes.
+methods: $(VENV)/.dev
+	$(BIN)/python -m pytest -m methods -n $(JOBS) --dist loadgroup
 
 # Training under faults (kills at any moment, damaged checkpoints, full disks, several processes), on eight devices, and
 # ops without jit. Minutes.

@@ -95,6 +95,7 @@ def train(tiny_root, tiny_config, tmp_path_factory):
     return run
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.faults)])
 def test_a_training_step_that_does_not_fit(train, sentence_at, monkeypatch, mode):
     monkeypatch.setattr(loop, "measure_step", fail)
@@ -139,6 +140,7 @@ def predictor(**options):
     return made, lambda: made(weights, np.full((4, 32, 32), 40, np.int16), grid, grid)
 
 
+@pytest.mark.faults
 def test_a_prediction_that_does_not_fit(sentence_at):
     made, predict = predictor(batch_size=8)
     made._program = fail

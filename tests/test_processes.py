@@ -76,6 +76,7 @@ def assert_same(weights, expected):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-5), weights, expected)
 
 
+@pytest.mark.faults
 def test_two_processes_train_the_same_weights_as_one(words, alone):
     outputs = run_connected(words("train", "jit"), devices=2)
     assert_same(initial.read(words.parent / "jit" / "fold_0" / "weights"), alone)

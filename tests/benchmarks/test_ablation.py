@@ -64,6 +64,7 @@ def test_a_row_of_another_change_or_of_other_phantoms_is_refused(tmp_path, monke
                 ablation.is_finished(training)
 
 
+@pytest.mark.experiments
 def test_an_ingredient_of_the_prediction_has_the_kept_weights_and_trains_nothing(tiny_network_run, tmp_path):
     kept, run = tmp_path / "kept", tmp_path / "run"
     for _ in range(2):  # the second time in place of the first

@@ -1,9 +1,12 @@
 """The contestant whose scans are in the device's memory does the same work."""
 
+import pytest
+
 from benchmarks import our_work, train_step
 from ichjax.data import loader
 
 
+@pytest.mark.faults
 def test_an_epoch_on_resident_scans_has_the_same_loss_and_reads_no_pixels(tiny_root, monkeypatch):
     task = {"root": str(tiny_root), "width": 1, "side": 16, "stride": 8, "batch": 4, "examples": 9}
     make = our_work.paper_config

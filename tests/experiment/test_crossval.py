@@ -244,6 +244,7 @@ def test_report_scores_again_without_predicting(finished, monkeypatch, tmp_path)
     assert (copied / "tables" / "summary.csv").read_text() == (finished.path / "tables" / "summary.csv").read_text()
 
 
+@pytest.mark.experiments
 def test_a_work_directory_of_an_earlier_version_still_opens(finished, tmp_path):
     """Without what schema 1 did not have: the method's title, card and published figures, `options`, own scores."""
     copied = shutil.copytree(finished.path, tmp_path / "run")
@@ -278,6 +279,7 @@ def test_report_and_predict_without_a_run(tmp_path, tiny_root):
         assert said.count("\n") == 1
 
 
+@pytest.mark.experiments
 def test_a_truncated_scan_costs_no_other_subject_its_result(tiny_root, tiny_config, config_file, tmp_path):
     root = shutil.copytree(tiny_root, tmp_path / "data")
     whole = (root / "ct_scans" / "052.nii").read_bytes()
@@ -350,6 +352,7 @@ def test_nothing_is_chosen_on_the_test_subjects(finished, tiny_root, tiny_config
         assert (learned(changed, "threshold", config) == before) == (part == "test")
 
 
+@pytest.mark.experiments
 def test_a_split_over_slices_is_marked_as_invalid_everywhere(tiny_config, config_file, tmp_path):
     fields = {"method": "threshold", "compare_with": (), "data.splits": "slice_split", "predict.inside_skull": True}
     path = config_file(tmp_path, tiny_config(**fields))
@@ -375,6 +378,7 @@ def test_a_split_over_slices_is_marked_as_invalid_everywhere(tiny_config, config
         assert "which only `crossval` demonstrates" in said
 
 
+@pytest.mark.experiments
 def test_thresholds_tuned_on_validation_subjects(tiny_config, config_file, tmp_path):
     fields = {**SMALL, "compare_with": (), "predict.tune": "threshold", "predict.tune_thresholds": (0.05, 0.5, 0.95)}
     fields |= {"train.epochs": 1, "model.base_width": 2, "predict.min_lesion_ml": 1e-4}

@@ -21,6 +21,8 @@ from ichjax.experiment import pretraining
 from ichjax.methods.recurrent_unet import RecurrentUNetMethod
 from ichjax.phantom import dataset as phantoms
 
+pytestmark = pytest.mark.methods
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):

@@ -65,6 +65,7 @@ def predictions(root, tmp_path_factory):
     return folder
 
 
+@pytest.mark.experiments
 def test_evaluate_scores_against_every_rater_and_as_the_challenge_does(root, predictions, tmp_path, capsys):
     out = tmp_path / "out"
     status, said = call(

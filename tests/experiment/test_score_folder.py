@@ -352,6 +352,7 @@ def test_sub_types_under_a_scaled_header_are_sub_types(scan, tmp_path):
         score_folder.load_classes(path, volume)
 
 
+@pytest.mark.experiments
 def test_ids_are_written_and_read_back(tiny_root, tmp_path):
     """Of a data set whose ranks are numbers in other IDs: CT10 is the second of CT1, CT10, CT2, CT3."""
     numbers = {"CT1": 50, "CT2": 52, "CT10": 51, "CT3": 53}

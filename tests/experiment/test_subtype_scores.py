@@ -20,7 +20,7 @@ from tests import by_hand
 from tests.by_hand import SUBTYPES
 from tests.metrics.test_subtype_dice import count
 
-pytestmark = pytest.mark.xdist_group("subtype_scores")
+pytestmark = [pytest.mark.xdist_group("subtype_scores"), pytest.mark.methods]
 
 
 @pytest.fixture(scope="module")

@@ -123,6 +123,7 @@ def test_why_there_is_no_interval():
         assert results["subjects"][0]["volume_interval_ml"] is None
 
 
+@pytest.mark.experiments
 def test_validation_subjects_of_each_fold_are_calibrated_and_old_folds_later(tiny_threshold_run, tmp_path, monkeypatch):
     folds = json.loads((tiny_threshold_run / "splits.json").read_text())["folds"]
     files = [tiny_threshold_run / f"fold_{fold['fold']}" / CALIBRATION_FILE for fold in folds]

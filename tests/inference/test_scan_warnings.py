@@ -140,6 +140,7 @@ def test_air_in_the_brain_or_between_head_and_holder_does_not_turn_the_head():
     assert find_warnings(scan(hu)) == []
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("preset", ["demo", "calibrated"])
 def test_phantoms_lie_turned_only_when_they_are(preset):
     subject = make_subject(51, seed=3, preset=preset)

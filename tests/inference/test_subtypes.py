@@ -18,7 +18,7 @@ from tests import by_hand
 from tests.by_hand import SUBTYPES
 from tests.expected import PREDICTION_FILES
 
-pytestmark = pytest.mark.xdist_group("subtypes")
+pytestmark = [pytest.mark.xdist_group("subtypes"), pytest.mark.methods]
 TAGS = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4", "PatientName": "DOE^JANE"}
 CODES = {  # SNOMED CT
     "Intracranial hemorrhage": "50960005",

@@ -9,7 +9,7 @@ from ichjax import config
 from ichjax.methods import chan, lesion_features, registry
 from tests.methods import planted_heads as planted
 
-pytestmark = pytest.mark.xdist_group("chan")  # one fitted method for all
+pytestmark = [pytest.mark.xdist_group("chan"), pytest.mark.methods]  # one fitted method for all
 
 SMALL = {"size": 0.4, "blood_hu": 44.0}  # 0.4 mL
 

@@ -18,7 +18,7 @@ from ichjax.methods import patch_network, registry
 from ichjax.models import backbones
 from ichjax.models.blocks import ClassifierBlock
 
-pytestmark = pytest.mark.xdist_group("classifiers")  # each is trained once
+pytestmark = [pytest.mark.xdist_group("classifiers"), pytest.mark.methods]  # each is trained once
 
 TINY = {
     "prevedello": {"width": 4},

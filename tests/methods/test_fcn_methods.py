@@ -20,7 +20,7 @@ from ichjax.methods.kuang import ENERGY
 from ichjax.models import dilated, fcn
 from ichjax.models.blocks import ConvBlock
 
-pytestmark = pytest.mark.xdist_group("fcn_methods")  # each is trained once
+pytestmark = [pytest.mark.xdist_group("fcn_methods"), pytest.mark.methods]  # each is trained once
 
 PATCHES = {"grid": {"side": 0}, "patch": {"side": 16, "stride": 8}}
 TINY = {

@@ -49,6 +49,7 @@ def test_the_work_on_each_slice_is_spread_over_the_devices():
     assert of_one > 3 * of_all > 0
 
 
+@pytest.mark.methods
 def test_the_threshold_method_is_restricted_too():
     hu = head()
     hu[:, :, :32][hu[:, :, :32] == 40] = 60  # skin as dense as blood

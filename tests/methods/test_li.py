@@ -10,7 +10,7 @@ from ichjax.data.label_tables import SUBTYPES
 from ichjax.methods import li, registry
 from tests.methods import planted_heads as planted
 
-pytestmark = pytest.mark.xdist_group("li")  # one fitted method for all
+pytestmark = [pytest.mark.xdist_group("li"), pytest.mark.methods]  # one fitted method for all
 
 SAH = SUBTYPES.index("SAH")
 

@@ -12,7 +12,7 @@ from ichjax.methods.classical import Segmented
 from ichjax.methods.heads import Head
 from tests.methods import planted_phantoms
 
-pytestmark = pytest.mark.xdist_group("muschelli")  # one fitted method for all
+pytestmark = [pytest.mark.xdist_group("muschelli"), pytest.mark.methods]  # one fitted method for all
 
 OPTIONS = {"trees": 10, "max_leaves": 16}
 

@@ -21,6 +21,8 @@ from ichjax.train import augmentation
 from ichjax.train import state as states
 from ichjax.train import step as steps
 
+pytestmark = pytest.mark.methods
+
 GRID = Geometry(16, 16, 6.0, 6.0)
 WINDOWS = ((40.0, 120.0),)
 

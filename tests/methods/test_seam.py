@@ -158,6 +158,7 @@ def test_a_second_family_of_networks_is_trained_predicted_and_scored(tiny_config
     assert trained.method.slice_program(trained.params[0], None) is None
 
 
+@pytest.mark.experiments
 def test_the_scores_of_a_second_head_are_reported_like_those_of_any_method(
     tiny_config, config_file, tmp_path, tiny_root
 ):

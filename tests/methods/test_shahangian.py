@@ -10,7 +10,7 @@ from ichjax.methods import registry, shahangian
 from ichjax.methods.heads import Head
 from tests.methods import planted_phantoms
 
-pytestmark = pytest.mark.xdist_group("shahangian")  # one fitted method for all
+pytestmark = [pytest.mark.xdist_group("shahangian"), pytest.mark.methods]  # one fitted method for all
 
 PLANTED = ("IVH", "IPH", "EDH", "SDH")
 

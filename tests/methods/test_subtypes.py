@@ -22,7 +22,7 @@ from ichjax.methods.base import Prediction
 from ichjax.methods.patch_network import PatchNetworkMethod
 from ichjax.scan.nifti import read_nifti
 
-pytestmark = pytest.mark.xdist_group("subtypes")
+pytestmark = [pytest.mark.xdist_group("subtypes"), pytest.mark.methods]
 FOLDERS = ("stage_one", "inner_0", "inner_1")
 SMALL = {
     "method": "subtypes",

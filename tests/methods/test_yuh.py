@@ -10,7 +10,7 @@ from ichjax.data.label_tables import SUBTYPES
 from ichjax.methods import registry
 from tests.methods import planted_heads as planted
 
-pytestmark = pytest.mark.xdist_group("yuh")  # one fitted method for all
+pytestmark = [pytest.mark.xdist_group("yuh"), pytest.mark.methods]  # one fitted method for all
 
 
 def make():

@@ -207,6 +207,7 @@ def in_a_process(**environ):
     return json.loads(done.stdout)
 
 
+@pytest.mark.faults
 def test_one_device_uses_the_calls_with_the_same_result_on_any_number_of_threads():
     native, one_thread, xla = (
         in_a_process(PJRT_NPROC="5"),

@@ -67,12 +67,14 @@ def test_one_slice_and_blocks_of_several_pixels(shape):
     assert assert_equal_to_host(np.stack([bony_ring(shape[1:], 70 / mm, 8 / mm)] * shape[0]), (5.0, mm, mm))
 
 
+@pytest.mark.gate
 def test_equals_scipy_on_a_phantom_after_a_craniectomy():
     skull = make_posed_skull(1, rotation_deg=(5.0, 5.0, 10.0), bottom_mm=-50.0, slice_mm=10.0)
     hu = remove_bone(skull, (12, 128, 210), 80.0)
     assert assert_equal_to_host(hu, skull.spacing_mm)
 
 
+@pytest.mark.gate
 def test_depths_and_pixel_sizes_need_no_new_program_and_air_behind_changes_nothing():
     chex.clear_trace_counter()
     traced = jax.jit(chex.assert_max_traces(skull.inside_skull, n=1))

@@ -1,4 +1,4 @@
-"""Every op under jit and pmap, and with `make faults` without, on NumPy and device arrays, against values by NumPy."""
+"""Every op under jit, and with `make faults` under pmap and without, against values by NumPy."""
 
 import functools
 import inspect
@@ -505,10 +505,18 @@ class Checked(chex.TestCase):
 
 
 class Variants(Checked):
-    @chex.variants(with_jit=True, with_pmap=True)
+    @chex.variants(with_jit=True)
     @parameterized.named_parameters(NAMED)
     def test_values_shapes_and_dtypes(self, op):
         self.check(op, calls=2)  # the second must not trace it again
+
+
+@pytest.mark.faults  # the same programs once more
+class WithPmap(Checked):
+    @chex.variants(with_pmap=True)
+    @parameterized.named_parameters(NAMED)
+    def test_values_shapes_and_dtypes(self, op):
+        self.check(op, calls=2)
 
 
 @pytest.mark.faults  # operation by operation: minutes, and no program here runs an op so

@@ -94,6 +94,7 @@ def test_a_shape_has_the_volume_it_was_asked_for(kind, volume_ml):
     assert visible.sum() * lesions.point_mm3(grid) / 1000 == pytest.approx(volume_ml, rel=0.1)
 
 
+@pytest.mark.gate
 def test_blood_in_a_few_phantoms_has_the_hu_it_was_drawn_with_and_masks_hold_no_bone():
     for number, seed in [next(subjects_with(subtype, 1)) for subtype in ("SDH", "EDH")]:
         plan = plans.make_plan(number, seed=seed, share=CALIBRATED.share, mix=CALIBRATED.mix)

@@ -18,7 +18,7 @@ from ichjax.data import ct_ich_nifti
 from ichjax.phantom import dataset as phantoms
 from ichjax.phantom import physics, store
 
-pytestmark = pytest.mark.xdist_group("phantom_targets")  # one worker makes the set and measures it
+pytestmark = [pytest.mark.xdist_group("phantom_targets"), pytest.mark.gate]  # one worker makes the set and measures it
 
 SUBJECTS, SEED = 12, 0
 INNER_TABLE_HU = 200  # HU fall below this at the inner table

@@ -161,6 +161,7 @@ def test_a_scan_without_air_or_bone_is_refused(head, change, message):
         check_hu(changed(head, lambda hu: change(hu, brain)))
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("number", [51, 52, 53])
 def test_calibrated_phantoms_give_no_warning(number):
     assert offset_warnings(check_hu(phantom(number, "calibrated"))) == []

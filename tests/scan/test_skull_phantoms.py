@@ -6,6 +6,8 @@ import pytest
 from ichjax.scan.skull import inside_skull
 from tests.scan.phantom_skulls import make_posed_skull, make_skull, remove_bone
 
+pytestmark = pytest.mark.gate
+
 POSES = {  # (yaw, roll, pitch) in degrees, lowest and highest slice and their spacing in mm
     "front higher": {"rotation_deg": (10.0, 10.0, 20.0)},
     "front lower": {"rotation_deg": (-10.0, -10.0, -20.0)},

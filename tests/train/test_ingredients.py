@@ -20,6 +20,8 @@ from ichjax.train import step as steps
 from tests.train.test_parallel import batch_of
 from tests.train.test_recipe import NOTHING
 
+pytestmark = pytest.mark.faults
+
 SLICES = {
     **NOTHING,
     "model.base_width": 2, "model.depth": 1, "model.norm": "instance", "model.encoder": "residual",

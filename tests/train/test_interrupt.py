@@ -151,6 +151,7 @@ def test_an_error_of_the_reader_ends_training_and_its_threads(train, tmp_path, m
     assert not [name for name in left if name.startswith("ThreadPoolExecutor")], left  # grain's end with its iterator
 
 
+@pytest.mark.faults
 def test_skipped_updates_are_counted(train, tmp_path, monkeypatch, capsys):
     break_update(monkeypatch, 1)
     train(tmp_path, on_nonfinite="skip")
@@ -160,6 +161,7 @@ def test_skipped_updates_are_counted(train, tmp_path, monkeypatch, capsys):
     assert "1 updates not finite, skipped" in capsys.readouterr().out
 
 
+@pytest.mark.faults
 def test_several_steps_per_dispatch_give_the_same_run_and_can_be_interrupted(train, whole, tmp_path, monkeypatch):
     folder, expected = whole
     steps = rows_of(folder)[0]["step"]
@@ -182,6 +184,7 @@ def test_no_group_of_steps_crosses_the_end_of_an_epoch(start, groups):
     assert [tuple(g) for g in loader.group_steps(start, 10, steps=5, group=3)] == groups
 
 
+@pytest.mark.faults
 def test_a_trace_is_written(train, tmp_path, capsys):
     train(tmp_path, profile_steps=(1, 3))
     assert "steps 1 to 2 traced" in capsys.readouterr().out

@@ -14,6 +14,8 @@ from ichjax.models import unet
 from ichjax.train import checkpoint, mining, parallel, programs
 from ichjax.train import fold as folds
 
+pytestmark = pytest.mark.faults
+
 SMALL = {"model.base_width": 2, "model.depth": 1, "model.norm": "none", "model.dropout": 0.3, "train.epochs": 4}
 MINING = {**SMALL, "train.hard_negatives": 0.5, "train.mine_every": 2, "train.ema_decay": 0.8}
 

@@ -83,6 +83,7 @@ def test_eight_devices_give_the_same_parameters():
     assert f"{len(EIGHT)} passed" in eight_devices.run(__file__, "every_mode")
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("mode", "devices", "accumulate", "group"),
     [("jit", 2, 4, 1), ("jit", 1, 1, 5), ("pmap", 2, 2, 5), ("shard_map", 4, 1, 5)],

@@ -20,6 +20,8 @@ from ichjax.train import step as steps
 from ichjax.train.state import OptimizerSettings
 from tests.train.test_parallel import batch_of
 
+pytestmark = pytest.mark.faults
+
 NOTHING = {"augment.rotation_degrees": 0.0, "augment.shift": 0.0, "augment.shear_degrees": 0.0, "augment.zoom": 0.0}
 EVERYTHING = {
     **NOTHING,

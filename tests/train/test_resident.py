@@ -113,6 +113,7 @@ class Tiny(nn.Module):
         return nn.Conv(1, (3, 3))(images)[..., 0]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("mode", ["jit", "pmap", "shard_map"])
 @pytest.mark.parametrize("devices", [1, MANY] if MANY < 8 else [MANY])
 def test_training_gives_the_same_bits_in_every_mode(reader_of, monkeypatch, mode, devices):

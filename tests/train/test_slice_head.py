@@ -23,6 +23,8 @@ from ichjax.train import loop
 from ichjax.train import state as states
 from ichjax.train import step as steps
 
+pytestmark = pytest.mark.faults
+
 SUBJECTS, SLICES = 6, 8
 WEIGHT = {"train.slice_head_weight": 0.5}
 STILL = {f"augment.{name}": 0.0 for name in AffineRange._fields}
