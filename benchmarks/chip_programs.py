@@ -101,7 +101,7 @@ def flops(program: Program) -> int | None:
     with xla.compile_for("gpu"), xla_convolutions_only():
         if program.kind == "train":
             function: Callable = _step_maker(network, config)(axis=None)
-            inputs: tuple = (states.shapes(network, config), _batch(network, config))
+            inputs: tuple = (states.shapes(network, config), batch_shapes(network, config))
         else:
             function, inputs = network.probability, (network.shapes(PREDICTED_SIDE), _images(network, program))
         return count_flops(jax.jit(function).trace(*inputs).jaxpr) // program.devices
@@ -115,7 +115,7 @@ def _step_maker(network: Network, config: Config) -> Callable:
     return programs.step_maker(network, config, states.make_schedule(config, TOTAL_STEPS))
 
 
-def _batch(network: Network, config: Config) -> dict[str, jax.ShapeDtypeStruct]:
+def batch_shapes(network: Network, config: Config) -> dict[str, jax.ShapeDtypeStruct]:
     """A batch as the loader gives it: patches, or stacks of slices."""
     count, hu = config.train.batch_size, network.hu_shape(config.patch.side)
     kinds = {"image": (hu, jnp.int16), "mask": (hu if network.stack else hu[:2], jnp.uint8)}
@@ -131,7 +131,7 @@ def _images(network: Network, program: Program) -> jax.ShapeDtypeStruct:
 
 def _lower_training(program: Program, network: Network, config: Config, mesh: Mesh) -> jax.stages.Lowered:
     step: Any = parallel.compile_step(_step_maker(network, config), mode=program.mode, mesh=mesh)
-    state, batch = _place(states.shapes(network, config), parallel.replicated(mesh)), _batch(network, config)
+    state, batch = _place(states.shapes(network, config), parallel.replicated(mesh)), batch_shapes(network, config)
     if program.mode == "pmap":
         split = lambda x: jax.ShapeDtypeStruct((mesh.size, x.shape[0] // mesh.size, *x.shape[1:]), x.dtype)  # noqa: E731
         return step.lower(states.shapes(network, config), jax.tree.map(split, batch))
@@ -143,7 +143,7 @@ def _lower_folds(program: Program, network: Network, config: Config, mesh: Mesh)
     fold_step = parallel_folds.make_fold_step(network, config, dict.fromkeys(range(program.folds), TOTAL_STEPS))
     step: Any = parallel_folds.compile_folds(fold_step, mesh=folds, rows=rows)
     sharding = NamedSharding(folds, PartitionSpec(parallel_folds.FOLD_AXIS))
-    arguments = (states.shapes(network, config), _batch(network, config))
+    arguments = (states.shapes(network, config), batch_shapes(network, config))
     stack = lambda x: jax.ShapeDtypeStruct((folds.size * rows, *x.shape), x.dtype, sharding=sharding)  # noqa: E731
     return step.lower(*jax.tree.map(stack, arguments))
 
@@ -151,7 +151,7 @@ def _lower_folds(program: Program, network: Network, config: Config, mesh: Mesh)
 def _lower_validation(program: Program, network: Network, config: Config, mesh: Mesh) -> jax.stages.Lowered:
     everywhere = parallel.replicated(mesh)
     step: Any = xla.jit(steps.make_validation_step(network), out_shardings=everywhere)
-    batch = _place(_batch(network, config), NamedSharding(mesh, PartitionSpec(parallel.AXIS)))
+    batch = _place(batch_shapes(network, config), NamedSharding(mesh, PartitionSpec(parallel.AXIS)))
     return step.lower(_place(network.shapes(config.patch.side), everywhere), batch)
 
 

@@ -13,7 +13,7 @@ from ichjax.models import unet
 ROOT = pathlib.Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-accelerators" / "bin" / "python"
 INSTALLED = pytest.mark.skipif(not PYTHON.is_file(), reason="`make accelerators` installs the compilers")
-EVERY = (*ahead_of_time.DEFAULT, *ahead_of_time.MORE, *ahead_of_time.SMALL)
+EVERY = (*ahead_of_time.DEFAULT, *ahead_of_time.MORE, *ahead_of_time.LITERATURE, *ahead_of_time.SMALL)
 ROW = {
     "program": "train-v5e-8-jit", "batch": 256, "temporaries GB": 1.25, "calls": 71, "Mcycles": None,
     "calls by kind": {"convForward": 71}, "largest": [["fusion relu/max", 4.25, 2]], "versions": {"jax": "0.12"},
@@ -34,7 +34,7 @@ def test_each_program_has_a_name_of_its_own():
 
 def test_operations_are_those_of_the_layers_and_split_over_the_devices():
     one = Program("network", "H100", 1, 4, width=8)
-    config = chip_programs.config_of(one)
+    _, config = chip_programs.network_of(one)
     table = unet.layer_table(config)  # 'same' convolutions: fewer operations at the edge, 9 in place of 16 going up
     most = sum(2 * row["parameters"] * row["output_shape"][0] * row["output_shape"][1] for row in table) * 4
     counted = chip_programs.flops(one)
@@ -42,6 +42,19 @@ def test_operations_are_those_of_the_layers_and_split_over_the_devices():
     training = chip_programs.flops(Program("train", "v5e", 1, 4, width=8, side=32))
     assert training == 2 * chip_programs.flops(Program("train", "v5e", 2, 4, width=8, side=32))
     assert chip_programs.flops(Program("scan", "v5e", 1, 4, width=8)) is None
+
+
+@pytest.mark.parametrize("program", ahead_of_time.LITERATURE, ids=lambda program: program.name)
+def test_networks_of_the_literature_are_compiled_with_the_batch_of_their_configuration(program):
+    network, config = chip_programs.network_of(program)
+    batch = chip_programs.batch_shapes(network, config)
+    assert program.batch == config.train.batch_size == len(batch["image"])
+    assert ("slices" in batch) == (batch["mask"].ndim == 4) == (network.stack > 0)
+
+
+def test_every_published_size_is_compiled():
+    shipped = {path.stem for path in (ROOT / "configs" / "literature").glob("*_full.py")}
+    assert {program.config.rpartition("/")[2] for program in ahead_of_time.LITERATURE} == shipped
 
 
 def test_a_figure_above_its_limit_is_named():
