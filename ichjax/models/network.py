@@ -57,6 +57,11 @@ class Network:
         """Whether `loss` gets the classes of pixels."""
         return self.slice_head_weight > 0 or self.subtypes > 0
 
+    @property
+    def unit(self) -> str:
+        """What its examples are called."""
+        return "stacks" if self.stack else "patches"
+
     def init(self, key: jax.Array, side: int) -> dict:
         """Initial parameters for patches of side P, from one PRNG key."""
         images = self.input_shape(side)

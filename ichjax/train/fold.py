@@ -227,7 +227,9 @@ class Fold:
         row: dict[str, Any] = {
             "epoch": number, "step": stop, "learning_rate": float(self._made.schedule(stop)), **now.row()
         }  # fmt: skip
-        what = f"fold {self.number}: validation on {config.train.batch_size // mesh.size} patches per device"
+        what = (
+            f"fold {self.number}: validation on {config.train.batch_size // mesh.size} {self._network.unit} per device"
+        )
         with xla.explain_out_of_memory(what, functools.partial(memory.smaller_validation, config, mesh.size)):
             row |= validate(self._made.validation_step, state, self._valid_batches(), mesh) | log.device_memory()
             if hard and mining.is_due(config, number):
@@ -245,7 +247,7 @@ class Fold:
         if self._log:
             self._log.write(row)
         self._checkpoints.save(self.progress, state, row[checkpoint.SCORE])
-        report_epoch(self.number, row, config.train.epochs)
+        report_epoch(self.number, row, config.train.epochs, self._network.unit)
 
     def _valid_batches(self) -> Iterator[loader.Batch]:
         fields, rows = self._config.train, self._data.valid_epochs.fixed()
@@ -292,12 +294,12 @@ def validate(validation_step: Callable, state: TrainState, batches: Iterable[loa
     return merge(jax.device_get([validation_step(weights, batch) for batch in on_devices]))
 
 
-def report_epoch(fold: int, row: dict[str, Any], epochs: int) -> None:
-    """Prints one line."""
+def report_epoch(fold: int, row: dict[str, Any], epochs: int, unit: str) -> None:
+    """Prints one line; `unit`: of examples, `Network.unit`."""
     skipped = f"  {row['skipped']} updates not finite, skipped" if row["skipped"] else ""
     dead = "  THE OUTPUT IS CONSTANT: the network died or collapsed" if row["constant_output"] else ""
     console.say(
         f"fold {fold} epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:.4f}  validation loss "
         f"{row['validation_loss']:.4f}  Jaccard {row['validation_jaccard']:.3f}  Dice {row['validation_dice']:.3f}  "
-        f"{row['examples_per_second']:.0f} patches/s  waiting {row['wait_share']:.0%}{skipped}{dead}"
+        f"{row['examples_per_second']:.0f} {unit}/s  waiting {row['wait_share']:.0%}{skipped}{dead}"
     )

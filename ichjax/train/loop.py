@@ -64,7 +64,7 @@ def train_on(config: Config, network: Network, data: FoldData, *, folder: pathli
     state = parallel.replicate(initial.weights(config, create(network, config, fold=fold), console.say), mesh)
 
     def fitting() -> contextlib.AbstractContextManager[None]:
-        what = f"fold {fold}: a training step on {size // mesh.size} patches per device"
+        what = f"fold {fold}: a training step on {size // mesh.size} {network.unit} per device"
         compiled = functools.partial(programs.compiled_in_parts, network, config, end, state, data.reader)
         return xla.explain_out_of_memory(what, lambda: memory.smaller_step(config, mesh.size, compiled, held))
 
@@ -83,8 +83,8 @@ def train_on(config: Config, network: Network, data: FoldData, *, folder: pathli
             console.say(
                 f"fold {fold}: {again}{count_parameters(state.params):,} parameters, {data.scans[0]} training and "
                 f"{data.scans[1]} validation scans, {config.train.epochs - done.epoch} epochs of {data.steps} x {size} "
-                f"patches on {mesh.size} {jax.devices()[0].platform} device{'s' * (mesh.size > 1)}; {seconds:.3f} s "
-                f"per step measured: about {console.duration((end - done.step) * seconds * 1.1)}"
+                f"{network.unit} on {mesh.size} {jax.devices()[0].platform} device{'s' * (mesh.size > 1)}; {seconds:.3f} "
+                f"s per step measured: about {console.duration((end - done.step) * seconds * 1.1)}"
             )
 
         # --- epochs

@@ -90,6 +90,8 @@ def test_prediction_is_that_of_the_stack_in_training_on_any_number_of_devices():
     for devices in (1, 4):
         got = predictor_of(devices)(params, hu, GRID, GRID)
         np.testing.assert_allclose(got, np.moveaxis(expected[0], -1, 0), atol=1e-5)
+    # The time of a scan is estimated from so many slices: a device predicts eight in the time of one.
+    assert [predictor_of(devices).min_slices for devices in (1, 4)] == [8, 32]
 
 
 def test_padding_and_other_scans_of_a_batch_change_nothing():

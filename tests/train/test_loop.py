@@ -47,10 +47,10 @@ def test_each_epoch_has_a_row_and_the_best_is_returned(whole):
 def test_a_killed_run_resumes_to_the_same_bits(train, whole, tmp_path, monkeypatch, after):
     report = folds.report_epoch
 
-    def killed(fold, row, epochs):
+    def killed(fold, row, epochs, unit):
         if row["epoch"] == after:
             raise KeyboardInterrupt
-        report(fold, row, epochs)
+        report(fold, row, epochs, unit)
 
     monkeypatch.setattr(folds, "report_epoch", killed)
     with pytest.raises(KeyboardInterrupt):
