@@ -83,8 +83,8 @@ def train_on(config: Config, network: Network, data: FoldData, *, folder: pathli
             console.say(
                 f"fold {fold}: {again}{count_parameters(state.params):,} parameters, {data.scans[0]} training and "
                 f"{data.scans[1]} validation scans, {config.train.epochs - done.epoch} epochs of {data.steps} x {size} "
-                f"{network.unit} on {mesh.size} {jax.devices()[0].platform} device{'s' * (mesh.size > 1)}; {seconds:.3f} "
-                f"s per step measured: about {console.duration((end - done.step) * seconds * 1.1)}"
+                f"{network.unit} on {mesh.size} {jax.devices()[0].platform} device{'s' * (mesh.size > 1)}; "
+                f"{seconds:.3f} s per step measured: about {console.duration((end - done.step) * seconds * 1.1)}"
             )
 
         # --- epochs
