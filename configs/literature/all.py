@@ -1,4 +1,4 @@
-"""The methods of the literature on the same folds: the classical ones, the paper's three, one report.
+"""The methods of the literature on the same folds: classical ones, networks, the paper's own, one report.
 
     python launch.py crossval --config=configs/literature/all.py --workdir=runs/literature
 
@@ -27,6 +27,18 @@ def get_config():
         "muschelli",
         "gautam",
         "prakash",
+        "recurrent_unet",
+        "kuang",
+        "kuo",
+        "cho",
+        "chang",
+        "grewal",
+        "ye",
+        "lee",
+        "chilamkurthy",
+        "prevedello",
+        "arbabshirani",
+        "jnawali",
     )
     return config
 

@@ -53,6 +53,8 @@ class ChoMethod(PatchNetworkMethod):
         "windows": ((50.0, 100.0), (40.0, 40.0)),
         "grid": {"side": 120},
         "model": {"base_width": 4},
+        # The cascade decides which slices bleed: no region needs a pixel of a higher probability besides.
+        "predict": {"threshold": 0.5, "find_threshold": 0.0},
         "train": {
             "epochs": 10,
             "examples_per_epoch": 0,

@@ -39,6 +39,7 @@ class KuoMethod(PatchNetworkMethod):
         "stride": 4,
         "grid": {"side": 120},
         "patch": {"side": 48, "stride": 24},
+        "predict": {"mirror": False},
         "model": {"base_width": 4, "neighbors": 1},
         "train": {"epochs": 8, "batch_size": 4, "learning_rate": 2e-3, "negatives": "matched"},
     }

@@ -49,7 +49,7 @@ class LeeMethod(ClassifierMethod):
         "fine": True,
         "dropout": 0.0,
         "windows": ((50.0, 100.0), (40.0, 40.0), (80.0, 200.0)),
-        "grid": {"side": 96},
+        "grid": {"side": 64},
         "augment": AUGMENT,
         "train": TRAIN,
     }

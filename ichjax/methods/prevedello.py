@@ -39,9 +39,9 @@ class PrevedelloMethod(ClassifierMethod):
         "dropout": 0.2,
         "top_slices": 3,
         "windows": ((40.0, 80.0), (40.0, 40.0)),
-        "grid": {"side": 96},
+        "grid": {"side": 64},
         "augment": AUGMENT,
-        "train": TRAIN,
+        "train": TRAIN | {"epochs": 30},
     }
 
     def __init__(self, config: Config):

@@ -53,6 +53,7 @@ class RecurrentUNetMethod(SequenceMethod):
         "weak_root": "",
         "weak_weight": 0.1,
         "grid": {"side": 96},
+        "predict": {"threshold": 0.5, "find_threshold": 0.0},
         "train": {
             "batch_size": 1,
             "examples_per_epoch": 0,
