@@ -171,7 +171,8 @@ def page(rows: list[dict]) -> str:
         "training step (`train`), that of several folds in one program (`folds`), the network on a batch (`network`),",
         "a scan of 40 slices of 512 x 512 from HU to probability (`scan`), with the inside of the skull (`skull`),",
         "thresholds, morphology and counts of a scan (`scores`); width 64, bfloat16, patches of 160 x 160 in",
-        "training and of 128 x 128 in prediction, unless the name says otherwise.",
+        "training and of 128 x 128 in prediction, unless the name says otherwise. `NAME_full` is a network of the",
+        "literature in its published size, on slices or stacks of its own (`configs/literature/NAME_full.py`).",
         "",
         record.markdown([shown(row) for row in rows]),
     ]

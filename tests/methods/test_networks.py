@@ -42,7 +42,7 @@ TINY = {
         "shallow_widths": (4, 4, 4), "hidden": 4,
     },
 }  # fmt: skip
-EPOCHS, KILLED_AFTER = 10, 5
+EPOCHS, MORE_EPOCHS, KILLED_AFTER = 10, {"chang": 40}, 5
 # Their labels are of whole scans: five scans teach them nothing.
 OF_SCANS = ("arbabshirani", "jnawali")
 
@@ -58,7 +58,13 @@ def scans(tiny_root):
 
 def make(tiny_config, name):
     config = tiny_config(**{"predict.inside_skull": False, "model.norm": "instance"})
-    train = {"epochs": EPOCHS, "batch_size": 4, "learning_rate": 0.02, "ema_decay": 0.0, "schedule": "constant"}
+    train = {
+        "epochs": MORE_EPOCHS.get(name, EPOCHS),
+        "batch_size": 4,
+        "learning_rate": 0.02,
+        "ema_decay": 0.0,
+        "schedule": "constant",
+    }
     config.options[name] = TINY[name] | {"train": train}
     return registry.make(name, config)
 
@@ -112,7 +118,7 @@ def test_each_parameter_has_a_gradient_and_one_and_four_devices_agree(fitted, sc
     rng, start = np.random.default_rng(0), jax.device_get(states.create(network, config, fold=0))
     # Away from the start, where a head of zeros hides the gradient of all below it.
     start = start.replace(params=jax.tree.map(lambda x: x + rng.normal(0, 0.1, x.shape).astype(x.dtype), start.params))
-    optimizer = states.make_optimizer(states.make_schedule(config, 10))
+    optimizer = states.make_optimizer(states.make_schedule(config, 10), states.optimizer_settings(config))
     settings, results = steps.StepSettings(AffineRange(**config.augment), 0), []
     make_step = functools.partial(steps.make_train_step, network, optimizer, settings)
     for devices in (1, 4):
