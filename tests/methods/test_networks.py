@@ -43,8 +43,8 @@ TINY = {
     },
 }  # fmt: skip
 EPOCHS, MORE_EPOCHS, KILLED_AFTER = 10, {"chang": 40}, 5
-# Their labels are of whole scans: five scans teach them nothing.
-OF_SCANS = ("arbabshirani", "jnawali")
+# The others learn labels of slices or scans, of which five scans are too few to tell where the blood is.
+SEGMENTING = ("kuo", "kuang", "cho", "chang", "recurrent_unet")
 
 
 class Killed(BaseException):
@@ -64,6 +64,8 @@ def make(tiny_config, name):
         "learning_rate": 0.02,
         "ema_decay": 0.0,
         "schedule": "constant",
+        "warmup_steps": 0,
+        "clip_norm": 0.0,
     }
     config.options[name] = TINY[name] | {"train": train}
     return registry.make(name, config)
@@ -109,8 +111,8 @@ def test_a_finished_fold_is_only_read(fitted, monkeypatch):
     assert method.fingerprint(method.fit([], [], workdir=folder, fold=0)) == method.fingerprint(params)
 
 
-def test_each_parameter_has_a_gradient_and_one_and_four_devices_agree(fitted, scans):
-    method, _, _ = fitted
+def test_each_parameter_has_a_gradient_and_one_and_four_devices_agree(name, tiny_config, scans):
+    method = make(tiny_config, name)
     network, config = method.network, method.config
     on_grid = method._on_common_grid(scans[:5], scans[5:7], pathlib.Path())[1]
     reader, _ = fold.examples(config, network, on_grid, "matched", 0, classes=network.learns_classes)
@@ -152,8 +154,8 @@ def test_one_slice_and_600_are_predicted(fitted, scans, depth):
 
 
 def test_planted_blood_is_where_the_probability_is_high(name, fitted, scans):
-    if name in OF_SCANS:
-        pytest.skip("learns labels of whole scans")
+    if name not in SEGMENTING:
+        pytest.skip("learns labels alone")
     method, params, _ = fitted
     predicted = np.concatenate([np.asarray(method.predict(params, scan.volume).probability).ravel() for scan in scans])
     truth = np.concatenate([np.asarray(scan.mask).ravel() > 0 for scan in scans])
