@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from benchmarks import process, record
-from benchmarks.ablation import OTHER_SUBJECTS, elsewhere, flags
+from benchmarks.ablation import elsewhere, flags
 from ichjax.files import read_json, write_json
 from ichjax.metrics import statistics
 
@@ -133,7 +133,7 @@ def table(rows: list[dict]) -> list[dict]:
 
 def draw(rows: list[dict], path: pathlib.Path) -> None:
     """The learning curves of both starts, with 95 % intervals over the test scans."""
-    counts = sorted({row["subjects"] for row in rows})
+    counts, tested = sorted({row["subjects"] for row in rows}), len(rows[0]["elsewhere"])
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     for k, (start, words) in enumerate(STARTS.items()):
         found = [(count, scores_of(rows, start, count, "dice")) for count in counts]
@@ -149,7 +149,7 @@ def draw(rows: list[dict], path: pathlib.Path) -> None:
     axes.set_xlabel("training scans with masks")
     axes.set_ylabel("Dice (paper)")
     axes.set_ylim(0.0, 1.0)
-    axes.set_title(f"Synthetic scans: the same U-Net, tested on {OTHER_SUBJECTS} others, 95 % intervals", fontsize=10)
+    axes.set_title(f"Synthetic scans: the same U-Net, tested on {tested} others, 95 % intervals", fontsize=10)
     axes.legend(frameon=False, loc="lower right")
     axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
