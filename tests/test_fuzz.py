@@ -24,7 +24,7 @@ from tests.expected import PREDICTION_FILES
 ROOT = pathlib.Path(__file__).parents[1]
 OPTIONAL_FILES = {"scan.nii.gz", "scan_world.nii.gz", "mask_world.nii.gz"}
 MAX_GB = 2.0
-FAST_COUNTS = {"scans": 40, "tables": 70}
+FAST_COUNTS = {"scans": 80, "tables": 70}
 FULL_COUNTS = {"scans": 1400, "tables": 600}
 pytestmark = pytest.mark.xdist_group("predict")  # all share one trained run
 

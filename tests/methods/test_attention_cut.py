@@ -24,18 +24,23 @@ def test_the_cut_has_the_best_dice_over_all_scans_together(scale):
     rng = np.random.default_rng(0)
     masks = [rng.random((depth, 9, 7)) < 0.3 for depth in (3, 11)]
     maps = [scale * np.clip(0.4 * mask + 0.7 * rng.random(mask.shape), 0, 1).astype(np.float32) for mask in masks]
-    maps[1][0, 0, :5] = attention_cut.CUTS[-30:-25]  # a pixel at the cut is not above it
+    maps[1][0, 0, :5] = attention_cut.ATTENTION_CUTS[-30:-25]  # a pixel at the cut is not above it
     scans = [scan_of(mask) for mask in masks]
     of_scan = {id(scan): Prediction(jnp.asarray(one)) for scan, one in zip(scans, maps, strict=True)}
     cut = attention_cut.fit_cut(lambda scan: of_scan[id(scan)], scans)
     probability, mask = (np.concatenate([array.ravel() for array in arrays]) for arrays in (maps, masks))
-    assert cut == attention_cut.CUTS[np.argmax([dice(probability, mask, each) for each in attention_cut.CUTS])]
+    assert (
+        cut
+        == attention_cut.ATTENTION_CUTS[
+            np.argmax([dice(probability, mask, each) for each in attention_cut.ATTENTION_CUTS])
+        ]
+    )
     assert 0.3 * scale < cut < 0.8 * scale
 
 
 def test_without_a_hemorrhage_the_cut_is_the_highest():
     scan = scan_of(np.zeros((2, 4, 4), bool))
-    assert attention_cut.fit_cut(lambda _: Prediction(jnp.ones((2, 4, 4))), [scan]) == attention_cut.CUTS[-1]
+    assert attention_cut.fit_cut(lambda _: Prediction(jnp.ones((2, 4, 4))), [scan]) == attention_cut.ATTENTION_CUTS[-1]
 
 
 def test_more_pixels_than_float32_can_count():
