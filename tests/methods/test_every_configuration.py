@@ -13,10 +13,14 @@ from ichjax.models.convolution import xla_convolutions_only
 from ichjax.models.network import count_parameters
 
 FOLDER = pathlib.Path(__file__).parents[2] / "configs" / "literature"
-PATHS = sorted(path for path in FOLDER.glob("*.py") if path.stem != "all")
+PATHS = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.methods] if path.stem.endswith("_full") else [])
+    for path in sorted(FOLDER.glob("*.py"))
+    if path.stem != "all"
+]
 
 
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PATHS)
 def test_it_makes_the_method_it_names(path):
     config = runpy.run_path(str(path))["get_config"]()
     config_check.check(config)
