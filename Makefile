@@ -45,7 +45,7 @@ methods: $(VENV)/.dev
 	$(BIN)/python -m pytest -m methods -n $(JOBS) --dist loadgroup
 
 # Training under faults (kills at any moment, damaged checkpoints, full disks, several processes), on eight devices, and
-# ops without jit. Minutes.
+# ops under pmap and without jit. Minutes.
 faults: $(VENV)/.dev
 	$(BIN)/python -m pytest -m faults -n $(JOBS) --dist worksteal
 

@@ -73,11 +73,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.one:
         write(programs[options.one], options.output)
         return 0
-    chosen = (
-        options.only.split(",")
-        if options.only
-        else [one.name for one in DEFAULT + (MORE + LITERATURE if options.all else ())]
-    )
+    usual = DEFAULT + (MORE + LITERATURE if options.all else ())
+    chosen = options.only.split(",") if options.only else [program.name for program in usual]
     if unknown := [name for name in chosen if name not in programs]:
         parser.error(f"--only names {unknown[0]!r}; expected some of {', '.join(programs)}")
     if options.list:

@@ -96,7 +96,7 @@ def train(tiny_root, tiny_config, tmp_path_factory):
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.faults)])
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
 def test_a_training_step_that_does_not_fit(train, sentence_at, monkeypatch, mode):
     monkeypatch.setattr(loop, "measure_step", fail)
     said, tried = sentence_at(None, lambda: train(parallel=mode))

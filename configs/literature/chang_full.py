@@ -2,7 +2,7 @@
 
     python launch.py crossval --config=configs/literature/chang_full.py --workdir=runs/chang_full
 
-60 synthetic head CTs of preset 'calibrated' (made once), 4 folds; --config.data.root=DIR for one's own scans. Not yet
+75 synthetic head CTs of preset 'calibrated' (made once), 4 folds; --config.data.root=DIR for one's own scans. Not yet
 run: no time and no score are known.
 """
 
@@ -13,7 +13,7 @@ import runpy
 def get_config():
     """A wide network with 64 boxes a slice."""
     together = runpy.run_path(str(pathlib.Path(__file__).with_name("all.py")))
-    config = together["alone"](
+    return together["full"](
         "chang",
         widths=(32, 64, 128, 256),
         features=128,
@@ -29,5 +29,3 @@ def get_config():
         model={"dtype": "bfloat16"},
         train={"epochs": 60, "batch_size": 8, "examples_per_epoch": 0, "learning_rate": 1e-3},
     )
-    config.phantom.preset = "calibrated"
-    return config

@@ -14,7 +14,7 @@ import runpy
 def get_config():
     """The scans and folds of configs/literature/all.py in full resolution, this method alone."""
     together = runpy.run_path(str(pathlib.Path(__file__).with_name("all.py")))
-    config = together["alone"](
+    return together["full"](
         "cho",
         classifier_width=64,
         pools=4,
@@ -23,6 +23,3 @@ def get_config():
         model={"base_width": 64, "dropout": 0.5},
         train={"epochs": 60, "examples_per_epoch": 0, "batch_size": 8, "learning_rate": 1e-4},
     )
-    config.phantom.preset = "calibrated"
-    config.phantom.subjects = 75
-    return config

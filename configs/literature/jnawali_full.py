@@ -2,7 +2,7 @@
 
     python launch.py crossval --config=configs/literature/jnawali_full.py --workdir=runs/jnawali_full
 
-60 synthetic head CTs of preset 'calibrated' (made once), 4 folds; --config.data.root=DIR for one's own scans. Not yet
+75 synthetic head CTs of preset 'calibrated' (made once), 4 folds; --config.data.root=DIR for one's own scans. Not yet
 run: no time and no score are known.
 """
 
@@ -13,7 +13,7 @@ import runpy
 def get_config():
     """Three wide networks on 32 slices of 128 x 128 pixels."""
     together = runpy.run_path(str(pathlib.Path(__file__).with_name("all.py")))
-    config = together["alone"](
+    return together["full"](
         "jnawali",
         depth=32,
         alex_widths=(48, 128, 192, 192, 128),
@@ -27,5 +27,3 @@ def get_config():
         model={"dtype": "bfloat16"},
         train={"epochs": 60, "batch_size": 4, "learning_rate": 1e-3},
     )
-    config.phantom.preset = "calibrated"
-    return config

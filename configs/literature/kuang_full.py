@@ -14,7 +14,7 @@ import runpy
 def get_config():
     """The scans and folds of configs/literature/all.py in full resolution, this method alone."""
     together = runpy.run_path(str(pathlib.Path(__file__).with_name("all.py")))
-    config = together["alone"](
+    return together["full"](
         "kuang",
         outer=10,
         inner=200,
@@ -24,6 +24,3 @@ def get_config():
         model={"encoder": "plain", "base_width": 64, "depth": 4},
         train={"epochs": 60, "examples_per_epoch": 0, "batch_size": 16, "learning_rate": 1e-4},
     )
-    config.phantom.preset = "calibrated"
-    config.phantom.subjects = 75
-    return config

@@ -14,7 +14,7 @@ import runpy
 def get_config():
     """The scans and folds of configs/literature/all.py in full resolution, this method alone."""
     together = runpy.run_path(str(pathlib.Path(__file__).with_name("all.py")))
-    config = together["alone"](
+    return together["full"](
         "kuo",
         members=4,
         blocks=(1, 1, 3, 4, 6, 3, 1, 1),
@@ -25,6 +25,3 @@ def get_config():
         model={"base_width": 16, "neighbors": 1},
         train={"epochs": 60, "examples_per_epoch": 0, "batch_size": 16, "learning_rate": 1e-3},
     )
-    config.phantom.preset = "calibrated"
-    config.phantom.subjects = 75
-    return config

@@ -14,15 +14,12 @@ import runpy
 def get_config():
     """The scans and folds of configs/literature/all.py in full resolution, this method alone."""
     together = runpy.run_path(str(pathlib.Path(__file__).with_name("all.py")))
-    config = together["alone"](
+    return together["full"](
         "prevedello",
         width=64,
         fine=False,
         dropout=0.4,
         grid={"side": 224},
-        augment={"rotation_degrees": 15.0, "shift": 0.05, "zoom": 0.1},
+        augment=together["CLASSIFIER_AUGMENT"],
         train={"epochs": 60, "batch_size": 32, "learning_rate": 0.0001},
     )
-    config.phantom.preset = "calibrated"
-    config.phantom.subjects = 75
-    return config

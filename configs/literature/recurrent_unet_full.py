@@ -14,7 +14,7 @@ import runpy
 def get_config():
     """The scans and folds of configs/literature/all.py in full resolution, this method alone."""
     together = runpy.run_path(str(pathlib.Path(__file__).with_name("all.py")))
-    config = together["alone"](
+    return together["full"](
         "recurrent_unet",
         hidden=256,
         stack=40,
@@ -23,6 +23,3 @@ def get_config():
         model={"encoder": "plain", "norm": "none", "base_width": 64, "depth": 4, "dtype": "bfloat16"},
         train={"epochs": 60, "batch_size": 1, "learning_rate": 1e-4},
     )
-    config.phantom.preset = "calibrated"
-    config.phantom.subjects = 75
-    return config

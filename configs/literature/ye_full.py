@@ -14,7 +14,7 @@ import runpy
 def get_config():
     """The scans and folds of configs/literature/all.py in full resolution, this method alone."""
     together = runpy.run_path(str(pathlib.Path(__file__).with_name("all.py")))
-    config = together["alone"](
+    return together["full"](
         "ye",
         width=64,
         fine=False,
@@ -22,9 +22,6 @@ def get_config():
         dropout=0.5,
         stack=60,
         grid={"side": 256},
-        augment={"rotation_degrees": 15.0, "shift": 0.05, "zoom": 0.1},
+        augment=together["CLASSIFIER_AUGMENT"],
         train={"epochs": 60, "batch_size": 1, "learning_rate": 0.0001},
     )
-    config.phantom.preset = "calibrated"
-    config.phantom.subjects = 75
-    return config

@@ -89,7 +89,7 @@ def train_folds(config: Config, network: Network, scans: Sequence[FoldScans]) ->
         left = max(fold.end - fold.progress.step for fold in folds.values())
 
         # --- epochs
-        what = f"a training step on {rows} x {config.train.batch_size} patches of {rows} folds per device"
+        what = f"a training step on {rows} x {config.train.batch_size} {network.unit} of {rows} folds per device"
         fewer = f"config.parallel_folds={mesh.size}, one fold a device, or 0"
         smaller = f"a larger config.train.accumulate than {config.train.accumulate}, or config.parallel_folds=0"
         stack.enter_context(xla.explain_out_of_memory(what, lambda: fewer if rows > 1 else smaller))
@@ -97,9 +97,9 @@ def train_folds(config: Config, network: Network, scans: Sequence[FoldScans]) ->
         console.say(
             f"{_folds(folds.values())}: {count_parameters(state.params) // len(state.step):,} parameters each, "
             f"{config.train.epochs} epochs of {', '.join(str(fold.steps) for fold in folds.values())} x "
-            f"{config.train.batch_size} patches in one program, {rows} fold{'s' * (rows > 1)} a device on {mesh.size} "
-            f"{jax.devices()[0].platform} device{'s' * (mesh.size > 1)}; {seconds:.3f} s for a step of all measured: "
-            f"about {console.duration(left * seconds * 1.1)}"
+            f"{config.train.batch_size} {network.unit} in one program, {rows} fold{'s' * (rows > 1)} a device on "
+            f"{mesh.size} {jax.devices()[0].platform} device{'s' * (mesh.size > 1)}; {seconds:.3f} s for a step of "
+            f"all measured: about {console.duration(left * seconds * 1.1)}"
         )
         bar = tqdm(total=left * training.count, unit="step", leave=False, disable=not sys.stderr.isatty())
         stack.callback(bar.close)

@@ -29,12 +29,8 @@ def test_the_cut_has_the_best_dice_over_all_scans_together(scale):
     of_scan = {id(scan): Prediction(jnp.asarray(one)) for scan, one in zip(scans, maps, strict=True)}
     cut = attention_cut.fit_cut(lambda scan: of_scan[id(scan)], scans)
     probability, mask = (np.concatenate([array.ravel() for array in arrays]) for arrays in (maps, masks))
-    assert (
-        cut
-        == attention_cut.ATTENTION_CUTS[
-            np.argmax([dice(probability, mask, each) for each in attention_cut.ATTENTION_CUTS])
-        ]
-    )
+    cuts = attention_cut.ATTENTION_CUTS
+    assert cut == cuts[np.argmax([dice(probability, mask, each) for each in cuts])]
     assert 0.3 * scale < cut < 0.8 * scale
 
 

@@ -21,7 +21,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_it_makes_the_method_it_names(path):
+def test_a_configuration_makes_its_method(path):
     config = runpy.run_path(str(path))["get_config"]()
     config_check.check(config)
     method = registry.make(config.method, config)

@@ -147,6 +147,8 @@ def test_one_slice_and_600_are_predicted(fitted, scans, depth):
         scores = np.column_stack([prediction.subtype_scores, prediction.slice_scores])
         assert scores.shape == (depth, 6)
         assert 0.0 <= scores.min() <= scores.max() <= 1.0
+    if prediction.scan_scores is not None:
+        assert prediction.scan_scores.shape == (6,)
     if method.segments_subtypes:
         classes = np.asarray(prediction.class_probability)
         np.testing.assert_allclose(classes.sum(axis=-1), 1.0, atol=1e-5)

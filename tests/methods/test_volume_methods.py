@@ -19,24 +19,9 @@ from ichjax.methods.volume_method import VolumeMethod
 from ichjax.models.network import count_parameters
 from ichjax.models.volume_backbones import PlainVolume
 from ichjax.models.volume_classifier import VolumeClassifier, VolumeEnsemble
-from ichjax.ops.augment import AffineRange
-from ichjax.train import fold, parallel
-from ichjax.train import state as states
-from ichjax.train import step as steps
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs" / "literature"
 TRAIN = {"epochs": 1, "batch_size": 4, "negatives": "matched", "sampling": "patches", "learning_rate": 3e-3}
-TINY = {
-    "arbabshirani": {"depth": 4, "widths": (4, 4, 4, 4, 4), "hidden": 4, "stack": 4, "grid": {"side": 16}},
-    "jnawali": {
-        "depth": 4, "alex_widths": (4, 4, 4, 4, 4), "inception_stem": 4, "inception_levels": ((32,), (32,)),
-        "shallow_widths": (4, 4, 4), "hidden": 4, "stack": 4, "grid": {"side": 16},
-    },
-    "chang": {
-        "widths": (4, 4, 4, 4), "features": 4, "hidden": 8, "mask_convolutions": 1, "candidates": 24, "proposals": 6,
-        "accepted": 3, "true_boxes": 4, "grid": {"side": 32},
-    },
-}  # fmt: skip
 
 
 class OneConvolution(VolumeMethod):
@@ -186,50 +171,3 @@ def test_the_network_of_regions_has_the_published_shapes():
     probability, scores = jax.eval_shape(network.predict, params, images)
     assert (probability.shape, scores.shape) == ((1, 512, 512, 5), (1, 6))
     assert count_parameters(params["pyramid"]["up2_1"]["conv"]) == 27 * 32 * 64 + 64
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("name", TINY)
-def test_each_method_fits_goes_on_and_predicts(name, tiny_config, scans, tmp_path, monkeypatch):
-    method = registry.make(name, tiny_config(**{"options": {name: TINY[name] | {"train": TRAIN}}}))
-    params = method.fit(scans[:5], scans[5:], workdir=tmp_path, fold=0)
-    (tmp_path / "model.json").unlink()
-    again = method.fit(scans[:5], scans[5:], workdir=tmp_path, fold=0)
-    jax.tree.map(np.testing.assert_array_equal, again.weights, params.weights)
-    monkeypatch.setattr(patch_network, "train_fold", None)
-    assert method.fingerprint(method.fit(scans[:5], scans[5:], workdir=tmp_path, fold=0)) == method.fingerprint(params)
-    for depth in (1, 4, 9):
-        prediction, _ = check(method, params, of_depth(scans[1].volume, depth))
-        if method.segments_subtypes:
-            classes = np.asarray(prediction.class_probability)
-            np.testing.assert_allclose(classes.sum(axis=-1), 1.0, atol=1e-5)
-            np.testing.assert_allclose(1.0 - classes[..., 0], prediction.probability, atol=1e-5)
-        else:
-            assert prediction.scan_scores.shape == (6,)
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("name", TINY)
-def test_each_network_learns_in_all_parameters_and_on_any_number_of_devices(name, tiny_config, scans):
-    config = tiny_config(**{"options": {name: TINY[name] | {"train": TRAIN}}})
-    method = registry.make(name, config)
-    network, own = method.network, method.config
-    on_grid = method._on_common_grid(scans[:5], scans[5:], pathlib.Path())[1]
-    reader, _ = fold.examples(own, network, on_grid, "matched", 0, classes=True)
-    rows = np.flatnonzero(reader.table.positive)[:4]
-    batch = reader.read(rows)
-    start = jax.device_get(states.create(network, own, fold=0))
-    start = start.replace(params=unlike_start(start.params))
-    optimizer = states.make_optimizer(states.make_schedule(own, 10))
-    settings = steps.StepSettings(AffineRange(**own.augment), 0)
-    make_step, results = functools.partial(steps.make_train_step, network, optimizer, settings), []
-    for devices in (1, 4):
-        mesh = parallel.make_mesh(jax.devices()[:devices])
-        step = parallel.compile_step(make_step, mode="jit", mesh=mesh, grouped=False)
-        state, metrics = step(parallel.replicate(start, mesh), parallel.shard_batch(batch, mode="jit", mesh=mesh))
-        results.append(jax.device_get((state.params, metrics["loss"], metrics["gradient_norm"])))
-    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-4)
-    np.testing.assert_allclose(results[0][2], results[1][2], rtol=1e-3)
-    moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), start.params, results[0][0])
-    still = [jax.tree_util.keystr(path) for path, by in jax.tree_util.tree_leaves_with_path(moved) if by == 0]
-    assert still == []

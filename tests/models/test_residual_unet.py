@@ -82,7 +82,6 @@ def test_levels_that_see_each_slice_on_its_own_agree_with_numpy(levels):
     np.testing.assert_allclose(jax.jit(model.apply)({"params": params}, images), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.faults
 @pytest.mark.faults  # a gradient operation by operation takes 20 s
 def test_the_compiled_gradient_of_stacks_of_slices_is_that_of_the_operations_one_by_one(tiny_config):
     """A compiler that computes a maximum twice, with other rounding, lost a part of the gradient of jnp.maximum."""
