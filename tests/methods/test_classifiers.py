@@ -27,6 +27,7 @@ TINY = {
     "ye": {"width": 4, "hidden": 4, "stack": 2},
     "grewal": {"growth": 4, "layers": 1, "hidden": 4, "stack": 2},
 }
+EPOCHS = {"ye": 3, "grewal": 3, "prevedello": 60}  # each network of the last sees one window, where bone is bright, too
 
 
 class TwoConvolutions(nn.Module):
@@ -44,7 +45,7 @@ def scans(tiny_root):
 
 def make(tiny_config, name, **options):
     config = tiny_config(**{"predict.inside_skull": False})
-    train = {"epochs": 3 if name in ("ye", "grewal") else 12, "batch_size": 4, "learning_rate": 0.01}
+    train = {"epochs": EPOCHS.get(name, 20), "batch_size": 4, "learning_rate": 0.02, "warmup_steps": 0}
     config.options[name] = TINY[name] | {"grid": {"side": 32}, "train": train | {"ema_decay": 0.0}} | options
     return registry.make(name, config)
 
