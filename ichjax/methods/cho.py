@@ -51,7 +51,7 @@ class ChoMethod(PatchNetworkMethod):
         "head": 64,
         "gates": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
         "windows": ((50.0, 100.0), (40.0, 40.0)),
-        "grid": {"side": 120},
+        "grid": {"side": 96},
         "model": {"base_width": 4},
         # The cascade decides which slices bleed: no region needs a pixel of a higher probability besides.
         "predict": {"threshold": 0.5, "find_threshold": 0.0},

@@ -41,7 +41,7 @@ class PrevedelloMethod(ClassifierMethod):
         "windows": ((40.0, 80.0), (40.0, 40.0)),
         "grid": {"side": 64},
         "augment": AUGMENT,
-        "train": TRAIN | {"epochs": 30},
+        "train": TRAIN | {"epochs": 20},
     }
 
     def __init__(self, config: Config):

@@ -57,7 +57,7 @@ class RecurrentUNetMethod(SequenceMethod):
         "train": {
             "batch_size": 1,
             "examples_per_epoch": 0,
-            "epochs": 16,
+            "epochs": 10,
             "learning_rate": 2e-3,
             "negatives": "matched",
             "sampling": "patches",
