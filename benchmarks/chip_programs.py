@@ -20,7 +20,7 @@ from ichjax.methods.views import View
 from ichjax.models.convolution import xla_convolutions_only
 from ichjax.models.network import Network
 from ichjax.ops import metrics
-from ichjax.train import parallel, parallel_folds, programs
+from ichjax.train import fold_programs, parallel, programs
 from ichjax.train import state as states
 from ichjax.train import step as steps
 
@@ -139,11 +139,13 @@ def _lower_training(program: Program, network: Network, config: Config, mesh: Me
 
 
 def _lower_folds(program: Program, network: Network, config: Config, mesh: Mesh) -> jax.stages.Lowered:
-    folds, rows = parallel_folds.fold_mesh(program.folds, list(mesh.devices.flat))
-    fold_step = parallel_folds.make_fold_step(network, config, dict.fromkeys(range(program.folds), TOTAL_STEPS))
-    step: Any = parallel_folds.compile_folds(fold_step, mesh=folds, rows=rows)
-    sharding = NamedSharding(folds, PartitionSpec(parallel_folds.FOLD_AXIS))
-    arguments = (states.shapes(network, config), batch_shapes(network, config))
+    folds, rows = fold_programs.fold_mesh(program.folds, list(mesh.devices.flat))
+    trainings = [fold_programs.Training(config.seed, TOTAL_STEPS)] * program.folds
+    fold_step = fold_programs.make_fold_step(network, config, trainings)
+    step: Any = fold_programs.compile_folds(fold_step, mesh=folds, rows=rows)
+    sharding = NamedSharding(folds, PartitionSpec(fold_programs.FOLD_AXIS))
+    row = {fold_programs.TRAINING_ROW: jax.ShapeDtypeStruct((), jnp.int32)}
+    arguments = (states.shapes(network, config), batch_shapes(network, config) | row)
     stack = lambda x: jax.ShapeDtypeStruct((folds.size * rows, *x.shape), x.dtype, sharding=sharding)  # noqa: E731
     return step.lower(*jax.tree.map(stack, arguments))
 

@@ -1,5 +1,6 @@
 """Every field of a configuration, with the paper's value as its default; the files in configs/ change some of them."""
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -160,6 +161,7 @@ class Train:
     mine_every: int = 5
     validation_negatives: Literal["matched", "none"] = "none"  # the authors validate on positive patches only
     read_threads: int = 2  # of grain
+    seed: int = -1  # of initial weights, the order of examples and random transforms; -1: `config.seed`
     # Keep the training scans in the devices' memory, where patches are then cut: on every device, or divided by
     # subjects where that is too much. The result is the same to the last bit.
     resident: bool = False
@@ -217,10 +219,13 @@ class Config:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     compare_with: tuple[str, ...] = ("threshold",)  # methods run on the same folds, for comparison
     seed: int = 0  # of everything random in a run
+    # `crossval` trains each fold once with each of these as `train.seed`, on the same folds: a run for each in
+    # WORKDIR/seed_N, and a table of how much the scores differ; empty: one run, in WORKDIR.
+    seeds: tuple[int, ...] = ()
     fold: int = 0  # the fold that `train` trains
     folds: tuple[int, ...] = ()  # the folds that `crossval` runs, so that several processes can share them; empty: all
     # Folds that `crossval` trains at a time, in one program that divides folds over the devices; 0: one fold at a time,
-    # with each batch divided over the devices.
+    # with each batch divided over the devices. With `seeds`, folds of several seeds are trained together, too.
     parallel_folds: int = 0
     parallel: Literal["jit", "pmap", "shard_map"] = "jit"  # how a step is spread over devices
     deterministic: bool = False  # restrict a GPU to kernels that give the same bits every time
@@ -248,6 +253,18 @@ def default() -> Config:
     return config
 
 
+def training_seed(config: Config) -> int:
+    """The seed of a training: `config.train.seed`, or `config.seed` where that is -1."""
+    return config.seed if config.train.seed < 0 else config.train.seed
+
+
+def with_training_seed(config: Config, seed: int) -> Config:
+    """A copy of a configuration whose one training has this seed."""
+    changed = copy.deepcopy(config)
+    changed.seeds, changed.train.seed = (), seed
+    return changed
+
+
 def fields_of(group: object) -> dict[str, Any]:
     """A configuration, or a group of its fields, as a dict of plain values."""
     return ml_collections.ConfigDict.to_dict(group)
@@ -271,7 +288,7 @@ def digest(config: Config) -> str:
 
 def without_location(fields: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration's values without those that may differ between the processes of one experiment."""
-    left_out = ("fold", "folds", "parallel_folds", "profile_steps")
+    left_out = ("fold", "folds", "parallel_folds", "profile_steps", "seeds")
     kept = {name: value for name, value in fields.items() if name not in left_out}
     if not kept.get("options"):  # as if the field were not there, which keeps the digests of earlier versions
         kept.pop("options", None)
@@ -318,7 +335,7 @@ ADDED = {
     ),
     "train": (
         "minutes", "optimizer", "weight_decay", "momentum", "clip_norm", "ema_decay", "focal_gamma", "sampling",
-        "slice_head_weight", "hard_negatives", "mine_every", "remat", "resident",
+        "slice_head_weight", "hard_negatives", "mine_every", "remat", "resident", "seed",
     ),
     "transforms": tuple(field.name for field in dataclasses.fields(Transforms)),
     "predict": (

@@ -23,6 +23,7 @@ CHOICES = _choices(Config)
 PROBABILITIES = [f"transforms.{name}" for name in ADDED["transforms"] if name.endswith("_probability")]
 MINIMUM = {
     "seed": 0,
+    "train.seed": -1,
     "parallel_folds": 0,
     "phantom.seed": 0,
     "train.examples_per_epoch": 0,
@@ -92,6 +93,12 @@ def check(config: Config) -> None:
         (c.method not in c.compare_with, "compare_with", f"other methods than {c.method!r}, which is the main one"),
         (0 <= c.fold < c.data.folds, "fold", f"0 to {c.data.folds - 1}"),
         (_are_folds(c.folds, c.data.folds), "folds", f"distinct numbers from 0 to {c.data.folds - 1}, or () for all"),
+        (
+            all(map(_is_count, c.seeds)) and len(set(c.seeds)) == len(c.seeds),
+            "seeds",
+            "distinct whole numbers from 0, or () for one run",
+        ),
+        (not c.seeds or c.train.seed == -1, "train.seed", "-1 with config.seeds"),
         (_is_range(c.profile_steps), "profile_steps", "two steps (a, b) with 0 <= a <= b"),
         (_are(_is_window, c.windows), "windows", "pairs of HU: level, width above 0"),
         (c.grid.side > 0 or not c.grid.border, "grid.border", "0 unless grid.side is set"),

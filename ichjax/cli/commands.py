@@ -10,10 +10,11 @@ from ichjax.errors import InputError
 def crossval(arguments: argparse.Namespace, config: Config) -> int:
     """Trains and tests all folds; 2 if a subject was skipped."""
     from ichjax import hosts
-    from ichjax.experiment import crossval
+    from ichjax.experiment import crossval, seeds
 
     hosts.start(arguments.coordinator, arguments.processes, arguments.process)
-    return 2 if crossval.crossval(config, arguments.workdir) else 0
+    run = seeds.crossval_seeds if config.seeds else crossval.crossval
+    return 2 if run(config, arguments.workdir) else 0
 
 
 def train(arguments: argparse.Namespace, config: Config) -> int:
@@ -21,6 +22,8 @@ def train(arguments: argparse.Namespace, config: Config) -> int:
     from ichjax import hosts
     from ichjax.experiment import crossval
 
+    if config.seeds:
+        raise InputError(f"config.seeds is {config.seeds}; expected () for one fold, and config.train.seed")
     hosts.start(arguments.coordinator, arguments.processes, arguments.process)
     return 2 if crossval.train_one(config, arguments.workdir) else 0
 

@@ -14,6 +14,7 @@ class FoldScans(NamedTuple):
       number: of the fold.
       folder: that receives what it learns.
       train, valid: its readable scans.
+      seed: of the training, `config.train.seed`; -1 for that of the method's configuration.
       finished: whether it has been trained; it then keeps its row in the program of the others.
     """
 
@@ -21,4 +22,5 @@ class FoldScans(NamedTuple):
     folder: pathlib.Path
     train: Sequence[CachedScan]
     valid: Sequence[CachedScan]
+    seed: int = -1
     finished: bool = False

@@ -32,7 +32,7 @@ def train_one(config: Config, workdir: pathlib.Path) -> dict[int, str]:
     method = registry.make(config.method, config)
     experiment = setup.open_experiment(config, workdir)
     fold, folder = experiment.folds.folds[config.fold], workdir / f"fold_{config.fold}"
-    with _claim(folder):
+    with claim_fold(folder):
         params = _fit(method, experiment, fold, workdir)
         _calibrate(method, params, tuning.read(folder, method.post), experiment, fold, folder)
     say(f"fold {config.fold}: trained -> {folder}")
@@ -83,7 +83,7 @@ class _CrossValidation:
         for group in self._experiment.fold_groups():
             with contextlib.ExitStack() as claims:
                 for fold in group:
-                    claims.enter_context(_claim(folder / f"fold_{fold.index}"))
+                    claims.enter_context(claim_fold(folder / f"fold_{fold.index}"))
                 if len(group) > 1:
                     method.fit_together([self._experiment.fold_scans(fold, folder) for fold in group])
                 for fold in group:
@@ -91,7 +91,7 @@ class _CrossValidation:
 
 
 @contextlib.contextmanager
-def _claim(folder: pathlib.Path) -> Iterator[None]:
+def claim_fold(folder: pathlib.Path) -> Iterator[None]:
     """Locks a fold for this run; the first process locks it for all processes of the run."""
     with claim(folder) if hosts.is_first() else contextlib.nullcontext():
         hosts.wait(f"{folder.name} is claimed")

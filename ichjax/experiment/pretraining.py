@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 
 from ichjax import config as configs
 from ichjax import hosts, xla
-from ichjax.config import Config, fields_of
+from ichjax.config import Config, fields_of, training_seed
 from ichjax.console import say
 from ichjax.data import leak_guard, loader, rsna
 from ichjax.data.labeled_stacks import LabeledOrder, LabeledStackReader
@@ -91,7 +91,8 @@ def network_of(config: Config) -> tuple[SequenceNetwork, dict[str, Any]]:
 
 
 def _data(config: Config, reader: LabeledStackReader, train: np.ndarray, valid: np.ndarray) -> FoldData:
-    orders = LabeledOrder(train, config.seed, config.train.examples_per_epoch), LabeledOrder(valid, config.seed)
+    seed = training_seed(config)
+    orders = LabeledOrder(train, seed, config.train.examples_per_epoch), LabeledOrder(valid, seed)
     size = config.train.batch_size
     scans = len(train), len(valid)
     return FoldData(reader, orders[0], reader, orders[1], scans, orders[0].steps(size), -(-len(valid) // size))

@@ -61,7 +61,7 @@ class Experiment:
     def fold_scans(self, fold: splits.Fold, method_dir: pathlib.Path) -> FoldScans:
         """What a method that has its folds in `method_dir` is trained on in a fold."""
         folder = method_dir / f"fold_{fold.index}"
-        return FoldScans(fold.index, folder, self.part(fold.train), self.part(fold.validation))
+        return FoldScans(fold.index, folder, self.part(fold.train), self.part(fold.validation), self.config.train.seed)
 
     def refuse_seen(self, fold: splits.Fold, others: leak_guard.SeenScans | None) -> None:
         """InputError if a test scan was seen in the pre-training (`config.init_from`), or is among `others`."""
@@ -218,6 +218,8 @@ def load_config(workdir: pathlib.Path) -> Config:
         found = "is a file" if workdir.exists() else "no such folder"
         raise InputError(f"{workdir}: {found}; expected the work directory of `train` or `crossval`")
     if not path.is_file():
+        if seeds := sorted(one.parent.name for one in workdir.glob(f"seed_*/{CONFIG_FILE}")):
+            raise InputError(f"{workdir}: holds runs of several seeds; expected one of them, such as {seeds[0]}")
         raise InputError(f"{workdir}: has no config.json; expected the work directory of `train` or `crossval`")
     fields = read_json(path)
     config: Any = configs.default()

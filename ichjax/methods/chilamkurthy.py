@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ichjax.config import Config
+from ichjax.config import Config, training_seed
 from ichjax.data.scan_cache import CachedScan
 from ichjax.methods import scan_forest
 from ichjax.methods.attention_cut import fit_cut
@@ -74,7 +74,7 @@ class ChilamkurthyMethod(ClassifierMethod):
         tables = [tables_of[scan.number] for scan in scans]
         truth = np.stack([np.append(scan.slice_labels.any(axis=0), scan.truth_px.any()) for scan in scans])
         weights = [1] * len(train) + [max(1, round(len(train) / max(len(valid), 1)))] * len(valid)
-        return {CUT: cut, FOREST: scan_forest.fit(tables, truth, weights, seed=self.config.seed)}
+        return {CUT: cut, FOREST: scan_forest.fit(tables, truth, weights, seed=training_seed(self.config))}
 
     def predict(self, params: PatchNetworkParams, volume: Volume, *, prior: jax.Array | None = None) -> Prediction:
         """As `ClassifierMethod.predict`, with the scores of the scan."""

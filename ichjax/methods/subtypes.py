@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ichjax import hosts
-from ichjax.config import Config
+from ichjax.config import Config, training_seed
 from ichjax.console import say
 from ichjax.data import regrid
 from ichjax.data.leaky_split import invalid_reason
@@ -79,7 +79,7 @@ class SubtypeMethod(PatchNetworkMethod):
             )
         stage_one = self._fit_binary(train, valid, workdir / STAGE_ONE, fold)
         self._store_priors(stage_one, valid, stage_one.grid, workdir / PRIORS)
-        for number, part in enumerate(inner_parts(train, self.inner_folds, seed=self.config.seed, fold=fold)):
+        for number, part in enumerate(inner_parts(train, self.inner_folds, seed=training_seed(self.config), fold=fold)):
             held_out = {scan.number for scan in part}
             others = [scan for scan in train if scan.number not in held_out]
             inner = self._fit_binary(others, valid, workdir / f"{INNER}_{number}", fold)

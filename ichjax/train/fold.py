@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ichjax import console, xla
-from ichjax.config import Config
+from ichjax.config import Config, training_seed
 from ichjax.data import loader
 from ichjax.data.hard_negatives import HardNegatives
 from ichjax.data.lesion_sampling import lesion_weights
@@ -112,7 +112,7 @@ def examples(
     if network.stack:
         table = stack_table(scans, length=network.stack)
         return StackReader(scans, table, length=network.stack, classes=classes), Epochs(
-            table, negatives, config.seed, fold, limit
+            table, negatives, training_seed(config), fold, limit
         )
     table = patch_table(scans, side=config.patch.side, stride=config.patch.stride)
     reader = loader.PatchReader(
@@ -124,7 +124,7 @@ def examples(
         priors=network.priors,
     )
     weights = lesion_weights(scans, table, stride=config.patch.stride) if sampling == "lesions" else None
-    return reader, Epochs(table, negatives, config.seed, fold, limit, slices, weights)
+    return reader, Epochs(table, negatives, training_seed(config), fold, limit, slices, weights)
 
 
 class Fold:
@@ -132,6 +132,7 @@ class Fold:
 
     Attributes:
       number: of the fold.
+      name: in messages, such as 'fold 0'; with its seed, where the configuration gives one to the training.
       progress: updates and epochs made, and the best epoch.
       steps: updates per epoch.
       end: updates in all.
@@ -151,6 +152,7 @@ class Fold:
           number: of the fold.
         """
         self.number, self.steps, self.end = number, data.steps, data.steps * config.train.epochs
+        self.name = f"fold {number}" + (f" (seed {config.train.seed})" if config.train.seed >= 0 else "")
         self.progress = checkpoint.Progress()
         self._config, self._network, self._data, self._made, self._folder = config, network, data, made, folder
         self._share = parallel.local_examples(made.mesh, config.train.batch_size)
@@ -227,9 +229,7 @@ class Fold:
         row: dict[str, Any] = {
             "epoch": number, "step": stop, "learning_rate": float(self._made.schedule(stop)), **now.row()
         }  # fmt: skip
-        what = (
-            f"fold {self.number}: validation on {config.train.batch_size // mesh.size} {self._network.unit} per device"
-        )
+        what = f"{self.name}: validation on {config.train.batch_size // mesh.size} {self._network.unit} per device"
         with xla.explain_out_of_memory(what, functools.partial(memory.smaller_validation, config, mesh.size)):
             row |= validate(self._made.validation_step, state, self._valid_batches(), mesh) | log.device_memory()
             if hard and mining.is_due(config, number):
@@ -238,7 +238,7 @@ class Fold:
                 mining.mine(hard, self._network, config, weights, reader, mesh=mesh, folder=where, epoch=number)
         if not math.isfinite(row["validation_loss"]):
             raise InputError(
-                f"fold {self.number} epoch {number}: the validation loss is not finite; expected a finite loss: set "
+                f"{self.name} epoch {number}: the validation loss is not finite; expected a finite loss: set "
                 f"config.train.learning_rate below {config.train.learning_rate:g}"
             )
         if row[checkpoint.SCORE] > best[checkpoint.SCORE]:
@@ -247,7 +247,7 @@ class Fold:
         if self._log:
             self._log.write(row)
         self._checkpoints.save(self.progress, state, row[checkpoint.SCORE])
-        report_epoch(self.number, row, config.train.epochs, self._network.unit)
+        report_epoch(self.name, row, config.train.epochs, self._network.unit)
 
     def _valid_batches(self) -> Iterator[loader.Batch]:
         fields, rows = self._config.train, self._data.valid_epochs.fixed()
@@ -294,12 +294,12 @@ def validate(validation_step: Callable, state: TrainState, batches: Iterable[loa
     return merge(jax.device_get([validation_step(weights, batch) for batch in on_devices]))
 
 
-def report_epoch(fold: int, row: dict[str, Any], epochs: int, unit: str) -> None:
-    """Prints one line; `unit`: of examples, `Network.unit`."""
+def report_epoch(name: str, row: dict[str, Any], epochs: int, unit: str) -> None:
+    """Prints one line; `name`: of the fold; `unit`: of examples, `Network.unit`."""
     skipped = f"  {row['skipped']} updates not finite, skipped" if row["skipped"] else ""
     dead = "  THE OUTPUT IS CONSTANT: the network died or collapsed" if row["constant_output"] else ""
     console.say(
-        f"fold {fold} epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:.4f}  validation loss "
+        f"{name} epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:.4f}  validation loss "
         f"{row['validation_loss']:.4f}  Jaccard {row['validation_jaccard']:.3f}  Dice {row['validation_dice']:.3f}  "
         f"{row['examples_per_second']:.0f} {unit}/s  waiting {row['wait_share']:.0%}{skipped}{dead}"
     )

@@ -1,4 +1,4 @@
-"""Training of several folds in one program: one fold a device, or several of small networks by vmap.
+"""Training of several folds in one program, which may be of several seeds.
 
 The devices do not communicate. Each fold has its own batches, learning rate, validation and files: those of
 `loop.train_fold`, which reads the result, or trains on from it. With one fold a device, its parameters are to the bit
@@ -13,29 +13,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import optax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from ichjax import console, hosts, xla
-from ichjax.config import Config
+from ichjax.config import Config, training_seed, with_training_seed
 from ichjax.data import loader
 from ichjax.data.fold_scans import FoldScans
 from ichjax.errors import InputError, Interrupted
-from ichjax.models.convolution import xla_convolutions_only
 from ichjax.models.network import Network, count_parameters
 from ichjax.prefetch import ahead_in_thread
 from ichjax.train import epoch, initial, parallel, programs
 from ichjax.train.fold import Fold, read_data
+from ichjax.train.fold_programs import FOLD_AXIS, TRAINING_ROW, Training, compile_folds, fold_mesh, make_fold_step
 from ichjax.train.interrupt import Watch
 from ichjax.train.loop import measure_step
 from ichjax.train.state import TrainState, create, make_schedule
 from ichjax.train.step import DeviceBatch, Metrics, Update
-
-FOLD_AXIS = "folds"
 
 
 def train_folds(config: Config, network: Network, scans: Sequence[FoldScans]) -> None:
@@ -44,7 +40,7 @@ def train_folds(config: Config, network: Network, scans: Sequence[FoldScans]) ->
     Called again with the same folders, each fold resumes after its last saved update, whatever program saved it.
 
     Args:
-      config: of the run.
+      config: of the run; `FoldScans.seed` replaces its seed.
       network: that is trained.
       scans: of each fold, the same ones in the same order when called again.
 
@@ -57,23 +53,29 @@ def train_folds(config: Config, network: Network, scans: Sequence[FoldScans]) ->
     if all(one.finished for one in scans):
         return
     # --- data, devices, network, step
-    data = [read_data(config, network, one.train, one.valid, fold=one.number) for one in scans]
-    ends = {one.number: part.steps * config.train.epochs for one, part in zip(scans, data, strict=True)}
-    made = programs.make(network, ml_collections.FrozenConfigDict(config), max(ends.values()))
+    configs = [config if one.seed < 0 else with_training_seed(config, one.seed) for one in scans]
+    data = [
+        read_data(own, network, one.train, one.valid, fold=one.number) for own, one in zip(configs, scans, strict=True)
+    ]
+    trainings = [
+        Training(training_seed(own), part.steps * config.train.epochs) for own, part in zip(configs, data, strict=True)
+    ]
+    longest = max(training.updates for training in trainings)
+    made = programs.make(network, ml_collections.FrozenConfigDict(config), longest)
     parallel.check_batch(config.train.batch_size, made.mesh, config.train.accumulate)
     mesh, rows = fold_mesh(len(scans), jax.devices())
-    program = compile_folds(make_fold_step(network, config, ends), mesh=mesh, rows=rows)
+    program = compile_folds(make_fold_step(network, config, trainings), mesh=mesh, rows=rows)
 
     with contextlib.ExitStack() as stack:
         # --- resume
         folds: dict[int, Fold] = {}  # by row of the state
         states = []
-        for row, (one, part) in enumerate(zip(scans, data, strict=True)):
-            state = create(network, config, fold=one.number)
+        for row, (one, own, part) in enumerate(zip(scans, configs, data, strict=True)):
+            state = create(network, own, fold=one.number)
             if not one.finished:
                 state = initial.weights(config, state, console.say)
-                own = made._replace(schedule=make_schedule(config, ends[one.number]))
-                fold = Fold(config, network, part, own, folder=one.folder, number=one.number)
+                its = made._replace(schedule=make_schedule(config, trainings[row].updates))
+                fold = Fold(own, network, part, its, folder=one.folder, number=one.number)
                 stack.callback(fold.close)
                 state = fold.resume(jax.device_put(state, mesh.devices.flat[row // rows]))
                 if not fold.is_finished:
@@ -116,62 +118,6 @@ def train_folds(config: Config, network: Network, scans: Sequence[FoldScans]) ->
                     "resumes there"
                 )
             folds = {row: fold for row, fold in folds.items() if not fold.is_finished}
-
-
-def fold_mesh(count: int, devices: Sequence[jax.Device]) -> tuple[Mesh, int]:
-    """(a mesh of as few devices as take the same time, folds per device), for `count` folds on these devices."""
-    rows = -(-count // len(devices))
-    used = list(devices)[: -(-count // rows)]
-    return jax.make_mesh((len(used),), (FOLD_AXIS,), axis_types=(AxisType.Auto,), devices=used), rows
-
-
-def make_fold_step(network: Network, config: Config, ends: Mapping[int, int]) -> Callable:
-    """Returns fold_step(state, batch) -> (state, metrics): the training step of any of the folds.
-
-    Args:
-      network, config: of the step.
-      ends: {fold: updates in all}, which learning rates depend on.
-    """
-    isolated = jax.lax.optimization_barrier
-    numbers, schedules = list(ends), [make_schedule(config, end) for end in ends.values()]
-
-    def schedule_of(fold: jax.Array) -> optax.Schedule:
-        def schedule(step: jax.Array) -> jax.Array:
-            rates = jnp.stack([jnp.asarray(rate(step), jnp.float32) for rate in schedules])
-            return rates[jnp.argmax(jnp.array(numbers) == fold)]
-
-        return schedule
-
-    def fold_step(state: TrainState, batch: DeviceBatch) -> tuple[TrainState, Metrics]:
-        step = programs.step_maker(network, config, schedule_of(state.fold))(axis=None)
-        # The compiler may not merge the step with what surrounds it here, which would change its rounding.
-        return isolated(step(*isolated((state, batch))))
-
-    return fold_step
-
-
-def compile_folds(fold_step: Callable, *, mesh: Mesh, rows: int) -> Callable:
-    """Compiles fold_step(state, batch) of one fold for all of them.
-
-    Args:
-      fold_step: from `make_fold_step`.
-      mesh, rows: from `fold_mesh`.
-
-    Returns:
-      A function of trees with a first axis [F], F = devices x rows, sharded over the mesh; the state's buffers are
-      donated.
-    """
-
-    def on_device(*arguments: Any) -> Any:
-        if rows == 1:  # without a batch axis, it is the program of one fold
-            return jax.tree.map(lambda x: x[None], fold_step(*jax.tree.map(lambda x: x[0], arguments)))
-        with xla_convolutions_only():  # calls of other libraries cannot be vectorized
-            return jax.vmap(fold_step)(*arguments)
-
-    spec = PartitionSpec(FOLD_AXIS)
-    # Without the check of varying axes, as nothing is averaged over the axis.
-    mapped = jax.shard_map(on_device, mesh=mesh, in_specs=(spec, spec), out_specs=(spec, spec), check_vma=False)
-    return xla.jit(mapped, donate_argnums=0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -224,7 +170,9 @@ class _Training:
 
     def stacked(self, batches: Mapping[int, loader.Batch]) -> DeviceBatch:
         """Starts copying a batch of each row to the devices, padding where there is none."""
-        return self.place(_stack([batches.get(row, self.padding) for row in range(self.count)]))
+        return self.place(
+            _stack([{**batches.get(row, self.padding), TRAINING_ROW: np.int32(row)} for row in range(self.count)])
+        )
 
     def run_epochs(
         self,
@@ -291,4 +239,4 @@ def _stack(trees: Sequence[Any]) -> Any:
 
 def _folds(folds: Any) -> str:
     """Such as 'folds 0, 1, 2'."""
-    return "folds " + ", ".join(str(fold.number) for fold in folds)
+    return "folds " + ", ".join(fold.name.removeprefix("fold ") for fold in folds)

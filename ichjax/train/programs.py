@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from ichjax import xla
-from ichjax.config import Config, fields_of
+from ichjax.config import Config, fields_of, training_seed
 from ichjax.data import loader
 from ichjax.models.network import Network
 from ichjax.ops.augment import AffineRange
@@ -42,11 +42,16 @@ def make(network: Network, config: ml_collections.FrozenConfigDict, total_steps:
     return Programs(mesh, schedule, train_step, validation_step)
 
 
-def step_maker(network: Network, config: Config, schedule: optax.Schedule) -> Callable:
-    """`step.make_train_step` with every argument but the device axis, from a configuration."""
+def step_maker(
+    network: Network, config: Config, schedule: optax.Schedule, *, seed: jax.Array | None = None
+) -> Callable:
+    """`step.make_train_step` with every argument but the device axis, from a configuration and, if it is given, a seed
+    in place of the configuration's, int32 []."""
     ranges = AffineRange(**fields_of(config.augment))
     recipe, skip = augmentation.from_config(config), config.on_nonfinite == "skip"
-    settings = StepSettings(ranges, config.seed, config.train.accumulate, skip, recipe)
+    settings = StepSettings(
+        ranges, training_seed(config) if seed is None else seed, config.train.accumulate, skip, recipe
+    )
     return functools.partial(make_train_step, network, make_optimizer(schedule, optimizer_settings(config)), settings)
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ichjax.config import Config
+from ichjax.config import Config, training_seed
 from ichjax.models.network import Network
 from ichjax.train.average import average_weights
 
@@ -94,12 +94,14 @@ def make_optimizer(
 
 
 def create(network: Network, config: Config, *, fold: int) -> TrainState:
-    """The state before the first step, a function of the network and (config.seed, fold) alone.
+    """The state before the first step, a function of the network and (seed, fold) alone.
 
     It is computed on the CPU, so it is the same on all platforms; a GPU's compiler is slow on so many random numbers.
     """
     with jax.default_device(_cpu()):
-        return _init_program(network, config.seed, config.patch.side, optimizer_settings(config))(jnp.int32(fold))
+        return _init_program(network, training_seed(config), config.patch.side, optimizer_settings(config))(
+            jnp.int32(fold)
+        )
 
 
 def _cpu() -> jax.Device | None:

@@ -37,13 +37,13 @@ class StepSettings(NamedTuple):
     """
 
     ranges: augment.AffineRange
-    seed: int
+    seed: int | jax.Array
     accumulate: int = 1
     skip_nonfinite: bool = False
     recipe: augmentation.Recipe = augmentation.Recipe()
 
 
-def example_keys(seed: int, fold: jax.Array, step: jax.Array, index: jax.Array) -> jax.Array:
+def example_keys(seed: int | jax.Array, fold: jax.Array, step: jax.Array, index: jax.Array) -> jax.Array:
     """PRNG keys [B], functions of (seed, fold, step, example index) alone, not of devices or the rest of the batch."""
     base = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), fold), 1)
     at_step = jax.random.fold_in(base, step)

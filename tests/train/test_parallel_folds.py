@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from ichjax import config_check, xla
+from ichjax.config import with_training_seed
 from ichjax.data import ct_ich_nifti, scan_cache
 from ichjax.data.fold_scans import FoldScans
 from ichjax.errors import InputError, Interrupted
 from ichjax.methods import registry
 from ichjax.models import unet
 from ichjax.train import fold as folds
-from ichjax.train import loop, parallel, parallel_folds, programs
+from ichjax.train import fold_programs, loop, parallel, parallel_folds, programs
 from ichjax.train import state as states
 from tests import eight_devices
 from tests.xla import AS_USERS
@@ -33,6 +34,7 @@ SMALL = {
     "train.batch_size": 2 * DEVICES,
 }  # fmt: skip
 STEPS = {3: 4, 0: 6, 4: 4, 1: 6, 2: 6}  # of each fold: the updates it makes here
+SEED = 10  # of fold 0; each fold has one of its own
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,19 +59,24 @@ def batch_of(seed, side=16, size=8):
     return {"image": image, "mask": (image > 90).astype(np.uint8), "index": index, "weight": weight}
 
 
+def seeded(config, fold):
+    return with_training_seed(config, SEED + fold)
+
+
 @pytest.fixture(scope="module")
 def alone(config):
     """alone(fold): parameters after the fold's steps, made by the step of `loop.train_fold` on one device."""
     network, mesh = unet.network_from_config(config), parallel.make_mesh(jax.devices()[:1])
 
     @functools.cache
-    def compiled(end):
-        make_step = programs.step_maker(network, config, states.make_schedule(config, end))
+    def compiled(fold):
+        schedule = states.make_schedule(config, STEPS[fold] + 1)
+        make_step = programs.step_maker(network, seeded(config, fold), schedule)
         return parallel.compile_step(make_step, mode="jit", mesh=mesh)
 
     def run(fold):
-        step = compiled(STEPS[fold] + 1)
-        state = parallel.replicate(states.create(network, config, fold=fold), mesh)
+        step = compiled(fold)
+        state = parallel.replicate(states.create(network, seeded(config, fold), fold=fold), mesh)
         for number in range(STEPS[fold]):
             state, _ = step(state, parallel.shard_batch(batch_of(100 * fold + number), mode="jit", mesh=mesh))
         return jax.device_get(state)
@@ -83,12 +90,12 @@ def together(config):
     network = unet.network_from_config(config)
 
     def run(devices):
-        mesh, rows = parallel_folds.fold_mesh(len(STEPS), jax.devices()[:devices])
-        ends = {fold: count + 1 for fold, count in STEPS.items()}
-        step = chex.assert_max_traces(parallel_folds.make_fold_step(network, config, ends), n=1)
-        program = parallel_folds.compile_folds(step, mesh=mesh, rows=rows)
+        mesh, rows = fold_programs.fold_mesh(len(STEPS), jax.devices()[:devices])
+        trainings = [fold_programs.Training(SEED + fold, count + 1) for fold, count in STEPS.items()]
+        step = chex.assert_max_traces(fold_programs.make_fold_step(network, config, trainings), n=1)
+        program = fold_programs.compile_folds(step, mesh=mesh, rows=rows)
         training = parallel_folds._Training(config, program, mesh, rows, batch_of(0))
-        start = [jax.device_get(states.create(network, config, fold=fold)) for fold in STEPS]
+        start = [jax.device_get(states.create(network, seeded(config, fold), fold=fold)) for fold in STEPS]
         state = training.place(parallel_folds._stack([*start, *start[:1] * (training.count - len(start))]))
         compiled = program.lower(state, training.stacked({})).compile()
         assert not re.search("all-reduce|all-gather|collective-permute|all-to-all", compiled.as_text())
@@ -116,7 +123,7 @@ def test_each_fold_has_the_parameters_of_its_own_training(config, alone, togethe
         assert int(ours[fold].step) == count
         check = np.testing.assert_array_equal if exact else functools.partial(np.testing.assert_allclose, atol=2e-5)
         jax.tree.map(check, ours[fold], theirs)
-        start = jax.tree.leaves(states.create(unet.network_from_config(config), config, fold=fold).params)
+        start = jax.tree.leaves(states.create(unet.network_from_config(config), seeded(config, fold), fold=fold).params)
         assert min(abs(a - b).max() for a, b in zip(jax.tree.leaves(theirs.params), start, strict=True)) > 1e-3
 
 
@@ -131,7 +138,7 @@ def test_on_any_number_of_devices(devices):
 )
 def test_folds_are_divided_over_as_few_devices_as_take_the_same_time(monkeypatch, count, devices, expected):
     monkeypatch.setattr(jax, "make_mesh", lambda shape, names, *, axis_types, devices: len(devices))
-    assert parallel_folds.fold_mesh(count, [object()] * devices) == expected
+    assert fold_programs.fold_mesh(count, [object()] * devices) == expected
 
 
 @pytest.fixture(scope="module")

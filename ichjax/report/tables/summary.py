@@ -59,7 +59,7 @@ def summary(methods: Mapping[str, Results]) -> list[tuple[str, dict[str, Estimat
     Returns:
       [(name, {column key: Estimate})]; a row lacks the columns for which it has no value.
     """
-    rows = [(name, _estimates(results)) for name, results in methods.items()]
+    rows = [(name, estimates(results)) for name, results in methods.items()]
     first = next(iter(methods.values()))
     empty = first["empty_mask_would_score"]
     nothing = Estimate(0.0 if first["hemorrhage_free"]["n"] else None)
@@ -84,7 +84,9 @@ def summary(methods: Mapping[str, Results]) -> list[tuple[str, dict[str, Estimat
     return rows
 
 
-def _estimates(results: Results) -> dict[str, Estimate]:
+def estimates(results: Results) -> dict[str, Estimate]:
+    """{column key: Estimate} of one method, for all columns of the summary."""
+
     def of(values: Summary) -> Estimate:
         return Estimate(values["mean"], values["ci95"], values["n"])
 
@@ -130,11 +132,11 @@ def summary_text(methods: Mapping[str, Results]) -> str:
         [
             name,
             *(
-                number_text(estimates[column.key].value, units.display(column.unit)) if column.key in estimates else ""
+                number_text(values[column.key].value, units.display(column.unit)) if column.key in values else ""
                 for column in SUMMARY_COLUMNS
             ),
         ]
-        for name, estimates in rows
+        for name, values in rows
     ]
     footnotes = [paragraph(f"[{number}] {CONVENTIONS[name]}") for name, number in marks.items()]
     return "\n".join([*ruled_table(head, cells), *footnotes, *map(paragraph, _remarks(methods, dict(rows)))])
