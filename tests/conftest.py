@@ -46,6 +46,14 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "xdist_group(name): runs on the worker of its group")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Keeps the tests of a file on one worker, which then makes its fixtures and compiles its programs only once."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
     """Keeps the tests out of the user's cache folder."""

@@ -72,6 +72,8 @@ def _train_together(runs: Mapping[int, Config], workdir: pathlib.Path) -> None:
         ]
         for start in range(0, len(trainings), first.parallel_folds):
             group = trainings[start : start + first.parallel_folds]
+            if len(group) == 1:  # left to `crossval`, which divides its batches over all devices
+                continue
             with contextlib.ExitStack() as claims:
                 for training in group:
                     claims.enter_context(claim_fold(training.folder))

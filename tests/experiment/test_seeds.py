@@ -119,6 +119,24 @@ def test_trainings_of_several_seeds_share_a_program(run, tiny_config, tmp_path, 
     assert said.count("fold 1: already done") == 2
 
 
+def test_trainings_are_grouped_over_seeds_and_folds(tiny_config, tmp_path, monkeypatch):
+    """Each group is locked; one that is left alone is trained as ever."""
+    config = tiny_config(seeds=SEEDS, parallel_folds=5, compare_with=())
+    groups, locked = [], []
+
+    def fit_together(method, group):
+        groups.append([(one.seed, one.number, one.folder.relative_to(tmp_path).as_posix()) for one in group])
+        locked.append(sorted(path.parent.relative_to(tmp_path).as_posix() for path in tmp_path.rglob(".claim")))
+
+    monkeypatch.setattr(unet.UNetMethod, "fit_together", fit_together)
+    monkeypatch.setattr(seeds, "crossval", lambda own, folder: {own.train.seed: folder.name})
+    monkeypatch.setattr(seeds, "_write_spread", lambda config, workdir: None)
+    assert seeds.crossval_seeds(config, tmp_path) == {3: "seed_3", 5: "seed_5"}
+    expected = [(seed, fold, f"seed_{seed}/fold_{fold}") for seed in SEEDS for fold in range(3)]
+    assert groups == [expected[:5]]
+    assert locked == [[folder for _, _, folder in expected[:5]]]
+
+
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
