@@ -67,6 +67,7 @@ def train_and_score(choice: str, hours: float, path: pathlib.Path) -> None:
     workdir = ACTIVE_RUNS / choice
     words = [f"--workdir={workdir}", *flags({**FIELDS, "data.root": subset})]
     process.run(process.ours("crossval", "--config=demo", *words))
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(
         path,
         {

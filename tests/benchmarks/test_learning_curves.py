@@ -1,6 +1,7 @@
 """The benchmarks of transfer and of active learning: choices, tables and figures, by hand; finished rows are kept."""
 
 import json
+import types
 
 import matplotlib.image
 import numpy as np
@@ -101,6 +102,26 @@ def test_random_choices_take_as_much_time_as_there_is(suggested, tmp_path):
         assert all(10.0 * k > left for k in range(1, 7) if f"{k:03}" not in names)  # no other scan fits
     choose("suggested", 2.0, tmp_path, ["001"])
     assert len(suggested) == 2
+
+
+def test_a_row_has_its_choice_and_scores(suggested, tmp_path, monkeypatch):
+    """The first scans and those chosen from the pool are trained on; nothing of the pool without a choice."""
+    names, copied = [f"{k:03}" for k in range(active_learning.FIRST + active_learning.POOL)], []
+    subjects = [types.SimpleNamespace(name=name) for name in names]
+    monkeypatch.setattr(active_learning.store, "dataset_root", lambda root, **recipe: tmp_path / "all")
+    monkeypatch.setattr(active_learning.datasets, "read_dataset", lambda r: types.SimpleNamespace(subjects=subjects))
+    monkeypatch.setattr(active_learning, "copy_scans", lambda root, target, chosen: copied.append(chosen))
+    monkeypatch.setattr(active_learning, "elsewhere", lambda *words: scans(0.5))
+    run = active_learning.process.run
+    monkeypatch.setattr(active_learning.process, "run", lambda words: "suggest" in words and run(words))
+    monkeypatch.setattr(active_learning, "choose", lambda *words: [("020", 20.0), ("031", 37.0)])
+    for choice, added, minutes in (("none", [], 0), ("suggested", ["020", "031"], 57.0)):
+        path = tmp_path / "results" / "device" / f"{choice}.json"
+        active_learning.train_and_score(choice, 1.0, path)
+        row = json.loads(path.read_text())
+        assert (row["choice"], row["scans"], row["minutes"]) == (choice, len(added), minutes)
+        assert row["elsewhere"] == scans(0.5)
+        assert copied[-1] == [*names[: active_learning.FIRST], *added]
 
 
 def test_a_choice_of_scans_is_a_data_set_of_its_own(tmp_path):
