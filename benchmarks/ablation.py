@@ -258,6 +258,7 @@ def elsewhere(base: str, preset: str, workdir: pathlib.Path) -> list[dict]:
     root = store.dataset_root("", preset=preset, subjects=OTHER_SUBJECTS, seed=OTHER_SEED)
     paths = [str(subject.scan_path) for subject in datasets.read_dataset(root).subjects]
     output, evaluated = workdir / "elsewhere", workdir / "elsewhere_scores"
+    shutil.rmtree(evaluated, ignore_errors=True)  # of a run that was stopped before its row was written
     process.run(process.ours("predict", f"--workdir={workdir}", f"--output={output}", "--input", *paths))
     words = [f"--config={base}", f"--predictions={output}", f"--workdir={evaluated}"]
     process.run(process.ours("evaluate", *words, *flags(phantoms)))
