@@ -23,7 +23,6 @@ from benchmarks import process, record
 from benchmarks.ablation import elsewhere, flags
 from ichjax.data import dataset as datasets
 from ichjax.files import read_json, write_json
-from ichjax.inference.suggest import SUGGESTIONS_FILE
 from ichjax.metrics import statistics
 from ichjax.phantom import store
 
@@ -86,11 +85,11 @@ def train_and_score(choice: str, hours: float, path: pathlib.Path) -> None:
 def choose(choice: str, hours: float, root: pathlib.Path, pool: list[str]) -> list[tuple[str, float]]:
     """(name, minutes) of the chosen scans of the pool, as `suggest` estimates them by the first networks."""
     output = ACTIVE_RUNS / f"suggestions_{hours:g}_hours"
-    if not (output / SUGGESTIONS_FILE).is_file():  # the same for every choice
+    if not (output / "suggestions.csv").is_file():  # the same for every choice
         paths = [str(root / "images" / f"{name}.nii.gz") for name in pool]
         words = [f"--workdir={ACTIVE_RUNS / 'none'}", f"--output={output}", f"--hours={hours}", "--input", *paths]
         process.run(process.ours("suggest", *words))
-    rows = list(csv.DictReader((output / SUGGESTIONS_FILE).read_text().splitlines()))
+    rows = list(csv.DictReader((output / "suggestions.csv").read_text().splitlines()))
     if choice == "suggested":
         return [(row["scan"], float(row["minutes"])) for row in rows if row["chosen"] == "yes"]
     rng, left, drawn = np.random.default_rng(int(choice.rpartition("_")[2])), 60.0 * hours, []
