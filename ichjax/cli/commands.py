@@ -23,7 +23,7 @@ def train(arguments: argparse.Namespace, config: Config) -> int:
     from ichjax.experiment import crossval
 
     if config.seeds:
-        raise InputError(f"config.seeds is {config.seeds}; expected () for one fold, and config.train.seed")
+        raise InputError(f"config.seeds is {config.seeds}; expected () with `train`, whose seed is config.train.seed")
     hosts.start(arguments.coordinator, arguments.processes, arguments.process)
     return 2 if crossval.train_one(config, arguments.workdir) else 0
 

@@ -1,9 +1,7 @@
 """A whole cross-validation of two methods on tiny scans: every promised file, its numbers, and what may not leak."""
 
-import contextlib
 import csv
 import hashlib
-import io
 import json
 import pathlib
 import shutil
@@ -16,25 +14,16 @@ import numpy as np
 import pytest
 
 import ichjax
-import launch
 from ichjax.data.splits import PARTS
 from ichjax.experiment import crossval
 from ichjax.methods import registry, threshold, unet
 from ichjax.metrics import published
 from ichjax.report import workdir
+from tests.commands import call
 
 pytestmark = pytest.mark.xdist_group("crossval")
 SMALL = {"model.depth": 1, "model.dropout": 0.0, "model.norm": "none"}  # compiles in seconds
 BLEEDING = (49, 50, 52, 53, 55, 56)
-
-
-def call(*words):
-    """(exit status, all that was printed)."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        status = launch.main([str(word) for word in words])
-    assert "Traceback" not in said.getvalue()
-    return status, said.getvalue()
 
 
 @pytest.fixture(scope="module")

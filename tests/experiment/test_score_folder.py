@@ -1,7 +1,5 @@
 """`evaluate`: masks and probabilities made elsewhere, scored as a run's own are; and files that cannot be."""
 
-import contextlib
-import io
 import json
 import shutil
 
@@ -9,22 +7,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-import launch
 from ichjax.data import ct_ich_nifti, scan_cache
 from ichjax.errors import InputError
 from ichjax.experiment import score_folder
+from tests.commands import call
 
 pytestmark = pytest.mark.xdist_group("score_folder")
-
-
-def call(*words):
-    """(exit status, all that was printed)."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        status = launch.main([str(word) for word in words])
-    assert "Traceback" not in said.getvalue()
-    assert "defect" not in said.getvalue(), said.getvalue()
-    return status, said.getvalue()
 
 
 def evaluate(folder, root, *words):

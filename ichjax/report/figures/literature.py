@@ -70,8 +70,11 @@ def dice_by_seconds(records: Sequence[CsvRecord], main: str) -> Figure:
             fontsize=8,
             color=INK,
             va="center",
-            arrowprops={"arrowstyle": "-", "color": GRAY, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 4},
-        )
+            # The line ends left of the middle of the name, so that it crosses no other.
+            arrowprops={
+                "arrowstyle": "-", "color": GRAY, "linewidth": 0.5, "shrinkA": 2, "shrinkB": 4, "relpos": (0.0, 0.5),
+            },
+        )  # fmt: skip
     axes.set_ylim(-0.02, max(0.6, *heights, *(record["dice_ci95_high"] or 0 for record in shown)) + 0.03)
     name_axes(axes, "seconds a scan (median)", "Dice (paper's convention, 95 % interval)")
     return figure
