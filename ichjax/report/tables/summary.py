@@ -19,6 +19,7 @@ from ichjax.report.workdir import collapsed_folds
 
 EMPTY_MASK = "Empty mask"
 PAPER = "Paper"
+MAX_DESCRIBED = 4  # methods; of more, the terminal has the table, and the report the rest
 AGE_NAMES = {"under_18": "under 18 years", "18_and_over": "18 years and over", "unknown": "age unknown"}
 
 
@@ -143,12 +144,14 @@ def summary_text(methods: Mapping[str, Results]) -> str:
 
 
 def _remarks(methods: Mapping[str, Results], rows: Mapping[str, dict[str, Estimate]]) -> list[str]:
-    """Warnings, confidence intervals, thresholds and sources, a paragraph each."""
+    """Warnings of all methods; intervals and thresholds, if they are many, of the first alone; sources: paragraphs."""
     remarks = list(dict.fromkeys(results["invalid"] + "." for results in methods.values() if results.get("invalid")))
     for name, results in methods.items():
         collapsed = ", ".join(map(str, collapsed_folds(results["subjects"])))
         if collapsed:
             remarks.append(f"{name} collapsed in fold {collapsed}: no hemorrhage is predicted on any test subject.")
+    described = methods if len(methods) <= MAX_DESCRIBED else dict([next(iter(methods.items()))])
+    for name, results in described.items():
         intervals = [
             f"{column.title} {interval_text(rows[name][column.key], column.unit)}"
             for column in SUMMARY_COLUMNS
@@ -159,7 +162,9 @@ def _remarks(methods: Mapping[str, Results], rows: Mapping[str, dict[str, Estima
             "95 % confidence intervals (bootstrap over subjects): "
             f"{'; '.join(intervals) or 'none, fewer than 8 subjects'}. {threshold_text(results)}"
         )
-    remarks += [*lesion_wise_paragraphs(methods), *rater_paragraphs(methods), *prevalence_paragraphs(methods)]
+    remarks += [*lesion_wise_paragraphs(described), *rater_paragraphs(described), *prevalence_paragraphs(described)]
+    if described is not methods:
+        remarks.append(f"The report says the same of the other {len(methods) - 1} methods.")
     if any(results.get("nominal_spacing") for results in methods.values()):
         remarks.append(NOMINAL_NOTE)
     if any(name.startswith(f"{PAPER}: ") for name in rows):

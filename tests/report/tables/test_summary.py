@@ -100,6 +100,22 @@ def test_warns_of_a_collapse(made):
     )
 
 
+def test_of_many_methods_the_first_is_described(made):
+    silent = {**made.results, "subjects": [{**s, "predicted_ml": 0.0} for s in made.results["subjects"]]}
+    names = [f"Method {number}" for number in range(summary_tables.MAX_DESCRIBED)]
+    few = summary_tables.summary_text(dict.fromkeys(names, made.results))
+    assert few.count(" subjects with a hemorrhage, ") == len(names)
+    assert "The report says" not in few
+    many = summary_tables.summary_text(dict.fromkeys(names, made.results) | {"Last": silent})
+    lines = many.splitlines()
+    for name in [*names, "Last"]:
+        assert sum(line.startswith(f"{name}  ") for line in lines) == 1  # its row
+    assert [line[:9] for line in lines if " subjects with a hemorrhage, " in line] == ["Method 0:"]
+    assert "Last collapsed in fold 0, 1" in many
+    assert f"The report says the same of the other {len(names)} methods." in many
+    assert len(lines) < len(few.splitlines())
+
+
 def test_missing_values_are_dashes(made):
     nothing = {key: None for key in ("mean", "ci95")} | {"n": 0}
     results = {
