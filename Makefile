@@ -23,10 +23,10 @@ wheel: $(VENV)/.dev
 
 # Compares the methods of the literature on the first of four folds of synthetic scans, and on all. Goes on where it
 # stopped. Other options: make literature LITERATURE_OPTIONS='--config.data.root=DIR'.
-LITERATURE := $(BIN)/python launch.py crossval --config=configs/literature/all.py --workdir=runs/literature
+LITERATURE := $(BIN)/python -m benchmarks.literature
 
 literature: $(VENV)/.run
-	$(LITERATURE) --config.folds='(0,)' $(LITERATURE_OPTIONS)
+	$(LITERATURE) --folds=0 $(LITERATURE_OPTIONS)
 
 literature-full: $(VENV)/.run
 	$(LITERATURE) $(LITERATURE_OPTIONS)
