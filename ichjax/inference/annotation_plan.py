@@ -9,6 +9,7 @@ from scipy import ndimage
 
 STEPS_PER_MINUTE = 10  # of the times that are added up
 MIN_FITTED_TIMES = 4  # annotations, for the three coefficients
+MAX_MINUTES = 2400.0  # a week of work; the estimate of a mask of thousands of specks is beyond any number
 
 
 class Effort(NamedTuple):
@@ -30,8 +31,9 @@ class TimeModel(NamedTuple):
     by_lesion: float = 0.1
 
     def minutes(self, effort: Effort) -> float:
-        """Estimated minutes for a scan."""
-        return math.exp(self.base + self.by_length * math.log1p(effort.boundary_mm) + self.by_lesion * effort.lesions)
+        """Estimated minutes for a scan, at most `MAX_MINUTES`."""
+        logarithm = self.base + self.by_length * math.log1p(effort.boundary_mm) + self.by_lesion * effort.lesions
+        return math.exp(min(logarithm, math.log(MAX_MINUTES)))
 
 
 def effort(mask: np.ndarray, pixel_mm: tuple[float, float]) -> Effort:
@@ -69,8 +71,8 @@ def choose(values: Sequence[float], minutes: Sequence[float], budget_minutes: fl
     Returns:
       Their indices, ascending.
     """
-    budget = math.floor(budget_minutes * STEPS_PER_MINUTE + 1e-9)
     costs = [math.ceil(one * STEPS_PER_MINUTE - 1e-9) for one in minutes]
+    budget = math.floor(min(budget_minutes * STEPS_PER_MINUTE + 1e-9, sum(costs)))
     best = np.zeros(budget + 1)  # the highest value within each time, of the scans so far
     taken = np.zeros((len(costs), budget + 1), bool)
     for k, (value, cost) in enumerate(zip(values, costs, strict=True)):

@@ -72,7 +72,7 @@ def suggest(
     Raises:
       InputError: the run cannot be read or has one network alone, the time is not above 0, or `times` cannot be used.
     """
-    if not hours > 0:
+    if not 0 < hours < float("inf"):
         raise InputError(f"--hours is {hours:g}; expected a number above 0")
     xla.start()
     trained = trained_runs.load_run(workdir)
@@ -83,6 +83,9 @@ def suggest(
         )
     measured = {} if times is None else read_times(times)
     sources, problems = find_sources(inputs)
+    names = sorted(source.name for source in sources)
+    if unknown := sorted(set(measured) - set(names)):
+        say(f"{times}: {len(unknown)} of its scans are not in --input ({unknown[0]}); expected names as {names[0]}")
     rows: list[Suggestion] = []
     for source, read in zip(sources, one_ahead(lambda one: one.read(), sources), strict=True):
         try:

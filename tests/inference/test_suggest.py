@@ -131,3 +131,8 @@ def test_what_is_refused(tiny_threshold_run, tiny_root, tmp_path):
         suggest.suggest(one_fold, [tiny_root], tmp_path, hours=1.0)
     with pytest.raises(InputError, match=r"times\.csv: cannot be read"):
         suggest.suggest(tiny_threshold_run, [tiny_root], tmp_path, hours=1.0, times=tmp_path / "times.csv")
+
+
+def test_thousands_of_specks_take_a_week_at_most():
+    assert TimeModel().minutes(Effort(50_000.0, 8_000)) == pytest.approx(annotation_plan.MAX_MINUTES)
+    assert annotation_plan.choose([1.0, 2.0], [2400.0, 2400.0], 1e12) == [0, 1]
