@@ -20,7 +20,7 @@ import dataclasses
 import hashlib
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -123,7 +123,7 @@ def read(path: pathlib.Path) -> SeenScans:
 def find(path: pathlib.Path) -> SeenScans | None:
     """The record of the run that weights come from: in the run itself, or in the one of a fold or its weights.
 
-    None if there is none: the weights are not from a pre-training.
+    None if there is none: the weights are not from a pre-training, and no labeled scans have joined their training.
     """
     for folder in (path, *path.parents[:2]):
         if (folder / SEEN_FILE).is_file():
@@ -146,9 +146,13 @@ def refuse_seen(seen: SeenScans, tests: Mapping[int, ScanIdentity], *, fold: int
     """
     leaks = sorted(number for number, scan in tests.items() if is_seen(seen, scan))
     if leaks:
-        more = f" and {len(leaks) - MAX_NAMED_SUBJECTS} more" if len(leaks) > MAX_NAMED_SUBJECTS else ""
-        listed = ", ".join(map(str, leaks[:MAX_NAMED_SUBJECTS])) + more
         raise InputError(
-            f"fold {fold}: {len(leaks)} of its {len(tests)} test scans were seen in pre-training (subjects {listed}); "
-            "expected a test part without them: test on other scans, or pre-train without these"
+            f"fold {fold}: {len(leaks)} of its {len(tests)} test scans were seen in pre-training (subjects "
+            f"{listed(leaks)}); expected a test part without them: test on other scans, or pre-train without these"
         )
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """The first numbers of subjects, and how many more there are."""
+    more = f" and {len(numbers) - MAX_NAMED_SUBJECTS} more" if len(numbers) > MAX_NAMED_SUBJECTS else ""
+    return ", ".join(map(str, numbers[:MAX_NAMED_SUBJECTS])) + more

@@ -85,7 +85,8 @@ class _CrossValidation:
                 for fold in group:
                     claims.enter_context(claim_fold(folder / f"fold_{fold.index}"))
                 if len(group) > 1:
-                    method.fit_together([self._experiment.fold_scans(fold, folder) for fold in group])
+                    others = method.other_scans()
+                    method.fit_together([self._experiment.fold_scans(fold, folder, others) for fold in group])
                 for fold in group:
                     _run_fold(method, self._experiment, fold, folder, calibrate=folder == self._workdir)
 
@@ -105,8 +106,7 @@ def method_folder(workdir: pathlib.Path, config: Config, name: str) -> pathlib.P
 
 
 def _fit(method: Method, experiment: setup.Experiment, fold: Fold, method_dir: pathlib.Path) -> Any:
-    scans = experiment.fold_scans(fold, method_dir)
-    experiment.refuse_seen(fold, method.other_scans())
+    scans = experiment.fold_scans(fold, method_dir, method.other_scans())
     scans.folder.mkdir(parents=True, exist_ok=True)
     with seconds.of_training(scans.folder):
         return method.fit(scans.train, scans.valid, workdir=scans.folder, fold=fold.index)

@@ -65,7 +65,7 @@ def _train_together(runs: Mapping[int, Config], workdir: pathlib.Path) -> None:
     for name in (first.method, *first.compare_with):
         method = registry.make(name, first)  # the seed of a training is that of its `FoldScans`
         trainings = [
-            experiment.fold_scans(fold, method_folder(seed_folder(workdir, seed), first, name))
+            experiment.fold_scans(fold, method_folder(seed_folder(workdir, seed), first, name), method.other_scans())
             for seed, experiment in experiments.items()
             for group in experiment.fold_groups()
             for fold in group

@@ -20,7 +20,7 @@ from ichjax.data import label_tables, leak_guard, scan_cache, splits
 from ichjax.data.fold_scans import FoldScans
 from ichjax.data.subject import Dataset
 from ichjax.errors import InputError
-from ichjax.experiment import seen_scans
+from ichjax.experiment import leaks, seen_scans
 from ichjax.files import CLAIM, CONFIG_FILE, NOTES_FILE, SPLITS_FILE, read_json, write_json, write_text
 from ichjax.metrics.records import Provenance
 from ichjax.models.convolution import convolution_backend
@@ -58,18 +58,15 @@ class Experiment:
         together = max(1, self.config.parallel_folds)
         return [folds[start : start + together] for start in range(0, len(folds), together)]
 
-    def fold_scans(self, fold: splits.Fold, method_dir: pathlib.Path) -> FoldScans:
-        """What a method that has its folds in `method_dir` is trained on in a fold."""
-        folder = method_dir / f"fold_{fold.index}"
-        return FoldScans(fold.index, folder, self.part(fold.train), self.part(fold.validation), self.config.train.seed)
+    def fold_scans(self, fold: splits.Fold, method_dir: pathlib.Path, others: leak_guard.SeenScans | None) -> FoldScans:
+        """What a method that has its folds in `method_dir` is trained on in a fold, besides `others`.
 
-    def refuse_seen(self, fold: splits.Fold, others: leak_guard.SeenScans | None) -> None:
-        """InputError if a test scan was seen in the pre-training (`config.init_from`), or is among `others`."""
-        init_from = self.config.init_from
-        for seen in filter(None, (leak_guard.find(pathlib.Path(init_from)) if init_from else None, others)):
-            scans = self.part(fold.test)
-            tests = {scan.number: leak_guard.identify(scan.volume, file_name=scan.volume.name) for scan in scans}
-            leak_guard.refuse_seen(seen, tests, fold=fold.index)
+        Raises:
+          InputError: a test scan was seen in training before, or is among `others` (`leaks.refuse_seen`).
+        """
+        folder, init_from = method_dir / f"fold_{fold.index}", self.config.init_from
+        leaks.refuse_seen(init_from, self.part(fold.test), others, fold=fold.index, method_dir=method_dir)
+        return FoldScans(fold.index, folder, self.part(fold.train), self.part(fold.validation), self.config.train.seed)
 
 
 def dataset_root(config: Config) -> pathlib.Path:

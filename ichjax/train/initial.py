@@ -15,8 +15,8 @@ from ichjax.train.state import TrainState
 MAX_NAMES = 6  # listed in a message
 
 
-def weights(config: Config, state: TrainState, say: Callable[[str], None]) -> TrainState:
-    """The state with the weights at `config.init_from`, if set; reports which arrays matched.
+def weights(config: Config, state: TrainState, say: Callable[[str], None], *, fold: int) -> TrainState:
+    """The state of a fold with the weights at `config.init_from`, if set; reports which arrays matched.
 
     Only the network's parameters are taken; the optimizer, the schedule and the order of examples start afresh.
 
@@ -25,7 +25,7 @@ def weights(config: Config, state: TrainState, say: Callable[[str], None]) -> Tr
     """
     if not config.init_from:
         return state
-    path = find(pathlib.Path(config.init_from))
+    path = find(pathlib.Path(config.init_from), fold)
     theirs, ours = _by_name(read(path)), _by_name(state.params)
     matching = {name for name in ours if name in theirs and theirs[name].shape == ours[name].shape}
     if not matching:
@@ -49,13 +49,17 @@ def weights(config: Config, state: TrainState, say: Callable[[str], None]) -> Tr
     return state.replace(params=params)
 
 
-def find(path: pathlib.Path) -> pathlib.Path:
-    """The weights in a run (of its first finished fold) or in a fold; or `path` itself, if it holds weights.
+def find(path: pathlib.Path, fold: int) -> pathlib.Path:
+    """The weights in a run or in a fold, or `path` itself, if it holds weights.
+
+    Of a run they are those of the fold of this number, which has the same test scans where the folds are the same;
+    without it, of the first that is finished.
 
     Raises:
       InputError: there are none.
     """
-    for folder in (path, path / "weights", *sorted(path.glob("fold_*/weights"))):
+    own = path / f"fold_{fold}" / "weights"
+    for folder in (path, path / "weights", own, *sorted(path.glob("fold_*/weights"))):
         if (folder / "_METADATA").is_file():
             return folder
     raise InputError(f"{path}: no trained weights; expected a run of `train` or `crossval`, or a fold_K in one")

@@ -61,7 +61,8 @@ def train_on(config: Config, network: Network, data: FoldData, *, folder: pathli
     made = programs.make(network, ml_collections.FrozenConfigDict(config), end)
     mesh, train_step = made.mesh, made.train_step
     parallel.check_batch(size, mesh, config.train.accumulate)
-    state = parallel.replicate(initial.weights(config, create(network, config, fold=fold), console.say), mesh)
+    state = initial.weights(config, create(network, config, fold=fold), console.say, fold=fold)
+    state = parallel.replicate(state, mesh)
 
     def fitting() -> contextlib.AbstractContextManager[None]:
         what = f"fold {fold}: a training step on {size // mesh.size} {network.unit} per device"

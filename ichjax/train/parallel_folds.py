@@ -73,7 +73,7 @@ def train_folds(config: Config, network: Network, scans: Sequence[FoldScans]) ->
         for row, (one, own, part) in enumerate(zip(scans, configs, data, strict=True)):
             state = create(network, own, fold=one.number)
             if not one.finished:
-                state = initial.weights(config, state, console.say)
+                state = initial.weights(config, state, console.say, fold=one.number)
                 its = made._replace(schedule=make_schedule(config, trainings[row].updates))
                 fold = Fold(own, network, part, its, folder=one.folder, number=one.number)
                 stack.callback(fold.close)

@@ -35,6 +35,7 @@ def test_the_same_network_loads_every_array(there, tiny_config, inside):
         config,
         states.create(unet.network_from_config(config), config, fold=0),
         lines.append,
+        fold=0,
     )
     jax.tree.map(np.testing.assert_array_equal, state.params, params)
     assert int(state.step) == 0
@@ -49,7 +50,7 @@ def test_another_network_loads_matching_arrays_and_names_the_rest(there, tiny_co
     config = tiny_config(**{**SMALL, "model.norm": "group", "model.head": "paper"}, windows=((40.0, 80.0),) * 3,
                          init_from=str(run))  # fmt: skip
     fresh = states.create(unet.network_from_config(config), config, fold=0)
-    state = initial.weights(config, fresh, lines.append)
+    state = initial.weights(config, fresh, lines.append, fold=0)
     np.testing.assert_array_equal(state.params["encoder1_conv2"]["kernel"], params["encoder1_conv2"]["kernel"])
     first = "encoder1_conv1"
     np.testing.assert_array_equal(state.params[first]["kernel"], fresh.params[first]["kernel"])
@@ -61,8 +62,16 @@ def test_another_network_loads_matching_arrays_and_names_the_rest(there, tiny_co
 
 def test_missing_or_damaged_weights_are_an_input_error(tiny_config, tmp_path):
     with pytest.raises(InputError, match="no trained weights; expected a run"):
-        initial.find(tmp_path)
+        initial.find(tmp_path, 0)
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "_METADATA").write_text("{")
     with pytest.raises(InputError, match="the weights cannot be read"):
-        initial.read(initial.find(tmp_path))
+        initial.read(initial.find(tmp_path, 0))
+
+
+def test_a_fold_starts_from_that_of_its_number(tmp_path):
+    for fold in (1, 2, 3):
+        (tmp_path / f"fold_{fold}" / "weights").mkdir(parents=True)
+        (tmp_path / f"fold_{fold}" / "weights" / "_METADATA").write_text("{}")
+    assert [initial.find(tmp_path, fold).parent.name for fold in range(4)] == ["fold_1", "fold_1", "fold_2", "fold_3"]
+    assert initial.find(tmp_path / "fold_2", 3).parent.name == "fold_2"
