@@ -94,8 +94,8 @@ def measure(root: pathlib.Path, *, slices: int, rounds: int) -> list[dict]:
         seconds, cpu_s, index = timed(lambda workers=workers: rsna_index.open_index(root, workers=workers))
         rows.append(row(what, len(index.names), [(seconds, cpu_s)]))
     slice_order = ExampleOrder(np.arange(len(index.names)), seed=0)
-    scan_order = ExampleOrder(np.arange(len(index.scans)), seed=0)
     slice_reader, scan_reader = SliceReader(index), ScanReader(index, depth=SCAN_DEPTH)
+    scan_order = ExampleOrder(np.arange(len(scan_reader.first)), seed=0)
     per_scan = min(SCAN_DEPTH, int(index.scans["slices"].max()))
     variants: dict[str, Callable[[], int]] = {"pydicom, one thread": lambda: read_by_pydicom(index, slices)}
     for threads in (0, 1, 2, 4):

@@ -12,18 +12,18 @@ from ichjax.scan.volume import AIR_HU
 
 
 class LabeledStackReader:
-    """Reads whole scans, by their row in an index, as `stacks.StackReader` reads stacks; nothing is kept.
+    """Reads the windows of a `ScanReader` as `stacks.StackReader` reads stacks; nothing is kept.
 
-    A scan of more slices than a stack is thinned evenly. A slice that cannot be read is air, and its labels unknown.
+    A slice that cannot be read is air, and its labels unknown.
     """
 
     def __init__(self, scans: ScanReader):
         """`scans`: reads them; its `depth` is L, the slices of a stack."""
-        self._scans = scans
+        self.scans = scans
 
     def empty_batch(self, *batch: int) -> StackBatch:
         """A batch of padding with leading sizes [B] or [K, B]: air, no labels, weight 0."""
-        side, depth = self._scans.side, self._scans.depth
+        side, depth = self.scans.side, self.scans.depth
         return {
             "image": np.full((*batch, side, side, depth), AIR_HU, np.int16),
             "mask": np.zeros((*batch, side, side, depth), np.uint8),
@@ -36,17 +36,17 @@ class LabeledStackReader:
 
     def read(self, rows: np.ndarray, *, size: int | None = None) -> StackBatch:
         """Reads one batch; arguments as those of `PatchReader.read`."""
-        scans, batch = self._scans.read(rows, size=size), self.empty_batch(len(rows) if size is None else size)
+        scans, batch = self.scans.read(rows, size=size), self.empty_batch(len(rows) if size is None else size)
         batch["image"][:] = np.moveaxis(scans["image"], 1, -1)
         batch["index"][:], batch["weight"][:] = scans["index"], scans["weight"]
-        batch["slices"][: len(rows)] = [len(self._scans.thinned(scan)) for scan in np.asarray(rows).tolist()]
+        batch["slices"][: len(rows)] = [len(self.scans.slice_numbers(row)) for row in np.asarray(rows).tolist()]
         batch["labels"][:] = np.where(scans["slice_weight"][..., None] > 0, scans["label"], -1)
         return batch
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LabeledOrder(ExampleOrder):
-    """All scans in a random order, as `patch_index.Epochs` gives that of patches.
+    """All examples in a random order, as `patch_index.Epochs` gives that of patches.
 
     Attributes:
       limit: examples of an epoch at most; 0 for no limit.

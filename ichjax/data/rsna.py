@@ -17,7 +17,7 @@ from ichjax.dicom.slice_file import read_slice_hu
 from ichjax.dicom.stack_volume import make_volume
 from ichjax.errors import InputError
 from ichjax.scan import volume as volumes
-from ichjax.scan.hu_check import check_hu, read_padding_as_air
+from ichjax.scan.hu_check import check_hu, padding_as_air
 from ichjax.scan.volume import Volume
 
 NOMINAL_SLICE_MM = 5.0  # of a scan of one slice, since the set's headers have no thickness
@@ -42,7 +42,7 @@ class LabeledScan:
 
 
 def read_slice(index: RsnaIndex, number: int) -> np.ndarray:
-    """Reads the HU of a slice, int16 [rows, columns].
+    """Reads the HU of a slice, int16 [rows, columns], with air in place of padding (`padding_as_air`).
 
     Raises:
       InputError: see `read_slice_hu`, or all pixels are equal.
@@ -51,7 +51,7 @@ def read_slice(index: RsnaIndex, number: int) -> np.ndarray:
     hu = read_slice_hu(path, index.encoding(number))
     if hu[0, 0] == hu[len(hu) // 2, -1] and (hu == hu[0, 0]).all():  # the first comparison settles most slices
         raise InputError(f"{path.name}: every pixel is {hu[0, 0]} HU; expected an image")
-    return hu
+    return padding_as_air(hu[np.newaxis])[0]
 
 
 def read_scan(index: RsnaIndex, scan: int) -> LabeledScan:
@@ -73,9 +73,16 @@ def read_scan(index: RsnaIndex, scan: int) -> LabeledScan:
         raise InputError(f"{name}: none of its slices can be read ({skipped[0]}); expected a CT scan")
     rows = index.slices[numbers]
     _check_uniform(index, name, numbers)
+    volume = check_hu(volumes.check_geometry(_make_volume(index, name, numbers, planes)))
+    return LabeledScan(volume, rows["labels"], rows["known"], tuple(skipped))
+
+
+def _make_volume(index: RsnaIndex, name: str, numbers: list[int], planes: list[np.ndarray]) -> Volume:
+    """Stacks slices that are known to fit."""
+    rows = index.slices[numbers]
     axes = rows["axes"][0].reshape(2, 3)
     known_mm = rows["thickness_mm"][0] > 0
-    volume = make_volume(
+    return make_volume(
         np.stack(planes).transpose(2, 1, 0),
         rows["position_mm"],
         axes / np.linalg.norm(axes, axis=1, keepdims=True),
@@ -84,8 +91,6 @@ def read_scan(index: RsnaIndex, scan: int) -> LabeledScan:
         name=name,
         nominal_spacing=len(numbers) == 1 and not known_mm,
     )
-    volume = check_hu(read_padding_as_air(volumes.check_geometry(volume)))
-    return LabeledScan(volume, rows["labels"], rows["known"], tuple(skipped))
 
 
 def _check_uniform(index: RsnaIndex, name: str, numbers: list[int]) -> None:
@@ -142,11 +147,20 @@ def slice_spacing_mm(index: RsnaIndex) -> np.ndarray:
 def identify_scans(index: RsnaIndex, scans: Iterable[int]) -> Iterator[ScanIdentity]:
     """Yields what the leak guard needs of scans that a network is pre-trained on; reads all of their pixels.
 
-    A scan that cannot be stacked is known by its study alone.
+    Of a scan that cannot be stacked, each slice is taken by itself: it is trained on all the same.
     """
     for scan in scans:
         studies = frozenset([index.scans["study"][scan].decode()])
         try:
             yield ScanIdentity(studies, slice_digests(read_scan(index, scan).volume))
         except InputError:
-            yield ScanIdentity(studies, frozenset())
+            slices = (_digests_alone(index, number) for number in index.slice_numbers(scan))
+            yield ScanIdentity(studies, frozenset().union(*slices))
+
+
+def _digests_alone(index: RsnaIndex, number: int) -> frozenset[str]:
+    """`slice_digests` of a slice by itself; empty if it cannot be read."""
+    try:
+        return slice_digests(_make_volume(index, "", [number], [read_slice(index, number)]))
+    except InputError:
+        return frozenset()

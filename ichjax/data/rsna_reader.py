@@ -1,4 +1,4 @@
-"""Stream slices and whole scans of an RSNA 2019 set to the device: random access, in grain's threads, nothing kept.
+"""Stream slices and scans of an RSNA 2019 set to the device: random access, in grain's threads, nothing kept.
 
 The readers work with `loader.training_batches` and `loader.fixed_batches`. Reading pixels releases Python's lock, so
 threads run in parallel. The order of examples depends on (seed, epoch) alone.
@@ -14,6 +14,7 @@ from ichjax.console import say
 from ichjax.data import rsna
 from ichjax.data.examples import Examples
 from ichjax.data.rsna_index import RsnaIndex
+from ichjax.data.stacks import first_slices
 from ichjax.errors import InputError
 from ichjax.scan.volume import AIR_HU
 
@@ -33,14 +34,14 @@ class SliceBatch(Examples):
 
 
 class ScanBatch(Examples):
-    """A batch of scans, from feet to head, padded with air; `weight` is 0 for padding of the batch.
+    """A batch of scans, or windows of long ones, from feet to head, padded with air; `weight` is 0 for padding.
 
     Attributes:
       image: int16 HU [B, D, P, P].
       present: float32 [B, D], 1 for a slice of the scan that could be read, 0 for padding.
       label: uint8 [B, D, 6] of 0 and 1, columns as `DETECTION_LABELS`.
       slice_weight: float32 [B, D], 1 for a slice that is present and has labels.
-      position_mm: float32 [B, D], along the body's axis, from the lowest slice; 0 for padding.
+      position_mm: float32 [B, D], along the body's axis, from the lowest slice of the example; 0 for padding.
     """
 
     image: np.ndarray
@@ -132,24 +133,42 @@ class SliceReader:
 
 
 class ScanReader:
-    """Reads batches of whole scans by their row in the index; thread-safe."""
+    """Reads batches of whole scans, and of longer ones windows of adjacent slices; thread-safe.
+
+    Attributes:
+      scans: int64 [W], ascending: the scan of each window.
+      first: int64 [W]: its first slice, a row of `RsnaIndex.slices`.
+    """
 
     def __init__(self, index: RsnaIndex, *, depth: int, side: int = 512, report: Callable[[str], object] = say):
         """Makes a reader.
 
         Args:
           index: of the set.
-          depth: D, slices of a scan in a batch: shorter scans are padded, longer ones thinned evenly.
+          depth: D, slices of an example: shorter scans are padded, longer ones are several windows that overlap by
+            about half, so that no slice is left out.
           side, report: see `SliceReader`.
         """
         self.index, self.depth, self.side = index, depth, side
+        windows = [first_slices(count, depth) for count in index.scans["slices"].tolist()]
+        self.scans = np.repeat(np.arange(len(windows)), [len(firsts) for firsts in windows])
+        self.first = index.scans["first"][self.scans] + np.concatenate(windows).astype(np.int64)
         self._pixels = _PixelReader(index, side=side, report=report)
+
+    def windows_of(self, scans: np.ndarray) -> np.ndarray:
+        """int64, ascending: the windows of these scans."""
+        return np.flatnonzero(np.isin(self.scans, scans))
+
+    def slice_numbers(self, window: int) -> np.ndarray:
+        """int64, at most D: the slices of a window, rows of `RsnaIndex.slices`."""
+        end = self.index.slice_numbers(int(self.scans[window])).stop
+        return np.arange(self.first[window], min(self.first[window] + self.depth, end))
 
     def read(self, rows: np.ndarray, *, size: int | None = None) -> ScanBatch:
         """Reads one batch.
 
         Args:
-          rows: int [n], scans of the index.
+          rows: int [n], windows.
           size: B; the rest of the batch is padding of weight 0. None means n.
         """
         shape = (len(rows) if size is None else size, self.depth)
@@ -163,8 +182,8 @@ class ScanReader:
             "weight": np.zeros(shape[0], np.float32),
         }
         batch["index"][: len(rows)], batch["weight"][: len(rows)] = rows, 1.0
-        for i, scan in enumerate(np.asarray(rows).tolist()):
-            numbers = self.thinned(scan)
+        for i, window in enumerate(np.asarray(rows).tolist()):
+            numbers = self.slice_numbers(window)
             slices, count = self.index.slices[numbers], len(numbers)
             batch["label"][i, :count] = slices["labels"]
             heights = slices["position_mm"][:, 2]
@@ -173,13 +192,6 @@ class ScanReader:
                 batch["present"][i, k] = self._pixels.read_into(batch["image"][i, k], number)
             batch["slice_weight"][i, :count] = batch["present"][i, :count] * slices["known"]
         return batch
-
-    def thinned(self, scan: int) -> np.ndarray:
-        """int64, at most D: the slices of a scan that are read."""
-        numbers = self.index.slice_numbers(scan)
-        if len(numbers) <= self.depth:
-            return np.asarray(numbers)
-        return numbers[0] + np.rint(np.linspace(0, len(numbers) - 1, self.depth)).astype(np.int64)
 
 
 def to_square(hu: np.ndarray, side: int) -> np.ndarray:

@@ -14,7 +14,8 @@ WEAK_SEED = 4  # separates the draw of scans without masks from that of an epoch
 
 
 class WeakStackReader:
-    """Reads both kinds by one number: first the rows of the table of stacks with masks, then the scans with labels."""
+    """Reads both kinds by one number: first the rows of the table of stacks with masks, then the windows of scans with
+    labels."""
 
     def __init__(self, masked: StackReader, labeled: LabeledStackReader):
         """Both readers have stacks of one length and slices of one size."""
@@ -40,23 +41,23 @@ class WeakStackReader:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class WeakOrder:
-    """The order of stacks with masks, and as many scans with labels alone, drawn in each epoch.
+    """The order of stacks with masks, and at most as many stacks with labels alone, drawn in each epoch.
 
     Attributes:
       epochs: of the stacks with masks.
-      scans: int64 [n], numbers of the scans with labels.
-      share: scans with labels for each stack with a mask.
+      labeled: int64 [n], numbers of the stacks with labels.
+      share: stacks with labels for each stack with a mask.
     """
 
     epochs: Epochs
-    scans: np.ndarray
+    labeled: np.ndarray
     share: float = 1.0
     hard: ClassVar[HardNegatives | None] = None
 
     @property
     def drawn(self) -> int:
-        """Scans with labels in an epoch."""
-        return min(len(self.scans), round(self.share * self.epochs.examples))
+        """Stacks with labels in an epoch."""
+        return min(len(self.labeled), round(self.share * self.epochs.examples))
 
     @property
     def examples(self) -> int:
@@ -71,8 +72,8 @@ class WeakOrder:
     def order(self, epoch: int) -> np.ndarray:
         """int64 [examples], numbers as `WeakStackReader` reads them."""
         rng = np.random.default_rng([self.epochs.seed, self.epochs.fold, epoch, WEAK_SEED])
-        scans = len(self.epochs.table) + rng.choice(self.scans, size=self.drawn, replace=False)
-        return rng.permutation(np.concatenate([self.epochs.order(epoch), scans]))
+        drawn = len(self.epochs.table) + rng.choice(self.labeled, size=self.drawn, replace=False)
+        return rng.permutation(np.concatenate([self.epochs.order(epoch), drawn]))
 
     def fixed(self) -> np.ndarray:
         """int64 [examples], in ascending order, of the first epoch."""

@@ -62,12 +62,13 @@ def pretrain(config: Config, workdir: pathlib.Path) -> None:
         reader = LabeledStackReader(ScanReader(index, depth=options["stack"], side=config.grid.side))
         data = _data(config, reader, train, valid)
         fitted = train_on(config, network, data, folder=folder, fold=config.fold)
+        if hosts.is_first():  # before there are weights, so that these never lie there without it
+            seen = leak_guard.collect(rsna.identify_scans(index, [*train, *valid]))
+            leak_guard.write(seen, workdir / leak_guard.SEEN_FILE)
+        hosts.wait("scans are recorded")
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save((folder / WEIGHTS_FOLDER).resolve(), fitted.params, force=True)
         if hosts.is_first():
-            leak_guard.write(
-                leak_guard.collect(rsna.identify_scans(index, [*train, *valid])), workdir / leak_guard.SEEN_FILE
-            )
             scores = _scores(config, network, fitted.params, reader, test)
             record = {**setup.provenance(config), "epoch": fitted.epoch, "scans": len(test), **scores}
             write_json(workdir / PRETRAINING_FILE, record)
@@ -92,16 +93,20 @@ def network_of(config: Config) -> tuple[SequenceNetwork, dict[str, Any]]:
 
 def _data(config: Config, reader: LabeledStackReader, train: np.ndarray, valid: np.ndarray) -> FoldData:
     seed = training_seed(config)
-    orders = LabeledOrder(train, seed, config.train.examples_per_epoch), LabeledOrder(valid, seed)
+    windows = [reader.scans.windows_of(part) for part in (train, valid)]
+    orders = LabeledOrder(windows[0], seed, config.train.examples_per_epoch), LabeledOrder(windows[1], seed)
     size = config.train.batch_size
     scans = len(train), len(valid)
-    return FoldData(reader, orders[0], reader, orders[1], scans, orders[0].steps(size), -(-len(valid) // size))
+    return FoldData(reader, orders[0], reader, orders[1], scans, orders[0].steps(size), -(-len(windows[1]) // size))
 
 
 def _scores(
     config: Config, network: SequenceNetwork, params: dict, reader: LabeledStackReader, test: np.ndarray
 ) -> dict[str, Any]:
-    """The challenge's weighted log-loss by both heads, and areas under the ROC curve of slices and scans."""
+    """The challenge's weighted log-loss by both heads, and areas under the ROC curve of slices and scans.
+
+    A slice of several windows of a long scan has the mean of their logits.
+    """
 
     @jax.jit
     def logits_of(params: dict, image: jax.Array, slices: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -109,14 +114,18 @@ def _scores(
         of_scan, own = jnp.asarray(decoded.slices), decoded.further_slices[0]
         return of_scan.reshape(*real.shape, -1), own.reshape(*real.shape, -1)
 
-    labels, by_scan, own = [], [], []
-    for batch in loader.fixed_batches(reader, np.asarray(test), batch_size=config.train.batch_size):
-        logits = [np.asarray(one, np.float64) for one in logits_of(params, batch["image"], batch["slices"])]
-        for scan in np.flatnonzero(batch["weight"]):
-            known = (batch["labels"][scan] >= 0).all(axis=1)
-            labels.append(batch["labels"][scan][known] == 1)
-            by_scan.append(logits[0][scan][known])
-            own.append(logits[1][scan][known])
+    slices = reader.scans.index.slices
+    sums, seen = np.zeros((2, len(slices), len(DETECTION_LABELS))), np.zeros(len(slices), int)
+    for batch in loader.fixed_batches(reader, reader.scans.windows_of(test), batch_size=config.train.batch_size):
+        logits = np.asarray(logits_of(params, batch["image"], batch["slices"]), np.float64)
+        for row in np.flatnonzero(batch["weight"]):
+            numbers = reader.scans.slice_numbers(int(batch["index"][row]))
+            known = (batch["labels"][row, : len(numbers)] >= 0).all(axis=1)
+            sums[:, numbers[known]] += logits[:, row, : len(numbers)][:, known]
+            seen[numbers[known]] += 1
+    scored = [numbers[seen[numbers] > 0] for numbers in (np.asarray(reader.scans.index.slice_numbers(s)) for s in test)]
+    labels = [slices["labels"][numbers].astype(bool) for numbers in scored]
+    by_scan, own = ([each[numbers] / seen[numbers, None] for numbers in scored] for each in sums)
     return {
         "log_loss": weighted_log_loss(np.concatenate(by_scan), np.concatenate(labels)),
         "log_loss_own_head": weighted_log_loss(np.concatenate(own), np.concatenate(labels)),

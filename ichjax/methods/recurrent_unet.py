@@ -5,9 +5,9 @@ relationship between the adjacent slices'. Here the U-Net of `config.model` sees
 convolutional GRU or LSTM carries its bottleneck along the scan. `kind='none'` is the U-Net alone on the same examples,
 to compare with; `config.init_from` starts from a trained U-Net, with which the network then agrees until it is trained.
 
-Weak supervision: `weak_root` is a set in the layout of RSNA 2019, with labels of slices and no masks. In each epoch as
-many of its scans join as there are stacks with masks, and the highest logit of each of their slices is compared with
-the slice's label; `weak_weight` is the weight of that loss.
+Weak supervision: `weak_root` is a set in the layout of RSNA 2019, with labels of slices and no masks. In each epoch at
+most as many of its stacks join as there are stacks with masks, and the highest logit of each of their slices is
+compared with the slice's label; `weak_weight` is the weight of that loss.
 """
 
 import dataclasses
@@ -30,6 +30,7 @@ from ichjax.data.rsna_reader import ScanReader
 from ichjax.data.scan_cache import CachedScan
 from ichjax.data.stacks import StackReader
 from ichjax.data.weak_stacks import WeakOrder, WeakStackReader
+from ichjax.errors import InputError
 from ichjax.methods.own_settings import configured
 from ichjax.methods.sequence_method import SequenceMethod
 from ichjax.models import residual_unet, unet
@@ -66,6 +67,11 @@ class RecurrentUNetMethod(SequenceMethod):
 
     def __init__(self, config: Config):
         changed, options = configured(config, self.name, self.defaults)
+        if options["weak_root"] and config.parallel_folds > 1:
+            raise InputError(
+                f"config.parallel_folds is {config.parallel_folds} and config.options.recurrent_unet.weak_root is set; "
+                "expected parallel_folds=1, as scans with slice labels are streamed to one fold at a time"
+            )
         family = residual_unet if changed.model.encoder == "residual" else unet
         plain = family.network_from_config(changed)
         if options["kind"] == "none":
@@ -88,8 +94,9 @@ class RecurrentUNetMethod(SequenceMethod):
         labeled = LabeledStackReader(ScanReader(index, depth=length, side=config.grid.side))
         assert isinstance(data.reader, StackReader)
         assert isinstance(data.epochs, Epochs)
-        order = WeakOrder(data.epochs, np.arange(len(index.scans)))
-        say(f"fold {fold}: {order.drawn} of {len(index.scans)} scans with slice labels join in each epoch")
+        order = WeakOrder(data.epochs, np.arange(len(labeled.scans.first)))
+        count = f"{len(order.labeled)} stacks of {len(index.scans)} scans"
+        say(f"fold {fold}: {order.drawn} of {count} with slice labels join in each epoch")
         reader, steps = WeakStackReader(data.reader, labeled), order.steps(config.train.batch_size)
         joined = dataclasses.replace(data, reader=reader, epochs=order, steps=steps)
         return train_on(config, self.network, joined, folder=folder, fold=fold)

@@ -158,9 +158,13 @@ class SequenceNetwork(Network):
     def validate(self, params: dict, images: jax.Array, masks: jax.Array, **stack: jax.Array) -> Any:
         """(validation loss [B], probability [B, H, W, L], or [B, 1, 1, L] of slices if the module does not segment).
 
+        A slice whose labels are not known has no loss, and a probability of 0.
+
         `stack`: 'slices' and 'labels' of `loss`.
         """
         decoded, real = self.decoded(params, images, stack["slices"])
+        if not self.segments and "labels" in stack:
+            real &= stack["labels"][..., -1] >= 0
         logits = cast(jax.Array, decoded.logits if self.segments else decoded.slices)
         logits = logits if self.segments else logits[:, -1, None, None]
         truth = by_slice(self.validation_truth(masks, **stack))

@@ -22,15 +22,24 @@ MIN_STRIPPED = 0.95  # of the voxels within 200 HU of 0, where the background is
 
 
 def read_padding_as_air(volume: Volume) -> Volume:
-    """Returns the volume with air in place of padding of `MAX_CT_HU` or more: connected to a corner of its slice."""
-    high = volume.hu >= MAX_CT_HU
-    corners = np.ix_(range(len(high)), (0, -1), (0, -1))
-    if not high[corners].any():
-        return volume
+    """Returns the volume with air in place of padding, as `padding_as_air`."""
+    hu = padding_as_air(volume.hu)
+    return volume if hu is volume.hu else dataclasses.replace(volume, hu=hu)
+
+
+def padding_as_air(hu: np.ndarray) -> np.ndarray:
+    """HU [D, H, W] with air in place of padding of `MAX_CT_HU` or more, connected to a corner of its slice.
+
+    `hu` itself if there is none.
+    """
+    corners = np.ix_(range(len(hu)), (0, -1), (0, -1))
+    if not (hu[corners] >= MAX_CT_HU).any():
+        return hu
+    high = hu >= MAX_CT_HU
     in_plane = ndimage.generate_binary_structure(2, 1)[np.newaxis]
     labels, _ = ndimage.label(high, np.pad(in_plane, ((1, 1), (0, 0), (0, 0))))
     padding = np.isin(labels, np.setdiff1d(labels[corners], 0))
-    return dataclasses.replace(volume, hu=np.where(padding, np.int16(AIR_HU), volume.hu))
+    return np.where(padding, np.int16(AIR_HU), hu)
 
 
 def check_hu(volume: Volume) -> Volume:

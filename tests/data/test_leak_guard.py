@@ -107,6 +107,20 @@ def test_a_scan_that_cannot_be_stacked_is_known_by_its_study(scans):
     assert identity.studies == {scans.scans["study"][0].decode()}
 
 
+def test_slices_of_a_scan_that_cannot_be_stacked_count_one_by_one(scans, tmp_path):
+    """Two slices at one position: it is trained on, slice by slice, and a converted scan without its name has them."""
+    volume = rsna.read_scan(scans, 0).volume
+    write_set(tmp_path / "again", [("P1", "1.2.9", [(f"ID_c{k}", z, []) for k, z in enumerate([0, 5, 5, 16])])])
+    index = rsna_index.open_index(tmp_path / "again", workers=1)
+    with pytest.raises(InputError, match="lie at one position"):
+        rsna.read_scan(index, 0)
+    (identity,) = rsna.identify_scans(index, [0])
+    assert len(identity.slices) == 4
+    first = index_of(scans, "1.2.1")
+    assert identity.slices == leak_guard.slice_digests(rsna.read_scan(scans, first).volume)  # the same noise
+    assert leak_guard.is_seen(leak_guard.collect([identity]), leak_guard.identify(volume)) == (first == 0)
+
+
 def test_a_record_is_read_as_written_and_names_nobody(scans, tmp_path):
     seen = leak_guard.collect(rsna.identify_scans(scans, [0, 1]))
     path = tmp_path / "seen.json"

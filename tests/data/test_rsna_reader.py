@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ichjax.data import loader, rsna, rsna_index, rsna_reader
 from ichjax.errors import InputError
 from ichjax.scan.volume import AIR_HU
-from tests.dicom_slices import SCANS, SIDE, find, slice_of, write_set
+from tests.dicom_slices import SCANS, SIDE, find, head, slice_of, write, write_set
 
 
 @pytest.fixture
@@ -69,17 +69,55 @@ def test_a_slice_without_usable_labels_has_no_weight(tmp_path, rsna_cache):
     assert batch["slice_weight"].tolist() == [[1, 1, 0, 1]]
 
 
-def test_scans_are_padded_and_long_ones_thinned(index):
+def test_scans_are_padded_and_long_ones_are_windows_without_gaps(index):
     long, short = find(index, "1.2.10"), find(index, "1.2.20")
-    batch = rsna_reader.ScanReader(index, depth=3, side=SIDE).read(np.array([long, short]), size=3)
-    assert batch["present"].tolist() == [[1, 1, 1], [1, 0, 0], [0, 0, 0]]
-    assert batch["weight"].tolist() == [1, 1, 0]
+    reader = rsna_reader.ScanReader(index, depth=3, side=SIDE)
+    windows = reader.windows_of(np.array([long]))
     first = index.slice_numbers(long)[0]
-    assert [round(float(at)) for at in batch["position_mm"][0]] in ([0, 7, 25], [0, 20, 25])
-    np.testing.assert_array_equal(batch["image"][0, 0], rsna.read_slice(index, first))
-    np.testing.assert_array_equal(batch["image"][0, 2], rsna.read_slice(index, first + 3))
-    assert (batch["image"][1, 1:] == AIR_HU).all()
-    assert batch["label"][0, :, 2].tolist() == [0, int(batch["position_mm"][0, 1] == 20), 0]
+    assert [reader.slice_numbers(k).tolist() for k in windows] == [
+        [first, first + 1, first + 2],
+        [first + 1, first + 2, first + 3],
+    ]
+    batch = reader.read(np.array([*windows, *reader.windows_of(np.array([short]))]), size=4)
+    assert batch["present"].tolist() == [[1, 1, 1], [1, 1, 1], [1, 0, 0], [0, 0, 0]]
+    assert batch["weight"].tolist() == [1, 1, 1, 0]
+    assert np.round(batch["position_mm"][:2]).tolist() == [[0, 7, 20], [0, 13, 18]]
+    for k in range(2):
+        for row in range(3):
+            np.testing.assert_array_equal(batch["image"][k, row], rsna.read_slice(index, first + k + row))
+    assert (batch["image"][2, 1:] == AIR_HU).all()
+    assert batch["label"][:2, :, 2].tolist() == [[0, 0, 1], [0, 1, 0]]
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=5), st.integers(1, 17))
+def test_every_slice_of_every_scan_is_in_a_window(counts, depth):
+    scans = np.zeros(len(counts), rsna_index.SCAN_TYPE)
+    scans["slices"], scans["first"] = counts, np.cumsum(counts) - counts
+    reader = rsna_reader.ScanReader(rsna_index.RsnaIndex(None, None, None, scans, {}, ()), depth=depth)
+    seen = [[] for _ in counts]
+    for window in range(len(reader.first)):
+        numbers = reader.slice_numbers(window)
+        assert len(numbers) == min(depth, counts[reader.scans[window]])
+        assert (np.diff(numbers) == 1).all()
+        seen[reader.scans[window]] += numbers.tolist()
+    for scan, numbers in enumerate(seen):
+        assert sorted(set(numbers)) == list(range(scans["first"][scan], scans["first"][scan] + counts[scan]))
+
+
+def test_padding_is_air(tmp_path, rsna_cache):
+    """-2000 in unsigned numbers, as some files of the set have it."""
+    write_set(tmp_path / "set", [("P", "1.2", [("ID_a", 0, []), ("ID_b", 5, [])])])
+    stored = (head(0).astype(int) + 1024).astype(np.uint16)
+    stored[:3] = 63536
+    stored[15, 15] = 5000  # metal in the head stays
+    tags = {"PixelRepresentation": 0, "RescaleIntercept": -1024, "PixelPaddingValue": 63536}
+    write(tmp_path / "set" / "stage_2_train" / "ID_b.dcm", stored, StudyInstanceUID="1.2", SeriesInstanceUID="1.2.1",
+          ImagePositionPatient=[-93, -93, 5], **tags)  # fmt: skip
+    index = rsna_index.open_index(tmp_path / "set", workers=1)
+    hu = rsna.read_slice(index, slice_of(index, "ID_b"))
+    assert (hu[:3] == AIR_HU).all()
+    assert hu[15, 15] == 5000 - 1024
+    np.testing.assert_array_equal(np.delete(hu[3:], 12, axis=0), np.delete(head(0)[3:], 12, axis=0))
 
 
 @pytest.mark.parametrize("threads", [0, 3])

@@ -1,7 +1,9 @@
 """Pre-training on slice labels in the RSNA layout, segmentation that starts from it, and the refusal of its scans."""
 
 import json
+import types
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -11,14 +13,17 @@ from ichjax.data import (
     labeled_stacks,
     leak_guard,
     patch_index,
+    rsna,
     rsna_index,
     rsna_reader,
     scan_cache,
     stacks,
     weak_stacks,
 )
+from ichjax.errors import InputError
 from ichjax.experiment import pretraining
 from ichjax.methods.recurrent_unet import RecurrentUNetMethod
+from ichjax.models.sequence_network import Decoded
 from ichjax.phantom import dataset as phantoms
 
 pytestmark = pytest.mark.methods
@@ -73,8 +78,8 @@ def test_a_batch_has_the_slices_and_labels_of_its_scans(root):
     index = rsna_index.open_index(root)
     reader = labeled_stacks.LabeledStackReader(rsna_reader.ScanReader(index, depth=6, side=32))
     batch = reader.read(np.array([3, 0]), size=3)
-    for k, scan in enumerate((3, 0)):
-        numbers = rsna_reader.ScanReader(index, depth=6, side=32).thinned(scan)
+    for k, window in enumerate((3, 0)):
+        numbers = rsna_reader.ScanReader(index, depth=6, side=32).slice_numbers(window)
         assert batch["slices"][k] == len(numbers) <= 6
         np.testing.assert_array_equal(batch["labels"][k, : len(numbers)], index.slices["labels"][numbers])
         assert (batch["labels"][k, len(numbers) :] == -1).all()
@@ -137,7 +142,7 @@ def test_scans_with_labels_alone_join_those_with_masks(root, tiny_root, tiny_con
     table = stacks.stack_table(scans, length=3)
     masked = stacks.StackReader(scans, table, length=3, classes=False)
     labeled = labeled_stacks.LabeledStackReader(rsna_reader.ScanReader(rsna_index.open_index(root), depth=3, side=32))
-    order = weak_stacks.WeakOrder(patch_index.Epochs(table, "matched", 0, 0), np.arange(12))
+    order = weak_stacks.WeakOrder(patch_index.Epochs(table, "matched", 0, 0), np.arange(len(labeled.scans.first)))
     rows = order.order(0)
     assert sorted(rows[rows < len(table)]) == sorted(order.epochs.order(0))
     assert len(set(rows)) == len(rows) == order.examples == order.epochs.examples + order.drawn
@@ -156,6 +161,45 @@ def test_scans_with_labels_alone_join_those_with_masks(root, tiny_root, tiny_con
     config.options.recurrent_unet = {"kind": "none", "stack": 3, "weak_root": str(root), **small}
     path = config_file(tmp_path, config)
     assert launch.main(["train", f"--config={path}", f"--workdir={tmp_path / 'run'}"]) == 0
-    assert "of 12 scans with slice labels join in each epoch" in capsys.readouterr().out
+    assert f"of {len(labeled.scans.first)} stacks of 12 scans with slice labels join in" in capsys.readouterr().out
     seen = RecurrentUNetMethod(config).other_scans()
     assert seen.scans == 12
+    assert leak_guard.find(tmp_path / "run" / "fold_0" / "weights") == seen  # for whoever starts from this run
+    config.parallel_folds = 2
+    with pytest.raises(InputError, match=r"parallel_folds is 2 and .*weak_root is set"):
+        RecurrentUNetMethod(config)
+
+
+def test_scores_are_of_every_slice_of_long_scans(run, root):
+    """Each slice once, with the mean of the windows that it is in, whatever the order of windows."""
+    index = rsna_index.open_index(root)
+    reader = labeled_stacks.LabeledStackReader(rsna_reader.ScanReader(index, depth=4, side=32))
+    assert (index.scans["slices"] > 4).all()
+
+    class Network:
+        """Its logits are the mean HU of a slice, and the number of its place in the window."""
+
+        def images(self, image):
+            return image
+
+        def decoded(self, params, image, slices):
+            real = jnp.arange(4)[None] < slices[:, None]
+            mean = jnp.moveaxis(image, -1, 1).reshape(-1, 32 * 32).mean(axis=1) / 1000
+            place = jnp.tile(jnp.arange(4.0), len(image))
+            return Decoded(None, jnp.tile(mean[:, None], 6), None, (jnp.tile(place[:, None], 6),)), real
+
+    config = types.SimpleNamespace(train=types.SimpleNamespace(batch_size=3))
+    test = np.array([2, 7])
+    scores = pretraining._scores(config, Network(), {}, reader, test)
+    numbers = np.concatenate([np.asarray(index.slice_numbers(scan)) for scan in test])
+    assert scores["slices"] == len(numbers)
+    truth = index.slices["labels"][numbers].astype(bool)
+    images = np.stack([rsna_reader.to_square(rsna.read_slice(index, k), 32) for k in numbers])
+    mean = np.repeat(images.mean(axis=(1, 2))[:, None] / 1000, 6, axis=1)
+    assert scores["log_loss"] == pytest.approx(pretraining.weighted_log_loss(mean, truth), rel=1e-5)
+    places = {number: [] for number in numbers.tolist()}
+    for window in reader.scans.windows_of(test):
+        for place, number in enumerate(reader.scans.slice_numbers(window).tolist()):
+            places[number].append(place)
+    own = np.repeat([[np.mean(places[number])] for number in numbers.tolist()], 6, axis=1)
+    assert scores["log_loss_own_head"] == pytest.approx(pretraining.weighted_log_loss(own, truth), rel=1e-5)

@@ -80,3 +80,19 @@ def test_weak_labels_reach_pixels_and_masks_do_not_where_there_are_none():
     np.testing.assert_allclose(each[0], (np.log1p(np.exp(-highest[0])) + np.log1p(np.exp(highest[1]))) / 3, rtol=1e-5)
     np.testing.assert_allclose(each[1], np.log1p(np.exp(logits[1, :2])).mean(), rtol=1e-5)
     assert max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(gradient)) > 0
+
+
+def test_slices_without_labels_do_not_select_an_epoch():
+    """Of a stack with one known slice, validation has the loss of that slice alone, and no probability of others."""
+    labels = -np.ones((2, 3, 6), np.int8)
+    labels[0, 1], labels[1] = 1, 0
+    slices = jnp.array([3, 2])
+    images, masks = CLASSIFIER.images(stack()), jnp.zeros((2, 16, 16, 3))
+    validate = jax.jit(lambda labels: CLASSIFIER.validate(weights(), images, masks, slices=slices, labels=labels))
+    loss, probability = validate(jnp.asarray(labels))
+    logits = np.asarray(CLASSIFIER.decoded(weights(), images, slices)[0].slices).reshape(2, 3, 6)[..., -1]
+    expected = [np.logaddexp(0, -logits[0, 1]), np.logaddexp(0, logits[1, :2]).mean()]
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    known = np.array([[False, True, False], [True, True, False]])
+    np.testing.assert_allclose(probability[:, 0, 0], np.where(known, 1 / (1 + np.exp(-logits)), 0), rtol=1e-5)
+    assert CLASSIFIER.validation_truth(masks, labels=jnp.asarray(labels)).sum() == 1
