@@ -201,6 +201,9 @@ def test_folds_are_trained_in_groups(tiny_config, tmp_path, monkeypatch, fields,
     together, run = [], []
 
     class Noted:
+        def other_scans(self):
+            return None
+
         def fit_together(self, scans):
             assert [one.folder.name for one in scans] == [f"fold_{one.number}" for one in scans]
             assert all({*one.train}.isdisjoint(one.valid) for one in scans)
