@@ -83,9 +83,9 @@ def suggest(
         )
     measured = {} if times is None else read_times(times)
     sources, problems = find_sources(inputs)
-    names = sorted(source.name for source in sources)
-    if unknown := sorted(set(measured) - set(names)):
-        say(f"{times}: {len(unknown)} of its scans are not in --input ({unknown[0]}); expected names as {names[0]}")
+    names = [source.name for source in sources]
+    if names and (unknown := sorted(set(measured) - set(names))):
+        say(f"{times}: {len(unknown)} of its scans are not in --input ({unknown[0]}); expected names as {min(names)}")
     rows: list[Suggestion] = []
     for source, read in zip(sources, one_ahead(lambda one: one.read(), sources), strict=True):
         try:

@@ -97,14 +97,18 @@ def test_the_command(tiny_threshold_run, tiny_root, tmp_path, capsys):
         str(tiny_root),
         f"--output={tmp_path / 'out'}",
         "--hours=0.2",
+        f"--times={tmp_path / 'times.csv'}",
     ]
+    (tmp_path / "times.csv").write_text("scan,minutes\n000.nii.gz,12\n")
     assert launch.main(["suggest", *words]) == 0
     rows = list(csv.DictReader((tmp_path / "out" / "suggestions.csv").read_text().splitlines()))
     assert len(rows) == 9
     chosen = [one for one in rows if one["chosen"] == "yes"]
     assert 0 < sum(float(one["minutes"]) for one in chosen) <= 12.1
     assert rows[: len(chosen)] == chosen
-    assert "of 9 scans, about" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "of 9 scans, about" in printed
+    assert "times.csv: 1 of its scans are not in --input (000.nii.gz); expected names as 0" in printed
 
 
 @pytest.mark.parametrize(
@@ -127,6 +131,8 @@ def test_what_is_refused(tiny_threshold_run, tiny_root, tmp_path):
         shutil.rmtree(one_fold / f"fold_{number}")
     with pytest.raises(InputError, match="--hours is 0; expected a number above 0"):
         suggest.suggest(tiny_threshold_run, [tiny_root], tmp_path, hours=0.0)
+    with pytest.raises(InputError, match="--hours is inf"):
+        suggest.suggest(tiny_threshold_run, [tiny_root], tmp_path, hours=float("inf"))
     with pytest.raises(InputError, match="one network alone cannot disagree; expected at least two finished folds"):
         suggest.suggest(one_fold, [tiny_root], tmp_path, hours=1.0)
     with pytest.raises(InputError, match=r"times\.csv: cannot be read"):
