@@ -5,11 +5,10 @@ import pathlib
 import numpy as np
 from tqdm import tqdm
 
-from ichjax.data import cq500, rsna, rsna_index
+from ichjax.data import cq500, cq500_index, rsna, rsna_index
 from ichjax.data.cq500_reads import FURTHER_FINDINGS
 from ichjax.errors import InputError
 from ichjax.report.tables.detection import DetectionSet, detection_text
-from ichjax.scan.volume import Volume
 
 
 def print_rsna(root: pathlib.Path) -> list[str]:
@@ -45,17 +44,17 @@ def print_rsna(root: pathlib.Path) -> list[str]:
 
 
 def print_cq500(root: pathlib.Path) -> list[str]:
-    """Reads every scan and prints the table of CQ500; returns a sentence for each scan that is not used.
+    """Prints the table of CQ500 from its index; returns a sentence for each scan that is not used.
 
     Raises:
       InputError: see `cq500.read_dataset`.
     """
     dataset = cq500.read_dataset(root)
     problems = [f"{name}: {reason}" for name, reason in dataset.skipped.items()]
-    volumes: list[Volume] = []
+    summaries: list[cq500_index.ScanSummary] = []
     for scan in tqdm(dataset.scans, "reading scans", unit="scan", leave=False, disable=None):
         try:
-            volumes.append(cq500.read_scan(scan).volume)
+            summaries.append(cq500_index.summarize(scan))
         except InputError as error:
             problems.append(str(error))
     labels = np.stack([scan.reads.labels for scan in dataset.scans])
@@ -67,10 +66,10 @@ def print_cq500(root: pathlib.Path) -> list[str]:
         title="CQ500",
         units={"scans": (len(labels) + len(dataset.skipped), len(labels), labels)},
         findings=findings,
-        slices=np.array([len(volume.hu) for volume in volumes]),
-        spacing_mm=np.array([volume.spacing_mm[0] for volume in volumes]),
-        pixel_mm=np.array([volume.spacing_mm[2] for volume in volumes]),
-        matrices=[volume.shape[1:] for volume in volumes],
+        slices=np.array([one.shape[0] for one in summaries]),
+        spacing_mm=np.array([one.spacing_mm[0] for one in summaries]),
+        pixel_mm=np.array([one.spacing_mm[2] for one in summaries]),
+        matrices=[one.shape[1:] for one in summaries],
         skipped=len(problems),
     )
     return _print(table, problems, dataset.notes)

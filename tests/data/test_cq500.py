@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ichjax.data import cq500, cq500_reads, splits
+from ichjax.data import cq500, cq500_index, cq500_reads, splits
 from ichjax.data.cq500_reads import FURTHER_FINDINGS, ICH, READERS
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.dicom.slice_file import hash_study
@@ -169,3 +169,37 @@ def test_folds_have_each_scan_once(tmp_path):
     splits.check(made, range(12))
     bleeding = {k for k, scan in enumerate(dataset.scans) if scan.reads.labels[-1]}
     assert [len(bleeding & set(fold.test)) for fold in made.folds] == [2, 2, 2]
+
+
+def test_a_scan_is_summarized_once_and_again_when_its_files_change(scan_folders, tmp_path, monkeypatch):
+    monkeypatch.setenv("ICHJAX_CACHE", str(tmp_path / "cache"))
+    root = shutil.copytree(scan_folders, tmp_path / "set")
+    scans = cq500.read_dataset(root).scans
+    whole = cq500.read_scan(scans[0])
+    summary = cq500_index.summarize(scans[0])
+    assert summary.shape == whole.volume.shape
+    assert summary.spacing_mm == pytest.approx(whole.volume.spacing_mm)
+    assert (summary.label, summary.study_hash, summary.others) == (whole.label, whole.study_hash, whole.others)
+    kept = list((tmp_path / "cache" / "cq500").glob("*/*"))
+    assert len(kept) == 1
+    assert "CQ500CT0" not in kept[0].read_text()
+
+    reads = []
+    monkeypatch.setattr(cq500, "read_scan", lambda scan: reads.append(scan.name) or whole)
+    assert cq500_index.summarize(scans[0]) == summary
+    assert reads == []
+    (kept[0]).write_text("{")
+    assert cq500_index.summarize(scans[0]) == summary
+    assert reads == ["CQ500-CT-0"]
+    next(scans[0].folder.rglob("*.dcm")).touch()
+    cq500_index.summarize(scans[0])
+    assert len(reads) == 2
+
+
+def test_a_scan_that_cannot_be_used_is_not_kept(scan_folders, tmp_path, monkeypatch):
+    monkeypatch.setenv("ICHJAX_CACHE", str(tmp_path / "cache"))
+    damaged = next(scan for scan in cq500.read_dataset(scan_folders).scans if scan.reads.number == 2)
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"^CQ500-CT-2: 03\.dcm"):
+            cq500_index.summarize(damaged)
+    assert not list((tmp_path / "cache").rglob("scan.json"))
