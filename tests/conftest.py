@@ -1,6 +1,7 @@
 """Shared fixtures; every test runs on several CPU devices, with strict rank promotion and warnings as errors."""
 
 import functools
+import gc
 import os
 import tempfile
 
@@ -35,6 +36,8 @@ from ichjax.train import parallel
 from ichjax.train import step as steps
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+gc.freeze()
+gc.set_threshold(50_000, 20, 50)  # tracing makes many objects; collecting them took 8 % of the time
 
 # No deadline, because compilation makes the first examples slow and the machine may be busy; always the same examples.
 hypothesis.settings.register_profile("ichjax", deadline=None, derandomize=True, max_examples=20)
