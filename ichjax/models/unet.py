@@ -25,6 +25,7 @@ from ichjax.models.up_convolution import UpConv
 
 PRIOR_LOGIT = -4.0  # initial bias of the plain head: 2 % of the pixels of training patches are hemorrhage
 MAX_GROUPS = 4  # of channels, in group normalization
+FLAT_VARIANCE = 1e-12  # of a channel without contrast, of images from 0 to 1
 
 Between = Callable[[jax.Array], jax.Array | None]
 
@@ -140,7 +141,7 @@ class GroupNorm(nn.Module):
 
     Attributes:
       max_groups: of channels; 0 for a group per channel, which is instance normalization (Ulyanov et al., 2016).
-      epsilon: added to the variance.
+      epsilon: added to the variance. Where this is at most `FLAT_VARIANCE`, the result is the bias, without a gradient.
     """
 
     max_groups: int = MAX_GROUPS
@@ -156,7 +157,9 @@ class GroupNorm(nn.Module):
         pixels = x.astype(jnp.float32)
         mean = _over_groups(pixels.mean(axis=(1, 2)), groups)
         variance = _over_groups((pixels * pixels).mean(axis=(1, 2)), groups) - mean * mean
-        factor = jax.lax.rsqrt(jnp.maximum(variance, 0.0) + self.epsilon) * scale[None]
+        # A blank patch is 0 in every layer until biases are trained: its gradient would grow 1000-fold in each of them.
+        factor = jnp.where(variance > FLAT_VARIANCE, jax.lax.rsqrt(jnp.maximum(variance, 0.0) + self.epsilon), 0.0)
+        factor = factor * scale[None]
         shift = bias[None] - mean * factor
         return (pixels * factor[:, None, None] + shift[:, None, None]).astype(x.dtype)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ichjax import config
-from ichjax.models import unet
+from ichjax.models import residual_unet, unet
 
 
 def abstract(model, side):
@@ -123,6 +123,35 @@ def test_dropout_keeps_the_mean_and_depends_on_the_key_of_its_example():
     np.testing.assert_array_equal(unet.dropout(x[2:3], keys[2:3], 0.5, salt=0)[0], dropped[2])
     assert (unet.dropout(x, keys, 0.5, salt=1) != dropped).any()
     assert unet.dropout(x, None, 0.5, salt=0) is x
+
+
+@pytest.mark.parametrize("norm", ["group", "instance"])
+@pytest.mark.parametrize("encoder", ["plain", "residual"])
+def test_a_blank_patch_has_a_small_gradient(tiny_config, encoder, norm):
+    """Air, as a rotated patch at the edge can be: at first all channels are 0, and normalization divided by 0.001."""
+    fields = {
+        "model.encoder": encoder,
+        "model.norm": norm,
+        "model.base_width": 8,
+        "model.depth": 2,
+        "model.head": "plain",
+    }
+    made = tiny_config(**fields)
+    network = (unet if encoder == "plain" else residual_unet).network_from_config(made)
+    params = network.init(jax.random.key(0), 16)
+    air = jnp.full((1, 16, 16), -1000, jnp.int16)
+    keys = jax.random.split(jax.random.key(1), 1)
+
+    @jax.jit
+    def gradient(hu):
+        return jax.grad(lambda p: network.loss(p, network.images(hu), jnp.zeros(hu.shape), dropout_keys=keys).sum())(
+            params
+        )
+
+    head = air.at[:, 4:12, 4:12].set(jnp.asarray(np.random.default_rng(0).integers(0, 80, (1, 8, 8)), jnp.int16))
+    of_air, of_head = (max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradient(hu))) for hu in (air, head))
+    assert 0 < of_air < 1
+    assert 0 < of_head < 10
 
 
 @pytest.mark.parametrize("channels", [4, 12, 16])
