@@ -137,9 +137,14 @@ def draw(rows: list[dict], path: pathlib.Path) -> None:
         color = "tab:blue" if row["choice"] == "suggested" else "0.45"
         axes.plot([low, high], [k, k], color=color)
         axes.plot(summary["mean"], k, "o", color=color)
-    words = [f"{row['choice'].replace('_', ' ')} ({row['scans']} scans)" for row in rows]
+    words = [
+        f"the first {FIRST} alone"
+        if row["choice"] == "none"
+        else f"and {row['scans']} {row['choice'].partition('_')[0]}"
+        for row in rows
+    ]
     axes.set_yticks(range(len(rows)), words)
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("Dice (paper) on other synthetic scans, 95 % intervals")
     axes.grid(alpha=0.3, axis="x")
     path.parent.mkdir(parents=True, exist_ok=True)
