@@ -4,19 +4,21 @@
 
 `launch.py crossval --config=configs/literature/all.py` of all folds, or of those given; it goes on where it stopped.
 Each method that has been scored gets a file results/literature/DEVICE/METHOD-N_folds.json, also when a later one fails
-or the command is stopped. With `--config.FIELD=VALUE`, such as a data set of your own, nothing is kept. `--table` only
-prints the table of what there is.
+or the command is stopped. Of another configuration or a data set of your own nothing is kept. `--table` only prints the
+table of what there is.
 """
 
 import argparse
 import datetime
 import pathlib
+import runpy
 import sys
 
 import numpy as np
 
 from benchmarks import process, record
-from ichjax.files import RESULTS_FILE, SECONDS_FILE, read_json, write_json
+from ichjax import config as configs
+from ichjax.files import CONFIG_FILE, RESULTS_FILE, SECONDS_FILE, read_json, write_json
 
 LITERATURE_ROWS = record.RESULTS / "literature"  # a folder a device
 ALL_METHODS = "literature/all"
@@ -42,21 +44,30 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(workdir: pathlib.Path, folds: str, fields: list[str], folder: pathlib.Path) -> list[dict]:
-    """Cross-validates, and returns a row for each scored method; without `fields`, they are kept in `folder`.
+    """Cross-validates, and returns a row for each scored method; they are kept in `folder` if the run `is_shipped`.
 
     Raises:
       RuntimeError: a command failed; its message is on the terminal.
     """
     if folds:
         fields = [*fields, f"--config.folds=({folds.rstrip(',')},)"]
-    own = any(not word.startswith("--config.folds=") for word in fields)
     try:
         process.run(process.ours("crossval", f"--config={ALL_METHODS}", f"--workdir={workdir}", *fields))
     finally:
         rows = [row_of(path.parent) for path in finished(workdir)]
-        for row in rows if not own else ():
+        for row in rows if is_shipped(workdir) else ():
             keep(row, folder / f"{row['method']}-{len(row['folds'])}_folds.json")
     return rows
+
+
+def is_shipped(workdir: pathlib.Path) -> bool:
+    """Whether a run has the shipped configuration and its synthetic scans, whatever this command was called with."""
+    if not (workdir / CONFIG_FILE).is_file():
+        return False
+    shipped = runpy.run_path(str(process.ROOT / "configs" / f"{ALL_METHODS}.py"))["get_config"]()
+    stored = read_json(workdir / CONFIG_FILE)
+    synthetic = stored["data"].pop("synthetic", False)
+    return synthetic and configs.without_location(stored) == configs.without_location(configs.to_dict(shipped))
 
 
 def finished(workdir: pathlib.Path) -> list[pathlib.Path]:
@@ -74,13 +85,12 @@ def row_of(folder: pathlib.Path) -> dict:
     Times are of one process on this machine, whatever else it did; None where the command was stopped and went on.
     """
     results = read_json(folder / RESULTS_FILE)
-    detected = results["detection_scores"]
+    detected, conventions = results["detection_scores"], results["conventions"]
     folds = sorted({scan["fold"] for scan in results["subjects"]})
     times = [path for path in (folder / f"fold_{fold}" / SECONDS_FILE for fold in folds) if path.is_file()]
     seconds = [read_json(path) for path in times]
     trained = [sum(one["fit_s"]) for one in seconds if one.get("fit_s")]
     predicted = [value for one in seconds for value in one.get("predict_s", ())]
-    conventions, free = results["conventions"], results["hemorrhage_free"]
     return {
         "method": results["method"],
         "title": results["title"],
@@ -89,7 +99,7 @@ def row_of(folder: pathlib.Path) -> dict:
         "with_hemorrhage": conventions["paper"]["dice"]["n"],
         "dice": interval(conventions["paper"]["dice"], "mean"),
         "volume_dice": interval(conventions["volume"]["dice"], "mean"),
-        "false_positive_ml": free["false_positive_ml"],
+        "false_positive_ml": results["hemorrhage_free"]["false_positive_ml"],
         "slice_auc": interval(detected["slices"]["any"]["auc"], "value"),
         "scan_auc": interval(detected["scans"]["any"]["auc"], "value"),
         "fit_s": float(np.mean(trained)) if len(trained) == len(folds) else None,
@@ -102,9 +112,9 @@ def row_of(folder: pathlib.Path) -> dict:
 
 
 def interval(score: dict, key: str) -> list[float | None]:
-    """[value, low, high] of a score; None where there is no interval."""
+    """[value, low, high] of a score; None where there is none."""
     low, high = score.get("ci95") or (None, None)
-    return [score[key], low, high]
+    return [score.get(key), low, high]
 
 
 def keep(row: dict, path: pathlib.Path) -> None:
@@ -117,28 +127,26 @@ def keep(row: dict, path: pathlib.Path) -> None:
 
 def table(rows: list[dict]) -> list[dict]:
     """A line for each row, those of the most folds and the highest Dice first."""
-    ordered = sorted(rows, key=lambda row: (-len(row["folds"]), -row["dice"][0]))
+    ordered = sorted(rows, key=lambda row: (-len(row["folds"]), -(row["dice"][0] or 0.0)))
     return [
         {
             "method": row["title"],
             "folds": len(row["folds"]),
             "Dice (95 % interval)": in_words(row["dice"]),
             "volume Dice": in_words(row["volume_dice"][:1]),
-            "false-positive mL": f"{row['false_positive_ml']:.2f}",
+            "false-positive mL": in_words([row["false_positive_ml"]], 2),
             "AUC of slices (95 % interval)": in_words(row["slice_auc"]),
-            "training, s": None if row["fit_s"] is None else f"{row['fit_s']:.0f}",
-            "a scan, s": None if row["predict_s"] is None else f"{row['predict_s']:.2f}",
+            "training, s": in_words([row["fit_s"]], 0),
+            "a scan, s": in_words([row["predict_s"]], 2),
         }
         for row in ordered
     ]
 
 
-def in_words(score: list[float | None]) -> str | None:
+def in_words(score: list[float | None], digits: int = 3) -> str | None:
     """'0.463 (0.298 to 0.615)', without what is not known."""
-    if score[0] is None:
-        return None
-    value, low, high = [*score, None, None][:3]
-    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
+    value, *ends = [None if one is None else f"{one:.{digits}f}" for one in score]
+    return f"{value} ({' to '.join(map(str, ends))})" if value and all(ends) and ends else value
 
 
 if __name__ == "__main__":

@@ -46,10 +46,15 @@ def refuse_seen(
 
 def _origins(init_from: str, fold: int) -> Iterator[pathlib.Path]:
     """The weights that a fold starts from, those that these started from, and so on."""
+    run = None
     for _ in range(MAX_ORIGINS):
         if not init_from:
             return
-        weights = initial.find(pathlib.Path(init_from), fold)
+        try:
+            weights = initial.find(pathlib.Path(init_from), fold).resolve()
+        except InputError as error:
+            why = f"{run} started from it, and it cannot be told which scans were seen there: " if run else ""
+            raise InputError(f"{why}{error}") from error
         yield weights
         run = _run_of(weights, CONFIG_FILE)
         name, _, number = weights.parent.name.partition("_")
@@ -62,7 +67,7 @@ def _origins(init_from: str, fold: int) -> Iterator[pathlib.Path]:
 
 def _run_of(weights: pathlib.Path, file_name: str) -> pathlib.Path | None:
     """The run of a fold's weights, by a file in it; None for weights that are in no run."""
-    inside = weights.resolve().parents[:4]  # RUN/fold_K/weights or RUN/baselines/METHOD/fold_K/weights
+    inside = weights.parents[:4]  # RUN/fold_K/weights or RUN/baselines/METHOD/fold_K/weights
     return next((folder for folder in inside if (folder / file_name).is_file()), None)
 
 
@@ -71,7 +76,7 @@ def _refuse_trained(weights: pathlib.Path, tests: Sequence[CachedScan], fold: in
     run = _run_of(weights, seen_scans.SCANS_FILE)
     if run is None:
         return
-    theirs, name = seen_scans.read(run), weights.resolve().parent.name
+    theirs, name = seen_scans.read(run), weights.parent.name
     leaks = []
     for scan in tests:
         tested_by = theirs.by_digest.get(scan.hu_digest)

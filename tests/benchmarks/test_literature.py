@@ -1,10 +1,12 @@
 """The benchmark of the methods of the literature: rows by hand, kept when finished, and only of the synthetic scans."""
 
 import json
+import runpy
 
 import pytest
 
 from benchmarks import literature, record
+from ichjax import config as configs
 
 
 def write_results(folder, name, *dice, fold=0, fit_s=(60.0,)):
@@ -38,12 +40,17 @@ def crossval(tmp_path, monkeypatch):
     def run(command):
         commands.append(command)
         workdir = tmp_path / "run"
+        workdir.mkdir(exist_ok=True)
+        shipped = runpy.run_path("configs/literature/all.py")["get_config"]()
+        stored = configs.to_dict(shipped)
+        stored["data"] |= {"root": "made", "synthetic": run.synthetic}
+        (workdir / "config.json").write_text(json.dumps(stored | {"folds": [0]} | run.fields))
         write_results(workdir, "unet", 0.4, 0.6)
         write_results(workdir / "baselines" / "kuo", "kuo", 0.7, fit_s=(60.0, 30.0))
         if run.fails:
             raise RuntimeError("stopped")
 
-    run.fails = False
+    run.fails, run.synthetic, run.fields = False, True, {}
     monkeypatch.setattr(literature.process, "run", run)
     monkeypatch.setattr(literature, "LITERATURE_ROWS", tmp_path / "rows")
     return tmp_path / "rows" / record.device_name(), commands, run
@@ -76,12 +83,17 @@ def test_what_is_finished_is_kept_if_a_later_method_fails(tmp_path, crossval):
     assert len(list(rows.iterdir())) == 2
 
 
-def test_nothing_is_kept_of_other_scans(tmp_path, crossval, capsys):
-    rows, commands, _ = crossval
+@pytest.mark.parametrize(("synthetic", "fields"), [(False, {}), (True, {"seed": 1})])
+def test_nothing_is_kept_of_other_scans_or_another_configuration(tmp_path, crossval, capsys, synthetic, fields):
+    rows, commands, run = crossval
+    run.synthetic, run.fields = synthetic, fields
     assert call(tmp_path, "--config.data.root=DIR") == 0
     assert commands[0][-1] == "--config.data.root=DIR"
-    assert not rows.exists()
     assert "Kuo" in capsys.readouterr().out
+    run.fails = True  # as a later call without the field does, in the same folder
+    with pytest.raises(RuntimeError):
+        call(tmp_path)
+    assert not rows.exists()
     with pytest.raises(SystemExit):
         call(tmp_path, "--nothing")
 
@@ -104,3 +116,15 @@ def test_rows_of_all_folds_come_first_and_unknown_times_are_left_out(tmp_path):
     first, second = literature.table(rows)
     assert (first["method"], first["training, s"], first["a scan, s"]) == ("Two", None, None)
     assert (second["method"], second["training, s"]) == ("One", "60")
+
+
+def test_what_a_data_set_cannot_tell_is_left_out(tmp_path):
+    """Without a scan that is free of hemorrhage there are no false positives, and no area under a curve."""
+    write_results(tmp_path, "one", 0.9)
+    results = json.loads((tmp_path / "results.json").read_text())
+    results["hemorrhage_free"]["false_positive_ml"] = None
+    results["conventions"]["paper"]["dice"] = {"mean": None, "ci95": None, "n": 0}
+    results["detection_scores"]["slices"]["any"]["auc"] = {"value": None, "ci95": None}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    (line,) = literature.table([literature.row_of(tmp_path)])
+    assert [line[name] for name in list(line)[2:6]] == [None, "0.250", None, None]

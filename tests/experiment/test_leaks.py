@@ -62,7 +62,7 @@ def test_origins_of_origins_count(tmp_path, scans):
         refuse(tmp_path, third, scans[:4], fold=1)
     refuse(tmp_path, third, scans[:2], fold=1)
     (first / "fold_0" / "weights" / "_METADATA").unlink()
-    with pytest.raises(InputError, match="no trained weights"):
+    with pytest.raises(InputError, match=r"second started from it, and it cannot be told .*: .*first: no trained"):
         refuse(tmp_path, third, scans[:2], fold=1)
     write_run(tmp_path / "circle", [scans[4]], init_from=tmp_path / "circle", tested={0: (), 1: ()})
     with pytest.raises(InputError, match="started from weights that started from it"):
