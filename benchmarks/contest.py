@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from tqdm import tqdm
@@ -101,20 +101,36 @@ class Rate(NamedTuple):
     most: float
 
 
-def measure(contestants: Sequence[Contestant], *, rounds: int, name: str = "rounds") -> dict[str, Measurement]:
+def measure(
+    contestants: Iterable[Contestant], *, rounds: int, name: str = "rounds", alone: bool = False
+) -> dict[str, Measurement]:
     """Runs all contestants in each round, in reverse order in every second round; returns {label: measurement}.
+
+    Args:
+      contestants: taken one by one, so a generator starts them here.
+      rounds: of each.
+      name: for the progress bar.
+      alone: each is ready before the next is taken. A GPU's compiler times kernels to choose among them, and chooses
+        badly while other programs compute.
 
     Raises:
       RuntimeError: a contestant failed. All processes are ended in any case.
     """
+    started: list[Contestant] = []
+    measured: dict[str, Measurement] = {}
     try:
-        measured = {one.label: Measurement(one.ready()) for one in contestants}
+        for one in contestants:
+            started.append(one)
+            if alone:
+                measured[one.label] = Measurement(one.ready())
+        for one in () if alone else started:
+            measured[one.label] = Measurement(one.ready())
         for number in tqdm(range(rounds), desc=name, leave=False):
-            for one in contestants[:: -1 if number % 2 else 1]:
+            for one in started[:: -1 if number % 2 else 1]:
                 seconds, measured[one.label].facts = one.run()
                 measured[one.label].seconds.append(seconds)
     finally:
-        for one in contestants:
+        for one in started:
             with contextlib.suppress(Exception):
                 one.close()
     return measured

@@ -33,11 +33,13 @@ def main(argv: list[str] | None = None) -> None:
     case = {name: getattr(options, name) for name in ("width", "batch", "side", "dtype", "steps")}
     work, usual = "benchmarks.forms:train_step", f"forms for a {own.upper()}"
     labels = {f"forms for a {forms.upper()}": forms for forms in FORMS}
-    contestants = [contest.Contestant(label, work, forms=forms, **case) for label, forms in labels.items()]
-    if gpu:
-        environ = {"XLA_FLAGS": xla.DETERMINISTIC}
-        contestants.append(contest.Contestant(SAME_BITS, work, environ=environ, forms=own, **case))
-    measured = contest.measure(contestants, rounds=options.rounds, name="forms")
+    settings = {label: ({}, forms) for label, forms in labels.items()}
+    settings |= {SAME_BITS: ({"XLA_FLAGS": xla.DETERMINISTIC}, own)} if gpu else {}
+    contestants = (
+        contest.Contestant(label, work, environ=environ, forms=forms, **case)
+        for label, (environ, forms) in settings.items()
+    )
+    measured = contest.measure(contestants, rounds=options.rounds, name="forms", alone=gpu)
     rows = []
     for label, one in measured.items():
         rate = contest.rate(one.seconds, options.batch * options.steps)

@@ -10,6 +10,7 @@ import argparse
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +57,8 @@ def main(argv: list[str] | None = None) -> None:
         sizes = {"scan": scan, "width": options.width, "side": PATCH_SIDE, "stride": PATCH_STRIDE}
         sizes |= {"batch": options.batch, "weights": weights, "dtype": options.dtype}
         sizes["threshold"] = middle_probability(scan, weights, options)
-        measured = contest.measure(_contestants(peers, sizes), rounds=options.rounds, name="predict_scan")
+        contestants = _contestants(peers, sizes)
+        measured = contest.measure(contestants, rounds=options.rounds, name="predict_scan", alone=gpu)
     if options.dtype == "float32":
         require_same_masks({label: one.facts["pixels"] for label, one in measured.items() if label != WHOLE})
     rows = [
@@ -80,19 +82,19 @@ def main(argv: list[str] | None = None) -> None:
     record.publish("predict_scan", rows, description=description, packages=packages(peers))
 
 
-def _contestants(peers: list[str], sizes: dict) -> list[contest.Contestant]:
+def _contestants(peers: list[str], sizes: dict) -> Iterator[contest.Contestant]:
     """Ours in both modes, the peers in batches, and the first Keras peer one patch at a time, as the authors."""
 
     def start(peer: str, **further: object) -> contest.Contestant:
         return contestant(peer, "predict_scan", **sizes, **further)
 
-    contestants = [start(OURS), start(OURS, label=WHOLE, whole_slices=True)]
+    yield start(OURS)
+    yield start(OURS, label=WHOLE, whole_slices=True)
     one_at_a_time = next((peer for peer in peers if peer.startswith("keras")), None)
     for peer in peers:
-        contestants.append(start(peer))
+        yield start(peer)
         if peer == one_at_a_time:
-            contestants.append(start(peer, label=peer + SINGLE_PATCHES, one_at_a_time=True))
-    return contestants
+            yield start(peer, label=peer + SINGLE_PATCHES, one_at_a_time=True)
 
 
 def write_middle(scan: pathlib.Path, slices: int, path: str) -> int:

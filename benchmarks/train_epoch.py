@@ -21,7 +21,8 @@ def main(argv: list[str] | None = None) -> None:
     contest.share_gpu()
     gpu = jax.default_backend() != "cpu"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    train_step.add_options(parser, gpu=gpu)
+    train_step.add_peers(parser, gpu=gpu)
+    parser.add_argument("--dtype", default="bfloat16" if gpu else "float32", help="of the computation")
     parser.add_argument("--preset", default="calibrated", help="of the phantoms")
     parser.add_argument("--resident", action="store_true", help="add ours with the scans in the device's memory")
     sizes = {"width": 64, "batch": 128, "subjects": 25, "examples": 0} if gpu else {}

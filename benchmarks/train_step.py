@@ -1,15 +1,16 @@
 """Patches per second of a training step or a forward pass against Keras and PyTorch, for several widths and batches.
 
     python -m benchmarks.train_step [--cases=16x16,32x8,64x4] [--side=160] [--rounds=7] [--steps=1]
-                                    [--peers=keras-tensorflow,torch] [--work=train_step] [--dtype=float32]
+                                    [--peers=keras-tensorflow,torch] [--work=train_step] [--dtype=float32,bfloat16]
 
 A case is a base width and a batch size. All contestants of a case alternate, each in its own process; the ratio is the
 median over the rounds of a contestant's seconds divided by ours. On a GPU, whose memory may not hold all of them, ours
-is compared with one peer at a time, unless --together is given.
+is compared with one peer at a time, unless --together is given, and each is compiled while nothing else runs there.
 """
 
 import argparse
 import importlib.metadata
+import itertools
 
 import jax
 
@@ -67,7 +68,10 @@ def compare(
       RuntimeError: a contestant failed; the message names it.
     """
     measured = contest.measure(
-        [contestant(label, work, **options) for label in labels], rounds=rounds, name=f"{name}, {' '.join(labels)}"
+        (contestant(label, work, **options) for label in labels),
+        rounds=rounds,
+        name=f"{name}, {' '.join(labels)}",
+        alone=jax.default_backend() != "cpu",
     )
     rows = []
     for label, one in measured.items():
@@ -99,9 +103,8 @@ def packages(peers: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(installed[package][0] for peer in peers for package in PEER_PACKAGES[peer]))
 
 
-def add_options(parser: argparse.ArgumentParser, *, gpu: bool) -> None:
-    """Adds the options that this benchmark and `train_epoch` share."""
-    parser.add_argument("--dtype", default="bfloat16" if gpu else "float32", help="of the computation")
+def add_peers(parser: argparse.ArgumentParser, *, gpu: bool) -> None:
+    """Adds the option that this benchmark and `train_epoch` share."""
     parser.add_argument("--peers", default="keras-jax,keras-torch,torch" if gpu else "keras-tensorflow,torch")
 
 
@@ -110,7 +113,8 @@ def main(argv: list[str] | None = None) -> None:
     contest.share_gpu()
     gpu = jax.default_backend() != "cpu"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add_options(parser, gpu=gpu)
+    add_peers(parser, gpu=gpu)
+    parser.add_argument("--dtype", default="bfloat16,float32" if gpu else "float32", help="of the computation")
     parser.add_argument("--cases", default="64x32,64x128,64x256,64x512" if gpu else "16x16,32x8,64x4")
     parser.add_argument("--work", default="train_step", choices=tuple(DESCRIPTIONS))
     text = "all peers in one contest, not one each; the default on a CPU"
@@ -119,9 +123,10 @@ def main(argv: list[str] | None = None) -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args(argv)
     peers, rows, failures = options.peers.split(","), [], []
-    for width, batch in (map(int, case.split("x")) for case in options.cases.split(",")):
-        case = {"width": width, "batch": batch, "side": options.side, "dtype": options.dtype}
-        running = {"rounds": options.rounds, "amount": batch * options.steps, "name": f"width {width}"}
+    sizes = [tuple(map(int, case.split("x"))) for case in options.cases.split(",")]
+    for (width, batch), dtype in itertools.product(sizes, options.dtype.split(",")):
+        case = {"width": width, "batch": batch, "side": options.side, "dtype": dtype}
+        running = {"rounds": options.rounds, "amount": batch * options.steps, "name": f"width {width}, {dtype}"}
         for labels in contests(peers, together=options.together):
             try:
                 compared = compare(labels, options.work, **running, **case, steps=options.steps)
