@@ -3,8 +3,8 @@
     python launch.py crossval --config=configs/ich.py --workdir=runs/ich --config.data.root=DIR
 
 The recipe of configs/ich_small.py with deep supervision and a wider and deeper residual U-Net (105.9 million
-parameters) on patches of 256 x 256 pixels of the scans' own matrix. On an H100 its training step takes up to three
-minutes to compile, once. No whole run has been made there, so neither the time of a fold nor a score is known.
+parameters) on patches of 256 x 256 pixels of the scans' own matrix. Its training step takes an H100 up to three minutes
+to compile, once, and an H200 37 ms to run, with 9 GB of its memory. No whole run has been made, so no score is known.
 """
 
 from ichjax.config import default

@@ -126,10 +126,12 @@ class Train:
     """Training of one fold."""
 
     epochs: int = 150  # not used where `minutes` is set
-    # Time for the epochs of a fold on this machine, validation included; 0: off. Updates per second are measured once,
-    # before the first, and the number of epochs that follows is recorded in the fold's folder: a resumed run keeps it.
+    # Time for the epochs of a fold on this machine, with validation and checkpoints; 0: off. An update and a checkpoint
+    # are measured once, before the first, and the number of epochs that follows is recorded in the fold's folder: a
+    # resumed run keeps it.
     minutes: float = 0.0
-    examples_per_epoch: int = 0  # at most; 0 for every patch with a hemorrhage and its negatives
+    # At most, and with `sampling` 'lesions' never less; 0 for every patch with a hemorrhage and its negatives.
+    examples_per_epoch: int = 0
     batch_size: int = 32
     accumulate: int = 1  # gradient accumulation: parts in which a batch goes through the network
     remat: bool = False  # compute maps inside each level again for the gradient: less memory, more operations

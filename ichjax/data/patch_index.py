@@ -87,8 +87,9 @@ class Epochs:
     in every epoch: the authors' code for the JPEG release. With 'none' there are only positive patches, as in their
     code for the NIfTI release. With `slices` 'hemorrhage', negative patches are only drawn from slices with a
     hemorrhage (experiment 2). `limit` is the maximum number of examples per epoch, 0 for no limit. With `weights`
-    (float64 [N], by row of the table) the positive patches are as many draws with these probabilities instead. With
-    `hard`, a share of 'matched' negatives are hard ones: the order then depends on their scores, too.
+    (float64 [N], by row of the table) the positive patches are as many draws with these probabilities instead, or more,
+    so that the epoch has `limit` examples. With `hard`, a share of 'matched' negatives are hard ones: the order then
+    depends on their scores, too.
     """
 
     table: PatchTable
@@ -113,10 +114,19 @@ class Epochs:
     @property
     def examples(self) -> int:
         """Number of examples in an epoch."""
-        positive = int(self.table.positive.sum())
+        positive = self._positive
         drawn = {"matched": min(positive, self._pool.size), "one_slice": self._pool.size, "none": 0}
         total = positive + drawn[self.negatives]
         return min(total, self.limit) if self.limit else total
+
+    @functools.cached_property
+    def _positive(self) -> int:
+        """Number of patches with a hemorrhage, before the limit."""
+        count = int(self.table.positive.sum())
+        if self.weights is None:
+            return count
+        negative = {"matched": min(self.limit // 2, self._pool.size), "one_slice": self._pool.size, "none": 0}
+        return max(count, self.limit - negative[self.negatives])
 
     @functools.cached_property
     def _pool(self) -> np.ndarray:
@@ -154,7 +164,7 @@ class Epochs:
         rng = np.random.default_rng([self.seed, self.fold, epoch])
         rows = np.flatnonzero(self.table.positive)
         if self.weights is not None:
-            rows = rng.choice(len(self.table), size=rows.size, p=self.weights)
+            rows = rng.choice(len(self.table), size=self._positive, p=self.weights)
         if self.negatives == "matched":
             rows = np.concatenate([rows, *self._matched(rng, epoch, min(rows.size, self._pool.size))])
         elif self.negatives == "one_slice":

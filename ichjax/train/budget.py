@@ -2,6 +2,8 @@
 
 import copy
 import pathlib
+import shutil
+import time
 from collections.abc import Callable
 
 from ichjax import hosts
@@ -9,8 +11,43 @@ from ichjax.config import Config
 from ichjax.console import say
 from ichjax.errors import InputError
 from ichjax.files import read_json, write_json
+from ichjax.train import checkpoint
+from ichjax.train.state import TrainState
 
 BUDGET_FILE = "budget.json"  # next to the folders of the folds, which share it
+MEASURED_FOLDER = "measured_checkpoint"  # beside it, while it is measured
+
+
+def saving_seconds(state: TrainState, folder: pathlib.Path) -> float:
+    """Seconds that a checkpoint of `state` takes to be written beside the folds, where nothing of it stays.
+
+    An epoch's checkpoint is written while the next epoch is trained, but takes the memory, the cores and the disk that
+    training uses: on a GPU, with a large network, epochs took twice as long meanwhile.
+
+    Args:
+      state: of a training.
+      folder: of the method.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    place = folder / MEASURED_FOLDER
+    _remove(place)  # of a run that was killed meanwhile
+    checkpoints = checkpoint.Checkpoints(place)
+    try:
+        started = time.perf_counter()
+        checkpoints.save(checkpoint.Progress(step=1), state)
+        checkpoints.wait()
+        return time.perf_counter() - started
+    finally:
+        checkpoints.close()
+        _remove(place)
+
+
+def _remove(place: pathlib.Path) -> None:
+    if hosts.is_first():
+        shutil.rmtree(place, ignore_errors=True)
+    hosts.wait(f"{place.name} is removed")
 
 
 def with_epochs(config: Config, folder: pathlib.Path, seconds_per_epoch: Callable[[], float]) -> Config:
@@ -22,7 +59,7 @@ def with_epochs(config: Config, folder: pathlib.Path, seconds_per_epoch: Callabl
     Args:
       config: of the run.
       folder: of the method, where `BUDGET_FILE` is read or written.
-      seconds_per_epoch: measures an epoch with its validation.
+      seconds_per_epoch: measures an epoch with its validation and its checkpoint.
 
     Raises:
       InputError: the record is of another number of minutes, or cannot be read.

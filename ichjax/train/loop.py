@@ -54,9 +54,8 @@ def train_on(config: Config, network: Network, data: FoldData, *, folder: pathli
     size, group = config.train.batch_size, config.train.steps_per_dispatch
 
     # --- devices, network, step
-    config = budget.with_epochs(
-        config, folder.parent, functools.partial(_seconds_per_epoch, config, network, data, fold)
-    )
+    measured = functools.partial(_seconds_per_epoch, config, network, data, folder.parent, fold)
+    config = budget.with_epochs(config, folder.parent, measured)
     end = data.steps * config.train.epochs
     made = programs.make(network, ml_collections.FrozenConfigDict(config), end)
     mesh, train_step = made.mesh, made.train_step
@@ -122,14 +121,14 @@ def train_on(config: Config, network: Network, data: FoldData, *, folder: pathli
         return run.fitted(state)
 
 
-def _seconds_per_epoch(config: Config, network: Network, data: FoldData, fold: int) -> float:
-    """Seconds of an epoch with its validation and mining, from the measured time of an update."""
+def _seconds_per_epoch(config: Config, network: Network, data: FoldData, folder: pathlib.Path, fold: int) -> float:
+    """Seconds of an epoch with its validation, mining and checkpoint, from those of an update and a checkpoint."""
     end = data.steps * config.train.epochs
     mesh, _, train_step, _ = programs.make(network, ml_collections.FrozenConfigDict(config), end)
     parallel.check_batch(config.train.batch_size, mesh, config.train.accumulate)
     state = parallel.replicate(create(network, config, fold=fold), mesh)
     seconds = measure_step(train_step, state, lambda: programs.empty_batch(data.reader, config, mesh), config)
-    return seconds * (data.steps + data.forward_steps * FORWARD_SHARE)
+    return seconds * (data.steps + data.forward_steps * FORWARD_SHARE) + budget.saving_seconds(state, folder)
 
 
 def measure_step(

@@ -58,3 +58,28 @@ def test_an_epoch_draws_positive_patches_by_weight(scans):
     share = np.bincount(drawn, minlength=len(table)) / len(drawn)
     np.testing.assert_allclose(share, weights, atol=0.03)
     np.testing.assert_array_equal(epochs.order(3), Epochs(table, "none", seed=0, fold=0, weights=weights).order(3))
+
+
+@pytest.mark.parametrize(
+    ("negatives", "limit", "positive", "negative"),
+    [("matched", 100, 50, 50), ("matched", 200, 112, 88), ("none", 100, 100, 0), ("one_slice", 100, 73, 27)],
+)
+def test_an_epoch_has_as_many_examples_as_asked_for_however_few_patches_there_are(
+    scans, negatives, limit, positive, negative
+):
+    table = patch_table(scans, side=SIDE, stride=STRIDE)  # 108 patches, 20 of them with a part of a lesion
+    weights = lesion_weights(scans, table, stride=STRIDE)
+    epochs = Epochs(table, negatives, seed=0, fold=0, limit=limit, weights=weights)
+    order = epochs.order(0)
+    assert epochs.examples == len(order) == limit
+    assert [table.positive[order].sum(), (~table.positive[order]).sum()] == [positive, negative]
+    assert len(np.unique(order[~table.positive[order]])) == negative
+    each_once = Epochs(table, negatives, seed=0, fold=0, limit=limit)
+    assert each_once.examples < limit
+
+
+def test_a_limit_below_the_number_of_patches_draws_as_many_positive_ones_as_there_are(scans):
+    table = patch_table(scans, side=SIDE, stride=STRIDE)
+    weights = lesion_weights(scans, table, stride=STRIDE)
+    limited, whole = (Epochs(table, "matched", 0, 0, limit, weights=weights).order(0) for limit in (30, 0))
+    np.testing.assert_array_equal(limited, whole[:30])

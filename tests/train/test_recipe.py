@@ -1,5 +1,5 @@
-"""Optimizers against optax and by hand, the average of the weights, the budget in minutes, and the whole recipe: equal
-over devices and modes, and after a resume."""
+"""Optimizers against optax and by hand, the average of the weights, and the whole recipe: equal over devices and modes,
+and after a resume."""
 
 import functools
 import json
@@ -10,10 +10,9 @@ import optax
 import pytest
 
 from ichjax.data import ct_ich_nifti, scan_cache
-from ichjax.errors import InputError
 from ichjax.models import residual_unet
 from ichjax.ops.augment import AffineRange
-from ichjax.train import augmentation, average, budget, loop
+from ichjax.train import augmentation, average, loop
 from ichjax.train import fold as folds
 from ichjax.train import state as states
 from ichjax.train import step as steps
@@ -95,33 +94,6 @@ def test_without_an_average_the_weights_are_the_parameters():
 def test_the_poly_schedule_by_hand(tiny_config):
     schedule = states.make_schedule(tiny_config(**{"train.schedule": "poly", "train.learning_rate": 2.0}), 100)
     np.testing.assert_allclose([schedule(k) for k in (0, 50, 100)], [2.0, 2 * 0.5**0.9, 0.0], rtol=1e-6)
-
-
-class TestBudget:
-    @staticmethod
-    def config(tiny_config, minutes):
-        return tiny_config(**{"train.minutes": minutes, "train.epochs": 7})
-
-    def test_epochs_that_fit_are_recorded_once(self, tiny_config, tmp_path, capsys):
-        config = self.config(tiny_config, 2.0)
-        assert budget.with_epochs(config, tmp_path, lambda: 25.0).train.epochs == 4  # 120 s / 25 s
-        assert "2 minutes a fold: 4 epochs" in capsys.readouterr().out
-        assert config.train.epochs == 7
-        slower = budget.with_epochs(config, tmp_path, lambda: pytest.fail("measured again"))
-        assert slower.train.epochs == 4
-
-    def test_at_least_one_epoch(self, tiny_config, tmp_path):
-        assert budget.with_epochs(self.config(tiny_config, 0.01), tmp_path, lambda: 25.0).train.epochs == 1
-
-    def test_without_minutes_nothing_is_measured(self, tiny_config, tmp_path):
-        config = self.config(tiny_config, 0.0)
-        assert budget.with_epochs(config, tmp_path, lambda: pytest.fail("measured")) is config
-
-    @pytest.mark.parametrize("record", ['{"minutes": 3.0, "epochs": 4}', '{"minutes": 2.0}', "[]"])
-    def test_a_record_of_something_else_is_refused(self, tiny_config, tmp_path, record):
-        (tmp_path / budget.BUDGET_FILE).write_text(record)
-        with pytest.raises(InputError, match=r"budget\.json"):
-            budget.with_epochs(self.config(tiny_config, 2.0), tmp_path, lambda: 25.0)
 
 
 @pytest.fixture(scope="module")
