@@ -11,6 +11,8 @@ from ichjax.methods.views import View
 from ichjax.models.sequence_network import SequenceNetwork
 from ichjax.scan.volume import AIR_HU
 
+GROWTH_PARTS = 8  # of a slice's side
+
 
 class SequencePredictor(SlicePredictor):
     """Predicts the slices of a scan of any length by a `SequenceNetwork`.
@@ -26,6 +28,12 @@ class SequencePredictor(SlicePredictor):
     def min_slices(self) -> int:
         """The number of slices that keeps every device busy: each predicts `DEPTH_STEP` in the time of one."""
         return DEPTH_STEP * self._mesh.size
+
+    @property
+    def _growth(self) -> int:
+        """An eighth of the trained side: slices are seen whole, so what is added counts in all that is pooled."""
+        multiple = self._network.side_multiple
+        return max(multiple, self._side // GROWTH_PARTS // multiple * multiple)
 
     def _predict_share(self, weights: Weights, hu: jax.Array, depth: int, view: View) -> Predicted:
         """One device's slices; padding comes last and is not predicted."""

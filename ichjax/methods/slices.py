@@ -75,6 +75,11 @@ class SlicePredictor:
         """The number of slices that keeps every device busy."""
         return self._mesh.size
 
+    @property
+    def _growth(self) -> int:
+        """Pixels by which each edge of the trained grid can move out; a compiled program for each size."""
+        return self._stride
+
     def __call__(self, weights: Weights, hu: np.ndarray, own: Geometry, trained: Geometry) -> jax.Array:
         """Predicts a scan; 0 beyond the trained grid, which is enlarged to hold all bone (`views.covering`).
 
@@ -125,7 +130,7 @@ class SlicePredictor:
         if self._network.priors:
             prior = jnp.zeros(padded.shape, jnp.int16) if prior is None else pad_depth(prior, 0, len(padded))
         spacing_mm = np.array([slice_mm, own.row_mm, own.column_mm], np.float32)
-        trained = views.covering(hu, own, trained, step=self._stride, border=self._border)
+        trained = views.covering(hu, own, trained, step=self._growth, border=self._border)
         view = views.of_scan(hu, own, trained, mirrored=self._network.mirrored_channel)
         arguments = (weights, padded, depth, view, spacing_mm, prior)
         how = "of whole slices" if self._whole else f"by {self._batch_size} patches at a time"

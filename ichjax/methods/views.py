@@ -13,6 +13,7 @@ from ichjax.scan.skull import MIN_BONE_HU
 from ichjax.scan.volume import AIR_HU
 
 MAX_FIELD_MM = 700.0  # of a CT; a larger image has wrong pixel sizes
+ROUNDING_PX = 0.01  # of a field of view that is the same but for rounded pixel sizes
 
 Maps = tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]  # weights (rows, columns) to the trained grid, and back
 
@@ -51,10 +52,11 @@ def covering(hu: np.ndarray, own: Geometry, trained: Geometry, *, step: int, bor
     bone = np.nonzero(hu > MIN_BONE_HU)
     sizes = []
     for axis in (0, 1):
-        from_center = np.abs(bone[1 + axis] - (hu.shape[1 + axis] - 1) / 2).max(initial=0)
+        # To outer edges of pixels: the centers of small pixels at the edge lie beyond those of large ones.
+        from_center = np.abs(bone[1 + axis] - (hu.shape[1 + axis] - 1) / 2).max(initial=-0.5) + 0.5
         from_center_mm = min(float(from_center * own[2 + axis]), MAX_FIELD_MM / 2)
-        beyond_px = from_center_mm / trained[2 + axis] - (trained[axis] - 1) / 2
-        steps = int(np.ceil(beyond_px / step)) if beyond_px > border else 0
+        beyond_px = from_center_mm / trained[2 + axis] - trained[axis] / 2
+        steps = int(np.ceil(beyond_px / step)) if beyond_px > border + ROUNDING_PX else 0
         sizes.append(int(trained[axis]) + 2 * step * steps)
     return trained._replace(height=sizes[0], width=sizes[1])
 

@@ -271,6 +271,18 @@ def test_the_grid_grows_by_whole_strides_and_no_farther_than_a_ct_sees():
     assert views.covering(hu, huge, GRID, step=8)[:2] == (40, 128)  # 700 mm are 116.7 pixels of 6 mm
 
 
+@pytest.mark.parametrize("factor", [1 / 4, 1 / 3, 0.7, 1.0, 1.3])
+def test_the_same_field_of_view_in_other_pixels_needs_no_larger_grid(factor):
+    """Bone at the very edge; the pixel sizes are rounded as in files."""
+    height, width = round(GRID.height / factor), round(GRID.width / factor)
+    row_mm, column_mm = np.float32([144.0 / height, 192.0 / width])
+    own = Geometry(height, width, float(row_mm), float(column_mm))
+    hu = np.full((1, height, width), 900, np.int16)
+    assert views.covering(hu, own, GRID, step=8) == GRID
+    farther = own._replace(row_mm=own.row_mm * 1.3)  # 3.6 pixels of 6 mm beyond each edge
+    assert views.covering(hu, farther, GRID, step=8)[:2] == (40, 32)
+
+
 class Neighbors(nn.Module):
     """The logit is the windowed intensity of the slice below plus twice that of the slice above."""
 

@@ -2,13 +2,14 @@
 
 import shutil
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ichjax.errors import InputError
-from ichjax.train.checkpoint import SCORE, UNSCORED, Checkpoints, Progress
+from ichjax.train.checkpoint import SCORE, UNSCORED, Checkpoints, Progress, packed
 from ichjax.train.state import TrainState
 
 
@@ -44,6 +45,35 @@ def test_the_newest_two_and_the_best_are_kept(tmp_path, scores, kept):
         jax.tree.map(np.testing.assert_array_equal, state, state_of(epoch))
         assert (progress.step, progress.epoch) == (epoch, epoch)
         assert progress.best == (best if epoch >= best["epoch"] else progress.best)
+    checkpoints.close()
+
+
+def test_a_state_is_stored_as_one_array_for_each_dtype_and_comes_back_to_the_bit(tmp_path):
+    values = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    params = {"b": jnp.asarray(values, jnp.bfloat16), "a": {"kernel": jnp.asarray(values), "bias": jnp.float32(np.nan)}}
+    state = TrainState(jnp.int32(5), jnp.int32(1), params, (jnp.asarray(values[:, :0]), jnp.asarray(-values.T)))
+    by_hand = np.concatenate([values[0, :0], [np.nan], values.ravel(), -values.T.ravel()]).astype(np.float32)
+    arrays = packed(state)
+    assert {name: array.shape for name, array in arrays.items()} == {"int32": (2,), "bfloat16": (12,), "float32": (25,)}
+    assert sorted(arrays["float32"].tobytes()) == sorted(by_hand.tobytes())
+    checkpoints = Checkpoints(tmp_path / "c")
+    checkpoints.save(Progress(5, 1), state)
+    checkpoints.wait()
+    restored, _ = checkpoints.restore(5, jax.tree.map(jnp.ones_like, state))
+    chex.assert_trees_all_equal_shapes_and_dtypes(restored, state)
+    assert [leaf.tobytes() for leaf in jax.tree.leaves(jax.device_get(restored))] == [
+        leaf.tobytes() for leaf in jax.tree.leaves(jax.device_get(state))
+    ]
+    checkpoints.close()
+
+
+@pytest.mark.parametrize("params", [{"v": (3, 2)}, {"w": (2, 3)}, {"w": (6,), "b": ()}])
+def test_another_network_is_refused_even_with_as_many_numbers(tmp_path, params):
+    save_all(tmp_path / "c", (0.1,))
+    checkpoints = Checkpoints(tmp_path / "c")
+    other = state_of(0).replace(params={name: jnp.zeros(shape) for name, shape in params.items()})
+    with pytest.raises(InputError, match="the checkpoint cannot be read"):
+        checkpoints.restore(1, other)
     checkpoints.close()
 
 
