@@ -72,12 +72,17 @@ def export(arguments: argparse.Namespace, config: None) -> int:
     from ichjax.inference.export import again, export
 
     if arguments.again:
+        kept = ("output", "side", "pixel_mm", "platforms")
+        if given := [f"--{name}" for name in kept if getattr(arguments, name) is not None]:
+            raise InputError(f"{', '.join(given)} cannot be given with --again, which re-creates the program as it was")
         again(arguments.again, onnx=arguments.onnx)
         return 0
     if not arguments.output:
         raise InputError("export has no --output; expected --output=DIR, the folder for the program")
     pixel_mm = arguments.pixel_mm and (arguments.pixel_mm, arguments.pixel_mm)
-    options = {"side": arguments.side, "pixel_mm": pixel_mm, "platforms": arguments.platforms.split(",")}
+    options = {"pixel_mm": pixel_mm, **({"side": arguments.side} if arguments.side is not None else {})}
+    if arguments.platforms is not None:
+        options["platforms"] = arguments.platforms.split(",")
     export(arguments.workdir, arguments.output, onnx=arguments.onnx, **options)
     return 0
 

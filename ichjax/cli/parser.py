@@ -191,9 +191,9 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     source.add_argument("--workdir", metavar="RUN", type=pathlib.Path, help="the run's work directory")
     source.add_argument("--again", metavar="DIR", type=pathlib.Path, help="re-create the program in this folder")
     add("--output", metavar="DIR", type=pathlib.Path, help="receives the program, its description and its parameters")
-    add("--side", type=int, default=512, metavar="N", help="rows and columns of its input slices (default 512)")
+    add("--side", type=int, metavar="N", help="rows and columns of its input slices (default 512)")
     add("--pixel_mm", type=float, metavar="MM", help="their pixel size (default: that of the training scans)")
-    add("--platforms", default="cpu,cuda,tpu", metavar="NAMES", help="platforms it runs on (default cpu,cuda,tpu)")
+    add("--platforms", metavar="NAMES", help="platforms it runs on (default cpu,cuda,tpu)")
     add("--onnx", action="store_true", help="also write network.onnx, from HU of patches to probability, and check it")
     add = parts["evaluate"].add_argument
     add("--predictions", metavar="DIR", help="a folder of NIfTI masks or probabilities, or predict's output", **path)

@@ -27,14 +27,15 @@ Row = TypeVar("Row", ScoreRow, ScanVolumes)
 
 
 def train_one(config: Config, workdir: pathlib.Path) -> dict[int, str]:
-    """Trains the fold `config.fold` of `config.method`; returns and raises as `crossval` does."""
+    """Trains the fold `config.fold` of `config.method` and tunes it; returns and raises as `crossval` does."""
     xla.start(deterministic=config.deterministic)
     method = registry.make(config.method, config)
     experiment = setup.open_experiment(config, workdir)
     fold, folder = experiment.folds.folds[config.fold], workdir / f"fold_{config.fold}"
     with claim_fold(folder):
         params = _fit(method, experiment, fold, workdir)
-        _calibrate(method, params, tuning.read(folder, method.post), experiment, fold, folder)
+        post, volumes = _post_process(method, params, experiment, fold, folder)
+        _calibrate(method, params, post, experiment, fold, folder, volumes)
     say(f"fold {config.fold}: trained -> {folder}")
     return experiment.problems
 

@@ -26,14 +26,17 @@ class TestFolds:
         return self.by_digest.get(hu_digest(volume)) if self.by_digest else None
 
 
-def write(workdir: pathlib.Path, subjects: Mapping[str, int]) -> None:
+def write(workdir: pathlib.Path, subjects: Mapping[str, int], *, begun: bool) -> None:
     """Records a run's own scans.
 
     Args:
       workdir: the run.
       subjects: {`hu_digest` of a scan: number of its subject}.
+      begun: whether a fold has begun; then scans that are recorded stay, though they cannot be read today.
     """
-    write_json(workdir / SCANS_FILE, {"subjects": dict(subjects)})
+    path = workdir / SCANS_FILE
+    before = read_json(path).get("subjects", {}) if begun and path.is_file() else {}
+    write_json(path, {"subjects": {**before, **subjects}})
 
 
 def read(workdir: pathlib.Path) -> TestFolds:

@@ -101,14 +101,18 @@ def open_experiment(config: Config, workdir: pathlib.Path) -> Experiment:
 def check_workdir(config: Config, workdir: pathlib.Path) -> bool:
     """Whether a fold in the work directory has begun; InputError for a configuration that is not usable there."""
     config_check.check(config)
-    begun = any(
+    begun = _has_begun(workdir)
+    if begun:
+        _require_same(config, workdir)
+    return begun
+
+
+def _has_begun(workdir: pathlib.Path) -> bool:
+    return any(
         path.is_file() and path.name != CLAIM
         for method in ("", "baselines/*/")
         for path in workdir.glob(f"{method}fold_*/**/*")
     )
-    if begun:
-        _require_same(config, workdir)
-    return begun
 
 
 def open_scans(dataset: Dataset) -> tuple[list[scan_cache.CachedScan], dict[int, str]]:
@@ -141,7 +145,7 @@ def record_run(
         write_folds(workdir / SPLITS_FILE)
         write_json(workdir / CONFIG_FILE, config_record(config, dataset))
         write_text(workdir / NOTES_FILE, "".join(f"{note}\n" for note in notes))
-        seen_scans.write(workdir, {scan.hu_digest: scan.number for scan in scans})
+        seen_scans.write(workdir, {scan.hu_digest: scan.number for scan in scans}, begun=_has_begun(workdir))
     hosts.wait("recorded")
     for note in notes[:MAX_NOTES]:
         say(f"note: {note}")

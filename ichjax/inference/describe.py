@@ -33,7 +33,8 @@ def describe(trained: TrainedRun, volume: Volume, prediction: PredictedScan) -> 
     if prediction.mask.shape != volume.shape:
         raise InputError(f"the mask has the shape {prediction.mask.shape}; expected that of the scan, {volume.shape}")
     inside = calibration.intracranial(volume)
-    closing, opening = kernel_sides_px(trained, regrid.own_grid(volume))
+    post = trained.post_of(prediction.folds, prediction.own_scan)
+    closing, opening = kernel_sides_px(trained, post, regrid.own_grid(volume))
     down, across = (volume.affine[:3, axis] / volume.pixel_mm[axis - 1] for axis in (1, 2))
     rule_mm2 = scoring.rule_mm2(trained.config, volume.pixel_mm[0] * volume.pixel_mm[1])
     rule_field = "slice_rule_px" if trained.config.evaluate.slice_rule_px else "slice_rule_mm2"
@@ -87,11 +88,11 @@ def describe(trained: TrainedRun, volume: Volume, prediction: PredictedScan) -> 
         "down_direction": np.round(down, 6).tolist(),
         "across_direction": np.round(across, 6).tolist(),
         "pixel_mm": volume.pixel_mm,
-        "threshold": trained.post.threshold,
-        "threshold_chosen_on": trained.post.chosen_on,
+        "threshold": post.threshold,
+        "threshold_chosen_on": post.chosen_on,
         "closing_px": closing,
         "opening_px": opening,
-        "gates": trained.post.gates,
+        "gates": post.gates,
         "mode": trained.method.mode,
         "slab_slices": prediction.slab_slices,
         "folds": list(prediction.folds),

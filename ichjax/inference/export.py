@@ -77,7 +77,7 @@ def export(
         )
     exported = trace_program(trained, programs, grid, platforms)
     network = onnx_network.convert(trained) if onnx else None
-    closing, opening = trained_runs.kernel_sides_px(trained, grid)
+    closing, opening = trained_runs.kernel_sides_px(trained, trained.post, grid)
     record: ProgramRecord = {
         "takes": f"int16 [D, {side}, {side}], HU; slices to the head, rows to the back, columns to the patient's left",
         "gives": f"uint8 [D, {side}, {side}], the mask of 0 and 1; float32 [D, {side}, {side}], the probability",
@@ -144,7 +144,7 @@ def trace_program(
 def _make_program(
     trained: TrainedRun, programs: Sequence[SliceProgram], grid: Geometry
 ) -> Callable[[jax.Array], tuple[jax.Array, ...]]:
-    closing, opening = trained_runs.kernel_sides_px(trained, grid)
+    closing, opening = trained_runs.kernel_sides_px(trained, trained.post, grid)
     threshold = jnp.array([trained.post.threshold], jnp.float32)
 
     spacing_mm = jnp.array([trained.slice_spacing_mm, grid.row_mm, grid.column_mm], jnp.float32)

@@ -25,6 +25,7 @@ from ichjax.scan import slabs
 from ichjax.scan.volume import Volume
 
 FieldValue = bool | int | float | str
+HELD_OUT = "held out"  # one of the run's own scans, predicted by the folds that had not seen it
 POST_FIELDS = ("threshold", "closing_px", "opening_px", *base.GATE_FIELDS)
 # Fields of config.predict that can be changed for a prediction:
 PREDICT_FIELDS = (
@@ -47,6 +48,7 @@ class TrainedRun:
       method: as configured, with the changes to how it predicts that `load_run` was given.
       params, folds: of the folds that are averaged.
       post: from their mean probability to a mask.
+      posts: of each of `folds`, with the fields of `changed`.
       config: the run's own, with the changes.
       changed: {field of config.predict: value}, those that differ from the run's own.
       tests: in which fold each of the run's own scans is a test scan.
@@ -57,6 +59,7 @@ class TrainedRun:
     params: tuple[Any, ...]  # their type depends on the method
     folds: tuple[int, ...]
     post: base.PostProcess
+    posts: tuple[base.PostProcess, ...]
     config: Config
     changed: dict[str, FieldValue]
     tests: seen_scans.TestFolds
@@ -77,6 +80,15 @@ class TrainedRun:
         post = [value for name, value in self.post._asdict().items() if name not in base.GATE_FIELDS]
         in_use = [self.post.gates] if self.post.gates else []  # so that a run without gates keeps its digest
         return base.digest([self.digest, self.folds, post, fingerprints, *in_use])
+
+    def post_of(self, folds: Sequence[int], own_scan: str) -> base.PostProcess:
+        """How a scan's mask is made: of one of the run's own scans, as the folds that held it out have chosen.
+
+        The other folds may have tuned their thresholds on it.
+        """
+        if own_scan != HELD_OUT:
+            return self.post
+        return tuning.combined([post for number, post in zip(self.folds, self.posts, strict=True) if number in folds])
 
     @property
     def pixel_mm(self) -> tuple[float, float] | None:
@@ -162,15 +174,17 @@ def load_run(
         if fold not in folders:
             raise InputError(f"{workdir}: fold {fold} is not trained; expected one of {', '.join(map(str, folders))}")
         folders = {fold: folders[fold]}
-    post = tuning.combined([tuning.read(folder, method.post) for folder in folders.values()])
     named = {name: changes[name] for name in POST_FIELDS if name in changes}
     if "threshold" in named:
         named["chosen_on"] = "set for this prediction"
+    own_values = [tuning.read(folder, method.post)._asdict() for folder in folders.values()]
+    posts = [base.PostProcess(**{**values, **named}) for values in own_values]
     return TrainedRun(
         method=method,
         params=tuple(method.load(folder) for folder in folders.values()),
         folds=tuple(folders),
-        post=base.PostProcess(**{**post._asdict(), **named}),
+        post=tuning.combined(posts),
+        posts=tuple(posts),
         config=config,
         changed={name: value for name, value in changes.items() if own[f"predict.{name}"] != value},
         tests=seen_scans.read(workdir),
@@ -228,9 +242,10 @@ def predict(scan: Volume | str | pathlib.Path, trained: TrainedRun, *, subtypes:
     predictions = [_predict_fold(trained, k, slab_volume, subtypes=subtypes) for k in selected]
     weights = slabs.interpolation_weights(volume, slab_volume) if slab_slices > 1 else None
     probability = fold_means.mean_probability([prediction.probability for prediction in predictions], weights)
-    closing, opening = kernel_sides_px(trained, regrid.own_grid(volume))
-    threshold = np.array([trained.post.threshold], np.float32)
-    lesion_gates = gates.arguments(trained.post, volume.pixel_ml)
+    post = trained.post_of([trained.folds[k] for k in selected], own_scan)
+    closing, opening = kernel_sides_px(trained, post, regrid.own_grid(volume))
+    threshold = np.array([post.threshold], np.float32)
+    lesion_gates = gates.arguments(post, volume.pixel_ml)
     mask = _make_mask(probability, threshold, lesion_gates, closing=closing, opening=opening)
     # Everything is dispatched before anything is fetched, as fetching waits for the device.
     classes, removed_px = None, None
@@ -278,7 +293,7 @@ def _select_folds(trained: TrainedRun, volume: Volume) -> tuple[list[int], str]:
     if (unseen := trained.tests.of(volume)) is None:
         return indices, ""
     held_out = [k for k in indices if trained.folds[k] in unseen]
-    return (held_out, "held out") if held_out else (indices, "trained on it")
+    return (held_out, HELD_OUT) if held_out else (indices, "trained on it")
 
 
 @functools.partial(jax.jit, static_argnames=("closing", "opening"))
@@ -296,9 +311,9 @@ def _class_mask(class_probability: jax.Array, mask: jax.Array) -> jax.Array:
     return subtype_ops.class_mask(class_probability, mask > 0)
 
 
-def kernel_sides_px(trained: TrainedRun, grid: regrid.Geometry) -> tuple[int, int]:
-    """(closing, opening) in pixels of a grid, of the same size in mm as on the training scans."""
-    post, pixel_mm = trained.post, (grid.row_mm, grid.column_mm)
+def kernel_sides_px(trained: TrainedRun, post: base.PostProcess, grid: regrid.Geometry) -> tuple[int, int]:
+    """(closing, opening) of `post` in pixels of a grid, of the same size in mm as on the training scans."""
+    pixel_mm = grid.row_mm, grid.column_mm
     scale = 1.0
     if trained.pixel_mm is not None and not regrid.same_pixels(pixel_mm, trained.pixel_mm):
         scale = trained.pixel_mm[0] / pixel_mm[0]

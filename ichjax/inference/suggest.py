@@ -108,8 +108,10 @@ def suggest(
         say(f"{source.name}: disagreement {value:.4f}, {work.lesions} lesions, {work.boundary_mm:.0f} mm of contours")
     for problem in problems:
         say(f"skipped: {problem}")
-    if rows:
-        planned = plan(rows, hours, measured)
+    planned = plan(rows, hours, measured)
+    if rows and not planned:
+        say("every scan has a measured time: there is none to suggest")
+    if planned:
         output.mkdir(parents=True, exist_ok=True)
         write_csv(output / SUGGESTIONS_FILE, planned)
         _print(planned, hours, output)

@@ -34,7 +34,8 @@ def _on_full_slices(config: Config) -> Config:
     changed = copy.deepcopy(config)
     share = (config.patch.side / side) ** 2
     changed.patch.side = changed.patch.stride = side
-    changed.train.examples_per_epoch = round(config.train.examples_per_epoch * share)
+    limit = config.train.examples_per_epoch  # 0 for none
+    changed.train.examples_per_epoch = max(1, round(limit * share)) if limit else 0
     changed.train.batch_size = changed.predict.batch_size = BATCH_SIZE
     changed.train.slices = "hemorrhage"
     changed.train.negatives = changed.train.validation_negatives = "none"

@@ -54,7 +54,7 @@ def train_on(config: Config, network: Network, data: FoldData, *, folder: pathli
     size, group = config.train.batch_size, config.train.steps_per_dispatch
 
     # --- devices, network, step
-    measured = functools.partial(_seconds_per_epoch, config, network, data, folder.parent, fold)
+    measured = functools.partial(_seconds_per_epoch, config, network, data, folder, fold)
     config = budget.with_epochs(config, folder.parent, measured)
     end = data.steps * config.train.epochs
     made = programs.make(network, ml_collections.FrozenConfigDict(config), end)

@@ -370,6 +370,20 @@ def test_a_split_over_slices_is_marked_as_invalid_everywhere(tiny_config, config
         assert "which only `crossval` demonstrates" in said
 
 
+def test_train_tunes_as_crossval_does(tiny_config, config_file, tmp_path):
+    fields = {**SMALL, "compare_with": (), "predict.tune": "threshold", "predict.tune_thresholds": (0.05, 0.5, 0.95)}
+    fields |= {"train.epochs": 1, "model.base_width": 2}
+    path, run = config_file(tmp_path, tiny_config(**fields)), tmp_path / "run"
+    status, said = call("train", f"--config={path}", f"--workdir={run}", "--config.fold=1")
+    assert status == 0, said
+    tuned = json.loads((run / "fold_1" / "post.json").read_text())
+    assert "validation subjects" in tuned["chosen_on"]
+    assert (run / "fold_1" / "volume_calibration.json").is_file()
+    assert call("crossval", f"--config={path}", f"--workdir={run}", "--config.folds=(1,)")[0] == 0
+    assert json.loads((run / "fold_1" / "post.json").read_text()) == tuned
+    assert json.loads((run / "fold_1" / "scores.json").read_text())["chosen"]["threshold"] == tuned["threshold"]
+
+
 @pytest.mark.experiments
 def test_thresholds_tuned_on_validation_subjects(tiny_config, config_file, tmp_path):
     fields = {**SMALL, "compare_with": (), "predict.tune": "threshold", "predict.tune_thresholds": (0.05, 0.5, 0.95)}

@@ -177,6 +177,9 @@ def test_a_program_that_cannot_be_loaded_says_how_to_recreate_it(copy, monkeypat
         (["--again=nowhere"], "model.json: cannot be read as JSON"),
         ([], "one of the arguments --workdir --again is required"),
         (["--again=a", "--workdir=b"], "not allowed with argument"),
+        (["--again=a", "--output=b"], "--output cannot be given with --again"),
+        (["--again=a", "--side=256", "--platforms=cpu"], "--side, --platforms cannot be given with --again"),
+        (["--again=a", "--pixel_mm=0.5"], "--pixel_mm cannot be given with --again"),
     ],
 )
 def test_wrong_words_for_an_export_are_refused(tmp_path, monkeypatch, capsys, words, said):

@@ -13,6 +13,7 @@ import pytest
 import ichjax
 import launch
 from ichjax.errors import InputError
+from ichjax.experiment import tuning
 from ichjax.methods import registry
 from ichjax.metrics import calibration
 from ichjax.ops import patches
@@ -132,6 +133,26 @@ def test_the_runs_own_scan_is_predicted_by_the_fold_that_held_it_out(tiny_networ
             assert (prediction.folds, prediction.own_scan) == ((0, 2), "trained on it")
             warning = ichjax.describe(run, ichjax.read(path), prediction)["warnings"][0]
             assert warning.startswith("the run was trained on this scan")
+
+
+def test_the_runs_own_scan_is_cut_as_the_fold_that_held_it_out_has_chosen(tiny_network_run, tiny_root, tmp_path):
+    """The other fold may have chosen its threshold on this scan."""
+    copy = shutil.copytree(tiny_network_run, tmp_path / "run")
+    own = ichjax.load_run(copy).post
+    for fold, threshold in ((0, 0.3), (2, 0.6)):
+        tuning.write(copy / f"fold_{fold}", own._replace(threshold=threshold, closing_px=fold, chosen_on="validation"))
+    run, folds = ichjax.load_run(copy), json.loads((copy / "splits.json").read_text())["folds"]
+    for fold, threshold in ((0, 0.3), (2, 0.6)):
+        volume = ichjax.read(tiny_root / "ct_scans" / f"{folds[fold]['test'][0]:03d}.nii")
+        prediction = ichjax.predict(volume, run)
+        record = ichjax.describe(run, volume, prediction)
+        assert (record["threshold"], record["closing_px"]) == (threshold, fold)
+        alone = ichjax.predict(volume, ichjax.load_run(copy, fold=fold))
+        np.testing.assert_array_equal(prediction.mask, alone.mask)
+        assert ichjax.load_run(copy, threshold=0.7).post_of(prediction.folds, prediction.own_scan).threshold == 0.7
+    other = ichjax.read(tiny_root / "ct_scans" / f"{folds[1]['test'][0]:03d}.nii")
+    record = ichjax.describe(run, other, ichjax.predict(other, run))
+    assert (record["own_scan"], record["threshold"]) == ("trained on it", 0.3)  # the lower median
 
 
 def test_a_run_without_scans_json_recognizes_no_scan(tiny_network_run, tiny_root, tmp_path):

@@ -109,6 +109,11 @@ def test_the_command(tiny_threshold_run, tiny_root, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "of 9 scans, about" in printed
     assert "times.csv: 1 of its scans are not in --input (000.nii.gz); expected names as 0" in printed
+    (tmp_path / "times.csv").write_text("scan,minutes\n" + "".join(f"{one['scan']},9\n" for one in rows))
+    (tmp_path / "out" / "suggestions.csv").unlink()
+    assert launch.main(["suggest", *words]) == 0
+    assert "every scan has a measured time: there is none to suggest" in capsys.readouterr().out
+    assert not (tmp_path / "out" / "suggestions.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -171,3 +171,10 @@ def test_missing_or_damaged_files_are_input_errors(fitted, tmp_path):
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(InputError, match="the trained weights cannot be read"):
         method.load(tmp_path)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(0, 0), (30, 1), (1440, 18)])
+def test_a_limit_of_patches_becomes_one_of_slices_and_never_none(tiny_config, limit, expected):
+    """A slice of 576 pixels has the area of 81 patches of 64."""
+    config = tiny_config(**{"grid.side": 576, "patch.side": 64, "train.examples_per_epoch": limit})
+    assert registry.make("full_slices", config).config.train.examples_per_epoch == expected

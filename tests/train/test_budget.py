@@ -32,8 +32,35 @@ def test_without_minutes_nothing_is_measured(config, tmp_path):
     assert budget.with_epochs(asked, tmp_path, lambda: pytest.fail("measured")) is asked
 
 
-@pytest.mark.parametrize("record", ['{"minutes": 3.0, "epochs": 4}', '{"minutes": 2.0}', "[]"])
-def test_a_record_of_something_else_is_refused(config, tmp_path, record):
+def test_another_configuration_is_measured_again(config, tiny_config, tmp_path):
+    budget.with_epochs(config(2.0), tmp_path, lambda: 25.0)
+    assert budget.with_epochs(config(3.0), tmp_path, lambda: 25.0).train.epochs == 7
+    wider = tiny_config(**{"train.minutes": 3.0, "model.base_width": 64})
+    assert budget.with_epochs(wider, tmp_path, lambda: 60.0).train.epochs == 3
+    assert budget.with_epochs(wider, tmp_path, lambda: pytest.fail("measured again")).train.epochs == 3
+
+
+def test_a_record_of_an_earlier_version_is_kept(config, tmp_path):
+    (tmp_path / budget.BUDGET_FILE).write_text('{"minutes": 2.0, "epochs": 5, "seconds_per_epoch": 24.0}')
+    assert budget.with_epochs(config(2.0), tmp_path, lambda: pytest.fail("measured again")).train.epochs == 5
+
+
+@pytest.mark.parametrize("before", ["", '{"config": "other", "minutes": 2.0, "epochs": 9}'])
+def test_of_processes_that_measure_at_the_same_time_the_first_decides(config, tmp_path, before):
+    """Folds may be shared among processes that do not know each other."""
+    if before:
+        (tmp_path / budget.BUDGET_FILE).write_text(before)
+
+    def slow() -> float:
+        assert budget.with_epochs(config(2.0), tmp_path, lambda: 25.0).train.epochs == 4  # another process's
+        return 60.0
+
+    assert budget.with_epochs(config(2.0), tmp_path, slow).train.epochs == 4
+    assert [path.name for path in tmp_path.iterdir()] == [budget.BUDGET_FILE]
+
+
+@pytest.mark.parametrize("record", ['{"minutes": 2.0}', '{"minutes": 2.0, "epochs": "4"}', "[]"])
+def test_a_damaged_record_is_refused(config, tmp_path, record):
     (tmp_path / budget.BUDGET_FILE).write_text(record)
     with pytest.raises(InputError, match=r"budget\.json"):
         budget.with_epochs(config(2.0), tmp_path, lambda: 25.0)
