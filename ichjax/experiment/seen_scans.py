@@ -17,13 +17,19 @@ class TestFolds:
 
     Attributes:
       by_digest: {`hu_digest` of a scan: folds whose networks have not seen it}.
+      subjects: {`hu_digest` of a scan: number of its subject}.
     """
 
     by_digest: Mapping[str, tuple[int, ...]]
+    subjects: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def of(self, volume: Volume) -> tuple[int, ...] | None:
         """The folds in which a scan is a test scan; None for a scan that is not one of the run's."""
         return self.by_digest.get(hu_digest(volume)) if self.by_digest else None
+
+    def subject(self, volume: Volume) -> int | None:
+        """The number of a scan's subject; None for a scan that is not one of the run's."""
+        return self.subjects.get(hu_digest(volume)) if self.subjects else None
 
 
 def write(workdir: pathlib.Path, subjects: Mapping[str, int], *, begun: bool) -> None:
@@ -51,7 +57,8 @@ def read(workdir: pathlib.Path) -> TestFolds:
     folds = read_json(workdir / SPLITS_FILE).get("folds", [])  # none where a split leaks
     try:
         tests = {number: k for k, fold in enumerate(folds) for number in fold["test"]}
-        return TestFolds({key: (tests[number],) if number in tests else () for key, number in subjects.items()})
+        by_digest = {key: (tests[number],) if number in tests else () for key, number in subjects.items()}
+        return TestFolds(by_digest, subjects)
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(
             f"{workdir}: scans.json and splits.json are damaged; expected the subject of each scan and the test "

@@ -66,7 +66,7 @@ def describe(trained: TrainedRun, volume: Volume, prediction: PredictedScan) -> 
             "labels": {str(label): name for label, name in enumerate(SUBTYPES, start=1)},
             "volume_ml": lesion_findings.subtype_volumes_ml(prediction.classes, volume.pixel_ml),
         }
-    interval, reason = _volume_interval(trained, prediction, findings["volume_ml"])
+    interval, reason = _volume_interval(trained, volume, prediction, findings["volume_ml"])
     missing: MissingInterval = {"volume_interval_missing": reason} if reason else {}
     return {
         "schema": PREDICTION_SCHEMA,
@@ -107,18 +107,21 @@ def describe(trained: TrainedRun, volume: Volume, prediction: PredictedScan) -> 
 
 
 def _volume_interval(
-    trained: TrainedRun, prediction: PredictedScan, volume_ml: float
+    trained: TrainedRun, volume: Volume, prediction: PredictedScan, volume_ml: float
 ) -> tuple[VolumeInterval | None, str]:
     """(the interval of the volume, rounded outward to 0.001 mL, or None; why there is none)."""
     harmless = {"batch_size", *(("whole_slices",) if trained.method.same_on_whole_slices else ())}
-    reason = volume_calibration.why_none(volume_ml, trained.calibration)
+    number, of_others = trained.tests.subject(volume), trained.calibration
+    if number is not None:  # its own error, in the fold that validated it, does not count
+        of_others = of_others.without(number)
+    reason = volume_calibration.why_none(volume_ml, of_others)
     if prediction.own_scan == "trained on it":
         reason = "the run was trained on this scan"
     elif changed := sorted(trained.changed.keys() - harmless):
         reason = f"calibrated with other settings: {', '.join(changed)}"
     if reason:
         return None, reason
-    interval = volume_interval.interval(volume_ml, prediction.level_ml, trained.calibration)
+    interval = volume_interval.interval(volume_ml, prediction.level_ml, of_others)
     assert interval is not None  # as there is no reason for none
     interval["low"], interval["high"] = np.floor(1e3 * interval["low"]) / 1e3, np.ceil(1e3 * interval["high"]) / 1e3
     return interval, ""

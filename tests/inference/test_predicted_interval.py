@@ -70,6 +70,22 @@ def test_the_interval_is_in_the_json_the_worklist_and_on_the_terminal(calibrated
         assert f"{name}: {ml:.2f} mL (90 %: {text}), " in said
 
 
+def test_the_error_of_the_runs_own_scan_in_another_fold_does_not_count(calibrated, others, tiny_root):
+    path = calibrated / "fold_0" / CALIBRATION_FILE
+    record = json.loads(path.read_text())
+    record["subjects"][30]["subject"] = 49  # of those with a predicted hemorrhage
+    path.write_text(json.dumps(record))
+    trained = ichjax.load_run(calibrated)
+    for scan, own_scan, count in (
+        (tiny_root / "ct_scans" / "049.nii", "held out", 29),
+        (others / "49.nii.gz", "", 30),
+    ):
+        volume = ichjax.read(scan)
+        described = ichjax.describe(trained, volume, ichjax.predict(volume, trained))
+        assert described["own_scan"] == own_scan
+        assert described["volume_interval_ml"]["calibrated_on"] == count
+
+
 def test_no_interval_and_why(calibrated, tiny_threshold_run, others, tiny_root):
     volume = ichjax.read(others / "49.nii.gz")
 
