@@ -134,6 +134,16 @@ def test_two_processes_train_the_same_weights_on_resident_scans(words, alone, mo
 
 
 @pytest.mark.faults
+def test_two_processes_measure_one_budget(words):
+    outputs = run_connected(words("train", "minutes", **{"train.minutes": 0.02}), devices=2)
+    record = json.loads((words.parent / "minutes" / "budget.json").read_text())
+    assert f"0.02 minutes a fold: {record['epochs']} epochs" in outputs[0]
+    fold = words.parent / "minutes" / "fold_0"
+    assert len((fold / "metrics.jsonl").read_text().splitlines()) == record["epochs"]
+    assert not (fold / "measured_checkpoint").exists()
+
+
+@pytest.mark.faults
 def test_two_processes_mine_the_same_hard_negatives(words):
     fields = {"train.epochs": 2, "train.hard_negatives": 0.5, "train.mine_every": 1}
     process = start(words("train", "mined_alone", **fields), devices=4)

@@ -1,7 +1,7 @@
 """Checkpoints of a fold with orbax: the newest two and the best are kept, each complete or absent.
 
-A state is stored as one array for each dtype: orbax spends one to three milliseconds on every array, so that a
-network of 60 layers with its optimizer took a second, and now takes a tenth (benchmarks/NOTES.md).
+A state is stored as one array for each dtype, as orbax spends milliseconds on every array, of which a network with its
+optimizer has hundreds (benchmarks/NOTES.md).
 """
 
 import contextlib
@@ -164,7 +164,7 @@ def layout(state: TrainState) -> str:
     """A digest of the names, shapes and dtypes of a state's arrays."""
     leaves = jax.tree.leaves_with_path(state)
     words = [f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}" for path, leaf in leaves]
-    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
+    return hashlib.blake2b("\n".join(words).encode(), digest_size=8).hexdigest()
 
 
 def packed(state: TrainState) -> dict[str, np.ndarray]:

@@ -1,5 +1,7 @@
 """Prediction of slices: against a loop over patches, and independent of depth, padding, devices and grids."""
 
+import types
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ import pytest
 from ichjax import xla
 from ichjax.data.regrid import Geometry, resampled_hu, same_grid
 from ichjax.methods import views
+from ichjax.methods.sequence_predictor import SequencePredictor
 from ichjax.methods.slices import SlicePredictor
 from ichjax.models.class_network import ClassNetwork
 from ichjax.models.network import Network
@@ -281,6 +284,16 @@ def test_the_same_field_of_view_in_other_pixels_needs_no_larger_grid(factor):
     assert views.covering(hu, own, GRID, step=8) == GRID
     farther = own._replace(row_mm=own.row_mm * 1.3)  # 3.6 pixels of 6 mm beyond each edge
     assert views.covering(hu, farther, GRID, step=8)[:2] == (40, 32)
+
+
+@pytest.mark.parametrize(("multiple", "height"), [(1, 20), (4, 24), (16, 48)])
+def test_for_networks_of_whole_slices_the_grid_grows_by_an_eighth_of_a_side(multiple, height):
+    """Half a pixel of bone beyond the upper edge; for a network of patches it grows by a stride of 16 pixels."""
+    predictor = SequencePredictor(types.SimpleNamespace(side_multiple=multiple), side=16, stride=16)
+    own, trained = Geometry(36, 32, 1.0, 1.0), Geometry(16, 16, 2.0, 2.0)
+    hu = np.full((1, 36, 32), -1000, np.int16)
+    hu[0, 1, 16] = 900  # its outer edge is 17 mm from the center
+    assert views.covering(hu, own, trained, step=predictor._growth)[:2] == (height, 16)
 
 
 class Neighbors(nn.Module):
