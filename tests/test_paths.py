@@ -3,6 +3,7 @@
 import pathlib
 import traceback
 
+import jax
 import pytest
 
 import launch
@@ -46,9 +47,8 @@ def test_few_files_from_the_command_line_to_the_training_step_and_from_predictio
     stacks, tiny_config, config_file, tmp_path
 ):
     steps, counts, scores = stacks(step, "example_keys"), stacks(metrics, "counts_at"), stacks(overlap, "dice")
-    # Fields that no other test uses, so that no program has been traced before.
+    jax.clear_caches()  # so that no program has been traced before
     fields = {"model.base_width": 3, "model.depth": 1, "train.epochs": 1, "folds": (1,), "compare_with": ()}
-    fields |= {"predict.closing_px": 7}
     path = config_file(tmp_path, tiny_config(**fields))
     assert launch.main(["crossval", f"--config={path}", f"--workdir={tmp_path / 'run'}"]) == 0
     run_through = {ROOT / name for name in ("launch.py", "ichjax/train/epoch.py", "ichjax/train/parallel.py")}

@@ -71,7 +71,7 @@ def score_scan(
     scored = _score(probability, truth, np.array(thresholds, np.float32), lesion_gates, **options)
     subtype_px = _count_subtypes(scan, prediction, scored[1], classes)
     counts, mask, eight_bits = jax.device_get(scored)
-    scan_scores = _scan_scores(prediction)
+    scan_scores = [] if prediction.scan_scores is None else np.asarray(prediction.scan_scores, np.float64).tolist()
     truth, mask, eight_bits = truth[:depth], mask[:depth], eight_bits[:depth]
     with ThreadPoolExecutor(1) as writer:
         if folder:
@@ -85,7 +85,7 @@ def score_scan(
             rule_mm2=rule_mm2(config, pixel_mm2),
             seams=seams,
             slice_scores=own_scores,
-            scan_score=None if scan_scores is None else scan_scores[-1],
+            scan_score=scan_scores[-1] if scan_scores else None,
         )
         if folder:
             writing.result()  # raises the errors of writing
@@ -107,20 +107,13 @@ def score_scan(
     }
     if prediction.subtype_scores is not None:
         row["subtype_scores"] = np.asarray(prediction.subtype_scores, np.float64).reshape(depth, 5).tolist()
-    if scan_scores is not None:
+    if scan_scores:
         row["scan_scores"] = [statistics.or_none(score) for score in scan_scores]
     if subtype_px is not None:
         row["subtype_px"] = subtype_px
     if raters := load_raters(scan.subject, volume):
         row["raters"] = score_raters({rater: labels > 0 for rater, labels in raters.items()}, mask > 0)
     return row
-
-
-def _scan_scores(prediction: Prediction) -> list[float] | None:
-    """The method's own scores of the scan: sub-types, NaN for those it does not score, and any hemorrhage."""
-    if prediction.scan_scores is None:
-        return None
-    return np.asarray(prediction.scan_scores, np.float64).reshape(len(SUBTYPES) + 1).tolist()
 
 
 def _count_subtypes(
