@@ -6,9 +6,12 @@ normalization stands in place of batch normalization, so that an example's resul
 the number of devices; its parameters are as many.
 """
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ichjax.models.convolution import convolve_with_bias, relu_of
 from ichjax.models.unet import GroupNorm
@@ -71,6 +74,24 @@ class ClassifierBlock(ConvBlock):
     group_channels: int = CLASSIFIER_GROUP
 
 
+class JointGroupNorm(GroupNorm):
+    """Group normalization of several layers whose channels are side by side, in one pass.
+
+    Attributes:
+      layers: channels of each; none has a group in common with another.
+    """
+
+    layers: tuple[int, ...] = ()
+
+    def over_groups(self, channels: jax.Array) -> jax.Array:
+        """As of `GroupNorm`."""
+        counts = [math.gcd(groups_of(layer, CLASSIFIER_GROUP), layer) for layer in self.layers]
+        sizes = np.concatenate([np.full(n, layer // n) for n, layer in zip(counts, self.layers, strict=True)])
+        member = np.repeat(np.eye(len(sizes), dtype=np.float32), sizes, axis=0)  # [C, groups]
+        mean = jnp.matmul(channels, member / sizes, precision=jax.lax.Precision.HIGHEST)
+        return jnp.matmul(mean, member.T, precision=jax.lax.Precision.HIGHEST)
+
+
 def _strided(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, relu: bool) -> jax.Array:
     """A convolution of stride 2, padded by half of the kernel's side, as one of stride 1 on blocks of 2 x 2 pixels."""
     size, blocks = kernel.shape[:2], [-(-side // 2) for side in kernel.shape[:2]]
@@ -111,21 +132,3 @@ def groups_of(channels: int, group_channels: int) -> int:
 def scaled(channels: int, width: int) -> int:
     """The channels of a layer where its network's first stage has `width`, and 64 in the source; a multiple of 4."""
     return max(4, 4 * round(channels * width / (4 * SOURCE_WIDTH)))
-
-
-def max_pool(x: jax.Array) -> jax.Array:
-    """3 x 3 max-pooling of stride 2 of [B, H, W, C], padded by one pixel: [B, ceil(H / 2), ceil(W / 2), C].
-
-    As selections, as in `unet.max_pool_2x2`.
-    """
-    lowest = jnp.finfo(x.dtype).min
-    for axis in (1, 2):
-        length = x.shape[axis]
-        padding = [(0, 0)] * 4
-        padding[axis] = (1, 1 + length % 2)
-        padded = jnp.pad(x, padding, constant_values=lowest)
-        out = -(-length // 2)
-        parts = [jax.lax.slice_in_dim(padded, k, k + 2 * out - 1, 2, axis) for k in range(3)]
-        larger = jnp.where(parts[0] >= parts[1], parts[0], parts[1])
-        x = jnp.where(larger >= parts[2], larger, parts[2])
-    return x

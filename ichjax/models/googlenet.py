@@ -3,11 +3,14 @@
 Like torchvision's, with normalization after each convolution and 3 x 3 convolutions in place of 5 x 5 ones.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ichjax.models.blocks import ClassifierBlock, max_pool, scaled
+from ichjax.models.blocks import ClassifierBlock, JointGroupNorm, scaled
+from ichjax.models.convolution import relu_of
 from ichjax.models.pooling import max_pool_3x3
 
 # Channels of each module: 1 x 1; reduction, 3 x 3; reduction, second 3 x 3; after pooling.
@@ -42,23 +45,28 @@ class GoogLeNet(nn.Module):
     def __call__(self, images: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, h, w, 16 width]; h = H / 32 in the source."""
         x = self._conv(images, 64, "stem1", (7, 7), stride=2)
-        x = max_pool(x)
+        x = max_pool_3x3(x, 2)
         x = self._conv(x, 64, "stem2", (1, 1))
         x = self._conv(x, 192, "stem3")
         for name in MODULES:
-            x = max_pool(x) if name in self.pooled_before else x
+            x = max_pool_3x3(x, 2) if name in self.pooled_before else x
             x = self._module(x, name)
         return x
 
     def _module(self, x: jax.Array, name: str) -> jax.Array:
-        one, reduced3, three, reduced5, five, pooled = MODULES[name]
+        """An inception module; layers side by side are normalized in one pass, and those of one input are one layer."""
+        one, reduce3, three, reduce5, five, pooled = (scaled(channels, self.width) for channels in MODULES[name])
+        convolve = functools.partial(ClassifierBlock, norm=False, bias=False, relu=False, dtype=self.dtype)
+        of_input = convolve(one + reduce3 + reduce5, (1, 1), name=f"{name}_of_input")(x)
+        reduced = relu_of(JointGroupNorm(layers=(reduce3, reduce5), name=f"{name}_reduced_norm")(of_input[..., one:]))
         branches = [
-            self._conv(x, one, f"{name}_one", (1, 1)),
-            self._conv(self._conv(x, reduced3, f"{name}_reduce3", (1, 1)), three, f"{name}_three"),
-            self._conv(self._conv(x, reduced5, f"{name}_reduce5", (1, 1)), five, f"{name}_five"),
-            self._conv(max_pool_3x3(x), pooled, f"{name}_pooled", (1, 1)),
+            of_input[..., :one],
+            convolve(three, name=f"{name}_three")(reduced[..., :reduce3]),
+            convolve(five, name=f"{name}_five")(reduced[..., reduce3:]),
+            convolve(pooled, (1, 1), name=f"{name}_pooled")(max_pool_3x3(x)),
         ]
-        return jnp.concatenate(branches, axis=-1)
+        norm = JointGroupNorm(layers=(one, three, five, pooled), name=f"{name}_norm")
+        return relu_of(norm(jnp.concatenate(branches, axis=-1)))
 
     def _conv(
         self, x: jax.Array, channels: int, name: str, size: tuple[int, int] = (3, 3), *, stride: int = 1

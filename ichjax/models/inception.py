@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ichjax.models.blocks import ClassifierBlock, max_pool, scaled
+from ichjax.models.blocks import ClassifierBlock, scaled
 from ichjax.models.convolution import relu_of
 from ichjax.models.pooling import max_pool_3x3, mean_pool_3x3
 
@@ -35,9 +35,9 @@ class _Inception(nn.Module):
     dtype: jax.typing.DTypeLike = jnp.float32
 
     def _stem(self, images: jax.Array) -> jax.Array:
-        x = max_pool(self._chain(images, STEM[0], "stem1"))
+        x = max_pool_3x3(self._chain(images, STEM[0], "stem1"), 2)
         x = self._chain(x, STEM[1], "stem2")
-        return max_pool(x) if self.pooled_stem else max_pool_3x3(x)
+        return max_pool_3x3(x, 2 if self.pooled_stem else 1)
 
     def _chain(self, x: jax.Array, chain: Chain, name: str) -> jax.Array:
         for number, (channels, size, *stride) in enumerate(chain):
@@ -57,7 +57,7 @@ class _Inception(nn.Module):
 
     def _reduction(self, x: jax.Array, name: str, *chains: Chain) -> jax.Array:
         """The branches, each with a stride, and max-pooling, concatenated."""
-        return jnp.concatenate([*self._branches(x, chains, name), max_pool(x)], axis=-1)
+        return jnp.concatenate([*self._branches(x, chains, name), max_pool_3x3(x, 2)], axis=-1)
 
 
 class InceptionV3(_Inception):

@@ -7,8 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ichjax.models.blocks import ClassifierBlock, max_pool
+from ichjax.models.blocks import ClassifierBlock
 from ichjax.models.convolution import relu_of
+from ichjax.models.pooling import max_pool_3x3
 
 BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}  # of each stage, by the number of layers
 EXPANSION = 4  # output channels of a bottleneck block over those inside it
@@ -38,7 +39,7 @@ class ResNet(nn.Module):
             raise ValueError(f"layers {self.layers}; expected one of {', '.join(map(str, BLOCKS))}")
         block = self._plain_block if self.layers == 18 else self._bottleneck_block
         x = ClassifierBlock(self.width, (7, 7), stride=2, dtype=self.dtype, name="stem")(images)
-        x = max_pool(x) if self.pooled_stem else x
+        x = max_pool_3x3(x, 2) if self.pooled_stem else x
         for stage, count in enumerate(BLOCKS[self.layers]):
             first_stride = (1, 2, 2, self.last_stride)[stage]
             for number in range(count):

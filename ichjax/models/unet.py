@@ -153,10 +153,9 @@ class GroupNorm(nn.Module):
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        groups = math.gcd(self.max_groups, channels)  # gcd(0, channels) is channels
         pixels = x.astype(jnp.float32)
-        mean = _over_groups(pixels.mean(axis=(1, 2)), groups)
-        variance = _over_groups((pixels * pixels).mean(axis=(1, 2)), groups) - mean * mean
+        mean = self.over_groups(pixels.mean(axis=(1, 2)))
+        variance = self.over_groups((pixels * pixels).mean(axis=(1, 2))) - mean * mean
         # A blank patch is 0 in every layer until biases are trained: its gradient would grow 1000-fold in each of them.
         factor = jnp.where(variance > FLAT_VARIANCE, jax.lax.rsqrt(jnp.maximum(variance, 0.0) + self.epsilon), 0.0)
         factor = factor * scale[None]
@@ -170,19 +169,18 @@ class GroupNorm(nn.Module):
         """
         scale: jax.Array = self.get_variable("params", "scale")
         bias: jax.Array = self.get_variable("params", "bias")
-        groups = math.gcd(self.max_groups, x.shape[-1])
         pixels = x.astype(jnp.float32)
         for _ in range(2):  # the second time, what rounding left of the mean
-            pixels = pixels - _over_groups(pixels.mean(axis=2).mean(axis=1), groups)[:, None, None]
-        variance = _over_groups((pixels * pixels).mean(axis=2).mean(axis=1), groups)
+            pixels = pixels - self.over_groups(pixels.mean(axis=2).mean(axis=1))[:, None, None]
+        variance = self.over_groups((pixels * pixels).mean(axis=2).mean(axis=1))
         factor = jax.lax.rsqrt(variance + self.epsilon) * scale[None]
         return (pixels * factor[:, None, None] + bias[None, None, None]).astype(x.dtype)
 
-
-def _over_groups(channels: jax.Array, groups: int) -> jax.Array:
-    """Each channel's value [B, C] replaced by the mean over its group."""
-    mean = channels.reshape(channels.shape[0], groups, -1).mean(axis=-1, keepdims=True)
-    return jnp.broadcast_to(mean, (*mean.shape[:2], channels.shape[1] // groups)).reshape(channels.shape)
+    def over_groups(self, channels: jax.Array) -> jax.Array:
+        """Each channel's value [B, C] replaced by the mean over its group."""
+        groups = math.gcd(self.max_groups, channels.shape[1])  # gcd(0, C) is C
+        mean = channels.reshape(channels.shape[0], groups, -1).mean(axis=-1, keepdims=True)
+        return jnp.broadcast_to(mean, (*mean.shape[:2], channels.shape[1] // groups)).reshape(channels.shape)
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ichjax.models import backbones, pooling
+from ichjax.models import backbones, googlenet, pooling
 from ichjax.models.convolution import xla_convolutions_only
 from ichjax.models.densenet import DenseNet
+from ichjax.models.googlenet import GoogLeNet
 from ichjax.models.network import count_parameters
 from ichjax.models.vgg import Vgg
 
@@ -63,6 +64,43 @@ def test_densenet_has_the_sources_parameters_and_masks_of_the_images_size():
     variables, (features, masks) = shapes(DenseNet(stride=2), side=64)
     assert features.shape == (1, 8, 8, 448)
     assert masks.shape == (1, 64, 64, 3)
+
+
+class LayersApart(GoogLeNet):
+    """GoogLeNet as its source draws it: each layer of a module is convolved and normalized by itself."""
+
+    def _module(self, x, name):
+        one, reduce3, three, reduce5, five, pooled = googlenet.MODULES[name]
+        branches = [
+            self._conv(x, one, f"{name}_one", (1, 1)),
+            self._conv(self._conv(x, reduce3, f"{name}_reduce3", (1, 1)), three, f"{name}_three"),
+            self._conv(self._conv(x, reduce5, f"{name}_reduce5", (1, 1)), five, f"{name}_five"),
+            self._conv(pooling.max_pool_3x3(x), pooled, f"{name}_pooled", (1, 1)),
+        ]
+        return jnp.concatenate(branches, axis=-1)
+
+
+def test_layers_of_googlenet_that_are_computed_together_equal_layers_apart():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 64, 64, 1)), jnp.float32)
+    apart, together = LayersApart(8), GoogLeNet(8)
+    params = apart.init(jax.random.key(0), x)["params"]
+    numbers = iter(range(10_000))
+    params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(jax.random.key(next(numbers)), p.shape), params)
+
+    def joined(name, *layers):
+        norms = [params[f"{name}_{layer}"]["norm"] for layer in layers]
+        return {key: jnp.concatenate([norm[key] for norm in norms]) for key in ("scale", "bias")}
+
+    of_together = {name: value for name, value in params.items() if name.startswith("stem")}
+    for name in googlenet.MODULES:
+        kernels = {layer: params[f"{name}_{layer}"]["kernel"] for layer in ("one", "reduce3", "reduce5")}
+        of_together[f"{name}_of_input"] = {"kernel": jnp.concatenate([*kernels.values()], axis=-1)}
+        for layer in ("three", "five", "pooled"):
+            of_together[f"{name}_{layer}"] = {"kernel": params[f"{name}_{layer}"]["kernel"]}
+        of_together[f"{name}_reduced_norm"] = joined(name, "reduce3", "reduce5")
+        of_together[f"{name}_norm"] = joined(name, "one", "three", "five", "pooled")
+    got, expected = together.apply({"params": of_together}, x), apart.apply({"params": params}, x)
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_an_unknown_backbone_is_refused():

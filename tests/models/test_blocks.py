@@ -1,11 +1,13 @@
 """Blocks of the networks of the literature against XLA's own convolutions and pooling."""
 
+import flax.linen
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ichjax.models.blocks import ConvBlock, max_pool
+from ichjax.models.blocks import CLASSIFIER_GROUP, ConvBlock, JointGroupNorm, groups_of
+from ichjax.models.pooling import max_pool_3x3
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -39,16 +41,47 @@ def test_normalized_and_positive():
     np.testing.assert_array_equal(block.apply({"params": params}, x), jnp.maximum(plain, 0.0))
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("plane", [(8, 9), (7, 6), (1, 2)])
-def test_pooling_and_its_gradient(plane):
+def test_pooling_and_its_gradient(plane, stride):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, *plane, 3)), jnp.float32)
 
     def of_xla(x):
         padding = [(0, 0), (1, 1), (1, 1), (0, 0)]
-        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), padding)
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, stride, stride, 1), padding)
 
     expected, of_expected = jax.vjp(of_xla, x)
-    got, of_got = jax.vjp(max_pool, x)
+    got, of_got = jax.vjp(lambda x: max_pool_3x3(x, stride), x)
     np.testing.assert_array_equal(got, expected)
     weights = jnp.asarray(np.random.default_rng(1).normal(size=got.shape), jnp.float32)
     np.testing.assert_allclose(of_got(weights)[0], of_expected(weights)[0], atol=1e-6)
+
+
+def test_of_tied_values_one_gets_the_gradient_of_pooling():
+    gradient = jax.grad(lambda x: max_pool_3x3(x, 2).sum())(jnp.zeros((1, 6, 6, 1)))
+    assert gradient.sum() == 9
+    assert set(np.unique(gradient)) == {0, 1}
+
+
+def test_layers_normalized_together_equal_layers_normalized_apart():
+    layers = (4, 24, 8, 12)  # 1, 3, 1 and 1 groups
+    x = jnp.asarray(np.random.default_rng(0).normal(2, 3, size=(2, 5, 6, sum(layers))), jnp.float32)
+    weights = np.random.default_rng(1).normal(size=x.shape).astype(np.float32)
+    scale, bias = np.random.default_rng(2).normal(size=(2, sum(layers))).astype(np.float32)
+
+    def together(x):
+        return JointGroupNorm(layers=layers).apply({"params": {"scale": scale, "bias": bias}}, x)
+
+    def apart(x):
+        ends = np.cumsum(layers)
+        parts = []
+        for end, layer in zip(ends, layers, strict=True):
+            own = slice(end - layer, end)
+            params = {"scale": scale[own], "bias": bias[own]}
+            module = flax.linen.GroupNorm(groups_of(layer, CLASSIFIER_GROUP))
+            parts.append(module.apply({"params": params}, x[..., own]))
+        return jnp.concatenate(parts, axis=-1)
+
+    np.testing.assert_allclose(together(x), apart(x), atol=1e-5)
+    got, expected = (jax.grad(lambda x, f=f: (f(x) * weights).sum())(x) for f in (together, apart))
+    np.testing.assert_allclose(got, expected, atol=1e-5)
