@@ -38,6 +38,7 @@ class Conv(nn.Module):
       bias_init: initial value of the bias.
       dtype: of the computation; parameters stay float32.
       relu: whether to apply a ReLU.
+      margins: of the maps and of the result, see `margin_between`.
     """
 
     features: int
@@ -45,6 +46,7 @@ class Conv(nn.Module):
     bias_init: float = 0.0
     dtype: jax.typing.DTypeLike = jnp.float32
     relu: bool = False
+    margins: tuple[int, int] = (0, 0)
 
     @nn.compact
     def __call__(self, x: jax.Array, skip: jax.Array | None = None) -> jax.Array:
@@ -53,17 +55,32 @@ class Conv(nn.Module):
         shape = (*self.kernel_size, sum(each.shape[-1] for each in maps), self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
         bias = self.param("bias", nn.initializers.constant(self.bias_init), (self.features,)).astype(self.dtype)
-        return convolve_with_bias(maps, kernel, bias, relu=self.relu)
+        return convolve_with_bias(maps, kernel, bias, relu=self.relu, margins=self.margins)
+
+
+def margin_between(maps: Sequence[jax.Array], features: int) -> int:
+    """Columns of zeros to leave on each side of a map between two 3 x 3 convolutions; 0 but for some on a TPU.
+
+    Args:
+      maps: float [B, H, W, C], of the first convolution.
+      features: of both convolutions' results.
+    """
+    return tpu.margin_between(maps, features) if xla.platform() == "tpu" else 0
 
 
 def convolve_with_bias(
-    maps: Sequence[jax.Array], kernel: jax.Array, bias: jax.Array, *, relu: bool = False
+    maps: Sequence[jax.Array],
+    kernel: jax.Array,
+    bias: jax.Array,
+    *,
+    relu: bool = False,
+    margins: tuple[int, int] = (0, 0),
 ) -> jax.Array:
     """'Same' convolution of one or two maps [B, H, W, C], concatenated, with [h, w, C, F] and a bias [F]."""
     if calls.should_use(maps[0], kernel):
         return calls.convolve(maps[0], maps[1] if maps[1:] else None, kernel, bias, relu)
     if xla.platform() == "tpu":
-        return tpu.convolve(maps, kernel, bias, relu=relu)
+        return tpu.convolve(maps, kernel, bias, relu=relu, margins=margins)
     y = add_bias(convolve(jnp.concatenate(maps, axis=-1) if maps[1:] else maps[0], kernel), bias)
     return relu_of(y) if relu else y
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ichjax.models import accelerator
 
@@ -38,14 +39,12 @@ def unfold(x: jax.Array, columns: int) -> jax.Array:
     return x.reshape(count, height, groups * columns, channels // columns)
 
 
-def fold_kernel(kernel: jax.Array, columns: int) -> tuple[jax.Array, tuple[int, int]]:
-    """(the kernel for folded maps [h, G, columns C, columns F], groups of padding before and after).
+def fold_kernel(kernel: jax.Array, columns: int, left: int) -> tuple[jax.Array, tuple[int, int]]:
+    """(the kernel for folded maps [h, G, columns C, columns F], groups before and after an output's own).
 
-    A column of a group is reached by the same taps as in the plain map, which are in the group before, the same one or
-    the next.
+    A column of a group is reached by the same taps as in the plain map, `left` of which are before it.
     """
     height, width, inputs, features = kernel.shape
-    left = (width - 1) // 2
     before, after = -(-left // columns), (columns - 1 + width - 1 - left) // columns
     groups = before + 1 + after
     at_columns = []
@@ -56,16 +55,38 @@ def fold_kernel(kernel: jax.Array, columns: int) -> tuple[jax.Array, tuple[int, 
     return jnp.stack(at_columns, axis=3).reshape(height, groups, columns * inputs, -1), (before, after)
 
 
-def convolve(maps: Sequence[jax.Array], kernel: jax.Array, bias: jax.Array, *, relu: bool) -> jax.Array:
-    """'Same' convolution of maps [B, H, W, C], concatenated, with [h, w, C, F] and a bias [F]."""
-    columns = columns_per_group(maps[0].shape[2], kernel.shape[3], *(each.shape[3] for each in maps))
+def margin_between(maps: Sequence[jax.Array], features: int) -> int:
+    """The margin between two 3 x 3 convolutions of maps [B, H, W, C] to [B, H, W, F]: 1 for pairs of columns, else 0.
+
+    A result with a column of zeros on each side has pairs that begin at odd columns of the map. Such a pair is reached
+    from two of the even pairs, where an even one is reached from three, and the other way round.
+    """
+    width, channels = maps[0].shape[2], [each.shape[3] for each in maps]
+    return int(columns_per_group(width, features, *channels) == columns_per_group(width, features) == 2)
+
+
+def convolve(
+    maps: Sequence[jax.Array], kernel: jax.Array, bias: jax.Array, *, relu: bool, margins: tuple[int, int] = (0, 0)
+) -> jax.Array:
+    """'Same' convolution of maps [B, H, W, C], concatenated, with [h, w, C, F] and a bias [F].
+
+    With `margins`, the maps and the result have so many columns of zeros on each side, and W counts without them.
+    """
+    given, returned = margins
+    width, side = maps[0].shape[2] - 2 * given, kernel.shape[0]
+    columns = columns_per_group(width, kernel.shape[3], *(each.shape[3] for each in maps))
     starts = [sum(each.shape[3] for each in maps[:k]) for k in range(1, len(maps))]
-    parts = [fold_kernel(part, columns) for part in jnp.split(kernel, starts, axis=2)]
-    padding = (((kernel.shape[0] - 1) // 2, kernel.shape[0] // 2), parts[0][1])
+    left = (kernel.shape[1] - 1) // 2 + returned - given
+    parts = [fold_kernel(part, columns, left) for part in jnp.split(kernel, starts, axis=2)]
+    before, after = parts[0][1]
+    padding = (((side - 1) // 2, side // 2), (before, after + 2 * (returned - given) // columns))
     folded = jnp.concatenate([fold(each, columns) for each in maps], axis=-1)
     wide = jnp.concatenate([part for part, _ in parts], axis=2)
     y = jax.lax.conv_general_dilated(folded, wide, (1, 1), padding, dimension_numbers=accelerator.DIMENSIONS)
     y += jnp.tile(bias, columns)[None, None, None]
+    if returned:
+        column = np.arange(width + 2 * returned).repeat(kernel.shape[3]).reshape(y.shape[2:])
+        y = jnp.where((column >= returned) & (column < width + returned), y, 0)
     return unfold(accelerator.relu(y) if relu else y, columns)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from ichjax import xla
 from ichjax.config import Config
 from ichjax.models import accelerator, tpu
-from ichjax.models.convolution import Conv, relu_of, xla_convolutions_only
+from ichjax.models.convolution import Conv, margin_between, relu_of, xla_convolutions_only
 from ichjax.models.network import Network, count_parameters
 from ichjax.models.slice_head import SLICE_HEAD, slice_logits
 from ichjax.models.up_convolution import UpConv
@@ -111,8 +111,12 @@ class UNet(nn.Module):
 
         def convolutions(self: "UNet", x: jax.Array, upsampled: jax.Array | None) -> jax.Array:
             plain = self.norm == "none"
-            for index in (1, 2):
-                x = Conv(width, (3, 3), dtype=self.dtype, relu=plain, name=f"{name}_conv{index}")(x, upsampled)
+            maps = [each for each in (x, upsampled) if each is not None]
+            margin = margin_between(maps, width) if plain else 0
+            for index, margins in ((1, (0, margin)), (2, (margin, 0))):
+                own_name = f"{name}_conv{index}"
+                layer = Conv(width, (3, 3), dtype=self.dtype, relu=plain, margins=margins, name=own_name)
+                x = layer(x, upsampled)
                 if not plain:
                     x = relu_of(make_norm(self.norm, f"{name}_norm{index}")(x))
                 upsampled = None

@@ -68,6 +68,23 @@ def test_convolutions(width, channels, skip, features, side, relu):
     check(lambda m, k, b: convolution.convolve_with_bias(m, k, b, relu=relu), maps, kernel, normal(features))
 
 
+@pytest.mark.parametrize(("width", "channels", "skip"), [(8, 1, 0), (4, 64, 64), (2, 3, 0), (5, 3, 2)])
+def test_two_convolutions_with_a_margin_between_them(width, channels, skip):
+    maps = [normal(1, 4, width, channels)] + ([normal(1, 4, width, skip, seed=1)] if skip else [])
+    first = normal(3, 3, channels + skip, 64) / np.sqrt(9 * (channels + skip))
+    second, biases = normal(3, 3, 64, 64) / 24, normal(2, 64)
+    with_margin = {}
+
+    def both(maps, first, second, biases):
+        margin = with_margin[xla.platform()] = convolution.margin_between(maps, 64)
+        x = convolution.convolve_with_bias(maps, first, biases[0], relu=True, margins=(0, margin))
+        assert x.shape[2] == width + 2 * margin
+        return convolution.convolve_with_bias([x], second, biases[1], relu=True, margins=(margin, 0))
+
+    check(both, maps, first, second, biases)
+    assert with_margin == {"cpu": 0, "gpu": 0, "tpu": int(width % 2 == 0)}
+
+
 @pytest.mark.parametrize(("width", "channels", "features"), [(4, 5, 64), (1, 130, 3), (5, 2, 130)])
 def test_up_convolutions(width, channels, features):
     layer = up_convolution.UpConv(features, relu=True)
@@ -110,7 +127,7 @@ def test_as_many_columns_are_folded_as_the_lanes_hold(width, channels, columns):
 
 def test_a_folded_kernel_by_hand():
     """Taps 1, 2, 3 on pairs of columns: the left one of a pair is reached by the right one of the pair before."""
-    folded, groups = tpu.fold_kernel(jnp.asarray([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1), 2)
+    folded, groups = tpu.fold_kernel(jnp.asarray([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1), 2, 1)
     assert groups == (1, 1)
     # [group, column of the input's group, column of the output's group]
     np.testing.assert_array_equal(folded[0], [[[0, 0], [1, 0]], [[2, 1], [3, 2]], [[0, 3], [0, 0]]])
