@@ -97,6 +97,12 @@ def cache_folder() -> pathlib.Path:
     return pathlib.Path(base).expanduser().resolve() / "ichjax"
 
 
+def check_new(folder: pathlib.Path, purpose: str) -> None:
+    """Raises InputError for a folder that holds something, and for a file; `purpose` ends 'a new folder for ...'."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: is not empty; expected a new folder for {purpose}")
+
+
 def write_json(path: pathlib.Path, value: object) -> None:
     """Writes JSON atomically; ValueError for NaN and infinity."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")

@@ -1,10 +1,12 @@
 """One function per command: takes the parsed arguments and the configuration, and returns the exit status."""
 
 import argparse
+import pathlib
 
 from ichjax import config_check
 from ichjax.config import Config
 from ichjax.errors import InputError
+from ichjax.files import check_new
 
 
 def crossval(arguments: argparse.Namespace, config: Config) -> int:
@@ -98,12 +100,20 @@ def report(arguments: argparse.Namespace, config: None) -> int:
 
 def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     """Scores a folder of masks; 2 if a file is missing, surplus or cannot be scored."""
-    from ichjax.experiment import score_folder
+    from ichjax.data.dataset import layout_without_masks
+    from ichjax.experiment import score_folder, score_reads
     from ichjax.metrics.prevalence import parse_prevalence
 
     config_check.check(config)
     prevalence = parse_prevalence(arguments.prevalence)
-    options = {"name": arguments.name, "subtypes": arguments.subtypes, "prevalence": prevalence}
+    options = {"name": arguments.name, "prevalence": prevalence}
+    root = pathlib.Path(config.data.root)
+    if config.data.root and layout_without_masks(root) == "cq500":
+        if arguments.subtypes:
+            raise InputError(f"--subtypes: {root} has no masks, and sub-types are scored without the option")
+        options |= {"root": root, "seed": config.seed}
+        return 2 if score_reads.evaluate(arguments.predictions, workdir=arguments.workdir, **options) else 0
+    options |= {"subtypes": arguments.subtypes}
     problems = score_folder.evaluate(arguments.predictions, config, arguments.workdir, **options)
     return 2 if problems else 0
 
@@ -153,8 +163,7 @@ def phantom(arguments: argparse.Namespace, config: None) -> int:
     """Writes a synthetic data set."""
     from ichjax.phantom import dataset as phantoms
 
-    if arguments.output.is_dir() and any(arguments.output.iterdir()):
-        raise InputError(f"{arguments.output}: is not empty; expected a new folder for the synthetic data set")
+    check_new(arguments.output, "the synthetic data set")
     recipe = {"subjects": arguments.subjects, "seed": arguments.seed, "preset": arguments.preset}
     phantoms.write_dataset(arguments.output, layout=arguments.layout, **recipe)
     print(f"{arguments.subjects} synthetic head CTs: {arguments.output}")

@@ -88,7 +88,7 @@ in its name (CT10_pred.nii.gz is of CT10, not of CT1), or is the output of predi
 scan's grid in any axis order: masks (0 and 1, 0 and 255, or a few labels) or
 probabilities (floats in [0, 1], or 8 bits). Files that fit no subject or several, two
 files of one subject, and missing or misaligned files are reported; the others are
-scored.
+scored. CQ500 has no masks: there, predict's scores of scans are scored.
 
 """
 PREPARE_HELP = """\

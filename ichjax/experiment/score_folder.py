@@ -18,7 +18,7 @@ from ichjax.data.subject import Subject
 from ichjax.errors import InputError
 from ichjax.experiment import scoring, setup
 from ichjax.experiment.prediction_files import find_files
-from ichjax.files import CONFIG_FILE, NOTES_FILE, RESULTS_FILE, write_json, write_text
+from ichjax.files import CONFIG_FILE, NOTES_FILE, RESULTS_FILE, check_new, write_json, write_text
 from ichjax.methods.base import PostProcess, Prediction
 from ichjax.metrics.records import ScoreRow
 from ichjax.prefetch import one_ahead
@@ -68,8 +68,7 @@ def evaluate(
     if workdir is None:
         with tempfile.TemporaryDirectory() as folder:
             return score(pathlib.Path(folder), published=False)
-    if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-        raise InputError(f"{workdir}: is not empty; expected a new folder for the results")
+    check_new(workdir, "the results")
     return score(workdir, published=True)
 
 

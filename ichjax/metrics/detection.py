@@ -146,7 +146,17 @@ def _of_slices(scans: Sequence[_Scores], *, seed: int) -> dict[str, UnitDetectio
 
 
 def _of_scans(scans: Sequence[_Scores], *, seed: int) -> dict[str, UnitDetection | None]:
-    scores, positive = np.stack([s.scan for s in scans]), np.stack([s.true_slices.any(axis=0) for s in scans])
+    return of_scans(np.stack([s.scan for s in scans]), np.stack([s.true_slices.any(axis=0) for s in scans]), seed=seed)
+
+
+def of_scans(scores: np.ndarray, positive: np.ndarray, *, seed: int = 0) -> dict[str, UnitDetection | None]:
+    """Detection of whole scans, as in `DetectionScores`.
+
+    Args:
+      scores: float [N, 6], of the sub-types and any hemorrhage; NaN where there is none.
+      positive: bool [N, 6], which scans have it.
+      seed: of the bootstrap.
+    """
     found = {name: _detected(scores[:, k], positive[:, k], None, seed=seed) for name, k in _columns(scores)}
     for name, k in _columns(scores):
         if (unit := found[name]) is not None:

@@ -5,6 +5,7 @@ None stands for a figure that does not exist.
 
 from typing import Literal, NotRequired, TypedDict
 
+from ichjax.metrics.score_records import DetectionAtPrevalence, RateEstimate
 from ichjax.metrics.secondary_records import Reliability
 from ichjax.metrics.statistics import Interval, Share
 
@@ -69,3 +70,22 @@ class DetectionScores(TypedDict):
     components_on_lesions: Share
     confusion: NotRequired[dict[Unit, Confusion]]
     in_words: dict[str, str]
+
+
+class ReadsDetection(TypedDict):
+    """detection.json: predictions against labels of whole scans (`experiment.score_reads`).
+
+    `detected` as `DetectionScores.scans`; sensitivity and specificity are of flagged scans, those with a slice that is
+    predicted positive. `scans` has a row for each: its name, whether it is flagged, the predicted volume in mL, and by
+    label what is true and its score, None where there is none.
+    """
+
+    schema: int
+    method: str
+    ranked_by: list[str]
+    detected: dict[str, UnitDetection | None]
+    sensitivity: RateEstimate
+    specificity: RateEstimate
+    detection_at_prevalence: NotRequired[DetectionAtPrevalence]
+    in_words: dict[str, str]
+    scans: list[dict[str, str | bool | float | None]]

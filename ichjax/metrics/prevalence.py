@@ -68,7 +68,7 @@ def detection_at_prevalence(flagged: np.ndarray, truth: np.ndarray, *, prevalenc
     flagged, truth = np.asarray(flagged, bool), np.asarray(truth, bool)
     hits, misses = int((flagged & truth).sum()), int((~flagged & truth).sum())
     alarms, clear = int((flagged & ~truth).sum()), int((~flagged & ~truth).sum())
-    sensitivity, specificity = _rate(hits, misses), _rate(clear, alarms)
+    sensitivity, specificity = rate(hits, misses), rate(clear, alarms)
     prior_logit = math.log(prevalence) - math.log1p(-prevalence)
     adjusted = 0 in (hits, misses, alarms, clear)
     return {
@@ -92,7 +92,8 @@ def detection_at_prevalence(flagged: np.ndarray, truth: np.ndarray, *, prevalenc
     }
 
 
-def _rate(right: int, wrong: int) -> RateEstimate:
+def rate(right: int, wrong: int) -> RateEstimate:
+    """The share of right ones, with its 95 % Wilson interval."""
     n = right + wrong
     return {"value": right / n if n else None, "ci95": wilson_interval(right, n)}
 

@@ -1,0 +1,171 @@
+"""Scores predictions of whole scans against CQ500's labels, the majority of three readers; there are no masks."""
+
+import pathlib
+from collections import defaultdict
+from typing import NamedTuple
+
+import numpy as np
+
+from ichjax.console import say
+from ichjax.data import cq500
+from ichjax.data.cq500 import Cq500Scan, Cq500Set
+from ichjax.data.cq500_reads import CQ500_NAME
+from ichjax.data.label_tables import SUBTYPES
+from ichjax.data.rsna_labels import DETECTION_LABELS
+from ichjax.errors import InputError
+from ichjax.files import check_new, read_json, write_csv, write_json, write_text
+from ichjax.metrics import detection
+from ichjax.metrics.detection_records import ReadsDetection
+from ichjax.metrics.prevalence import detection_at_prevalence, rate
+from ichjax.metrics.statistics import or_none
+from ichjax.report.tables.reads import reads_text
+
+READS_SCHEMA = 1  # of detection.json
+OF_SCANS = (
+    "auc", "average_precision", "sensitivity_at_90_specificity", "specificity_at_90_sensitivity", "calibration"
+)  # fmt: skip
+PREDICTIONS = "NAME/prediction.json"
+
+
+class _Prediction(NamedTuple):
+    """What a prediction.json says of the whole scan: float [6], columns as `DETECTION_LABELS`, NaN without a score."""
+
+    scores: np.ndarray
+    ranked_by: str
+    flagged: bool
+    volume_ml: float
+
+
+def evaluate(
+    predictions: pathlib.Path,
+    root: pathlib.Path,
+    workdir: pathlib.Path | None,
+    *,
+    name: str,
+    prevalence: float | None = None,
+    seed: int = 0,
+) -> list[str]:
+    """The `evaluate` command on CQ500: ranks scans by their scores, and prints how well that finds hemorrhages.
+
+    A prediction belongs to the scan whose number is in its folder's name, as `predict` names folders after those of the
+    set. A scan's score of any hemorrhage is the method's own, else that of its highest slice, else its `suspicion`.
+
+    Args:
+      predictions: the output of `predict`.
+      root: of the set.
+      workdir: a new folder for detection.json, detection.csv and detection.txt; None only prints.
+      name: of the method.
+      prevalence: share of scans with a hemorrhage at which detection is stated too; None for none.
+      seed: of the bootstrap.
+
+    Returns:
+      One sentence for everything that is missing, surplus or could not be scored.
+
+    Raises:
+      InputError: the set is none, no prediction belongs to a scan, or the folders are not usable.
+    """
+    if workdir is not None:
+        check_new(workdir, "the results")
+    dataset = cq500.read_dataset(root)
+    files, problems = _find(predictions, dataset)
+    read: list[tuple[Cq500Scan, _Prediction]] = []
+    for scan in dataset.scans:
+        if scan.reads.number in files:
+            try:
+                read.append((scan, _read(files[scan.reads.number])))
+            except InputError as error:
+                problems.append(str(error))
+    for problem in problems:
+        say(f"skipped: {problem}")
+    if not read:
+        raise InputError(f"{predictions}: none of its predictions could be scored")
+    scored = _score(read, name=name, prevalence=prevalence, seed=seed)
+    text = reads_text(scored)
+    say(text)
+    if workdir is not None:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(workdir / "detection.json", scored)
+        write_csv(workdir / "detection.csv", scored["scans"])
+        write_text(workdir / "detection.txt", f"{text}\n")
+    return problems
+
+
+def _find(folder: pathlib.Path, dataset: Cq500Set) -> tuple[dict[int, pathlib.Path], list[str]]:
+    """({number: its prediction.json}, one sentence for each kind of mismatch)."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected the output of `predict`, with {PREDICTIONS}")
+    paths = sorted(folder.glob("*/prediction.json"))
+    if not paths:
+        raise InputError(f"{folder}: holds no {PREDICTIONS}; expected the output of `predict`: the set has no masks")
+    known = {scan.reads.number for scan in dataset.scans}
+    claims, surplus = defaultdict[int, list[pathlib.Path]](list), []
+    for path in paths:
+        numbers = {int(digits) for digits in CQ500_NAME.findall(path.parent.name)}
+        if len(numbers) == 1 and numbers <= known:
+            claims[numbers.pop()].append(path)
+        else:
+            surplus.append(path.parent.name)
+    if not claims:
+        raise InputError(
+            f"{folder}: none of its predictions is of a scan of the set ({surplus[0]}); expected CQ500-CT-N in names"
+        )
+    problems = [
+        f"{cq500.scan_name(number)}: {len(several)} predictions ({', '.join(path.parent.name for path in several)}); "
+        "expected one"
+        for number, several in sorted(claims.items())
+        if len(several) > 1
+    ]
+    problems += [f"{scan}: {reason}" for scan, reason in dataset.skipped.items()]
+    if missing := sorted(known - set(claims)):
+        problems.append(f"{', '.join(map(cq500.scan_name, missing))}: no prediction")
+    if surplus:
+        problems.append(f"predictions that are not of a scan of the set: {', '.join(surplus)}")
+    return {number: several[0] for number, several in claims.items() if len(several) == 1}, problems
+
+
+def _read(path: pathlib.Path) -> _Prediction:
+    record = read_json(path)
+    try:
+        slices = np.array(record.get("slice_scores", ()), np.float64)
+        source = "own scan scores" if "scan_scores" in record else "own slice scores" if len(slices) else "probability"
+        by_slice = np.array(record.get("subtype_scores", ()), np.float64).reshape(-1, len(SUBTYPES))
+        any_score = slices.max() if len(slices) else float(record["suspicion"])
+        of_subtypes = by_slice.max(axis=0) if len(by_slice) else np.full(len(SUBTYPES), np.nan)
+        of_slices = np.append(of_subtypes, any_score)
+        own = [np.nan if score is None else score for score in record.get("scan_scores", [None] * 6)]
+        scores = np.where(np.isnan(own), of_slices, own)
+        return _Prediction(scores, source, bool(record["positive_slices"]), float(record["volume_ml"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path.parent.name}: prediction.json is damaged; expected the output of `predict`") from error
+
+
+def _score(
+    read: list[tuple[Cq500Scan, _Prediction]], *, name: str, prevalence: float | None, seed: int
+) -> ReadsDetection:
+    truth = np.stack([scan.reads.labels for scan, _ in read])
+    scores = np.stack([prediction.scores for _, prediction in read])
+    flagged = np.array([prediction.flagged for _, prediction in read])
+    bleeds = truth[:, -1]
+    scored: ReadsDetection = {
+        "schema": READS_SCHEMA,
+        "method": name,
+        "ranked_by": sorted({prediction.ranked_by for _, prediction in read}),
+        "detected": detection.of_scans(scores, truth, seed=seed),
+        "sensitivity": rate(int((flagged & bleeds).sum()), int((~flagged & bleeds).sum())),
+        "specificity": rate(int((~flagged & ~bleeds).sum()), int((flagged & ~bleeds).sum())),
+        "in_words": {key: detection.DETECTION_IN_WORDS[key] for key in OF_SCANS},
+        "scans": [_row(scan, prediction) for scan, prediction in read],
+    }
+    if prevalence is not None:
+        scored["detection_at_prevalence"] = detection_at_prevalence(flagged, bleeds, prevalence=prevalence)
+    return scored
+
+
+def _row(scan: Cq500Scan, prediction: _Prediction) -> dict[str, str | bool | float | None]:
+    return {
+        "scan": scan.name,
+        "flagged": prediction.flagged,
+        "volume_ml": prediction.volume_ml,
+        **{f"true_{name}": bool(label) for name, label in zip(DETECTION_LABELS, scan.reads.labels, strict=True)},
+        **{f"score_{name}": or_none(score) for name, score in zip(DETECTION_LABELS, prediction.scores, strict=True)},
+    }
