@@ -56,7 +56,7 @@ class ChoMethod(PatchNetworkMethod):
         # The cascade decides which slices bleed: no region needs a pixel of a higher probability besides.
         "predict": {"threshold": 0.5, "find_threshold": 0.0},
         "train": {
-            "epochs": 10,
+            "epochs": 16,
             "examples_per_epoch": 0,
             "batch_size": 4,
             "learning_rate": 3e-3,
