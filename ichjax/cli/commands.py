@@ -101,20 +101,26 @@ def report(arguments: argparse.Namespace, config: None) -> int:
 def evaluate(arguments: argparse.Namespace, config: Config) -> int:
     """Scores a folder of masks; 2 if a file is missing, surplus or cannot be scored."""
     from ichjax.data.dataset import layout_without_masks
-    from ichjax.experiment import score_folder, score_reads
+    from ichjax.experiment import score_folder
+    from ichjax.inference import score_reads
     from ichjax.metrics.prevalence import parse_prevalence
 
     config_check.check(config)
-    prevalence = parse_prevalence(arguments.prevalence)
-    options = {"name": arguments.name, "prevalence": prevalence}
-    root = pathlib.Path(config.data.root)
+    prevalence, root = parse_prevalence(arguments.prevalence), pathlib.Path(config.data.root)
     if config.data.root and layout_without_masks(root) == "cq500":
         if arguments.subtypes:
             raise InputError(f"--subtypes: {root} has no masks, and sub-types are scored without the option")
-        options |= {"root": root, "seed": config.seed}
-        return 2 if score_reads.evaluate(arguments.predictions, workdir=arguments.workdir, **options) else 0
-    options |= {"subtypes": arguments.subtypes}
-    problems = score_folder.evaluate(arguments.predictions, config, arguments.workdir, **options)
+        problems = score_reads.evaluate(
+            arguments.predictions,
+            root,
+            arguments.workdir,
+            name=arguments.name or "predictions",
+            prevalence=prevalence,
+            seed=config.seed,
+        )
+    else:
+        options = {"name": arguments.name or "masks", "subtypes": arguments.subtypes, "prevalence": prevalence}
+        problems = score_folder.evaluate(arguments.predictions, config, arguments.workdir, **options)
     return 2 if problems else 0
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from ichjax.console import say
 from ichjax.data import dataset as datasets
+from ichjax.data.cq500_reads import CQ500_NAME
 from ichjax.data.subject import Subject
 from ichjax.dicom import ranking
 from ichjax.dicom import series as dicom_series
@@ -216,7 +217,7 @@ def _original_of(path: pathlib.Path) -> pathlib.Path | None:
 
 def _select_series(study: dicom_series.Study, rank: int | None) -> Source:
     """The series of a rank, by default the best one; prints the others."""
-    name, number = _last_part(study.folder), 1 if rank is None else rank
+    name, number = _study_name(study.folder), 1 if rank is None else rank
     if not 1 <= number <= len(study.series):
         count = len(study.series)
         problem = f"{study.folder}: has {count} CT series; expected --series from 1 to {count}, not {number}"
@@ -253,6 +254,12 @@ def _with_first_file(source: Source, study: dicom_series.Study) -> Source:
     return dataclasses.replace(
         source, first_file=first_file, file_number=series.file_number, series_number=series.traits.number
     )
+
+
+def _study_name(folder: pathlib.Path) -> str:
+    """The last part of a study's path; in a scan of CQ500, whose studies all have the same name, that of the scan."""
+    parts = pathlib.Path(os.path.abspath(folder)).parts
+    return next((part for part in reversed(parts) if CQ500_NAME.match(part)), _last_part(folder))
 
 
 def _last_part(path: pathlib.Path) -> str:

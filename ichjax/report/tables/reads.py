@@ -18,15 +18,18 @@ def reads_text(scored: ReadsDetection) -> str:
     """A line for any hemorrhage and for each sub-type that has a score, then what the predicted masks flag."""
     ranked = {name: unit for name, unit in scored["detected"].items() if unit is not None}
     missing = [name for name in scored["detected"] if name not in ranked]
-    lines = [f"{scored['method']}: {len(scored['scans'])} scans, labeled by two of three readers", ""]
+    lines = [f"{scored['method']}: {len(scored['scans'])} scans, labels: the majority of three readers", ""]
     if ranked:
         lines += ruled_table(READS_HEAD, [_cells(name, unit) for name, unit in ranked.items()])
     if missing:
-        lines.append(paragraph(f"Not ranked, since none or all of the scans have it: {', '.join(missing)}."))
+        lines.append(
+            paragraph(f"Not ranked, since none or all of the scans with a score have it: {', '.join(missing)}.")
+        )
     found, spared = (_rate_text("sensitivity", scored["sensitivity"]), _rate_text("specificity", scored["specificity"]))
-    too_few = ", with enough scans" if any(unit["auc"]["ci95"] is None for unit in ranked.values()) else ""
+    too_few = any(unit["auc"]["ci95"] is None for unit in ranked.values())
+    interval = "The interval is DeLong's, and not given for so few scans." if too_few else "The interval is DeLong's."
     texts = [
-        f"Ranked by: {', '.join(scored['ranked_by'])}. The interval is DeLong's{too_few}. "
+        f"Ranked by: {', '.join(scored['ranked_by'])}. {interval} "
         "Sensitivity and specificity at 90 % are read off the scored scans themselves, so a cut fixed beforehand would "
         "usually do worse.",
         f"Flagged, that is, with any slice predicted positive: sensitivity {found}, specificity {spared}.",

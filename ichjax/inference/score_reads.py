@@ -13,7 +13,8 @@ from ichjax.data.cq500_reads import CQ500_NAME
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.data.rsna_labels import DETECTION_LABELS
 from ichjax.errors import InputError
-from ichjax.files import check_new, read_json, write_csv, write_json, write_text
+from ichjax.files import check_new, write_csv, write_json, write_text
+from ichjax.inference.records import read_prediction
 from ichjax.metrics import detection
 from ichjax.metrics.detection_records import ReadsDetection
 from ichjax.metrics.prevalence import detection_at_prevalence, rate
@@ -30,6 +31,7 @@ PREDICTIONS = "NAME/prediction.json"
 class _Prediction(NamedTuple):
     """What a prediction.json says of the whole scan: float [6], columns as `DETECTION_LABELS`, NaN without a score."""
 
+    run: str
     scores: np.ndarray
     ranked_by: str
     flagged: bool
@@ -47,8 +49,8 @@ def evaluate(
 ) -> list[str]:
     """The `evaluate` command on CQ500: ranks scans by their scores, and prints how well that finds hemorrhages.
 
-    A prediction belongs to the scan whose number is in its folder's name, as `predict` names folders after those of the
-    set. A scan's score of any hemorrhage is the method's own, else that of its highest slice, else its `suspicion`.
+    A prediction belongs to the scan whose number is in its folder's name, as `predict` names it. A scan's score of
+    any hemorrhage is the method's own, else that of its highest slice, else its `suspicion`.
 
     Args:
       predictions: the output of `predict`.
@@ -62,7 +64,8 @@ def evaluate(
       One sentence for everything that is missing, surplus or could not be scored.
 
     Raises:
-      InputError: the set is none, no prediction belongs to a scan, or the folders are not usable.
+      InputError: the set is none, no prediction belongs to a scan, predictions are of several runs, or the folders are
+        not usable.
     """
     if workdir is not None:
         check_new(workdir, "the results")
@@ -75,8 +78,12 @@ def evaluate(
                 read.append((scan, _read(files[scan.reads.number])))
             except InputError as error:
                 problems.append(str(error))
+    for note in dataset.notes:
+        say(f"note: {note}")
     for problem in problems:
         say(f"skipped: {problem}")
+    if len(runs := {prediction.run for _, prediction in read}) > 1:
+        raise InputError(f"{predictions}: holds predictions of {len(runs)} runs; expected those of one")
     if not read:
         raise InputError(f"{predictions}: none of its predictions could be scored")
     scored = _score(read, name=name, prevalence=prevalence, seed=seed)
@@ -94,7 +101,7 @@ def _find(folder: pathlib.Path, dataset: Cq500Set) -> tuple[dict[int, pathlib.Pa
     """({number: its prediction.json}, one sentence for each kind of mismatch)."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected the output of `predict`, with {PREDICTIONS}")
-    paths = sorted(folder.glob("*/prediction.json"))
+    paths = sorted(folder.glob("[!.]*/prediction.json"))
     if not paths:
         raise InputError(f"{folder}: holds no {PREDICTIONS}; expected the output of `predict`: the set has no masks")
     known = {scan.reads.number for scan in dataset.scans}
@@ -124,17 +131,21 @@ def _find(folder: pathlib.Path, dataset: Cq500Set) -> tuple[dict[int, pathlib.Pa
 
 
 def _read(path: pathlib.Path) -> _Prediction:
-    record = read_json(path)
+    record = read_prediction(path)
     try:
+        flagged, volume_ml = record["positive_slices"], float(record["volume_ml"])
         slices = np.array(record.get("slice_scores", ()), np.float64)
-        source = "own scan scores" if "scan_scores" in record else "own slice scores" if len(slices) else "probability"
-        by_slice = np.array(record.get("subtype_scores", ()), np.float64).reshape(-1, len(SUBTYPES))
-        any_score = slices.max() if len(slices) else float(record["suspicion"])
-        of_subtypes = by_slice.max(axis=0) if len(by_slice) else np.full(len(SUBTYPES), np.nan)
-        of_slices = np.append(of_subtypes, any_score)
-        own = [np.nan if score is None else score for score in record.get("scan_scores", [None] * 6)]
-        scores = np.where(np.isnan(own), of_slices, own)
-        return _Prediction(scores, source, bool(record["positive_slices"]), float(record["volume_ml"]))
+        by_slice = np.array(record.get("subtype_scores", [[None] * len(SUBTYPES)]), np.float64)
+        own = np.array(record.get("scan_scores", [None] * len(DETECTION_LABELS)), np.float64)  # None becomes NaN
+        if by_slice.shape[1:] != (len(SUBTYPES),) or own.shape != (len(DETECTION_LABELS),):
+            raise ValueError
+        of_scan = np.append(by_slice.max(axis=0), slices.max() if len(slices) else float(record["suspicion"]))
+        scores = np.where(np.isnan(own), of_scan, own)
+        # JSON has no such numbers, but Python reads and other programs write them.
+        if not np.isfinite([volume_ml, scores[-1]]).all() or np.isinf(scores).any() or not isinstance(flagged, list):
+            raise ValueError
+        ranked_by = "own scan scores" if np.isfinite(own[-1]) else "own slice scores" if len(slices) else "suspicion"
+        return _Prediction(record.get("run_digest", ""), scores, ranked_by, bool(flagged), volume_ml)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path.parent.name}: prediction.json is damaged; expected the output of `predict`") from error
 

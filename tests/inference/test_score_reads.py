@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_ranking_and_flags_agree_with_scipy_and_with_counting(cq500_root, evalua
     assert scored["sensitivity"]["value"] == np.mean([score > 0.5 for score in of_bleeding])
     assert scored["specificity"]["value"] == np.mean([score <= 0.5 for score in of_others])
     assert scored["detection_at_prevalence"]["prevalence"] == 0.1
-    assert (scored["method"], scored["ranked_by"], list(scored["detected"])) == ("ours", ["probability"], ["any"])
+    assert (scored["method"], scored["ranked_by"], list(scored["detected"])) == ("ours", ["suspicion"], ["any"])
     assert f"17 of 42  {area:.3f} ({low:.3f} to {high:.3f})" in printed
     assert (tmp_path / "new" / "detection.txt").read_text() in printed
     with (tmp_path / "new" / "detection.csv").open(newline="") as file:
@@ -118,6 +119,8 @@ def test_what_does_not_fit_is_named_and_costs_no_other_scan_its_score(cq500_root
         ({"other": {}}, (), "none of its predictions is of a scan of the set (other)"),
         ({1: {}}, ("--subtypes",), "has no masks"),
         ({1: {"volume_ml": None}}, (), "none of its predictions could be scored"),
+        ({1: {"schema": 99}}, (), "has schema 99"),
+        ({1: {"run_digest": "a"}, 2: {"run_digest": "b"}}, (), "holds predictions of 2 runs; expected those of one"),
     ],
 )
 def test_nothing_to_score_is_refused_in_one_sentence(cq500_root, evaluated, predictions, options, message):
@@ -127,9 +130,37 @@ def test_nothing_to_score_is_refused_in_one_sentence(cq500_root, evaluated, pred
     assert "Traceback" not in printed
 
 
-def test_from_dicom_to_scores(predict_command, evaluated, tmp_path):
-    write_dataset(tmp_path / "set", layout="cq500", subjects=2, seed=0, preset="demo")
-    assert predict_command(tmp_path / "set")[0] == 0
-    status, printed, scored = evaluated(tmp_path / "set", {})
-    assert status == 0, printed
-    assert len(scored["scans"]) == 2
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"suspicion": "high"}, {"suspicion": np.nan}, {"suspicion": np.inf}, {"volume_ml": np.nan},
+        {"slice_scores": [0.1, None]}, {"scan_scores": [0.3]}, {"scan_scores": [np.inf] + [None] * 5},
+        {"subtype_scores": [0.1] * 5}, {"subtype_scores": [[0.1] * 4]}, {"positive_slices": "none"},
+    ],
+)  # fmt: skip
+def test_damaged_values_cost_their_scan_alone(cq500_root, evaluated, damage):
+    status, printed, scored = evaluated(cq500_root([1, 3], [2]), {1: damage, 2: {}, 3: {}})
+    assert status == 2
+    assert "CQ500CT1_Unknown_Study: prediction.json is damaged" in printed
+    assert [row["scan"] for row in scored["scans"]] == ["CQ500-CT-2", "CQ500-CT-3"]
+
+
+def test_contradictions_of_the_set_are_said_and_hidden_folders_are_none(cq500_root, evaluated, tmp_path):
+    root = cq500_root([1], [])
+    (root / "CQ500CT2 CQ500CT2").mkdir()
+    write_reads(root, {"CQ500-CT-1": {"ICH": "111"}, "CQ500-CT-2": {"SDH": "111"}})
+    status, printed, scored = evaluated(root, {1: {}, ".CQ500CT1_left": {}, 2: {}})
+    assert (status, len(scored["scans"])) == (0, 2)
+    assert "note: reads.csv: most readers see a sub-type, but no ICH" in printed
+
+
+@pytest.mark.parametrize("one_scan", [False, True])
+def test_from_dicom_to_scores_by_the_number_of_the_scan(predict_command, evaluated, tmp_path, one_scan):
+    """Also where a scan has a single series, or is the only input: its study is then the folder of the series."""
+    root = tmp_path / "set"
+    write_dataset(root, layout="cq500", subjects=2, seed=0, preset="demo")
+    folders = sorted(root.glob("CQ500CT*"))
+    shutil.rmtree(folders[0] / "Unknown Study" / "CT BONE")
+    assert predict_command(folders[0] if one_scan else root)[0] == 0
+    status, printed, scored = evaluated(root, {})
+    assert (status, len(scored["scans"])) == ((2, 1) if one_scan else (0, 2)), printed
