@@ -152,7 +152,7 @@ def test_training_gives_the_same_bits_in_every_mode(reader_of, monkeypatch, mode
 @pytest.mark.faults
 @pytest.mark.skipif(MANY == 8, reason="runs this file on eight devices")
 def test_eight_devices_give_the_same_bits():
-    assert "3 passed" in eight_devices.run(__file__, "every_mode")
+    assert "3 passed" in eight_devices.run(__file__, "every_mode", marker="faults")
 
 
 def test_a_fold_on_resident_scans_ends_with_the_same_bits(train, whole, tmp_path, capsys):
