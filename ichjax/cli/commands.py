@@ -99,7 +99,7 @@ def report(arguments: argparse.Namespace, config: None) -> int:
 
 
 def evaluate(arguments: argparse.Namespace, config: Config) -> int:
-    """Scores a folder of masks; 2 if a file is missing, surplus or cannot be scored."""
+    """Scores a folder of masks, or predictions of CQ500; 2 if one is missing, surplus or cannot be scored."""
     from ichjax.data.dataset import layout_without_masks
     from ichjax.experiment import score_folder
     from ichjax.inference import score_reads

@@ -198,7 +198,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     add = parts["evaluate"].add_argument
     add("--predictions", metavar="DIR", help="a folder of NIfTI masks or probabilities, or predict's output", **path)
     add("--workdir", metavar="NEW", type=pathlib.Path, help="a new folder for tables, figures and report")
-    add("--name", help="name of the method in the tables (default 'masks')")
+    add("--name", help="name of the method in the tables (default 'masks'; on CQ500 'predictions')")
     add("--subtypes", action="store_true", help="score masks of sub-types, labeled as in subtypes.nii.gz, as such too")
     parts["info"].add_argument("run", metavar="RUN", type=pathlib.Path, help="a work directory, or predict's output")
     for name in ("report", "evaluate"):

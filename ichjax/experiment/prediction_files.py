@@ -4,18 +4,28 @@ import pathlib
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from ichjax.data.label_tables import format_ranges
-from ichjax.data.subject import Subject
 from ichjax.errors import InputError
-from ichjax.files import MASK, SUBTYPE_MASK
+from ichjax.files import MASK
 from ichjax.scan import nifti
 
 MAX_NAMED = 50  # files or subjects in one sentence
 
 
+class Named(Protocol):
+    """A subject or scan of a data set: its number there, and the ID that file names hold."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def name(self) -> str: ...
+
+
 def find_files(
-    folder: pathlib.Path, subjects: Sequence[Subject], *, subtypes: bool = False
+    folder: pathlib.Path, subjects: Sequence[Named], *, inner: str = MASK
 ) -> tuple[dict[int, pathlib.Path], list[str]]:
     """Finds each subject's file: NAME.nii.gz, NAME.nii or, as `predict` writes it, NAME/mask.nii.gz.
 
@@ -25,7 +35,7 @@ def find_files(
     Args:
       folder: of predictions; hidden files (._049.nii.gz) and all others are ignored.
       subjects: of the data set.
-      subtypes: look for NAME/subtypes.nii.gz instead of NAME/mask.nii.gz.
+      inner: the file to look for in a folder NAME.
 
     Returns:
       ({number: file}, one sentence for each kind of mismatch).
@@ -37,7 +47,6 @@ def find_files(
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "no such folder"
         raise InputError(f"{folder}: {found}; expected a folder of NIfTI masks or probabilities, one per subject")
-    inner = SUBTYPE_MASK if subtypes else MASK
     stems = _stems(folder, inner)
     if not stems:
         raise InputError(
@@ -73,7 +82,7 @@ def find_files(
     return {number: paths[0] for number, paths in claims.items() if len(paths) == 1}, problems
 
 
-def owner_finder(subjects: Sequence[Subject]) -> Callable[[str], set[int]]:
+def owner_finder(subjects: Sequence[Named]) -> Callable[[str], set[int]]:
     """A function from a file's name, without its ending, to the numbers of the subjects whose ID is in it.
 
     If the IDs are the subjects' numbers, as in the public data set, every number in the name counts, with or without
@@ -107,7 +116,7 @@ def _stems(folder: pathlib.Path, inner: str) -> dict[pathlib.Path, str]:
     }
 
 
-def _are_numbers(subjects: Iterable[Subject]) -> bool:
+def _are_numbers(subjects: Iterable[Named]) -> bool:
     """Whether the IDs are the subjects' numbers, with or without leading zeros, rather than numbered in their order."""
     return all(re.fullmatch("[0-9]+", each.name) and int(each.name) == each.number for each in subjects)
 
@@ -134,7 +143,7 @@ def _plain(text: str) -> str:
     return re.sub(r"[\W_]+", "_", _composed(text).casefold()).strip("_")
 
 
-def _describe(subjects: Sequence[Subject], numbers: Iterable[int]) -> str:
+def _describe(subjects: Sequence[Named], numbers: Iterable[int]) -> str:
     """The IDs of these subjects, for messages."""
     if _are_numbers(subjects):
         return format_ranges(numbers)

@@ -18,7 +18,16 @@ from ichjax.data.subject import Subject
 from ichjax.errors import InputError
 from ichjax.experiment import scoring, setup
 from ichjax.experiment.prediction_files import find_files
-from ichjax.files import CONFIG_FILE, NOTES_FILE, RESULTS_FILE, check_new, write_json, write_text
+from ichjax.files import (
+    CONFIG_FILE,
+    MASK,
+    NOTES_FILE,
+    RESULTS_FILE,
+    SUBTYPE_MASK,
+    check_new,
+    write_json,
+    write_text,
+)
 from ichjax.methods.base import PostProcess, Prediction
 from ichjax.metrics.records import ScoreRow
 from ichjax.prefetch import one_ahead
@@ -83,7 +92,7 @@ def _evaluate(
     prevalence: float | None,
 ) -> list[str]:
     dataset = setup.open_dataset(config)
-    files, problems = find_files(predictions, dataset.subjects, subtypes=subtypes)
+    files, problems = find_files(predictions, dataset.subjects, inner=SUBTYPE_MASK if subtypes else MASK)
     post = PostProcess(config.predict.threshold, config.predict.thresholds, 0, 0, "fixed beforehand")
     rows: list[ScoreRow] = []
     notes, kinds = list(dataset.notes), set()

@@ -1,19 +1,19 @@
 """Scores predictions of whole scans against CQ500's labels, the majority of three readers; there are no masks."""
 
 import pathlib
-from collections import defaultdict
 from typing import NamedTuple
 
 import numpy as np
 
 from ichjax.console import say
 from ichjax.data import cq500
-from ichjax.data.cq500 import Cq500Scan, Cq500Set
-from ichjax.data.cq500_reads import CQ500_NAME
+from ichjax.data.cq500 import Cq500Scan
 from ichjax.data.label_tables import SUBTYPES
 from ichjax.data.rsna_labels import DETECTION_LABELS
 from ichjax.errors import InputError
+from ichjax.experiment.prediction_files import find_files
 from ichjax.files import check_new, write_csv, write_json, write_text
+from ichjax.inference.discover import PREDICTION_FILE
 from ichjax.inference.records import read_prediction
 from ichjax.metrics import detection
 from ichjax.metrics.detection_records import ReadsDetection
@@ -25,7 +25,13 @@ READS_SCHEMA = 1  # of detection.json
 OF_SCANS = (
     "auc", "average_precision", "sensitivity_at_90_specificity", "specificity_at_90_sensitivity", "calibration"
 )  # fmt: skip
-PREDICTIONS = "NAME/prediction.json"
+
+
+class _ScanFolder(NamedTuple):
+    """A scan by the name of its folder, after which `predict` names its own; see `prediction_files.Named`."""
+
+    number: int
+    name: str
 
 
 class _Prediction(NamedTuple):
@@ -49,8 +55,8 @@ def evaluate(
 ) -> list[str]:
     """The `evaluate` command on CQ500: ranks scans by their scores, and prints how well that finds hemorrhages.
 
-    A prediction belongs to the scan whose number is in its folder's name, as `predict` names it. A scan's score of
-    any hemorrhage is the method's own, else that of its highest slice, else its `suspicion`.
+    A prediction belongs to the scan whose folder's name is in its own, as `predict` names it. A scan's score of any
+    hemorrhage is the method's own, else that of its highest slice, else its `suspicion`.
 
     Args:
       predictions: the output of `predict`.
@@ -70,7 +76,9 @@ def evaluate(
     if workdir is not None:
         check_new(workdir, "the results")
     dataset = cq500.read_dataset(root)
-    files, problems = _find(predictions, dataset)
+    names = [_ScanFolder(scan.reads.number, scan.folder.name) for scan in dataset.scans]
+    files, problems = find_files(predictions, names, inner=PREDICTION_FILE)
+    problems += [f"{scan}: {reason}" for scan, reason in dataset.skipped.items()]
     read: list[tuple[Cq500Scan, _Prediction]] = []
     for scan in dataset.scans:
         if scan.reads.number in files:
@@ -95,39 +103,6 @@ def evaluate(
         write_csv(workdir / "detection.csv", scored["scans"])
         write_text(workdir / "detection.txt", f"{text}\n")
     return problems
-
-
-def _find(folder: pathlib.Path, dataset: Cq500Set) -> tuple[dict[int, pathlib.Path], list[str]]:
-    """({number: its prediction.json}, one sentence for each kind of mismatch)."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected the output of `predict`, with {PREDICTIONS}")
-    paths = sorted(folder.glob("[!.]*/prediction.json"))
-    if not paths:
-        raise InputError(f"{folder}: holds no {PREDICTIONS}; expected the output of `predict`: the set has no masks")
-    known = {scan.reads.number for scan in dataset.scans}
-    claims, surplus = defaultdict[int, list[pathlib.Path]](list), []
-    for path in paths:
-        numbers = {int(digits) for digits in CQ500_NAME.findall(path.parent.name)}
-        if len(numbers) == 1 and numbers <= known:
-            claims[numbers.pop()].append(path)
-        else:
-            surplus.append(path.parent.name)
-    if not claims:
-        raise InputError(
-            f"{folder}: none of its predictions is of a scan of the set ({surplus[0]}); expected CQ500-CT-N in names"
-        )
-    problems = [
-        f"{cq500.scan_name(number)}: {len(several)} predictions ({', '.join(path.parent.name for path in several)}); "
-        "expected one"
-        for number, several in sorted(claims.items())
-        if len(several) > 1
-    ]
-    problems += [f"{scan}: {reason}" for scan, reason in dataset.skipped.items()]
-    if missing := sorted(known - set(claims)):
-        problems.append(f"{', '.join(map(cq500.scan_name, missing))}: no prediction")
-    if surplus:
-        problems.append(f"predictions that are not of a scan of the set: {', '.join(surplus)}")
-    return {number: several[0] for number, several in claims.items() if len(several) == 1}, problems
 
 
 def _read(path: pathlib.Path) -> _Prediction:

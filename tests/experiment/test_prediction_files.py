@@ -116,7 +116,7 @@ def test_files_and_the_folders_that_predict_writes_are_listed(tmp_path):
 
 def test_masks_of_sub_types_are_read_from_their_own_file(tmp_path):
     touch(tmp_path, "A/mask.nii.gz", "A/subtypes.nii.gz", "B/mask.nii.gz")
-    found, problems = prediction_files.find_files(tmp_path, subjects("A", "B"), subtypes=True)
+    found, problems = prediction_files.find_files(tmp_path, subjects("A", "B"), inner="subtypes.nii.gz")
     assert found == {1: tmp_path / "A" / "subtypes.nii.gz"}
     assert problems == ["subjects B: no file among the predictions"]
 

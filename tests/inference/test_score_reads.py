@@ -37,7 +37,7 @@ def evaluated(tmp_path, capsys):
 
     def call(root, predictions, *options):
         for number, changes in predictions.items():
-            folder = tmp_path / "out" / (number if isinstance(number, str) else f"CQ500CT{number}_Unknown_Study")
+            folder = tmp_path / "out" / (number if isinstance(number, str) else f"CQ500CT{number}_CQ500CT{number}")
             folder.mkdir(parents=True)
             (folder / "prediction.json").write_text(json.dumps({**SCORES, **changes}))
         words = [f"--predictions={tmp_path / 'out'}", f"--config.data.root={root}", f"--workdir={tmp_path / 'new'}"]
@@ -96,7 +96,7 @@ def test_a_methods_own_scores_come_first_of_the_scan_then_of_its_highest_slice(c
 def test_what_does_not_fit_is_named_and_costs_no_other_scan_its_score(cq500_root, evaluated):
     root = cq500_root([1, 2, 3, 4], [10, 11])
     predictions = {
-        1: {"suspicion": 0.9}, "CQ500-CT-2": {}, "cq500ct2_2": {}, 3: {"suspicion": "high"}, 10: {},
+        1: {"suspicion": 0.9}, 2: {}, "cq500ct2_cq500ct2_2": {}, 3: {"suspicion": "high"}, 10: {},
         "CQ500CT99": {}, "other": {},
     }  # fmt: skip
     status, printed, scored = evaluated(root, predictions)
@@ -104,10 +104,10 @@ def test_what_does_not_fit_is_named_and_costs_no_other_scan_its_score(cq500_root
     assert [row["scan"] for row in scored["scans"]] == ["CQ500-CT-1", "CQ500-CT-10"]
     assert scored["detected"]["any"]["auc"] == {"value": 1.0, "ci95": None}
     for sentence in (
-        "CQ500-CT-2: 2 predictions (CQ500-CT-2, cq500ct2_2); expected one",
-        "CQ500CT3_Unknown_Study: prediction.json is damaged",
-        "CQ500-CT-4, CQ500-CT-11: no prediction",
-        "predictions that are not of a scan of the set: CQ500CT99, other",
+        "subject CQ500CT2 CQ500CT2: 2 files (CQ500CT2_CQ500CT2/prediction.json, cq500ct2_cq500ct2_2/prediction.json)",
+        "CQ500CT3_CQ500CT3: prediction.json is damaged",
+        "subjects CQ500CT4 CQ500CT4, CQ500CT11 CQ500CT11: no file among the predictions",
+        "do not belong to exactly one subject of the data set: CQ500CT99/prediction.json, other/prediction.json",
     ):
         assert sentence in printed
 
@@ -115,8 +115,8 @@ def test_what_does_not_fit_is_named_and_costs_no_other_scan_its_score(cq500_root
 @pytest.mark.parametrize(
     ("predictions", "options", "message"),
     [
-        ({}, (), "no such folder; expected the output of `predict`"),
-        ({"other": {}}, (), "none of its predictions is of a scan of the set (other)"),
+        ({}, (), "no such folder; expected a folder of"),
+        ({"other": {}}, (), "none of its 1 files belongs to a subject of the data set (other/prediction.json)"),
         ({1: {}}, ("--subtypes",), "has no masks"),
         ({1: {"volume_ml": None}}, (), "none of its predictions could be scored"),
         ({1: {"schema": 99}}, (), "has schema 99"),
@@ -141,7 +141,7 @@ def test_nothing_to_score_is_refused_in_one_sentence(cq500_root, evaluated, pred
 def test_damaged_values_cost_their_scan_alone(cq500_root, evaluated, damage):
     status, printed, scored = evaluated(cq500_root([1, 3], [2]), {1: damage, 2: {}, 3: {}})
     assert status == 2
-    assert "CQ500CT1_Unknown_Study: prediction.json is damaged" in printed
+    assert "CQ500CT1_CQ500CT1: prediction.json is damaged" in printed
     assert [row["scan"] for row in scored["scans"]] == ["CQ500-CT-2", "CQ500-CT-3"]
 
 
